@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+#
+# make               build/stint, build/libstint.a, build/libstint.so, build/examples/*
+# make deps          install what is needed, from Debian by name
+# make demo          three real recordings, ending in a report
+# make check         everything that is tested, twice where sanitizers apply
+# make V=1 ...       show the commands
+# make SAN=address,undefined BUILD=build/asan   a sanitized build beside the plain one
+
+BUILD  ?= build
+CLANG  ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+PREFIX ?= /usr/local
+
+VERSION := 0.1.0
+SOVERSION := 0
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-8s %s\n' '$(1)' '$(2)'
+endif
+
+WARNINGS := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla
+CFLAGS ?= -O2 -g
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+ALL_CFLAGS := -std=gnu11 $(WARNINGS) $(CFLAGS) $(SAN_FLAGS) -D_GNU_SOURCE -fPIC -fvisibility=hidden -MMD -MP
+VERSION_FLAG := -DSTINT_VERSION='"$(VERSION)"'
+
+LOOP_SRC     := $(wildcard loop/*.c)
+BPF_SRC      := $(wildcard probes/*.bpf.c)
+PROBES_SRC   := $(filter-out %.bpf.c,$(wildcard probes/*.c))
+REPORT_SRC   := $(wildcard report/*.c)
+REPORT_MAIN  := report/main.c
+EXAMPLES     := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
+TEST_SRC     := $(wildcard tests/*/*_test.c)
+TESTS        := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
+TEST_HELPERS := $(wildcard tests/helpers/*.c)
+# Programs that tests start and watch.
+SUBJECTS     := $(patsubst tests/subjects/%.c,$(BUILD)/tests/subjects/%,$(wildcard tests/subjects/*.c))
+
+object = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+LOOP_OBJ     := $(call object,$(LOOP_SRC))
+PROBES_OBJ   := $(call object,$(PROBES_SRC))
+REPORT_OBJ   := $(call object,$(filter-out $(REPORT_MAIN),$(REPORT_SRC)))
+SKELETONS    := $(patsubst probes/%.bpf.c,$(BUILD)/gen/probes/%.skel.h,$(BPF_SRC))
+
+LOOP_LIBS    := -pthread
+PROBES_LIBS  := -lbpf -lelf -ldw -lz
+REPORT_LIBS  := -lsqlite3 -lm
+
+.PHONY: all deps demo check check-tests check-format clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BUILD)/stint $(BUILD)/libstint.a $(BUILD)/libstint.so $(EXAMPLES)
+
+$(BUILD)/libstint.a: $(LOOP_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/libstint.so.$(VERSION): $(LOOP_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared $(SAN_FLAGS) -Wl,-soname,libstint.so.$(SOVERSION) $(if $(SAN),,-Wl,-z,defs) -o $@ $^ $(LOOP_LIBS)
+
+$(BUILD)/libstint.so: $(BUILD)/libstint.so.$(VERSION)
+	$(Q)ln -sf libstint.so.$(VERSION) $(BUILD)/libstint.so.$(SOVERSION) && ln -sf libstint.so.$(SOVERSION) $@
+
+$(BUILD)/libprobes.a: $(PROBES_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/libreport.a: $(REPORT_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/stint: $(call object,$(REPORT_MAIN)) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(SAN_FLAGS) -o $@ $^ $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
+
+$(BUILD)/obj/loop/%.o: loop/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -Iloop/include -c -o $@ $<
+
+$(BUILD)/obj/probes/%.o: probes/%.c $(SKELETONS)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -I$(BUILD)/gen -c -o $@ $<
+
+$(BUILD)/obj/report/%.o: report/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -I. -Iloop/include -c -o $@ $<
+
+# -mcpu=v3 is what Linux 5.15 runs; debug information is needed for CO-RE and stripped to BTF.
+$(BUILD)/gen/probes/%.bpf.o: probes/%.bpf.c $(wildcard probes/*.h)
+	$(call say,BPF,$<)
+	$(Q)mkdir -p $(@D) && $(CLANG) -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 \
+		-c -o $@ $<
+
+$(BUILD)/gen/probes/%.skel.h: $(BUILD)/gen/probes/%.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_bpf > $@
+
+$(BUILD)/examples/%: examples/%.c $(BUILD)/libstint.a
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -Iloop/include -o $@ $< $(BUILD)/libstint.a $(LOOP_LIBS)
+
+$(BUILD)/tests/subjects/%: tests/subjects/%.c $(BUILD)/libstint.a
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -Iloop/include -o $@ $< $(BUILD)/libstint.a $(LOOP_LIBS)
+
+$(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -I. -Itests/helpers -Iloop/include -o $@ $< $(TEST_HELPERS) \
+		$(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
+
+check-tests: all $(TESTS) $(SUBJECTS)
+	$(Q)BUILD=$(BUILD) tests/run $(TESTS)
+
+clean:
+	rm -rf build
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_PROBES_H
+#define STINT_PROBES_H
+
+/*
+ * The probes: what the kernel knows of a process that waits in epoll, and of its TCP sockets.
+ *
+ *   stint_probes_new -> stint_probes_watch (a pid, as often as wanted) -> stint_probes_poll in a loop
+ *   -> stint_probes_read_loops for the histograms -> stint_probes_free
+ *
+ * One thread calls all of them. What the callbacks are given is valid during the call only.
+ * Functions return 0 or a negative errno; the reason in words is in stint_probes_error().
+ * Times are ns of CLOCK_MONOTONIC. Strings that come from the process under watch are not escaped.
+ *
+ * Nothing is left in the kernel once the process ends, in whatever way: all links and maps are held by
+ * descriptors, and nothing is pinned.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct stint_probes;
+
+#define STINT_PROBES_SYSCALLS 8
+#define STINT_PROBES_SEGMENTS 32
+#define STINT_PROBES_READY 64
+#define STINT_PROBES_BUCKETS 2368 /* as in loop/include/stint/histogram.h; a test holds the two together */
+
+struct stint_probes_syscall {
+	uint32_t number;
+	int32_t fd; /* first argument where that is a descriptor, else -1 */
+	uint64_t start_ns;
+	uint64_t duration_ns;
+	char name[24]; /* "epoll_wait", or "syscall_NNN" where this build has no name */
+};
+
+/* A time off the CPU: from off_ns blocked, from runnable_ns runnable (== off_ns if preempted), on at on_ns. */
+struct stint_probes_segment {
+	uint64_t off_ns;
+	uint64_t runnable_ns;
+	uint64_t on_ns;
+};
+
+enum stint_probes_stack { STINT_PROBES_STACK_NONE = 0, STINT_PROBES_STACK_COMPUTED, STINT_PROBES_STACK_BLOCKED };
+
+/* An iteration beyond the budget: from the return of the wait to the next wait. */
+struct stint_probes_overrun {
+	uint32_t pid;
+	uint32_t tid;
+	int32_t epfd;
+	int32_t fd; /* the ready descriptor that was being handled, inferred; -1 if unknown */
+	uint64_t start_ns;
+	uint64_t duration_ns; /* = on_cpu_ns + runnable_ns + blocked_ns */
+	uint64_t on_cpu_ns;
+	uint64_t runnable_ns;
+	uint64_t blocked_ns;
+	uint32_t ready_events; /* events that the wait returned */
+	uint32_t victims;      /* of those: not yet handled when the overrun's longest part ended; inferred */
+	uint64_t blame_ns;     /* how long those were made to wait by it, summed */
+	uint32_t syscall_count; /* system calls in it */
+	uint32_t syscalls_len;  /* the longest of them, longest first */
+	struct stint_probes_syscall syscalls[STINT_PROBES_SYSCALLS];
+	uint32_t segments_len;
+	uint32_t segments_lost;
+	struct stint_probes_segment segments[STINT_PROBES_SEGMENTS];
+	enum stint_probes_stack stack_kind;
+	uint32_t stack_len;
+	const char *const *stack; /* names, outermost first; "name+0xoff" or "module+0xoff" */
+	const char *handler;      /* the frame where the stack leaves the loop's own, or "fd N", never NULL */
+};
+
+/* A write stall: from a send that found the buffer full to the next send on that socket. */
+struct stint_probes_stall {
+	uint32_t pid;
+	uint32_t tid;
+	int32_t fd;
+	char local[64]; /* "127.0.0.1:80", "[::1]:80" */
+	char remote[64];
+	uint64_t socket;   /* the kernel's cookie of the socket, stable for its life */
+	uint64_t start_ns; /* the short send returned */
+	uint64_t duration_ns;  /* = the sum of the five */
+	uint64_t ack_ns;       /* to the ACK that opened the buffer */
+	uint64_t kernel_ns;    /* to the write event being raised */
+	uint64_t scheduler_ns; /* to the thread being on a CPU */
+	uint64_t loop_ns;      /* to the wait returning it */
+	uint64_t queue_ns;     /* to the next send */
+	uint64_t queued_bytes; /* memory of the queue, as the write event was raised */
+	uint64_t sndbuf_bytes;
+	uint64_t threshold_bytes; /* at or below which the kernel raises the event: 2/3 of sndbuf */
+	uint32_t acks;            /* in the whole stall */
+	uint64_t acked_bytes;
+	uint64_t cause_time_ns; /* when the ACK arrived that opened the buffer; 0 if none was seen */
+	bool raise_inferred;    /* the event was seen by its effect (bit cleared), not by a wake-up */
+	uint32_t snd_wnd_min_bytes; /* smallest receive window of the peer meanwhile */
+	uint32_t retransmits;
+};
+
+enum stint_probes_socket_kind {
+	STINT_PROBES_SOCKET_SEND = 0,    /* a send returned: done_bytes, queue after it */
+	STINT_PROBES_SOCKET_SEND_SHORT,  /* the same, and it found the buffer full */
+	STINT_PROBES_SOCKET_ACK,         /* a segment that acknowledges: queue before and after it */
+	STINT_PROBES_SOCKET_WRITE_EVENT, /* the kernel raised the write event */
+	STINT_PROBES_SOCKET_WOKEN,       /* the waiting thread got on a CPU */
+	STINT_PROBES_SOCKET_RETURNED,    /* the wait returned it */
+	STINT_PROBES_SOCKET_RETRANSMIT
+};
+
+/* One moment in the life of a traced socket. */
+struct stint_probes_socket_event {
+	uint64_t time_ns;
+	uint64_t socket;
+	uint32_t pid;
+	uint32_t tid;
+	int32_t fd;
+	enum stint_probes_socket_kind kind;
+	char local[64];
+	char remote[64];
+	uint64_t requested_bytes;     /* SEND*: 0 if not known */
+	uint64_t done_bytes;          /* SEND*: taken; ACK: acknowledged by it */
+	uint64_t queued_before_bytes; /* ACK */
+	uint64_t queued_bytes;        /* after it */
+	uint64_t sndbuf_bytes;
+	uint64_t unacked_bytes; /* snd_nxt/write_seq - snd_una */
+	uint32_t snd_wnd_bytes;
+	uint32_t snd_cwnd;
+	bool cause; /* ACK: the one that opened the buffer */
+};
+
+/* Counters of one loop (a thread and an epoll descriptor) since it was first seen; they only grow. */
+struct stint_probes_loop {
+	uint32_t pid;
+	uint32_t tid;
+	int32_t epfd;
+	uint64_t iterations;
+	uint64_t events;
+	uint64_t overruns;
+	uint64_t busy_sum_ns, busy_min_ns, busy_max_ns;
+	uint64_t poll_sum_ns, poll_min_ns, poll_max_ns;
+	uint64_t batch_max;
+	uint64_t overflow; /* iterations or polls beyond the histogram's range */
+	const uint64_t *busy;  /* STINT_PROBES_BUCKETS counters */
+	const uint64_t *poll;  /* the same */
+	const uint64_t *batch; /* the same, of counts */
+};
+
+/* What was lost, since the start. Each is shown in every report. */
+struct stint_probes_losses {
+	uint64_t ring_full;  /* records that found the ring buffer full */
+	uint64_t table_full; /* threads, loops or sockets that found a table full */
+	uint64_t stacks_cut; /* stacks that could not be copied or unwound to their beginning */
+};
+
+struct stint_probes_callbacks {
+	void (*overrun)(void *ctx, const struct stint_probes_overrun *overrun);
+	void (*stall)(void *ctx, const struct stint_probes_stall *stall);
+	void (*socket)(void *ctx, const struct stint_probes_socket_event *event);
+	void (*exited)(void *ctx, uint32_t pid); /* a watched process is gone */
+};
+
+struct stint_probes_options {
+	size_t size;           /* sizeof(struct stint_probes_options) */
+	uint64_t budget_ns;    /* of an iteration; 0: 1 ms */
+	uint64_t sample_ns;    /* how often the stack is looked at while over budget; 0: 1 ms */
+	bool trace_sockets;    /* every socket that stalls is traced */
+	uint32_t ring_bytes;   /* 0: 8 MiB; a power of two */
+	uint32_t loop_limit;   /* 0: 256 */
+};
+
+/* What this machine allows; each with a sentence for the user, in `why`, where it does not. */
+struct stint_probes_support {
+	bool btf, privileges, load, tcp_probe;
+	char why[256];
+};
+
+int stint_probes_supported(struct stint_probes_support *ret);
+int stint_probes_new(struct stint_probes **ret, const struct stint_probes_options *options,
+		     const struct stint_probes_callbacks *callbacks, void *ctx);
+int stint_probes_watch(struct stint_probes *probes, uint32_t pid);
+int stint_probes_poll(struct stint_probes *probes, int timeout_ms);
+int stint_probes_read_loops(struct stint_probes *probes,
+			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx);
+void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_losses *ret);
+uint64_t stint_probes_cost_ns(const struct stint_probes *probes); /* run time of the BPF programs, if known */
+const char *stint_probes_error(const struct stint_probes *probes);
+struct stint_probes *stint_probes_free(struct stint_probes *probes);
+
+#endif
