@@ -3,7 +3,9 @@
 # make               build/stint, build/libstint.a, build/libstint.so, build/examples/*
 # make deps          install what is needed, from Debian by name
 # make demo          three real recordings, ending in a report
-# make check         everything that is tested, twice where sanitizers apply
+# make check         layout, both compilers, every test; those that can run again under ASan and UBSan
+# make check FILTER=loop   only the test programs whose path has "loop" in it
+# make install       PREFIX=/usr/local DESTDIR=
 # make V=1 ...       show the commands
 # make SAN=address,undefined BUILD=build/asan   a sanitized build beside the plain one
 
@@ -42,6 +44,8 @@ TEST_HELPERS := $(wildcard tests/helpers/*.c)
 # Programs that tests start and watch.
 SUBJECTS     := $(patsubst tests/subjects/%.c,$(BUILD)/tests/subjects/%,$(wildcard tests/subjects/*.c))
 
+SOURCES := $(wildcard loop/*.[ch] loop/include/stint/*.h probes/*.[ch] report/*.[ch] examples/*.c tests/*/*.[ch])
+
 object = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LOOP_OBJ     := $(call object,$(LOOP_SRC))
 PROBES_OBJ   := $(call object,$(PROBES_SRC))
@@ -52,7 +56,7 @@ LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz
 REPORT_LIBS  := -lsqlite3 -lm
 
-.PHONY: all deps demo check check-tests check-format clean
+.PHONY: all deps demo tests check check-format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -116,8 +120,34 @@ $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(BUILD)/libreport.a $(BUI
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -I. -Itests/helpers -Iloop/include -o $@ $< $(TEST_HELPERS) \
 		$(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
 
-check-tests: all $(TESTS) $(SUBJECTS)
-	$(Q)BUILD=$(BUILD) tests/run $(TESTS)
+tests: all $(TESTS) $(SUBJECTS)
+
+check-format:
+	$(call say,FORMAT,loop probes report tests examples)
+	$(Q)clang-format --dry-run -Werror $(SOURCES)
+
+# The tests under eBPF watch the plain build: sanitizers would change what they measure.
+SANITIZED_TESTS = $(patsubst $(BUILD)/%,build/asan/%,$(filter $(BUILD)/tests/loop/% $(BUILD)/tests/report/%,$(TESTS)))
+
+check: check-format
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/clang all
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined BUILD=build/asan tests
+	$(Q)$(MAKE) --no-print-directory tests
+	$(Q)tests/run $(TESTS) $(SANITIZED_TESTS)
+
+demo: all
+	$(Q)examples/demo $(BUILD)
+
+# Everything comes from Debian by name. What only the demo or the tests need is said apart.
+DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev gnuplot-nox
+DEPS_DEMO  := redis-server redis-tools wrk sqlite3 procps
+DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev jq
+AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
+
+deps:
+	$(Q)$(AS_ROOT) apt-get update -q
+	$(Q)$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+		$(DEPS_BUILD) $(DEPS_DEMO) $(DEPS_CHECK)
 
 clean:
 	rm -rf build
