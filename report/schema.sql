@@ -1,0 +1,175 @@
+-- SPDX-License-Identifier: MIT
+--
+-- A recording: one SQLite file that anyone can query. Times are ns of CLOCK_MONOTONIC; a `second` counts
+-- from the recording's start. NULL means that nobody knows, never zero. Names come from the process
+-- under watch and are stored as they are: who shows them escapes them.
+
+-- Facts about the recording, one a row: schema, stint_version, kernel, host, clock, start_ns (monotonic),
+-- start_realtime_ns, end_ns (missing after a kill), budget_ns, epollout_rule, probes ('yes', or why not),
+-- recorder_cpu_ns, bpf_ns.
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+-- What was lost, by what lost it ('ring_full', 'meter_overruns', ...), summed over the recording.
+CREATE TABLE loss (name TEXT PRIMARY KEY, count INTEGER NOT NULL, meaning TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE process (
+	id INTEGER PRIMARY KEY,
+	pid INTEGER NOT NULL,
+	command TEXT NOT NULL,
+	exited_ns INTEGER                      -- NULL: still ran at the end
+);
+
+-- A loop: a thread that waits in epoll. source 'meter' (told by the program) or 'probes' (by the kernel).
+CREATE TABLE loop (
+	id INTEGER PRIMARY KEY,
+	process INTEGER NOT NULL REFERENCES process(id),
+	tid INTEGER NOT NULL,
+	epfd INTEGER,
+	name TEXT NOT NULL,
+	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),
+	iterations INTEGER NOT NULL DEFAULT 0, -- these three: within the recording
+	busy_ns INTEGER NOT NULL DEFAULT 0,
+	poll_ns INTEGER NOT NULL DEFAULT 0
+);
+
+-- A handler: named by the program ('meter'), or found by the stack where it overran ('probes', inferred).
+CREATE TABLE handler (
+	id INTEGER PRIMARY KEY,
+	process INTEGER NOT NULL REFERENCES process(id),
+	name TEXT NOT NULL,
+	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),
+	budget_ns INTEGER NOT NULL,
+	overruns INTEGER NOT NULL DEFAULT 0,   -- these four: within the recording
+	over_ns INTEGER NOT NULL DEFAULT 0,
+	blame_ns INTEGER NOT NULL DEFAULT 0,
+	victims INTEGER NOT NULL DEFAULT 0,
+	UNIQUE (process, name, source)
+);
+
+-- The values that fall into each bucket. low <= value < high; mid is what a percentile is reported as.
+CREATE TABLE bucket (bucket INTEGER PRIMARY KEY, low INTEGER NOT NULL, high INTEGER NOT NULL, mid INTEGER NOT NULL);
+
+-- Histograms as rows, one for each bucket that grew in that second. Exactly one owner is not NULL.
+-- metric of a handler: 'service', 'wait', 'write_stall'; of a loop: 'busy', 'poll', 'batch' (a count), 'lateness'.
+CREATE TABLE histogram (
+	handler INTEGER REFERENCES handler(id),
+	loop INTEGER REFERENCES loop(id),
+	metric TEXT NOT NULL,
+	second INTEGER NOT NULL,
+	bucket INTEGER NOT NULL REFERENCES bucket(bucket),
+	count INTEGER NOT NULL,
+	CHECK ((handler IS NULL) <> (loop IS NULL))
+);
+CREATE INDEX histogram_handler ON histogram (handler, metric) WHERE handler IS NOT NULL;
+CREATE INDEX histogram_loop ON histogram (loop, metric) WHERE loop IS NOT NULL;
+
+-- What buckets cannot tell, for the whole recording: exact sum, extremes, and what was beyond the range.
+-- min and max are exact where they fell within the recording, else the bounds of the outermost bucket.
+CREATE TABLE total (
+	handler INTEGER REFERENCES handler(id),
+	loop INTEGER REFERENCES loop(id),
+	metric TEXT NOT NULL,
+	unit TEXT NOT NULL CHECK (unit IN ('ns', 'count', 'bytes')),
+	count INTEGER NOT NULL,
+	sum INTEGER NOT NULL,
+	min INTEGER,
+	max INTEGER,
+	overflow INTEGER NOT NULL,
+	CHECK ((handler IS NULL) <> (loop IS NULL)),
+	UNIQUE (handler, loop, metric)
+);
+
+-- A dispatch ('meter') or an iteration ('probes') beyond its budget. Where both saw the same one there is
+-- one row, source 'both': duration_ns is the dispatch's, iteration_ns the kernel's view of the iteration.
+CREATE TABLE overrun (
+	id INTEGER PRIMARY KEY,
+	process INTEGER NOT NULL REFERENCES process(id),
+	handler INTEGER REFERENCES handler(id),
+	source TEXT NOT NULL CHECK (source IN ('meter', 'probes', 'both')),
+	tid INTEGER NOT NULL,
+	fd INTEGER,
+	start_ns INTEGER NOT NULL,
+	duration_ns INTEGER NOT NULL,
+	iteration_ns INTEGER,
+	on_cpu_ns INTEGER,                     -- known from the probes
+	runnable_ns INTEGER,
+	blocked_ns INTEGER,
+	cpu_min_ns INTEGER,                    -- known without them: bounds
+	cpu_max_ns INTEGER,
+	victims INTEGER NOT NULL,
+	blame_ns INTEGER NOT NULL,
+	ready_events INTEGER,
+	syscall_count INTEGER,
+	stack_kind TEXT CHECK (stack_kind IN ('computed', 'blocked'))
+);
+CREATE TABLE overrun_syscall (
+	overrun INTEGER NOT NULL REFERENCES overrun(id),
+	rank INTEGER NOT NULL,                 -- 0: the longest
+	name TEXT NOT NULL,
+	fd INTEGER,
+	start_ns INTEGER NOT NULL,
+	duration_ns INTEGER NOT NULL
+);
+CREATE TABLE overrun_frame (
+	overrun INTEGER NOT NULL REFERENCES overrun(id),
+	depth INTEGER NOT NULL,                -- 0: the outermost
+	name TEXT NOT NULL
+);
+CREATE TABLE overrun_segment (
+	overrun INTEGER NOT NULL REFERENCES overrun(id),
+	off_ns INTEGER NOT NULL,
+	runnable_ns INTEGER NOT NULL,
+	on_ns INTEGER NOT NULL
+);
+
+-- From a send that found the buffer full to the next send on that socket. The five stages add up.
+CREATE TABLE write_stall (
+	id INTEGER PRIMARY KEY,
+	process INTEGER NOT NULL REFERENCES process(id),
+	tid INTEGER NOT NULL,
+	fd INTEGER NOT NULL,
+	socket INTEGER NOT NULL,
+	local TEXT NOT NULL,
+	remote TEXT NOT NULL,
+	start_ns INTEGER NOT NULL,
+	duration_ns INTEGER NOT NULL,
+	ack_ns INTEGER NOT NULL,
+	kernel_ns INTEGER NOT NULL,
+	scheduler_ns INTEGER NOT NULL,
+	loop_ns INTEGER NOT NULL,
+	queue_ns INTEGER NOT NULL,
+	queued_bytes INTEGER NOT NULL,
+	sndbuf_bytes INTEGER NOT NULL,
+	threshold_bytes INTEGER NOT NULL,
+	acks INTEGER NOT NULL,
+	acked_bytes INTEGER NOT NULL,
+	cause_ns INTEGER,                      -- when the ACK arrived that opened the buffer
+	raise_inferred INTEGER NOT NULL,
+	snd_wnd_min_bytes INTEGER NOT NULL,
+	retransmits INTEGER NOT NULL
+);
+
+-- Moments in the life of a traced socket. source 'probes' sees each ACK in the kernel; 'meter' is what the
+-- process saw of itself. kind: 'open', 'send', 'send_short', 'ack', 'write_event', 'woken', 'returned',
+-- 'retransmit', 'sample', 'close'.
+CREATE TABLE socket_event (
+	process INTEGER NOT NULL REFERENCES process(id),
+	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),
+	socket INTEGER,                        -- the kernel's cookie; NULL from the meter
+	tid INTEGER,
+	fd INTEGER NOT NULL,
+	local TEXT,
+	remote TEXT,
+	time_ns INTEGER NOT NULL,
+	kind TEXT NOT NULL,
+	requested_bytes INTEGER,
+	done_bytes INTEGER,
+	queued_before_bytes INTEGER,
+	queued_bytes INTEGER,
+	sndbuf_bytes INTEGER,
+	unacked_bytes INTEGER,
+	snd_wnd_bytes INTEGER,
+	snd_cwnd INTEGER,
+	cause INTEGER NOT NULL DEFAULT 0       -- the ACK that opened the buffer
+);
+CREATE INDEX socket_event_time ON socket_event (time_ns);
