@@ -100,7 +100,7 @@ $(BUILD)/obj/report/%.o: report/%.c
 # -mcpu=v3 is what Linux 5.15 runs; debug information is needed for CO-RE and stripped to BTF.
 $(BUILD)/gen/probes/%.bpf.o: probes/%.bpf.c $(wildcard probes/*.h)
 	$(call say,BPF,$<)
-	$(Q)mkdir -p $(@D) && $(CLANG) -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 \
+	$(Q)mkdir -p $(@D) && $(CLANG) -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 \
 		-c -o $@ $<
 
 $(BUILD)/gen/probes/%.skel.h: $(BUILD)/gen/probes/%.bpf.o

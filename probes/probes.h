@@ -24,8 +24,8 @@ struct stint_probes;
 
 #define STINT_PROBES_SYSCALLS 8
 #define STINT_PROBES_SEGMENTS 32
-#define STINT_PROBES_READY 64
-#define STINT_PROBES_BUCKETS 2368 /* as in loop/include/stint/histogram.h; a test holds the two together */
+#define STINT_PROBES_READY    64
+#define STINT_PROBES_BUCKETS  2368 /* as in loop/include/stint/histogram.h; a test holds the two together */
 
 struct stint_probes_syscall {
 	uint32_t number;
@@ -42,7 +42,11 @@ struct stint_probes_segment {
 	uint64_t on_ns;
 };
 
-enum stint_probes_stack { STINT_PROBES_STACK_NONE = 0, STINT_PROBES_STACK_COMPUTED, STINT_PROBES_STACK_BLOCKED };
+enum stint_probes_stack {
+	STINT_PROBES_STACK_NONE = 0,
+	STINT_PROBES_STACK_COMPUTED,
+	STINT_PROBES_STACK_BLOCKED
+};
 
 /* An iteration beyond the budget: from the return of the wait to the next wait. */
 struct stint_probes_overrun {
@@ -77,8 +81,8 @@ struct stint_probes_stall {
 	int32_t fd;
 	char local[64]; /* "127.0.0.1:80", "[::1]:80" */
 	char remote[64];
-	uint64_t socket;   /* the kernel's cookie of the socket, stable for its life */
-	uint64_t start_ns; /* the short send returned */
+	uint64_t socket;       /* the kernel's cookie of the socket, stable for its life */
+	uint64_t start_ns;     /* the short send returned */
 	uint64_t duration_ns;  /* = the sum of the five */
 	uint64_t ack_ns;       /* to the ACK that opened the buffer */
 	uint64_t kernel_ns;    /* to the write event being raised */
@@ -90,8 +94,8 @@ struct stint_probes_stall {
 	uint64_t threshold_bytes; /* at or below which the kernel raises the event: 2/3 of sndbuf */
 	uint32_t acks;            /* in the whole stall */
 	uint64_t acked_bytes;
-	uint64_t cause_time_ns; /* when the ACK arrived that opened the buffer; 0 if none was seen */
-	bool raise_inferred;    /* the event was seen by its effect (bit cleared), not by a wake-up */
+	uint64_t cause_time_ns;     /* when the ACK arrived that opened the buffer; 0 if none was seen */
+	bool raise_inferred;        /* the event was seen by its effect (bit cleared), not by a wake-up */
 	uint32_t snd_wnd_min_bytes; /* smallest receive window of the peer meanwhile */
 	uint32_t retransmits;
 };
@@ -138,7 +142,7 @@ struct stint_probes_loop {
 	uint64_t busy_sum_ns, busy_min_ns, busy_max_ns;
 	uint64_t poll_sum_ns, poll_min_ns, poll_max_ns;
 	uint64_t batch_max;
-	uint64_t overflow; /* iterations or polls beyond the histogram's range */
+	uint64_t overflow;     /* iterations or polls beyond the histogram's range */
 	const uint64_t *busy;  /* STINT_PROBES_BUCKETS counters */
 	const uint64_t *poll;  /* the same */
 	const uint64_t *batch; /* the same, of counts */
@@ -159,12 +163,12 @@ struct stint_probes_callbacks {
 };
 
 struct stint_probes_options {
-	size_t size;           /* sizeof(struct stint_probes_options) */
-	uint64_t budget_ns;    /* of an iteration; 0: 1 ms */
-	uint64_t sample_ns;    /* how often the stack is looked at while over budget; 0: 1 ms */
-	bool trace_sockets;    /* every socket that stalls is traced */
-	uint32_t ring_bytes;   /* 0: 8 MiB; a power of two */
-	uint32_t loop_limit;   /* 0: 256 */
+	size_t size;         /* sizeof(struct stint_probes_options) */
+	uint64_t budget_ns;  /* of an iteration; 0: 1 ms */
+	uint64_t sample_ns;  /* how often the stack is looked at while over budget; 0: 1 ms */
+	bool trace_sockets;  /* every socket that stalls is traced */
+	uint32_t ring_bytes; /* 0: 8 MiB; a power of two */
+	uint32_t loop_limit; /* 0: 256 */
 };
 
 /* What this machine allows; each with a sentence for the user, in `why`, where it does not. */

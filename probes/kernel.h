@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_KERNEL_H
+#define STINT_PROBES_KERNEL_H
+
+/*
+ * The kernel's types, as far as the probes read them: each struct has just the fields in use, and
+ * preserve_access_index makes the loader look up where the running kernel keeps them (CO-RE). So no
+ * generated vmlinux.h is needed, and the build does not depend on the machine it runs on.
+ * For eBPF programs only; checked against Linux 6.1, 6.12 and 6.18.
+ */
+
+typedef unsigned char __u8;
+typedef signed char __s8;
+typedef unsigned short __u16;
+typedef short __s16;
+typedef unsigned int __u32;
+typedef int __s32;
+typedef unsigned long long __u64;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __s32 s32;
+typedef __u64 u64;
+typedef __s64 s64;
+typedef _Bool bool;
+
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+
+enum bpf_map_type_in_use {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+
+enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
+
+#define AF_INET        2
+#define AF_INET6       10
+#define IPPROTO_TCP    6
+#define S_IFMT         0170000
+#define S_IFSOCK       0140000
+#define O_NONBLOCK     04000
+#define EAGAIN         11
+#define NET_RX_SOFTIRQ 3
+#define SOCK_NOSPACE   2 /* bit number in socket.flags, include/linux/net.h; the same since 2.6 */
+#define TASK_RUNNING   0
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs,
+		flags, sp;
+};
+#else
+#error "stint's probes read x86-64 registers; other machines need their struct pt_regs here"
+#endif
+
+struct inode {
+	unsigned short i_mode;
+};
+
+struct file {
+	struct inode *f_inode;
+	unsigned int f_flags;
+	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct task_struct {
+	int pid;
+	int tgid;
+	struct files_struct *files;
+};
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+	} in6_u;
+};
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct socket {
+	unsigned long flags;
+	struct sock *sk;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct socket *sk_socket;
+	int sk_wmem_queued;
+	int sk_sndbuf;
+	u16 sk_protocol;
+};
+
+struct tcp_sock {
+	u32 snd_una;
+	u32 write_seq;
+	u32 snd_wnd;
+	u32 snd_cwnd;
+};
+
+struct sk_buff {
+	u16 transport_header;
+	unsigned char *head;
+};
+
+struct tcphdr {
+	__be16 source;
+	__be16 dest;
+	__be32 seq;
+	__be32 ack_seq;
+};
+
+#pragma clang attribute pop
+
+/* User space's, of a fixed layout: not relocated. */
+struct timespec64_user {
+	s64 seconds;
+	s64 nanoseconds;
+};
+
+#endif

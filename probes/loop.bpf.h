@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_LOOP_BPF_H
+#define STINT_PROBES_LOOP_BPF_H
+
+/*
+ * Iterations: from the return of a wait to the next wait of the same thread.
+ *
+ * What counts as the next wait, since loops differ:
+ *   - a wait with a timeout of 0 that returns nothing does not begin an iteration that is worth the name:
+ *     if the thread waits again without a system call in between and within the budget, that time is not
+ *     counted as an iteration (libuv asks once more with a timeout of 0 when it measures its idle time);
+ *   - a wait with a timeout of 0 on another epoll descriptor than the iteration's own is an ordinary
+ *     system call in it (nested epoll sets are drained so).
+ *
+ * The length of an iteration is on CPU + runnable + blocked by construction: the last two are summed over
+ * the thread's switches, the first is what remains.
+ */
+
+#define LOOPS_MAX        64
+#define SYSCALL_NOTED_NS 10000 /* shorter system calls are counted, but not listed */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LOOPS_MAX);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct loop_counters);
+} loop_table SEC(".maps");
+
+u32 loops_used;
+
+static __always_inline bool is_wait(long number)
+{
+	return number == NR_epoll_wait || number == NR_epoll_pwait || number == NR_epoll_pwait2;
+}
+
+static __always_inline bool wait_has_zero_timeout(long number, u64 timeout)
+{
+	struct timespec64_user spec;
+
+	if (number != NR_epoll_pwait2)
+		return (s32)timeout == 0;
+	if (!timeout || bpf_probe_read_user(&spec, sizeof(spec), (void *)timeout) != 0)
+		return false;
+	return spec.seconds == 0 && spec.nanoseconds == 0;
+}
+
+/* The slot of a thread's loop; LOOPS_MAX (and counted as lost) if the table is full. */
+static __noinline u32 loop_slot(struct thread *thread, s32 epfd)
+{
+	struct loop_counters *loop;
+	u32 slot;
+
+	for (slot = 0; slot < LOOPS_MAX && slot < loops_used; slot++) {
+		u32 key = slot;
+
+		loop = bpf_map_lookup_elem(&loop_table, &key);
+		if (loop && loop->tid == thread->tid && loop->epfd == epfd && loop->pid == thread->pid)
+			return slot;
+	}
+	slot = __sync_fetch_and_add(&loops_used, 1);
+	loop = slot < LOOPS_MAX ? bpf_map_lookup_elem(&loop_table, &slot) : NULL;
+	if (!loop) {
+		lost_entry();
+		return LOOPS_MAX;
+	}
+	loop->pid = thread->pid;
+	loop->tid = thread->tid;
+	loop->epfd = epfd;
+	loop->busy_min_ns = ~0ull;
+	loop->poll_min_ns = ~0ull;
+	loop->used = 1;
+	return slot;
+}
+
+static __always_inline void count_busy(struct loop_counters *loop, u64 busy_ns)
+{
+	u32 bucket = histogram_bucket(busy_ns);
+
+	loop->iterations++;
+	loop->busy_sum_ns += busy_ns;
+	if (busy_ns < loop->busy_min_ns)
+		loop->busy_min_ns = busy_ns;
+	if (busy_ns > loop->busy_max_ns)
+		loop->busy_max_ns = busy_ns;
+	if (busy_ns > budget_ns)
+		loop->overruns++;
+	if (bucket < RECORD_BUCKETS)
+		loop->busy[bucket]++;
+	else
+		loop->overflow++;
+}
+
+static __always_inline void count_poll(struct loop_counters *loop, u64 poll_ns, u64 events)
+{
+	u32 bucket = histogram_bucket(poll_ns);
+
+	loop->events += events;
+	loop->poll_sum_ns += poll_ns;
+	if (poll_ns < loop->poll_min_ns)
+		loop->poll_min_ns = poll_ns;
+	if (poll_ns > loop->poll_max_ns)
+		loop->poll_max_ns = poll_ns;
+	if (bucket < RECORD_BUCKETS)
+		loop->poll[bucket]++;
+	else
+		loop->overflow++;
+	if (events > loop->batch_max)
+		loop->batch_max = events;
+	bucket = histogram_bucket(events);
+	if (bucket < RECORD_BUCKETS)
+		loop->batch[bucket]++;
+}
+
+static __always_inline struct loop_counters *thread_loop(struct thread *thread)
+{
+	u32 slot = thread->loop_slot;
+
+	return slot < LOOPS_MAX ? bpf_map_lookup_elem(&loop_table, &slot) : NULL;
+}
+
+static __always_inline void note_part(struct thread *thread, u64 start_ns, u64 length_ns, u32 in_syscall)
+{
+	if (length_ns <= thread->longest_ns)
+		return;
+	thread->longest_ns = length_ns;
+	thread->longest_start_ns = start_ns;
+	thread->longest_in_syscall = in_syscall;
+}
+
+/* The events that the wait returned are still in the program's array as a rule: read only when needed. */
+static __always_inline void read_ready(struct record_overrun *record, const struct thread *thread)
+{
+	u32 len = thread->ready_events < RECORD_READY ? thread->ready_events : RECORD_READY;
+
+	record->ready_len = 0;
+	for (u32 i = 0; i < RECORD_READY; i++) {
+		const u64 at = thread->events_address + (u64)i * 12;
+
+		if (i >= len)
+			break;
+		if (bpf_probe_read_user(&record->ready[i].events, 4, (void *)at) != 0 ||
+		    bpf_probe_read_user(&record->ready[i].data, 8, (void *)(at + 4)) != 0)
+			break;
+		record->ready[i].reserved = 0;
+		record->ready_len = i + 1;
+	}
+}
+
+static __noinline int report_overrun(struct thread *thread, u64 now_ns)
+{
+	struct record_overrun *record;
+
+	if (!thread)
+		return 0;
+	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+	if (!record) {
+		lost_record();
+		return 0;
+	}
+	record->type = RECORD_OVERRUN;
+	record->pid = thread->pid;
+	record->tid = thread->tid;
+	record->epfd = thread->epfd;
+	record->iteration = thread->iteration;
+	record->start_ns = thread->start_ns;
+	record->duration_ns = now_ns - thread->start_ns;
+	record->runnable_ns = thread->runnable_sum_ns;
+	record->blocked_ns = thread->blocked_sum_ns;
+	record->longest_start_ns = thread->longest_start_ns;
+	record->longest_ns = thread->longest_ns;
+	record->longest_in_syscall = thread->longest_in_syscall;
+	record->syscall_count = thread->syscall_count;
+	record->syscalls_len = thread->syscalls_len;
+	record->segments_len = thread->segments_len;
+	record->segments_lost = thread->segments_lost;
+	record->ready_events = thread->ready_events;
+	record->touches_len = thread->touches_len;
+	record->touches_lost = thread->touches_lost;
+	record->reserved = 0;
+	__builtin_memcpy(record->syscalls, thread->syscalls, sizeof(record->syscalls));
+	__builtin_memcpy(record->segments, thread->segments, sizeof(record->segments));
+	__builtin_memcpy(record->touches, thread->touches, sizeof(record->touches));
+	read_ready(record, thread);
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+static __always_inline void end_iteration(struct thread *thread, u64 now_ns)
+{
+	u64 busy_ns = now_ns - thread->start_ns;
+	struct loop_counters *loop;
+
+	if (thread->after_empty_poll && !thread->syscall_count && busy_ns <= budget_ns)
+		return;
+	loop = thread_loop(thread);
+	if (loop)
+		count_busy(loop, busy_ns);
+	note_part(thread, thread->last_exit_ns, now_ns - thread->last_exit_ns, 0);
+	if (busy_ns > budget_ns)
+		report_overrun(thread, now_ns);
+}
+
+static __always_inline void begin_iteration(struct thread *thread, u64 now_ns, long events)
+{
+	thread->after_empty_poll = thread->wait_is_zero && events == 0;
+	thread->iteration++;
+	thread->start_ns = now_ns;
+	thread->last_exit_ns = now_ns;
+	thread->ready_events = events > 0 ? (u32)events : 0;
+	thread->runnable_sum_ns = 0;
+	thread->blocked_sum_ns = 0;
+	thread->next_sample_ns = 0;
+	thread->longest_ns = 0;
+	thread->longest_start_ns = now_ns;
+	thread->longest_in_syscall = 0;
+	thread->syscall_count = 0;
+	thread->syscalls_len = 0;
+	thread->segments_len = 0;
+	thread->segments_lost = 0;
+	thread->touches_len = 0;
+	thread->touches_lost = 0;
+	thread->state = THREAD_DISPATCHING;
+}
+
+static __always_inline void enter_wait(struct thread *thread, u64 now_ns, s32 epfd, u64 events, bool zero)
+{
+	if (thread->state == THREAD_DISPATCHING)
+		end_iteration(thread, now_ns);
+	if (thread->epfd != epfd || !thread->wait_start_ns) {
+		thread->epfd = epfd;
+		thread->loop_slot = loop_slot(thread, epfd);
+	}
+	thread->state = THREAD_WAITING;
+	thread->wait_start_ns = now_ns;
+	thread->wait_is_zero = zero;
+	thread->events_address = events;
+}
+
+/* What a wait costs that was under way when stint came is not known, so its time is not counted. */
+static __always_inline void exit_wait(struct thread *thread, u64 now_ns, long result)
+{
+	struct loop_counters *loop;
+
+	if (thread->wait_start_ns) {
+		loop = thread_loop(thread);
+		if (loop)
+			count_poll(loop, now_ns - thread->wait_start_ns, result > 0 ? (u64)result : 0);
+	}
+	begin_iteration(thread, now_ns, result);
+}
+
+static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, long number, u64 arg1, u64 arg3)
+{
+	u32 at = thread->touches_len;
+
+	thread->in_syscall = 1;
+	thread->syscall_number = (u32)number;
+	thread->syscall_fd = (s32)arg1;
+	thread->syscall_arg2 = arg3;
+	thread->syscall_start_ns = now_ns;
+	thread->syscall_count++;
+	note_part(thread, thread->last_exit_ns, now_ns - thread->last_exit_ns, 0);
+	if (at < RECORD_TOUCHES) {
+		thread->touches[at].offset_us = (u32)((now_ns - thread->start_ns) / 1000);
+		thread->touches[at].fd = (s32)arg1;
+		thread->touches_len = at + 1;
+	} else {
+		thread->touches_lost++;
+	}
+}
+
+/* Keeps the longest, longest first: a new one moves up past the shorter ones. */
+static __always_inline void list_syscall(struct thread *thread, u64 duration_ns)
+{
+	struct record_syscall entry = {
+		.start_ns = thread->syscall_start_ns,
+		.duration_ns = duration_ns,
+		.number = thread->syscall_number,
+		.fd = thread->syscall_fd,
+	};
+
+	for (u32 i = 0; i < RECORD_SYSCALLS; i++) {
+		struct record_syscall *at = &thread->syscalls[i];
+
+		if (i >= thread->syscalls_len) {
+			*at = entry;
+			thread->syscalls_len = i + 1;
+			return;
+		}
+		if (at->duration_ns < entry.duration_ns) {
+			struct record_syscall shorter = *at;
+
+			*at = entry;
+			entry = shorter;
+		}
+	}
+}
+
+/* True if this call is the longest part so far of an iteration that is now over its budget. */
+static __always_inline bool exit_syscall(struct thread *thread, u64 now_ns)
+{
+	u64 duration_ns = now_ns - thread->syscall_start_ns;
+
+	thread->in_syscall = 0;
+	thread->last_exit_ns = now_ns;
+	if (duration_ns < SYSCALL_NOTED_NS)
+		return false;
+	list_syscall(thread, duration_ns);
+	note_part(thread, thread->syscall_start_ns, duration_ns, 1);
+	return now_ns - thread->start_ns > budget_ns &&
+	       thread->longest_start_ns == thread->syscall_start_ns && duration_ns > budget_ns / 2;
+}
+
+static __always_inline void switch_out(struct thread *thread, u64 now_ns, bool runnable)
+{
+	thread->off_ns = now_ns;
+	thread->runnable_ns = runnable ? now_ns : 0;
+}
+
+static __always_inline void made_runnable(struct thread *thread, u64 now_ns)
+{
+	if (thread->off_ns && !thread->runnable_ns)
+		thread->runnable_ns = now_ns;
+}
+
+static __always_inline void switch_in(struct thread *thread, u64 now_ns)
+{
+	u64 runnable_ns = thread->runnable_ns ? thread->runnable_ns : now_ns;
+	u64 off_ns = thread->off_ns;
+	u32 at = thread->segments_len;
+
+	thread->off_ns = 0;
+	thread->last_on_ns = now_ns;
+	if (!off_ns || thread->state != THREAD_DISPATCHING)
+		return;
+	thread->blocked_sum_ns += runnable_ns - off_ns;
+	thread->runnable_sum_ns += now_ns - runnable_ns;
+	if (at >= RECORD_SEGMENTS) {
+		thread->segments_lost++;
+		return;
+	}
+	thread->segments[at].off_ns = off_ns;
+	thread->segments[at].runnable_ns = runnable_ns;
+	thread->segments[at].on_ns = now_ns;
+	thread->segments_len = at + 1;
+}
+
+#endif

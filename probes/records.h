@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_RECORDS_H
+#define STINT_PROBES_RECORDS_H
+
+/*
+ * What the eBPF programs hand to user space: plain data, fixed widths, no holes, the same size on both
+ * sides. Included by both; needs the fixed-width types __u8 to __u64 and __s32, __s64 to be declared.
+ *
+ * Every record of the ring buffer starts with `type`. Times are ns of CLOCK_MONOTONIC.
+ */
+
+#define RECORD_SYSCALLS    8
+#define RECORD_SEGMENTS    32
+#define RECORD_READY       64
+#define RECORD_TOUCHES     64
+#define RECORD_STACK_BYTES 16384
+#define RECORD_BUCKETS     2368
+#define RECORD_SUB_BITS    6
+#define RECORD_MAX_BITS    42
+
+enum record_type {
+	RECORD_OVERRUN = 1,
+	RECORD_STACK,
+	RECORD_STALL,
+	RECORD_SOCKET,
+	RECORD_EXIT,
+};
+
+struct record_syscall {
+	__u64 start_ns;
+	__u64 duration_ns;
+	__u32 number;
+	__s32 fd; /* the first argument, whatever it means to that call */
+};
+
+/* Off the CPU at off_ns, runnable (woken, or never asleep) at runnable_ns, on it again at on_ns. */
+struct record_segment {
+	__u64 off_ns;
+	__u64 runnable_ns;
+	__u64 on_ns;
+};
+
+/* A system call of the iteration with a descriptor as its first argument, in order. */
+struct record_touch {
+	__u32 offset_us; /* from the iteration's start */
+	__s32 fd;
+};
+
+/* As the kernel's struct epoll_event is laid out on x86-64 (packed); elsewhere it is not packed. */
+struct record_ready {
+	__u32 events;
+	__u32 reserved;
+	__u64 data;
+};
+
+/* An iteration beyond its budget. */
+struct record_overrun {
+	__u32 type;
+	__u32 pid;
+	__u32 tid;
+	__s32 epfd;
+	__u64 iteration; /* counts a thread's iterations: what ties stacks to it */
+	__u64 start_ns;
+	__u64 duration_ns;
+	__u64 runnable_ns;
+	__u64 blocked_ns;
+	__u64 longest_start_ns; /* its longest part: one system call, or the time between two */
+	__u64 longest_ns;
+	__u32 longest_in_syscall;
+	__u32 syscall_count;
+	__u32 syscalls_len;
+	__u32 segments_len;
+	__u32 segments_lost;
+	__u32 ready_events; /* that the wait returned; the first RECORD_READY of them are below */
+	__u32 ready_len;
+	__u32 touches_len;
+	__u32 touches_lost;
+	__u32 reserved;
+	struct record_syscall syscalls[RECORD_SYSCALLS];
+	struct record_segment segments[RECORD_SEGMENTS];
+	struct record_touch touches[RECORD_TOUCHES];
+	struct record_ready ready[RECORD_READY];
+};
+
+enum record_stack_kind {
+	RECORD_STACK_WAIT = 1, /* at the wait: the loop's own */
+	RECORD_STACK_COMPUTED, /* sampled while over budget */
+	RECORD_STACK_BLOCKED,  /* at the end of a system call that took the iteration over budget */
+};
+
+/* The user registers of a thread and a copy of its stack, from `sp` up, to be unwound later. */
+struct record_stack {
+	__u32 type;
+	__u32 pid;
+	__u32 tid;
+	__u32 kind; /* enum record_stack_kind */
+	__u64 iteration;
+	__u64 time_ns;
+	__u64 sp;
+	__u64 reg[17]; /* DWARF order of x86-64: rax rdx rcx rbx rsi rdi rbp rsp r8-r15 rip */
+	__u32 stack_bytes;
+	__s32 epfd;
+	__u8 stack[RECORD_STACK_BYTES];
+};
+
+/* One end of a connection; family is AF_INET or AF_INET6, ports in host order. */
+struct record_addresses {
+	__u32 family;
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 local[16];
+	__u8 remote[16];
+};
+
+/*
+ * A write stall by its moments; one that was not seen is 0. They never run backwards.
+ * start <= cause <= raised <= on_cpu <= returned <= end
+ */
+struct record_stall {
+	__u32 type;
+	__u32 pid;
+	__u32 tid;
+	__s32 fd;
+	__u64 socket;
+	__u64 start_ns;
+	__u64 cause_ns;
+	__u64 raised_ns;
+	__u64 on_cpu_ns;
+	__u64 returned_ns;
+	__u64 end_ns;
+	__u64 acked_bytes;
+	__u32 acks;
+	__u32 queued_bytes; /* these two: as the write event was raised */
+	__u32 sndbuf_bytes;
+	__u32 raise_inferred;
+	__u32 snd_wnd_min_bytes;
+	__u32 retransmits;
+	struct record_addresses addresses;
+	__u32 reserved[2];
+};
+
+/* One moment of a traced socket: kinds are those of enum stint_probes_socket_kind in probes.h. */
+struct record_socket {
+	__u32 type;
+	__u32 kind;
+	__u32 pid;
+	__u32 tid;
+	__u64 socket;
+	__u64 time_ns;
+	__u64 requested_bytes;
+	__u64 done_bytes;
+	__u32 queued_before_bytes;
+	__u32 queued_bytes;
+	__u32 sndbuf_bytes;
+	__u32 unacked_bytes;
+	__u32 snd_wnd_bytes;
+	__u32 snd_cwnd;
+	__s32 fd;
+	__u32 cause;
+	struct record_addresses addresses;
+};
+
+struct record_exit {
+	__u32 type;
+	__u32 pid;
+};
+
+/* Counters of one loop, in an array map that user space reads as it is. They only grow. */
+struct loop_counters {
+	__u32 pid;
+	__u32 tid;
+	__s32 epfd;
+	__u32 used;
+	__u64 iterations;
+	__u64 events;
+	__u64 overruns;
+	__u64 busy_sum_ns, busy_min_ns, busy_max_ns;
+	__u64 poll_sum_ns, poll_min_ns, poll_max_ns;
+	__u64 batch_max;
+	__u64 overflow;
+	__u64 busy[RECORD_BUCKETS];
+	__u64 poll[RECORD_BUCKETS];
+	__u64 batch[RECORD_BUCKETS];
+};
+
+/* Per CPU, so that nothing is shared; user space adds them up. */
+struct loss_counters {
+	__u64 ring_full;
+	__u64 table_full;
+	__u64 stacks_unread;
+};
+
+_Static_assert(sizeof(struct record_syscall) == 24, "no holes");
+_Static_assert(sizeof(struct record_segment) == 24, "no holes");
+_Static_assert(sizeof(struct record_addresses) == 40, "no holes");
+_Static_assert(sizeof(struct record_overrun) == 112 + 8 * 24 + 32 * 24 + 64 * 8 + 64 * 16, "no holes");
+_Static_assert(sizeof(struct record_stack) == 184 + RECORD_STACK_BYTES, "no holes");
+_Static_assert(sizeof(struct record_stall) == 152, "no holes");
+_Static_assert(sizeof(struct record_socket) == 120, "no holes");
+_Static_assert(sizeof(struct record_exit) == 8, "no holes");
+
+#endif

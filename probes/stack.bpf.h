@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_STACK_BPF_H
+#define STINT_PROBES_STACK_BPF_H
+
+/*
+ * Copies the user registers and the top of the user stack to the ring buffer. Distributions build without
+ * frame pointers, so the kernel's own unwinder sees nothing: user space unwinds the copy by .eh_frame.
+ */
+
+#define STACK_PAGE 4096
+
+/* As much of the stack as can be read, page by page: it may end anywhere, and pages may be absent. */
+static __always_inline u32 copy_stack(struct record_stack *record, u64 sp)
+{
+	u32 bytes = 0;
+
+	for (u32 i = 0; i < RECORD_STACK_BYTES / STACK_PAGE; i++) {
+		u32 at = i * STACK_PAGE;
+		u32 rest = STACK_PAGE - ((u32)(sp + at) & (STACK_PAGE - 1));
+
+		if (bpf_probe_read_user(record->stack + at, STACK_PAGE, (void *)(sp + at)) == 0) {
+			bytes = at + STACK_PAGE;
+			continue;
+		}
+		if (rest < STACK_PAGE &&
+		    bpf_probe_read_user(record->stack + at, rest, (void *)(sp + at)) == 0)
+			bytes = at + rest;
+		break;
+	}
+	return bytes;
+}
+
+static __always_inline void copy_registers(struct record_stack *record, const struct pt_regs *regs)
+{
+	record->reg[0] = regs->ax;
+	record->reg[1] = regs->dx;
+	record->reg[2] = regs->cx;
+	record->reg[3] = regs->bx;
+	record->reg[4] = regs->si;
+	record->reg[5] = regs->di;
+	record->reg[6] = regs->bp;
+	record->reg[7] = regs->sp;
+	record->reg[8] = regs->r8;
+	record->reg[9] = regs->r9;
+	record->reg[10] = regs->r10;
+	record->reg[11] = regs->r11;
+	record->reg[12] = regs->r12;
+	record->reg[13] = regs->r13;
+	record->reg[14] = regs->r14;
+	record->reg[15] = regs->r15;
+	record->reg[16] = regs->ip;
+}
+
+/* Of the current thread, which is `thread`. */
+static __noinline int report_stack(struct thread *thread, u32 kind, u64 now_ns)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct record_stack *record;
+	struct loss_counters *counters;
+
+	if (!thread)
+		return 0;
+	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+	if (!record) {
+		lost_record();
+		return 0;
+	}
+	record->type = RECORD_STACK;
+	record->pid = thread->pid;
+	record->tid = thread->tid;
+	record->kind = kind;
+	record->iteration = thread->iteration;
+	record->time_ns = now_ns;
+	record->epfd = thread->epfd;
+	copy_registers(record, regs);
+	record->sp = regs->sp;
+	record->stack_bytes = copy_stack(record, record->sp);
+	if (!record->stack_bytes) {
+		counters = loss();
+		if (counters)
+			counters->stacks_unread++;
+	}
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+/*
+ * First when the budget is used up, then each time the overrun has doubled: a handler that runs for a
+ * second costs ten copies, not a thousand.
+ */
+static __always_inline void sample_overrun(struct thread *thread, u64 now_ns)
+{
+	u64 so_far_ns;
+
+	if (thread->state != THREAD_DISPATCHING || now_ns < thread->start_ns)
+		return;
+	so_far_ns = now_ns - thread->start_ns;
+	if (so_far_ns <= budget_ns || now_ns < thread->next_sample_ns)
+		return;
+	thread->next_sample_ns = now_ns + (so_far_ns > sample_ns ? so_far_ns : sample_ns);
+	report_stack(thread, RECORD_STACK_COMPUTED, now_ns);
+}
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_WATCH_BPF_H
+#define STINT_PROBES_WATCH_BPF_H
+
+/*
+ * What all probes share: which processes are watched, what is known of their threads, and the way out.
+ *
+ * The first question of every probe is whether the process is watched. With one process that is a
+ * comparison; with several, one look-up. Nothing is written for anybody else.
+ */
+
+#define THREADS_MAX 4096
+#define WATCHED_MAX 1024
+
+const volatile u64 budget_ns = 1000000;
+const volatile u64 sample_ns = 1000000;
+const volatile bool trace_sockets = false;
+/* Since 5.18 sched_switch says in which state the task left; before, it is read off the task. */
+const volatile bool switch_has_state = true;
+
+/* The process watched, while there is just one; 0 while there are none or more. */
+u32 only_pid;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WATCHED_MAX);
+	__type(key, u32);
+	__type(value, u32);
+} watched SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} records SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct loss_counters);
+} losses SEC(".maps");
+
+enum thread_state {
+	THREAD_OUTSIDE = 0, /* of any iteration: not yet seen to return from a wait */
+	THREAD_WAITING,
+	THREAD_DISPATCHING,
+};
+
+#define RAISED_SLOTS 64
+
+/*
+ * One thread that waits in epoll. Written by the thread itself (system calls, its own switches), but for
+ * runnable_ns (by who wakes it, while it sleeps) and `raised` (by softirqs; each slot is one store).
+ */
+struct thread {
+	u32 pid;
+	u32 tid;
+	s32 epfd; /* of the wait that began its iteration */
+	u32 state;
+	u64 iteration;
+	u64 wait_start_ns;
+	u64 start_ns; /* of the iteration */
+	u64 events_address;
+	u32 wait_is_zero; /* the wait under way has a timeout of 0 */
+	u32 ready_events;
+	u32 loop_slot; /* index into loop_counters */
+	u32 baseline_taken;
+	u32 after_empty_poll; /* the wait before this iteration had a timeout of 0 and returned nothing */
+	u32 syscall_number;
+	s32 syscall_fd;
+	u32 in_syscall;
+	u64 syscall_start_ns;
+	u64 syscall_arg2; /* size, for the sends that have one */
+	u64 last_exit_ns; /* of a system call: what follows is user code */
+
+	u64 runnable_sum_ns;
+	u64 blocked_sum_ns;
+	u64 off_ns; /* 0: on a CPU */
+	u64 runnable_ns;
+	u64 last_on_ns;
+	u64 next_sample_ns;
+
+	u64 longest_start_ns;
+	u64 longest_ns;
+	u32 longest_in_syscall;
+	u32 syscall_count;
+	u32 syscalls_len;
+	u32 segments_len;
+	u32 segments_lost;
+	u32 touches_len;
+	u32 touches_lost;
+	u32 raised_head; /* how many sockets were raised for it, ever */
+	u32 raised_tail; /* how many of those its waits have taken note of */
+	u32 reserved;
+	struct record_syscall syscalls[RECORD_SYSCALLS];
+	struct record_segment segments[RECORD_SEGMENTS];
+	struct record_touch touches[RECORD_TOUCHES];
+	u64 raised[RAISED_SLOTS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, THREADS_MAX);
+	__type(key, u32);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+/* A new thread starts as a copy of this: the struct is larger than a program's stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct thread);
+} empty_thread SEC(".maps");
+
+static __always_inline bool is_watched(u32 pid)
+{
+	u32 only = only_pid;
+
+	if (only)
+		return pid == only;
+	return bpf_map_lookup_elem(&watched, &pid) != NULL;
+}
+
+static __always_inline struct loss_counters *loss(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&losses, &zero);
+}
+
+static __always_inline void lost_record(void)
+{
+	struct loss_counters *counters = loss();
+
+	if (counters)
+		counters->ring_full++;
+}
+
+static __always_inline void lost_entry(void)
+{
+	struct loss_counters *counters = loss();
+
+	if (counters)
+		counters->table_full++;
+}
+
+static __always_inline struct thread *find_thread(u32 tid)
+{
+	return bpf_map_lookup_elem(&threads, &tid);
+}
+
+static __noinline struct thread *add_thread(u32 pid, u32 tid)
+{
+	u32 zero = 0;
+	struct thread *empty = bpf_map_lookup_elem(&empty_thread, &zero);
+	struct thread *thread;
+
+	if (!empty)
+		return NULL;
+	bpf_map_update_elem(&threads, &tid, empty, BPF_NOEXIST);
+	thread = bpf_map_lookup_elem(&threads, &tid);
+	if (!thread) {
+		lost_entry();
+		return NULL;
+	}
+	thread->pid = pid;
+	thread->tid = tid;
+	return thread;
+}
+
+#endif
