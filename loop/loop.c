@@ -256,8 +256,6 @@ static void enter(struct stint_loop *loop)
 	while (loop->account->depth > 0)
 		stint_meter_end(loop->account);
 	loop->account->floor = 1;
-	/* What happened between two runs is neither the loop's work nor its wait. */
-	loop->account->poll_end_ns = 0;
 	meter_account_set_thread(loop->account);
 }
 
@@ -265,6 +263,8 @@ static int leave(struct stint_loop *loop, int error)
 {
 	loop->running = false;
 	if (loop->account) {
+		/* What happens between two runs is neither the loop's work nor its wait. */
+		meter_account_iteration_end(loop->account);
 		loop->account->floor = 0;
 		loop->account->behind = 0;
 	}

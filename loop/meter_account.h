@@ -118,23 +118,27 @@ static inline void meter_account_end(struct stint_meter_loop *account, uint64_t 
 		meter_account_overrun(account, scope, service_ns, hot);
 }
 
-/* The loop goes to wait; its last clock reading is when its work ended. */
-static inline void meter_account_poll_begin(struct stint_meter_loop *account)
+/* Closes the account of an iteration, if one is open; the last clock reading is when its work ended. */
+static inline void meter_account_iteration_end(struct stint_meter_loop *account)
 {
 	struct stint_meter_file_loop *figures = account->figures;
-	uint64_t now_ns = account->clock.now_ns;
+	uint64_t busy_ns = account->clock.now_ns - account->poll_end_ns;
 
-	if (account->poll_end_ns) {
-		uint64_t busy_ns = now_ns - account->poll_end_ns;
-
-		histogram_record(&account->metric[STINT_METER_LOOP_BUSY], busy_ns);
-		counter_add(&figures->iterations, 1);
-		counter_add(&figures->busy_ns, busy_ns);
-		counter_add(&figures->events, account->dispatches);
-		account->dispatches = 0;
-	}
 	relaxed_store(&figures->dispatch_begin_ns, 0);
-	account->poll_begin_ns = now_ns;
+	if (!account->poll_end_ns)
+		return;
+	histogram_record(&account->metric[STINT_METER_LOOP_BUSY], busy_ns);
+	counter_add(&figures->iterations, 1);
+	counter_add(&figures->busy_ns, busy_ns);
+	counter_add(&figures->events, account->dispatches);
+	account->dispatches = 0;
+	account->poll_end_ns = 0;
+}
+
+static inline void meter_account_poll_begin(struct stint_meter_loop *account)
+{
+	meter_account_iteration_end(account);
+	account->poll_begin_ns = account->clock.now_ns;
 }
 
 static inline void meter_account_poll_end(struct stint_meter_loop *account, uint32_t events)
