@@ -20,7 +20,7 @@
  * Life: open -> (end seen, FIN sent, in any order) -> closed. `failed` streams wait for their deferral,
  * which is the only place that calls `closed`: never from inside a call of the user's.
  *
- * Price: 336 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
+ * Price: 248 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
  * limit is set. The buffer for reading is the loop's.
  */
 
