@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef LOOP_FIXTURE_H
+#define LOOP_FIXTURE_H
+
+/* What the tests of loop/ share: cmocka with its headers, a meter in a directory of its own, figures. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <stint/meter_file.h>
+#include <stint/stint.h>
+
+#define MS UINT64_C(1000000)
+#define S  UINT64_C(1000000000)
+
+static char fixture_directory[64];
+
+/* One directory a test program, so that tests can run side by side. */
+__attribute__((unused)) static int fixture_make_directory(void **state)
+{
+	(void)state;
+	snprintf(fixture_directory, sizeof(fixture_directory), "/tmp/stint-test-XXXXXX");
+	if (!mkdtemp(fixture_directory))
+		return -1;
+	return setenv("STINT_DIR", fixture_directory, 1);
+}
+
+/* Fails if a test left a meter's file behind. */
+__attribute__((unused)) static int fixture_remove_directory(void **state)
+{
+	(void)state;
+	return rmdir(fixture_directory);
+}
+
+__attribute__((unused)) static uint64_t fixture_now_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * S + (uint64_t)ts.tv_nsec;
+}
+
+/* Computes for `ns`, and returns how long that took by the wall clock. */
+__attribute__((unused)) static uint64_t fixture_spin(uint64_t ns)
+{
+	uint64_t start_ns = fixture_now_ns(CLOCK_MONOTONIC), now_ns;
+
+	do {
+		now_ns = fixture_now_ns(CLOCK_MONOTONIC);
+	} while (now_ns - start_ns < ns);
+	return now_ns - start_ns;
+}
+
+__attribute__((unused)) static const struct stint_meter_file_header *fixture_header(struct stint_meter *meter)
+{
+	size_t bytes;
+
+	return stint_meter_data(meter, &bytes);
+}
+
+__attribute__((unused)) static const struct stint_meter_file_loop *fixture_loop(struct stint_meter *meter,
+										uint32_t i)
+{
+	const struct stint_meter_file_header *header = fixture_header(meter);
+
+	return (const struct stint_meter_file_loop *)((const char *)header + header->loops_offset) + i;
+}
+
+/* What the first loop knows of a handler. */
+__attribute__((unused)) static const struct stint_meter_file_block *fixture_block(struct stint_meter *meter,
+										  uint32_t handler)
+{
+	const struct stint_meter_file_loop *loop = fixture_loop(meter, 0);
+	const char *base = (const char *)fixture_header(meter);
+
+	return (const struct stint_meter_file_block *)(base + loop->blocks_offset +
+						       handler * loop->block_stride);
+}
+
+__attribute__((unused)) static const struct stint_meter_file_overrun *fixture_overrun(
+	struct stint_meter *meter, uint64_t i)
+{
+	const struct stint_meter_file_loop *loop = fixture_loop(meter, 0);
+	const char *base = (const char *)fixture_header(meter);
+
+	return (const struct stint_meter_file_overrun *)(base + loop->overruns_offset) +
+	       i % loop->overrun_slots;
+}
+
+__attribute__((unused)) static void assert_within_percent(uint64_t value, uint64_t expected, uint64_t percent)
+{
+	uint64_t off = value > expected ? value - expected : expected - value;
+
+	if (off * 100 > expected * percent)
+		fail_msg("%llu is not within %llu %% of %llu", (unsigned long long)value,
+			 (unsigned long long)percent, (unsigned long long)expected);
+}
+
+#endif

@@ -1,0 +1,634 @@
+/* SPDX-License-Identifier: MIT */
+#include "loop_fixture.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+
+static struct stint_loop *loop;
+static struct stint_meter *meter;
+static int calls;
+
+static int open_loop(void **state)
+{
+	(void)state;
+	calls = 0;
+	if (stint_meter_new(&meter, NULL) < 0)
+		return -1;
+	return stint_loop_new(&loop, NULL);
+}
+
+static int close_loop(void **state)
+{
+	(void)state;
+	loop = stint_loop_free(loop);
+	meter = stint_meter_free(meter);
+	return 0;
+}
+
+/* A pipe whose reading end is ready, if `ready`. */
+static void make_pipe(int fds[2], bool ready)
+{
+	assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+	if (ready)
+		assert_int_equal(write(fds[1], "x", 1), 1);
+}
+
+static void close_pipe(const int fds[2])
+{
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void count_call(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)source;
+	(void)events;
+	(void)ctx;
+	calls++;
+}
+
+/* ---- descriptors ---- */
+
+static void a_blocking_descriptor_is_refused(void **state)
+{
+	struct stint_fd *source = NULL;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, count_call, NULL), -EINVAL);
+	assert_null(source);
+	assert_int_equal(stint_fd_new(&source, loop, -1, STINT_READ, 0, count_call, NULL), -EBADF);
+	close_pipe(fds);
+}
+
+static void misuse_is_an_error_code(void **state)
+{
+	struct stint_fd *source;
+	struct stint_timer *timer;
+	struct stint_loop_options options = {.size = 4};
+	struct stint_loop *other;
+	int fds[2];
+
+	(void)state;
+	make_pipe(fds, false);
+	assert_int_equal(stint_fd_new(NULL, loop, fds[0], STINT_READ, 0, count_call, NULL), -EINVAL);
+	assert_int_equal(stint_fd_new(&source, NULL, fds[0], STINT_READ, 0, count_call, NULL), -EINVAL);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, NULL, NULL), -EINVAL);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], 0x100, 0, count_call, NULL), -EINVAL);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 77, count_call, NULL), -EINVAL);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, count_call, NULL), 0);
+	assert_int_equal(stint_fd_set_events(source, 0x100), -EINVAL);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, count_call, NULL), -EEXIST);
+	assert_int_equal(stint_timer_new(&timer, loop, 0, NULL, NULL), -EINVAL);
+	assert_int_equal(stint_loop_new(&other, &options), -EINVAL);
+	assert_int_equal(stint_loop_run(NULL), -EINVAL);
+	assert_int_equal(stint_loop_stop(NULL), -EINVAL);
+	assert_null(stint_fd_free(NULL));
+	assert_null(stint_timer_free(NULL));
+	assert_null(stint_deferred_free(NULL));
+	assert_null(stint_listener_free(NULL));
+	assert_null(stint_connect_free(NULL));
+	assert_null(stint_loop_free(NULL));
+	close_pipe(fds);
+}
+
+static void level_repeats_and_edge_does_not(void **state)
+{
+	struct stint_fd *source;
+	int level[2], edge[2];
+
+	(void)state;
+	make_pipe(level, true);
+	make_pipe(edge, true);
+	assert_int_equal(stint_fd_new(&source, loop, edge[0], STINT_READ | STINT_EDGE, 0, count_call, NULL),
+			 0);
+	stint_loop_iterate(loop, 0);
+	stint_loop_iterate(loop, 0);
+	assert_int_equal(calls, 1);
+	assert_int_equal(stint_fd_new(&source, loop, level[0], STINT_READ, 0, count_call, NULL), 0);
+	stint_loop_iterate(loop, 0);
+	stint_loop_iterate(loop, 0);
+	assert_int_equal(calls, 3);
+	assert_int_equal(stint_fd_set_events(source, 0), 0);
+	stint_loop_iterate(loop, 0);
+	assert_int_equal(calls, 3);
+	close_pipe(level);
+	close_pipe(edge);
+}
+
+static struct stint_fd *pair[2];
+
+static void free_the_other(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)events;
+	(void)ctx;
+	calls++;
+	if (source == pair[0])
+		pair[1] = stint_fd_free(pair[1]);
+	else
+		pair[0] = stint_fd_free(pair[0]);
+}
+
+static void of_two_that_free_each_other_one_is_called(void **state)
+{
+	int first[2], second[2];
+
+	(void)state;
+	make_pipe(first, true);
+	make_pipe(second, true);
+	assert_int_equal(stint_fd_new(&pair[0], loop, first[0], STINT_READ, 0, free_the_other, NULL), 0);
+	assert_int_equal(stint_fd_new(&pair[1], loop, second[0], STINT_READ, 0, free_the_other, NULL), 0);
+	stint_loop_iterate(loop, 0);
+	assert_int_equal(calls, 1);
+	assert_true(!pair[0] != !pair[1]);
+	close_pipe(first);
+	close_pipe(second);
+}
+
+/* Frees the other source and watches a third descriptor, which gets the slot, and may not get the event. */
+static void replace_the_other(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	struct stint_fd **other = source == pair[0] ? &pair[1] : &pair[0];
+
+	(void)events;
+	stint_fd_free(*other);
+	assert_int_equal(stint_fd_new(other, loop, *(int *)ctx, STINT_READ, 0, count_call, NULL), 0);
+	stint_fd_set_events(source, 0);
+}
+
+static void an_event_of_a_freed_source_does_not_reach_its_successor(void **state)
+{
+	int first[2], second[2], quiet[2];
+
+	(void)state;
+	make_pipe(first, true);
+	make_pipe(second, true);
+	make_pipe(quiet, false);
+	assert_int_equal(stint_fd_new(&pair[0], loop, first[0], STINT_READ, 0, replace_the_other, quiet), 0);
+	assert_int_equal(stint_fd_new(&pair[1], loop, second[0], STINT_READ, 0, replace_the_other, quiet), 0);
+	stint_loop_iterate(loop, 0);
+	stint_loop_iterate(loop, 0);
+	assert_int_equal(calls, 0);
+	close_pipe(first);
+	close_pipe(second);
+	close_pipe(quiet);
+}
+
+static void free_self(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)events;
+	(void)ctx;
+	calls++;
+	stint_fd_free(source);
+}
+
+static void a_source_may_free_itself(void **state)
+{
+	struct stint_fd *source;
+	int fds[2];
+
+	(void)state;
+	make_pipe(fds, true);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, free_self, NULL), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+	close_pipe(fds);
+}
+
+static void a_number_closed_and_used_again_belongs_to_its_new_source(void **state)
+{
+	struct stint_fd *old, *fresh;
+	int fds[2], again[2];
+
+	(void)state;
+	make_pipe(fds, false);
+	assert_int_equal(stint_fd_new(&old, loop, fds[0], STINT_READ, 0, free_self, NULL), 0);
+	close(fds[0]);
+	make_pipe(again, true);
+	assert_int_equal(again[0], fds[0]);
+	assert_int_equal(stint_fd_new(&fresh, loop, again[0], STINT_READ, 0, count_call, NULL), 0);
+	stint_fd_free(old);
+	stint_loop_iterate(loop, 0);
+	assert_int_equal(calls, 1);
+	close(fds[1]);
+	close_pipe(again);
+}
+
+/* The duplicate keeps the registration alive, and no number leads to it any more. */
+static void a_registration_that_outlives_its_descriptor_is_got_rid_of(void **state)
+{
+	struct stint_fd *lost, *live;
+	int fds[2], other[2], duplicate;
+
+	(void)state;
+	make_pipe(fds, true);
+	make_pipe(other, true);
+	duplicate = dup(fds[0]);
+	assert_int_equal(stint_fd_new(&lost, loop, fds[0], STINT_READ, 0, free_self, NULL), 0);
+	assert_int_equal(stint_fd_new(&live, loop, other[0], STINT_READ, 0, count_call, NULL), 0);
+	close(fds[0]);
+	stint_fd_free(lost);
+	for (int i = 0; i < 4; i++)
+		stint_loop_iterate(loop, 0);
+	assert_int_equal(calls, 4);
+	stint_fd_free(live);
+	/* Were the registration still there, this poll would return at once. */
+	assert_int_equal(stint_loop_iterate(loop, 20 * MS), 0);
+	assert_true(fixture_loop(meter, 0)->poll_ns >= 19 * MS);
+	close(duplicate);
+	close(fds[1]);
+	close_pipe(other);
+}
+
+static void free_loop(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)source;
+	(void)events;
+	(void)ctx;
+	calls++;
+	loop = stint_loop_free(loop);
+}
+
+static void tick_never(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	(void)ctx;
+	fail();
+}
+
+static void the_loop_may_be_freed_in_a_callback(void **state)
+{
+	struct stint_fd *source;
+	struct stint_timer *timer;
+	int first[2], second[2];
+
+	(void)state;
+	make_pipe(first, true);
+	make_pipe(second, true);
+	assert_int_equal(stint_fd_new(&source, loop, first[0], STINT_READ, 0, free_loop, NULL), 0);
+	assert_int_equal(stint_fd_new(&source, loop, second[0], STINT_READ, 0, free_loop, NULL), 0);
+	assert_int_equal(stint_timer_new(&timer, loop, 0, tick_never, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+	close_pipe(first);
+	close_pipe(second);
+}
+
+static void run_again(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)source;
+	(void)events;
+	(void)ctx;
+	calls = stint_loop_run(loop);
+	stint_loop_stop(loop);
+}
+
+static void a_loop_does_not_run_inside_of_itself(void **state)
+{
+	struct stint_fd *source;
+	int fds[2];
+
+	(void)state;
+	make_pipe(fds, true);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, run_again, NULL), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, -EBUSY);
+	close_pipe(fds);
+}
+
+/* ---- timers ---- */
+
+static char order[16];
+static struct stint_timer *victim;
+
+static void note(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	strncat(order, ctx, 1);
+}
+
+static void timers_come_in_the_order_of_their_deadlines(void **state)
+{
+	static char names[] = "dacb";
+	const uint64_t delays_ns[] = {4 * MS, 1 * MS, 3 * MS, 2 * MS};
+	uint64_t start_ns = stint_loop_now_ns(loop);
+
+	(void)state;
+	order[0] = '\0';
+	for (int i = 0; i < 4; i++) {
+		struct stint_timer *timer;
+
+		assert_int_equal(stint_timer_new(&timer, loop, 0, note, &names[i]), 0);
+		assert_int_equal(stint_timer_start(timer, delays_ns[i], 0), 0);
+	}
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_string_equal(order, "abcd");
+	assert_true(stint_loop_now_ns(loop) - start_ns >= 4 * MS);
+}
+
+static uint64_t last_due_ns;
+
+static void check_grid(struct stint_timer *timer, void *ctx)
+{
+	uint64_t due_ns = stint_timer_due_ns(timer), period_ns = *(uint64_t *)ctx;
+
+	if (last_due_ns)
+		assert_int_equal((due_ns - last_due_ns) % period_ns, 0);
+	last_due_ns = due_ns;
+	if (++calls == 3)
+		fixture_spin(5 * period_ns / 2); /* ticks are missed, the grid is kept */
+	if (calls == 6)
+		stint_timer_stop(timer);
+}
+
+static void a_periodic_timer_keeps_its_grid(void **state)
+{
+	struct stint_timer *timer;
+	uint64_t period_ns = 2 * MS;
+
+	(void)state;
+	last_due_ns = 0;
+	assert_int_equal(stint_timer_new(&timer, loop, 0, check_grid, &period_ns), 0);
+	assert_int_equal(stint_timer_start(timer, period_ns, period_ns), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 6);
+}
+
+static void cancel_victim(struct stint_timer *timer, void *ctx)
+{
+	(void)ctx;
+	victim = stint_timer_free(victim);
+	stint_timer_free(timer);
+	calls++;
+}
+
+static void a_timer_that_is_due_can_be_cancelled_by_another(void **state)
+{
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_timer_new(&timer, loop, 0, cancel_victim, NULL), 0);
+	assert_int_equal(stint_timer_new(&victim, loop, 0, tick_never, NULL), 0);
+	assert_int_equal(stint_timer_start_at(timer, 1, 0), 0);
+	assert_int_equal(stint_timer_start_at(victim, 2, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+}
+
+static void start_again(struct stint_timer *timer, void *ctx)
+{
+	(void)ctx;
+	if (++calls < 5)
+		stint_timer_start(timer, 0, 0);
+}
+
+static void a_timer_started_in_an_iteration_waits_for_the_next(void **state)
+{
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_timer_new(&timer, loop, 0, start_again, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+	for (int i = 1; i <= 5; i++) {
+		stint_loop_iterate(loop, UINT64_MAX);
+		assert_int_equal(calls, i);
+	}
+}
+
+static uint64_t seed = 2463534242u;
+
+static uint64_t next_random(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed;
+}
+
+static void check_order(struct stint_timer *timer, void *ctx)
+{
+	uint64_t due_ns = *(uint64_t *)ctx;
+
+	(void)timer;
+	assert_true(due_ns >= last_due_ns);
+	last_due_ns = due_ns;
+	calls++;
+}
+
+/* 10,007 timers set, set again and cancelled at random come out sorted, and only those that are left. */
+static void many_timers_come_out_sorted(void **state)
+{
+	enum { COUNT = 10007 };
+	static struct stint_timer *timers[COUNT];
+	static uint64_t due[COUNT];
+	int left = COUNT;
+
+	(void)state;
+	last_due_ns = 0;
+	for (int i = 0; i < COUNT; i++) {
+		assert_int_equal(stint_timer_new(&timers[i], loop, 0, check_order, &due[i]), 0);
+		due[i] = 1 + next_random() % MS;
+		assert_int_equal(stint_timer_start_at(timers[i], due[i], 0), 0);
+	}
+	for (int i = 0; i < 2 * COUNT; i++) {
+		int one = (int)(next_random() % COUNT);
+
+		if (!timers[one])
+			continue;
+		if (next_random() % 4) {
+			due[one] = 1 + next_random() % MS;
+			assert_int_equal(stint_timer_start_at(timers[one], due[one], 0), 0);
+		} else {
+			timers[one] = stint_timer_free(timers[one]);
+			left--;
+		}
+	}
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, left);
+	assert_int_equal(fixture_loop(meter, 0)->events, left);
+}
+
+/* ---- deferred ---- */
+
+static void schedule_again(struct stint_deferred *deferred, void *ctx)
+{
+	(void)ctx;
+	if (++calls < 3)
+		stint_deferred_schedule(deferred);
+}
+
+static void a_deferred_scheduled_by_itself_waits_for_the_next_iteration(void **state)
+{
+	struct stint_deferred *deferred;
+
+	(void)state;
+	assert_int_equal(stint_deferred_new(&deferred, loop, 0, schedule_again, NULL), 0);
+	assert_int_equal(stint_deferred_schedule(deferred), 0);
+	assert_int_equal(stint_deferred_schedule(deferred), 0);
+	for (int i = 1; i <= 3; i++) {
+		stint_loop_iterate(loop, UINT64_MAX);
+		assert_int_equal(calls, i);
+	}
+}
+
+/* ---- meter ---- */
+
+static void spin_once(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)events;
+	*(uint64_t *)ctx = fixture_spin(5 * MS);
+	stint_fd_free(source);
+}
+
+static void a_slow_handler_is_reported_with_the_timer_that_it_delayed(void **state)
+{
+	int handler = stint_loop_handler(loop, "slow", MS);
+	struct stint_fd *source;
+	struct stint_timer *timer;
+	uint64_t took_ns = 0;
+	char name[] = "t";
+	int fds[2];
+
+	(void)state;
+	make_pipe(fds, true);
+	order[0] = '\0';
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, (uint32_t)handler, spin_once,
+				      &took_ns),
+			 0);
+	assert_int_equal(stint_timer_new(&timer, loop, 0, note, name), 0);
+	assert_int_equal(stint_timer_start_at(timer, stint_loop_now_ns(loop), 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_string_equal(order, "t");
+	assert_int_equal(fixture_loop(meter, 0)->overruns_written, 1);
+	assert_within_percent(fixture_overrun(meter, 0)->duration_ns, took_ns, 5);
+	assert_int_equal(fixture_overrun(meter, 0)->victims, 1);
+	assert_int_equal(fixture_overrun(meter, 0)->fd, fds[0]);
+	assert_int_equal(fixture_block(meter, (uint32_t)handler)->victims, 1);
+	/* The timer's wait is its lateness, so the spin is in it. */
+	assert_true(fixture_block(meter, 0)->histogram[STINT_METER_HANDLER_WAIT].max >= took_ns);
+	close_pipe(fds);
+}
+
+/* ---- listeners and connecting ---- */
+
+static struct sockaddr_in loopback(int port)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_port = htons((uint16_t)port),
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+static int accepted, connected, connect_error;
+
+static void on_accept(struct stint_listener *listener, int fd, const struct sockaddr *peer, socklen_t bytes,
+		      void *ctx)
+{
+	(void)ctx;
+	assert_int_equal(peer->sa_family, AF_INET);
+	assert_int_equal(bytes, sizeof(struct sockaddr_in));
+	close(fd);
+	accepted++;
+	stint_listener_free(listener);
+}
+
+static void on_connect(int error, int fd, void *ctx)
+{
+	(void)ctx;
+	connect_error = error;
+	connected++;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void a_handshake_is_an_event_on_both_sides(void **state)
+{
+	struct sockaddr_in address = loopback(0);
+	struct stint_listener *listener;
+	struct stint_connect *attempt;
+
+	(void)state;
+	accepted = connected = 0;
+	connect_error = 1;
+	assert_int_equal(stint_listener_new(&listener, loop, (struct sockaddr *)&address, sizeof(address),
+					    NULL, 0, on_accept, NULL),
+			 0);
+	address = loopback(stint_listener_port(listener));
+	assert_int_equal(stint_connect_new(&attempt, loop, (struct sockaddr *)&address, sizeof(address),
+					   5 * S, 0, on_connect, NULL),
+			 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(accepted, 1);
+	assert_int_equal(connected, 1);
+	assert_int_equal(connect_error, 0);
+}
+
+static void a_refused_connect_says_so_once(void **state)
+{
+	struct sockaddr_in address = loopback(0);
+	struct stint_listener *listener;
+	struct stint_connect *attempt;
+
+	(void)state;
+	connected = 0;
+	assert_int_equal(stint_listener_new(&listener, loop, (struct sockaddr *)&address, sizeof(address),
+					    NULL, 0, on_accept, NULL),
+			 0);
+	address = loopback(stint_listener_port(listener));
+	stint_listener_free(listener);
+	assert_int_equal(stint_connect_new(&attempt, loop, (struct sockaddr *)&address, sizeof(address), 0, 0,
+					   on_connect, NULL),
+			 0);
+	assert_int_equal(connected, 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(connected, 1);
+	assert_int_equal(connect_error, -ECONNREFUSED);
+}
+
+static void a_loop_without_a_meter_works(void **state)
+{
+	struct stint_loop_options options = {.size = sizeof(options), .meter_off = true};
+	struct stint_timer *timer;
+
+	(void)state;
+	close_loop(NULL);
+	assert_int_equal(stint_loop_new(&loop, &options), 0);
+	assert_null(stint_loop_account(loop));
+	assert_int_equal(stint_loop_handler(loop, "any", 0), 0);
+	assert_int_equal(stint_timer_new(&timer, loop, 0, start_again, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, MS, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 5);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_blocking_descriptor_is_refused),
+		TEST(misuse_is_an_error_code),
+		TEST(level_repeats_and_edge_does_not),
+		TEST(of_two_that_free_each_other_one_is_called),
+		TEST(an_event_of_a_freed_source_does_not_reach_its_successor),
+		TEST(a_source_may_free_itself),
+		TEST(a_number_closed_and_used_again_belongs_to_its_new_source),
+		TEST(a_registration_that_outlives_its_descriptor_is_got_rid_of),
+		TEST(the_loop_may_be_freed_in_a_callback),
+		TEST(a_loop_does_not_run_inside_of_itself),
+		TEST(timers_come_in_the_order_of_their_deadlines),
+		TEST(a_periodic_timer_keeps_its_grid),
+		TEST(a_timer_that_is_due_can_be_cancelled_by_another),
+		TEST(a_timer_started_in_an_iteration_waits_for_the_next),
+		TEST(many_timers_come_out_sorted),
+		TEST(a_deferred_scheduled_by_itself_waits_for_the_next_iteration),
+		TEST(a_slow_handler_is_reported_with_the_timer_that_it_delayed),
+		TEST(a_handshake_is_an_event_on_both_sides),
+		TEST(a_refused_connect_says_so_once),
+		TEST(a_loop_without_a_meter_works),
+	};
+
+	return cmocka_run_group_tests_name("loop", tests, fixture_make_directory, fixture_remove_directory);
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+#include "loop_fixture.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static struct stint_meter *meter;
+static struct stint_meter_loop *account;
+
+static int open_meter(void **state)
+{
+	struct stint_meter_options options = {.size = sizeof(options),
+					      .handler_limit = 8,
+					      .loop_limit = 2,
+					      .overrun_slots = 4};
+
+	(void)state;
+	if (stint_meter_new(&meter, &options) < 0)
+		return -1;
+	return stint_meter_loop_new(&account, meter, "test");
+}
+
+static int close_meter(void **state)
+{
+	(void)state;
+	account = stint_meter_loop_free(account);
+	meter = stint_meter_free(meter);
+	return 0;
+}
+
+static void the_file_is_private_and_ready_and_goes_with_the_meter(void **state)
+{
+	struct stint_meter_file_header header;
+	char path[128];
+	struct stat status;
+	int fd;
+
+	(void)state;
+	assert_int_equal(stint_meter_file_error(meter), 0);
+	snprintf(path, sizeof(path), "%s/%d.meter", fixture_directory, getpid());
+	assert_string_equal(stint_meter_path(meter), path);
+	assert_int_equal(stat(path, &status), 0);
+	assert_int_equal(status.st_mode & 0777, 0600);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(read(fd, &header, sizeof(header)), sizeof(header));
+	close(fd);
+	assert_int_equal(header.magic, STINT_METER_MAGIC);
+	assert_int_equal(header.ready, 1);
+	assert_int_equal(header.pid, getpid());
+	assert_int_equal(header.file_bytes, status.st_size);
+	assert_int_equal(header.metric_count, STINT_METER_LOOP_METRICS + STINT_METER_HANDLER_METRICS);
+	assert_true(header.process_start_ticks > 0);
+	close_meter(NULL);
+	assert_int_equal(stat(path, &status), -1);
+}
+
+static void a_block_is_backed_when_its_handler_is_first_dispatched(void **state)
+{
+	int handler = stint_meter_handler(meter, "lazy", 0);
+	struct stat before, after;
+
+	(void)state;
+	assert_int_equal(stat(stint_meter_path(meter), &before), 0);
+	assert_int_equal(stint_meter_begin(account, (uint32_t)handler, -1), 0);
+	assert_int_equal(stint_meter_end(account), 0);
+	assert_int_equal(stat(stint_meter_path(meter), &after), 0);
+	assert_true(after.st_blocks > before.st_blocks);
+	assert_true((uint64_t)before.st_blocks * 512 < (uint64_t)before.st_size);
+	assert_int_equal(fixture_block(meter, (uint32_t)handler)->used, 1);
+}
+
+static void a_full_table_sends_handlers_to_other(void **state)
+{
+	char name[16];
+
+	(void)state;
+	for (int i = 1; i < 8; i++) {
+		snprintf(name, sizeof(name), "handler %d", i);
+		assert_int_equal(stint_meter_handler(meter, name, 0), i);
+	}
+	assert_int_equal(stint_meter_handler(meter, "handler 3", 0), 3);
+	assert_int_equal(fixture_header(meter)->handlers_refused, 0);
+	assert_int_equal(stint_meter_handler(meter, "one too many", 0), 0);
+	assert_int_equal(fixture_header(meter)->handlers_refused, 1);
+	assert_int_equal(stint_meter_begin(account, 0, -1), 0);
+	assert_int_equal(stint_meter_end(account), 0);
+	assert_int_equal(fixture_block(meter, 0)->histogram[STINT_METER_HANDLER_SERVICE].count, 1);
+}
+
+static void a_loop_beyond_the_limit_works_and_is_counted(void **state)
+{
+	struct stint_meter_loop *second, *third;
+
+	(void)state;
+	assert_int_equal(stint_meter_loop_new(&second, meter, NULL), 0);
+	assert_int_equal(stint_meter_loop_new(&third, meter, NULL), 0);
+	assert_int_equal(fixture_header(meter)->loop_count, 2);
+	assert_int_equal(fixture_header(meter)->loops_refused, 1);
+	assert_int_equal(stint_meter_begin(third, 0, -1), 0);
+	assert_int_equal(stint_meter_end(third), 0);
+	stint_meter_loop_free(third);
+	stint_meter_loop_free(second);
+	assert_int_equal(fixture_loop(meter, 1)->closed, 1);
+	assert_int_equal(fixture_loop(meter, 0)->closed, 0);
+}
+
+static void a_spin_is_reported_as_long_as_it_was(void **state)
+{
+	int handler = stint_meter_handler(meter, "spin", MS);
+	const struct stint_meter_file_overrun *overrun = fixture_overrun(meter, 0);
+	uint64_t took_ns, cpu_ns;
+
+	(void)state;
+	stint_meter_poll_begin(account);
+	stint_meter_poll_end(account, 1);
+	cpu_ns = fixture_now_ns(CLOCK_THREAD_CPUTIME_ID);
+	stint_meter_begin(account, (uint32_t)handler, 7);
+	took_ns = fixture_spin(5 * MS);
+	stint_meter_end(account);
+	cpu_ns = fixture_now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+	assert_int_equal(fixture_loop(meter, 0)->overruns_written, 1);
+	assert_within_percent(overrun->duration_ns, took_ns, 5);
+	assert_int_equal(overrun->fd, 7);
+	assert_int_equal(overrun->handler, handler);
+	assert_int_equal(overrun->budget_ns, MS);
+	/* What the thread used between the two readings is at least what the overrun used. */
+	assert_true(overrun->cpu_min_ns <= overrun->cpu_max_ns);
+	assert_true(overrun->cpu_min_ns <= cpu_ns);
+	assert_true(overrun->cpu_max_ns <= overrun->duration_ns);
+	assert_int_equal(fixture_block(meter, (uint32_t)handler)->over_ns, overrun->duration_ns - MS);
+}
+
+static void a_sleep_is_known_to_have_used_little_cpu(void **state)
+{
+	int handler = stint_meter_handler(meter, "sleep", MS);
+	const struct timespec duration = {.tv_nsec = 5 * (long)MS};
+
+	(void)state;
+	stint_meter_poll_begin(account);
+	stint_meter_poll_end(account, 1);
+	stint_meter_begin(account, (uint32_t)handler, -1);
+	nanosleep(&duration, NULL);
+	stint_meter_end(account);
+	assert_true(fixture_overrun(meter, 0)->duration_ns >= 5 * MS);
+	assert_true(fixture_overrun(meter, 0)->cpu_max_ns < fixture_overrun(meter, 0)->duration_ns / 2);
+}
+
+/* Three events in a batch: the first makes two wait, the second one, the third none. */
+static void blame_is_service_once_for_each_event_behind(void **state)
+{
+	uint32_t handler[3];
+	uint64_t service_ns;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "h%d", i);
+		handler[i] = (uint32_t)stint_meter_handler(meter, name, 0);
+	}
+	stint_meter_poll_begin(account);
+	stint_meter_poll_end(account, 3);
+	for (int i = 0; i < 3; i++) {
+		stint_meter_begin(account, handler[i], -1);
+		fixture_spin(MS / 10);
+		stint_meter_end(account);
+	}
+	for (uint64_t i = 0; i < 3; i++) {
+		const struct stint_meter_file_block *block = fixture_block(meter, handler[i]);
+
+		service_ns = block->histogram[STINT_METER_HANDLER_SERVICE].sum;
+		assert_true(service_ns >= MS / 10);
+		assert_int_equal(block->victims, 2 - i);
+		assert_int_equal(block->blame_ns, service_ns * (2 - i));
+	}
+	/* The last waited for the two before it. */
+	assert_true(fixture_block(meter, handler[2])->histogram[STINT_METER_HANDLER_WAIT].sum >= MS / 5);
+}
+
+static void an_inner_dispatch_is_not_the_outer_ones_time(void **state)
+{
+	uint32_t outer = (uint32_t)stint_meter_handler(meter, "outer", S);
+	uint32_t inner = (uint32_t)stint_meter_handler(meter, "inner", S);
+	uint64_t start_ns, all_ns, inner_ns, outer_ns;
+
+	(void)state;
+	start_ns = stint_meter_now_ns(account);
+	stint_meter_begin(account, outer, -1);
+	stint_meter_begin(account, inner, -1);
+	fixture_spin(2 * MS);
+	stint_meter_end(account);
+	stint_meter_end(account);
+	all_ns = stint_meter_now_ns(account) - start_ns;
+	inner_ns = fixture_block(meter, inner)->histogram[STINT_METER_HANDLER_SERVICE].sum;
+	outer_ns = fixture_block(meter, outer)->histogram[STINT_METER_HANDLER_SERVICE].sum;
+	assert_true(inner_ns >= 2 * MS - MS / 100);
+	assert_true(inner_ns + outer_ns <= all_ns);
+}
+
+static void the_ring_keeps_the_last_and_counts_all(void **state)
+{
+	uint32_t handler = (uint32_t)stint_meter_handler(meter, "over", 1);
+
+	(void)state;
+	for (int i = 0; i < 7; i++) {
+		stint_meter_begin(account, handler, i);
+		fixture_spin(1000);
+		stint_meter_end(account);
+	}
+	assert_int_equal(fixture_loop(meter, 0)->overruns_written, 7);
+	assert_int_equal(fixture_block(meter, handler)->overruns, 7);
+	for (uint64_t i = 3; i < 7; i++)
+		assert_int_equal(fixture_overrun(meter, i)->fd, i);
+}
+
+static void misuse_is_an_error_code(void **state)
+{
+	struct stint_meter_options options = {.size = sizeof(options), .handler_limit = 70000};
+	struct {
+		struct stint_meter_options known;
+		uint64_t unknown;
+	} newer = {.known = {.size = sizeof(newer)}};
+	struct stint_meter *other;
+
+	(void)state;
+	assert_int_equal(stint_meter_end(account), -EINVAL);
+	assert_int_equal(stint_meter_begin(account, 99, -1), -EINVAL);
+	assert_int_equal(stint_meter_handler(meter, "", 0), -EINVAL);
+	assert_int_equal(stint_meter_handler(meter, NULL, 0), -EINVAL);
+	for (int i = 0; i < STINT_METER_DEPTH; i++)
+		assert_int_equal(stint_meter_begin(account, 0, -1), 0);
+	assert_int_equal(stint_meter_begin(account, 0, -1), -EOVERFLOW);
+	for (int i = 0; i < STINT_METER_DEPTH; i++)
+		assert_int_equal(stint_meter_end(account), 0);
+	close_meter(NULL);
+	assert_int_equal(stint_meter_new(&other, &options), -EINVAL);
+	assert_int_equal(stint_meter_new(&other, &newer.known), 0);
+	stint_meter_free(other);
+	newer.unknown = 1;
+	assert_int_equal(stint_meter_new(&other, &newer.known), -EINVAL);
+}
+
+static void without_a_file_it_works_and_says_why(void **state)
+{
+	struct stint_meter_options options = {.size = sizeof(options), .directory = "/proc/nowhere"};
+
+	(void)state;
+	close_meter(NULL);
+	assert_int_equal(stint_meter_new(&meter, &options), 0);
+	assert_int_equal(stint_meter_file_error(meter), -ENOENT);
+	assert_null(stint_meter_path(meter));
+	assert_int_equal(stint_meter_loop_new(&account, meter, NULL), 0);
+	assert_int_equal(stint_meter_begin(account, 0, -1), 0);
+	assert_int_equal(stint_meter_end(account), 0);
+	assert_int_equal(fixture_block(meter, 0)->histogram[STINT_METER_HANDLER_SERVICE].count, 1);
+}
+
+static void a_directory_that_others_may_write_to_is_refused(void **state)
+{
+	struct stint_meter_options options = {.size = sizeof(options)};
+	char path[128], link_path[128];
+
+	(void)state;
+	close_meter(NULL);
+	snprintf(path, sizeof(path), "%s/open", fixture_directory);
+	snprintf(link_path, sizeof(link_path), "%s/link", fixture_directory);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(symlink(path, link_path), 0);
+	options.directory = link_path;
+	assert_int_equal(stint_meter_new(&meter, &options), 0);
+	assert_true(stint_meter_file_error(meter) < 0);
+	stint_meter_free(meter);
+	assert_int_equal(chmod(path, 0777), 0);
+	options.directory = path;
+	assert_int_equal(stint_meter_new(&meter, &options), 0);
+	assert_int_equal(stint_meter_file_error(meter), -EPERM);
+	unlink(link_path);
+	rmdir(path);
+}
+
+static void a_forked_child_leaves_the_parents_figures_alone(void **state)
+{
+	uint32_t handler = (uint32_t)stint_meter_handler(meter, "shared", 0);
+	int status;
+	pid_t child;
+
+	(void)state;
+	stint_meter_begin(account, handler, -1);
+	stint_meter_end(account);
+	child = fork();
+	if (child == 0) {
+		stint_meter_begin(account, handler, -1);
+		stint_meter_end(account);
+		close_meter(NULL);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(fixture_block(meter, handler)->histogram[STINT_METER_HANDLER_SERVICE].count, 1);
+	assert_int_equal(access(stint_meter_path(meter), F_OK), 0);
+}
+
+/* The bound is wide for a noisy machine: between the two readings this thread may lose the CPU. */
+static void the_clock_follows_clock_monotonic_and_never_goes_back(void **state)
+{
+	uint64_t end_ns = fixture_now_ns(CLOCK_MONOTONIC) + 150 * MS, last_ns = 0, worst_ns = UINT64_MAX;
+
+	(void)state;
+	while (last_ns < end_ns) {
+		uint64_t before_ns = fixture_now_ns(CLOCK_MONOTONIC);
+		uint64_t now_ns = stint_meter_now_ns(account);
+		uint64_t after_ns = fixture_now_ns(CLOCK_MONOTONIC);
+		uint64_t off_ns = now_ns < before_ns  ? before_ns - now_ns
+				  : now_ns > after_ns ? now_ns - after_ns
+						      : 0;
+
+		assert_true(now_ns >= last_ns);
+		last_ns = now_ns;
+		if (off_ns < worst_ns)
+			worst_ns = off_ns;
+		assert_true(off_ns < MS / 10);
+		stint_meter_poll_begin(account);
+		stint_meter_poll_end(account, 0);
+	}
+	assert_true(worst_ns < 1000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(the_file_is_private_and_ready_and_goes_with_the_meter,
+						open_meter, close_meter),
+		cmocka_unit_test_setup_teardown(a_block_is_backed_when_its_handler_is_first_dispatched,
+						open_meter, close_meter),
+		cmocka_unit_test_setup_teardown(a_full_table_sends_handlers_to_other, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(a_loop_beyond_the_limit_works_and_is_counted, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(a_spin_is_reported_as_long_as_it_was, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(a_sleep_is_known_to_have_used_little_cpu, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(blame_is_service_once_for_each_event_behind, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(an_inner_dispatch_is_not_the_outer_ones_time, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(the_ring_keeps_the_last_and_counts_all, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(misuse_is_an_error_code, open_meter, close_meter),
+		cmocka_unit_test_setup_teardown(without_a_file_it_works_and_says_why, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(a_directory_that_others_may_write_to_is_refused, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(a_forked_child_leaves_the_parents_figures_alone, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(the_clock_follows_clock_monotonic_and_never_goes_back,
+						open_meter, close_meter),
+	};
+
+	return cmocka_run_group_tests_name("meter", tests, fixture_make_directory, fixture_remove_directory);
+}
