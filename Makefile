@@ -4,6 +4,7 @@
 # make deps          install what is needed, from Debian by name
 # make demo          three real recordings, ending in a report
 # make check         everything that is tested, twice where sanitizers apply
+# make bench         the same workloads on raw epoll, stint, libev, libuv and libevent (QUICK=1: a minute)
 # make V=1 ...       show the commands
 # make SAN=address,undefined BUILD=build/asan   a sanitized build beside the plain one
 
@@ -52,7 +53,7 @@ LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz
 REPORT_LIBS  := -lsqlite3 -lm
 
-.PHONY: all deps demo check check-tests check-format clean
+.PHONY: all deps demo check check-tests bench check-format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -118,6 +119,23 @@ $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(BUILD)/libreport.a $(BUI
 
 check-tests: all $(TESTS) $(SUBJECTS)
 	$(Q)BUILD=$(BUILD) tests/run $(TESTS)
+
+# The same workloads on raw epoll, stint, libev, libuv and libevent. QUICK=1: a check that all of it runs, in a minute.
+BENCH_COMMON := tests/bench/main.c tests/bench/client.c
+BENCH_HEADERS := $(wildcard tests/bench/*.h)
+BENCHES := $(addprefix $(BUILD)/bench/bench-,raw stint libev libuv libevent)
+BENCH_LIBS_libev := -lev
+BENCH_LIBS_libuv := -luv
+BENCH_LIBS_libevent := -levent_core -levent_pthreads
+BENCH_LIBS_stint := $(BUILD)/libstint.a
+
+$(BUILD)/bench/bench-%: tests/bench/backend_%.c $(BENCH_COMMON) $(BENCH_HEADERS) $(BUILD)/libstint.a
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -Iloop/include -o $@ $< $(BENCH_COMMON) \
+		$(BENCH_LIBS_$*) $(LOOP_LIBS)
+
+bench: $(BENCHES)
+	$(Q)tests/bench/run $(BUILD)/bench $(if $(QUICK),quick)
 
 clean:
 	rm -rf build
