@@ -19,14 +19,15 @@
  */
 
 #include <stdint.h>
+#include <stint/api.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define STINT_HISTOGRAM_SUB_BITS 6
+#define STINT_HISTOGRAM_SUB_BITS    6
 #define STINT_HISTOGRAM_SUB_BUCKETS (1u << STINT_HISTOGRAM_SUB_BITS)
-#define STINT_HISTOGRAM_MAX_BITS 42
+#define STINT_HISTOGRAM_MAX_BITS    42
 #define STINT_HISTOGRAM_BUCKETS \
 	((STINT_HISTOGRAM_MAX_BITS - STINT_HISTOGRAM_SUB_BITS + 1) * STINT_HISTOGRAM_SUB_BUCKETS)
 
@@ -68,8 +69,22 @@ static inline uint64_t stint_histogram_bucket_low(uint32_t bucket)
 	if (bucket < 2 * STINT_HISTOGRAM_SUB_BUCKETS)
 		return bucket;
 	shift = (bucket >> STINT_HISTOGRAM_SUB_BITS) - 1;
-	return (uint64_t)(STINT_HISTOGRAM_SUB_BUCKETS + (bucket & (STINT_HISTOGRAM_SUB_BUCKETS - 1))) << shift;
+	return (uint64_t)(STINT_HISTOGRAM_SUB_BUCKETS + (bucket & (STINT_HISTOGRAM_SUB_BUCKETS - 1)))
+	       << shift;
 }
+
+/* Makes an empty one: all zero but `min`. */
+STINT_API void stint_histogram_init(struct stint_histogram *histogram);
+
+/* Counts one value. One thread may write; readers may look on. */
+STINT_API void stint_histogram_record(struct stint_histogram *histogram, uint64_t value);
+
+/*
+ * The value at or below which a share `quantile` (0 to 1) of what was recorded lies: the middle of its
+ * bucket, held within the true min and max, so within 0.79 % of the exact order statistic. `max` if that
+ * one lies beyond the range; 0 if nothing was recorded or the argument makes no sense.
+ */
+STINT_API uint64_t stint_histogram_quantile(const struct stint_histogram *histogram, double quantile);
 
 #ifdef __cplusplus
 }

@@ -22,14 +22,14 @@
  * Times are ns of CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns().
  */
 
-#include <stint/histogram.h>
 #include <stdint.h>
+#include <stint/histogram.h>
 
-#define STINT_METER_MAGIC 0x3172657465546e53ull /* "SnTeter1", little endian */
-#define STINT_METER_VERSION 1u
+#define STINT_METER_MAGIC       0x3172657465546e53ull /* "SnTeter1", little endian */
+#define STINT_METER_VERSION     1u
 #define STINT_METER_FILE_SUFFIX ".meter"
 
-#define STINT_METER_NAME_BYTES 56
+#define STINT_METER_NAME_BYTES   56
 #define STINT_METER_STACK_FRAMES 32
 
 enum stint_meter_clock { STINT_METER_CLOCK_GETTIME = 0, STINT_METER_CLOCK_TSC = 1 };
@@ -92,7 +92,7 @@ struct stint_meter_file_header {
 	uint32_t handler_limit;
 	uint32_t handler_stride;
 	uint64_t handlers_offset;
-	uint32_t handler_count; /* store-release; entry 0 counts */
+	uint32_t handler_count;    /* store-release; entry 0 counts */
 	uint32_t handlers_refused; /* registrations that went to "other" */
 
 	uint32_t loop_limit;
@@ -117,9 +117,9 @@ struct stint_meter_file_loop {
 	uint64_t events;  /* dispatches of any kind */
 	uint64_t busy_ns; /* time outside the poll, iterations that ended */
 	uint64_t poll_ns;
-	uint64_t dispatch_begin_ns;   /* start of the handler that runs now, 0 if none does */
-	uint32_t dispatch_handler;    /* which one */
-	int32_t dispatch_fd;          /* its descriptor, -1 if it has none */
+	uint64_t dispatch_begin_ns; /* start of the handler that runs now, 0 if none does */
+	uint32_t dispatch_handler;  /* which one */
+	int32_t dispatch_fd;        /* its descriptor, -1 if it has none */
 	uint64_t watchdog_hits;
 
 	uint64_t histograms_offset; /* STINT_METER_LOOP_METRICS histograms */

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CLOCK_H
+#define CLOCK_H
+
+/*
+ * The clock of one loop: ns of CLOCK_MONOTONIC, never going backwards.
+ *
+ * Where the kernel itself trusts the TSC as its clock source, a reading is one rdtsc and a multiplication,
+ * about half of what clock_gettime() costs. The conversion is anchored to CLOCK_MONOTONIC again and again
+ * (clock_anchor), so an error in the measured rate does not add up: the first anchors come after 1, 2,
+ * 4 ... ms, each doubling the length over which the rate is known, up to CLOCK_ANCHOR_MAX_NS. If an anchor
+ * finds that the readings ran ahead, the clock stands still until true time has caught up.
+ *
+ * Belongs to one thread.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
+
+#define CLOCK_ANCHOR_MIN_NS 1000000u
+#define CLOCK_ANCHOR_MAX_NS 64000000u
+
+struct clock {
+	uint64_t now_ns; /* the last reading */
+	bool tsc;
+	uint64_t base_ticks;
+	uint64_t base_ns;
+	uint64_t mult; /* ns per tick, times 2^32 */
+	uint64_t next_anchor_ns;
+	uint64_t interval_ns;
+};
+
+__extension__ typedef unsigned __int128 clock_wide;
+
+static inline uint64_t clock_gettime_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	/* Cannot fail for the clocks that are asked for here. */
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static inline uint64_t clock_ticks(void)
+{
+#if defined(__x86_64__)
+	return __rdtsc();
+#else
+	return 0;
+#endif
+}
+
+static inline uint64_t clock_read(struct clock *clock)
+{
+	uint64_t ns;
+
+	if (__builtin_expect(clock->tsc, 1))
+		ns = clock->base_ns +
+		     (uint64_t)(((clock_wide)(clock_ticks() - clock->base_ticks) * clock->mult) >> 32);
+	else
+		ns = clock_gettime_ns(CLOCK_MONOTONIC);
+	if (__builtin_expect(ns > clock->now_ns, 1))
+		clock->now_ns = ns;
+	return clock->now_ns;
+}
+
+void clock_init(struct clock *clock);
+
+/* Ties the conversion to CLOCK_MONOTONIC anew, if the time for it has come. */
+void clock_anchor(struct clock *clock);
+
+static inline bool clock_anchor_due(const struct clock *clock)
+{
+	return clock->now_ns >= clock->next_anchor_ns;
+}
+
+#endif

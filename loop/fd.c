@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+#include "reactor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/*
+ * Watched descriptors.
+ *
+ * The kernel's registration belongs to the open file, not to the number: closed behind our back, it goes
+ * away silently, or lives on if the file was duplicated; and the number may come back as another file. So:
+ *  - `by_number` says which source has a number registered. One that finds itself replaced there has lost
+ *    its registration, and must not delete its successor's.
+ *  - An event carries index and generation of its source. One from a former generation is dropped; if it
+ *    comes in a later iteration than that in which the generation ended, the registration has outlived its
+ *    descriptor and cannot be removed any more, and the epoll set is built anew.
+ *
+ * Adding and removing go to the kernel at once, for their errors and because the caller may close the
+ * descriptor next. Changes of mask wait for the next poll: one that is taken back costs nothing.
+ *
+ * Price: 64 bytes a source, 4 for each descriptor number.
+ */
+
+_Static_assert(sizeof(struct stint_fd) == 64, "a source is one cache line");
+
+#define KNOWN_EVENTS (STINT_READ | STINT_WRITE)
+
+static uint32_t to_epoll(uint32_t events)
+{
+	return (events & STINT_READ ? (uint32_t)EPOLLIN : 0) |
+	       (events & STINT_WRITE ? (uint32_t)EPOLLOUT : 0);
+}
+
+static uint32_t from_epoll(uint32_t events)
+{
+	return (events & EPOLLIN ? STINT_READ : 0) | (events & EPOLLOUT ? STINT_WRITE : 0) |
+	       (events & EPOLLERR ? STINT_ERROR : 0) | (events & EPOLLHUP ? STINT_HANGUP : 0);
+}
+
+static int add_chunk(struct stint_loop *loop)
+{
+	struct stint_fd **chunks, *chunk;
+	uint32_t first = loop->fd_chunk_count * FD_CHUNK;
+
+	chunks = reallocarray(loop->fd_chunks, loop->fd_chunk_count + 1, sizeof(*chunks));
+	if (!chunks)
+		return -ENOMEM;
+	loop->fd_chunks = chunks;
+	chunk = aligned_alloc(64, FD_CHUNK * sizeof(*chunk));
+	if (!chunk)
+		return -ENOMEM;
+	memset(chunk, 0, FD_CHUNK * sizeof(*chunk));
+	loop->fd_chunks[loop->fd_chunk_count++] = chunk;
+	for (uint32_t i = FD_CHUNK; i-- > 0;) {
+		chunk[i].index = first + i;
+		chunk[i].next = loop->fd_free;
+		loop->fd_free = first + i;
+	}
+	return 0;
+}
+
+static int grow_by_number(struct stint_loop *loop, uint32_t number)
+{
+	uint32_t size = loop->by_number_size ? loop->by_number_size : 64;
+	uint32_t *table;
+
+	if (number < loop->by_number_size)
+		return 0;
+	while (size <= number)
+		size *= 2;
+	table = reallocarray(loop->by_number, size, sizeof(*table));
+	if (!table)
+		return -ENOMEM;
+	for (uint32_t i = loop->by_number_size; i < size; i++)
+		table[i] = NO_INDEX;
+	loop->by_number = table;
+	loop->by_number_size = size;
+	return 0;
+}
+
+static int control(const struct stint_loop *loop, int operation, const struct stint_fd *source)
+{
+	struct epoll_event event = {.events = source->wanted,
+				    .data.u64 = (uint64_t)source->generation << 32 | source->index};
+
+	return epoll_ctl(loop->epoll, operation, source->fd, &event) < 0 ? -errno : 0;
+}
+
+/* Whoever had the number before has lost its registration when the kernel accepted ours. */
+static void take_number(struct stint_loop *loop, struct stint_fd *source)
+{
+	uint32_t before = loop->by_number[source->fd];
+
+	if (before != NO_INDEX)
+		loop_fd(loop, before)->registered = false;
+	loop->by_number[source->fd] = source->index;
+	source->registered = true;
+	source->armed = source->wanted;
+}
+
+static int check_descriptor(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	return flags & O_NONBLOCK ? 0 : -EINVAL;
+}
+
+int stint_fd_new(struct stint_fd **ret, struct stint_loop *loop, int fd, uint32_t events, uint32_t handler,
+		 stint_fd_callback callback, void *ctx)
+{
+	struct stint_fd *source;
+	int error;
+
+	if (!ret || !loop || loop->dead || !callback || (events & ~(KNOWN_EVENTS | STINT_EDGE)) ||
+	    !loop_handler_valid(loop, handler))
+		return -EINVAL;
+	error = check_descriptor(fd);
+	if (error == 0 && loop->fd_free == NO_INDEX)
+		error = add_chunk(loop);
+	if (error == 0)
+		error = grow_by_number(loop, (uint32_t)fd);
+	if (error < 0)
+		return error;
+	source = loop_fd(loop, loop->fd_free);
+	source->fd = fd;
+	source->wanted = to_epoll(events) | (events & STINT_EDGE ? (uint32_t)EPOLLET : 0);
+	error = control(loop, EPOLL_CTL_ADD, source);
+	if (error < 0)
+		return error;
+	loop->fd_free = source->next;
+	loop->fd_live++;
+	take_number(loop, source);
+	source->loop = loop;
+	source->callback = callback;
+	source->ctx = ctx;
+	source->handler = (uint16_t)handler;
+	source->live = true;
+	source->owned = false;
+	*ret = source;
+	return 0;
+}
+
+/* A source on the list of changes stays on it; the flush passes it by and puts it on the free list. */
+static void recycle(struct stint_loop *loop, struct stint_fd *source)
+{
+	if (source->changed)
+		return;
+	source->next = loop->fd_free;
+	loop->fd_free = source->index;
+}
+
+struct stint_fd *stint_fd_free(struct stint_fd *source)
+{
+	struct stint_loop *loop;
+
+	if (!source || !source->live)
+		return NULL;
+	loop = source->loop;
+	if (source->registered) {
+		/* Fails if the descriptor was closed behind our back, and then there is nothing to remove. */
+		control(loop, EPOLL_CTL_DEL, source);
+		loop->by_number[source->fd] = NO_INDEX;
+	}
+	if (source->owned)
+		close(source->fd);
+	source->live = source->registered = false;
+	source->generation++;
+	source->freed_iteration = loop->iteration;
+	loop->fd_live--;
+	recycle(loop, source);
+	return NULL;
+}
+
+static void note_change(struct stint_fd *source)
+{
+	if (source->changed)
+		return;
+	source->changed = true;
+	source->next = source->loop->fd_changed;
+	source->loop->fd_changed = source->index;
+}
+
+int stint_fd_set_events(struct stint_fd *source, uint32_t events)
+{
+	if (!source || !source->live || (events & ~KNOWN_EVENTS))
+		return -EINVAL;
+	source->wanted = to_epoll(events) | (source->wanted & EPOLLET);
+	if (source->wanted != source->armed)
+		note_change(source);
+	return 0;
+}
+
+uint32_t stint_fd_events(const struct stint_fd *source)
+{
+	return source && source->live ? from_epoll(source->wanted) : 0;
+}
+
+int stint_fd_own(struct stint_fd *source, bool own)
+{
+	if (!source || !source->live)
+		return -EINVAL;
+	source->owned = own;
+	return 0;
+}
+
+int stint_fd_set_handler(struct stint_fd *source, uint32_t handler)
+{
+	if (!source || !source->live || !loop_handler_valid(source->loop, handler))
+		return -EINVAL;
+	source->handler = (uint16_t)handler;
+	return 0;
+}
+
+int stint_fd_descriptor(const struct stint_fd *source)
+{
+	return source && source->live ? source->fd : -EINVAL;
+}
+
+void fd_flush_changes(struct stint_loop *loop)
+{
+	while (loop->fd_changed != NO_INDEX) {
+		struct stint_fd *source = loop_fd(loop, loop->fd_changed);
+
+		loop->fd_changed = source->next;
+		source->changed = false;
+		if (!source->live) {
+			recycle(loop, source);
+			continue;
+		}
+		if (!source->registered || source->wanted == source->armed)
+			continue;
+		if (control(loop, EPOLL_CTL_MOD, source) == 0)
+			source->armed = source->wanted;
+	}
+}
+
+void fd_dispatch(struct stint_loop *loop, const struct epoll_event *event)
+{
+	struct stint_fd *source = loop_fd(loop, (uint32_t)event->data.u64);
+
+	if (__builtin_expect(source->generation != (uint32_t)(event->data.u64 >> 32), 0)) {
+		if (source->freed_iteration != loop->iteration)
+			loop->rebuild = true;
+		return;
+	}
+	dispatch_begin(loop, source->handler, source->fd, loop->batch_ns);
+	source->callback(source, from_epoll(event->events), source->ctx);
+	dispatch_end(loop);
+}
+
+/* A fresh epoll set with the sources that are alive: the way to be rid of a registration without a number. */
+int fd_rebuild(struct stint_loop *loop)
+{
+	int fresh = epoll_create1(EPOLL_CLOEXEC), old = loop->epoll;
+
+	if (fresh < 0)
+		return -errno;
+	loop->epoll = fresh;
+	loop->rebuild = false;
+	for (uint32_t i = 0; i < loop->fd_chunk_count * FD_CHUNK; i++) {
+		struct stint_fd *source = loop_fd(loop, i);
+
+		if (!source->live || !source->registered)
+			continue;
+		if (control(loop, EPOLL_CTL_ADD, source) == 0) {
+			source->armed = source->wanted;
+			continue;
+		}
+		source->registered = false;
+		loop->by_number[source->fd] = NO_INDEX;
+	}
+	close(old);
+	return 0;
+}
+
+void fd_free_all(struct stint_loop *loop)
+{
+	for (uint32_t i = 0; i < loop->fd_chunk_count * FD_CHUNK; i++)
+		stint_fd_free(loop_fd(loop, i));
+}
+
+void fd_free_memory(struct stint_loop *loop)
+{
+	for (uint32_t i = 0; i < loop->fd_chunk_count; i++)
+		free(loop->fd_chunks[i]);
+	free(loop->fd_chunks);
+	free(loop->by_number);
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_LOOP_H
+#define STINT_LOOP_H
+
+/*
+ * The reactor: one epoll loop per thread, every callback of which is timed under its handler's name.
+ *
+ * Functions return 0 or a negative errno; nothing is written through result parameters on failure; misuse
+ * (NULL, a handler that does not exist, a callback missing) is -EINVAL. Destructors accept NULL and
+ * return NULL. A loop and all that is on it belong to one thread: the one that calls stint_loop_run().
+ *
+ * Any callback may free, stop or change any source, its own included, and may stop or free the loop. What
+ * is freed gets no more callbacks, not even for events that the poll had already returned. Pointers to
+ * sources of a freed loop are invalid, as freeing the loop frees them.
+ *
+ * A handler is an index from stint_loop_handler(); 0 is "other" and always there. Times are ns;
+ * points in time are of CLOCK_MONOTONIC.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stint/api.h>
+#include <stint/meter.h>
+#include <sys/socket.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct stint_loop;
+struct stint_fd;
+struct stint_timer;
+struct stint_deferred;
+struct stint_listener;
+struct stint_connect;
+
+struct stint_loop_options {
+	size_t size;               /* sizeof(struct stint_loop_options) */
+	const char *name;          /* in reports; NULL: "loop". Copied. */
+	struct stint_meter *meter; /* NULL: the process's; the loop takes a reference of its own */
+	bool meter_off;            /* true: nothing is timed */
+	uint32_t batch_limit;      /* most events of one poll; 0: 512, at most 65536 */
+};
+
+/* `options` NULL: all defaults. -EINVAL, -ENOMEM, -EMFILE, -ENFILE, or what the meter says. */
+STINT_API int stint_loop_new(struct stint_loop **ret, const struct stint_loop_options *options);
+
+/*
+ * Frees the loop and every source on it. Descriptors that the library owns are closed. Inside a callback
+ * it takes effect at once for all sources; stint_loop_run() then returns without touching the loop again.
+ */
+STINT_API struct stint_loop *stint_loop_free(struct stint_loop *loop);
+
+/*
+ * Runs until stint_loop_stop(), or until nothing is left that could call back (no descriptor, no armed
+ * timer, no scheduled deferred). Returns 0; -EBUSY inside a callback of the same loop; or what epoll says.
+ *
+ * The contract, iteration by iteration:
+ *  1. Changes to descriptors' events that callbacks made are told to the kernel.
+ *  2. The poll waits: not at all if a deferred is scheduled, else until the next timer is due, else
+ *     without limit. A signal that interrupts it is a poll without events.
+ *  3. Descriptors are dispatched in the order in which the kernel returned them, each at most once an
+ *     iteration, with all its events together.
+ *  4. Timers that were due when the poll returned are dispatched in the order of their deadlines (equal
+ *     ones in no certain order). A timer started from here on waits for the next iteration, even if its
+ *     deadline has passed, so timers cannot starve descriptors.
+ *  5. Deferred callbacks are dispatched in the order in which they were scheduled. One scheduled by a
+ *     deferred callback waits for the next iteration, so they cannot starve the rest either.
+ * A stop lets the iteration end first: no event of an edge-triggered descriptor is lost to it.
+ */
+STINT_API int stint_loop_run(struct stint_loop *loop);
+
+/* One iteration, whose poll waits at most `timeout_ns` (UINT64_MAX: as stint_loop_run()). */
+STINT_API int stint_loop_iterate(struct stint_loop *loop, uint64_t timeout_ns);
+
+/* Makes stint_loop_run() return after this iteration; if it is not running, at once when it is called. */
+STINT_API int stint_loop_stop(struct stint_loop *loop);
+
+/* Start of the running dispatch; outside of one, the time now. 0 for NULL. Costs no clock read inside. */
+STINT_API uint64_t stint_loop_now_ns(struct stint_loop *loop);
+
+/*
+ * Registers or finds a handler by name: see stint_meter_handler(). 0 if the loop has no meter. -EINVAL.
+ */
+STINT_API int stint_loop_handler(struct stint_loop *loop, const char *name, uint64_t budget_ns);
+
+/*
+ * The loop's account, for stint_meter_begin() and stint_meter_end() within a callback: a server that reads
+ * a request in one handler names its routes so. Owned by the loop; NULL if it has no meter.
+ */
+STINT_API struct stint_meter_loop *stint_loop_account(struct stint_loop *loop);
+
+/* ---- descriptors ---- */
+
+#define STINT_READ   0x1u  /* data, end of file, or a connection to accept */
+#define STINT_WRITE  0x2u  /* room to write */
+#define STINT_ERROR  0x4u  /* EPOLLERR: always reported */
+#define STINT_HANGUP 0x8u  /* EPOLLHUP: always reported */
+#define STINT_EDGE   0x10u /* only for stint_fd_new(): report changes, not states */
+
+typedef void (*stint_fd_callback)(struct stint_fd *source, uint32_t events, void *ctx);
+
+/*
+ * Watches `fd` for `events` (STINT_READ, STINT_WRITE; with STINT_EDGE edge-triggered). The descriptor stays
+ * the caller's, who frees the source and then closes it (stint_fd_own() changes that).
+ *
+ * -EINVAL also for a descriptor that is not O_NONBLOCK: one blocking read would stop everyone. -EBADF;
+ * -EEXIST: on this loop already; -EPERM: of a kind that epoll cannot watch (a regular file); -ENOSPC,
+ * -ENOMEM.
+ */
+STINT_API int stint_fd_new(struct stint_fd **ret, struct stint_loop *loop, int fd, uint32_t events,
+			   uint32_t handler, stint_fd_callback callback, void *ctx);
+
+/* Stops watching; closes the descriptor only if owned. */
+STINT_API struct stint_fd *stint_fd_free(struct stint_fd *source);
+
+/* Which events to report from now on; told to the kernel before the next poll. 0: only errors. -EINVAL. */
+STINT_API int stint_fd_set_events(struct stint_fd *source, uint32_t events);
+STINT_API uint32_t stint_fd_events(const struct stint_fd *source);
+
+/* Whether stint_fd_free() and stint_loop_free() close the descriptor. */
+STINT_API int stint_fd_own(struct stint_fd *source, bool own);
+
+STINT_API int stint_fd_set_handler(struct stint_fd *source, uint32_t handler);
+STINT_API int stint_fd_descriptor(const struct stint_fd *source); /* -EINVAL for NULL */
+
+/* ---- timers ---- */
+
+typedef void (*stint_timer_callback)(struct stint_timer *timer, void *ctx);
+
+/* Makes a timer that is not armed. 32 bytes, and 16 in the loop's heap. */
+STINT_API int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t handler,
+			      stint_timer_callback callback, void *ctx);
+STINT_API struct stint_timer *stint_timer_free(struct stint_timer *timer);
+
+/*
+ * Arms it, or arms it anew: due `delay_ns` after stint_loop_now_ns(), then, if `period_ns` is not 0, every
+ * `period_ns` on a grid that does not drift. Ticks that a late loop has missed are skipped; the grid stays.
+ */
+STINT_API int stint_timer_start(struct stint_timer *timer, uint64_t delay_ns, uint64_t period_ns);
+
+/* The same with the first deadline as a point in time; one that has passed means as soon as possible. */
+STINT_API int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns);
+
+/* Disarms it. 0 also if it was not armed. */
+STINT_API int stint_timer_stop(struct stint_timer *timer);
+
+/* Next deadline; 0 if it is not armed. */
+STINT_API uint64_t stint_timer_due_ns(const struct stint_timer *timer);
+
+/* ---- deferred callbacks ---- */
+
+typedef void (*stint_deferred_callback)(struct stint_deferred *deferred, void *ctx);
+
+/* Called once in step 5 of the iteration for each time that it is scheduled; scheduled twice, called once. */
+STINT_API int stint_deferred_new(struct stint_deferred **ret, struct stint_loop *loop, uint32_t handler,
+				 stint_deferred_callback callback, void *ctx);
+STINT_API struct stint_deferred *stint_deferred_free(struct stint_deferred *deferred);
+STINT_API int stint_deferred_schedule(struct stint_deferred *deferred);
+STINT_API int stint_deferred_cancel(struct stint_deferred *deferred);
+
+/* ---- listeners ---- */
+
+/* `fd` is a non-blocking, close-on-exec socket, owned by the callback. */
+typedef void (*stint_listener_callback)(struct stint_listener *listener, int fd, const struct sockaddr *peer,
+					socklen_t peer_bytes, void *ctx);
+
+struct stint_listener_options {
+	size_t size;     /* sizeof(struct stint_listener_options) */
+	int backlog;     /* 0: SOMAXCONN */
+	bool reuse_port; /* SO_REUSEPORT, for one listener per loop */
+};
+
+/*
+ * Binds, listens and accepts. SO_REUSEADDR is set. `options` may be NULL. While the process is out of
+ * descriptors or memory, accepting pauses for 100 ms at a time: connections wait in the backlog, nothing
+ * spins. -EINVAL, -EADDRINUSE, -EACCES and whatever socket(), bind() and listen() say.
+ */
+STINT_API int stint_listener_new(struct stint_listener **ret, struct stint_loop *loop,
+				 const struct sockaddr *address, socklen_t address_bytes,
+				 const struct stint_listener_options *options, uint32_t handler,
+				 stint_listener_callback callback, void *ctx);
+STINT_API struct stint_listener *stint_listener_free(struct stint_listener *listener);
+
+/* The port of an IPv4 or IPv6 listener (of use when it was bound to port 0), or a negative errno. */
+STINT_API int stint_listener_port(const struct stint_listener *listener);
+STINT_API int stint_listener_descriptor(const struct stint_listener *listener);
+
+/* How often accepting paused for want of descriptors or memory. */
+STINT_API uint64_t stint_listener_pauses(const struct stint_listener *listener);
+
+/* ---- connecting ---- */
+
+/* `error` 0 and a connected non-blocking socket that the callback owns, or a negative errno and -1. */
+typedef void (*stint_connect_callback)(int error, int fd, void *ctx);
+
+/*
+ * Connects to a numeric address. The callback is called once, from the loop and never from within this
+ * call, also for failures that are known at once. The handle is dead when the callback is called.
+ * `timeout_ns` 0: the kernel's own limit; on expiry the error is -ETIMEDOUT.
+ */
+STINT_API int stint_connect_new(struct stint_connect **ret, struct stint_loop *loop,
+				const struct sockaddr *address, socklen_t address_bytes, uint64_t timeout_ns,
+				uint32_t handler, stint_connect_callback callback, void *ctx);
+
+/* Gives up: the callback will not be called. */
+STINT_API struct stint_connect *stint_connect_free(struct stint_connect *connect);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_H
+#define STINT_H
+
+/* All of libstint: the meter, the reactor, streams, traced sockets. */
+
+#include <stint/histogram.h>
+#include <stint/loop.h>
+#include <stint/meter.h>
+#include <stint/socket_trace.h>
+#include <stint/stream.h>
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_STREAM_H
+#define STINT_STREAM_H
+
+/*
+ * Streams: a connected stream socket with a write queue.
+ *
+ * Writing never blocks and never loses: what the socket does not take at once is queued and sent when the
+ * kernel reports room. The producer is told to hold back by stint_stream_full() and to go on by the
+ * `drained` callback. From a send that came back short to the next send on the socket is a *write stall*,
+ * timed under the stream's handler.
+ *
+ * Both directions end by themselves: the peer's FIN is the `end` callback, after which writing goes on as
+ * long as wanted; stint_stream_shutdown() sends ours once the queue is empty. When both have ended, or on
+ * an error, `closed` is called, the last of all callbacks, and after it the stream is gone.
+ *
+ * Rules for callbacks, errors and threads as in loop.h.
+ */
+
+#include <stint/loop.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct stint_stream;
+struct stint_socket_trace;
+
+struct stint_stream_callbacks {
+	/* Data has come; it is the loop's, and valid during the call. */
+	void (*read)(struct stint_stream *stream, const void *data, size_t bytes, void *ctx);
+	/* The peer will send no more. NULL: the stream is closed gracefully. */
+	void (*end)(struct stint_stream *stream, void *ctx);
+	/* The queue had been above the high watermark and is now at or below the low one. May be NULL. */
+	void (*drained)(struct stint_stream *stream, void *ctx);
+	/* It is over: 0, or the negative errno that ended it. Freed after this call. May be NULL. */
+	void (*closed)(struct stint_stream *stream, int error, void *ctx);
+};
+
+struct stint_stream_options {
+	size_t size;                  /* sizeof(struct stint_stream_options) */
+	uint64_t high_bytes;          /* watermarks of the queue; 0: 1 MiB */
+	uint64_t low_bytes;           /* 0: a quarter of high_bytes */
+	uint64_t idle_ns;             /* nothing came and nothing went for so long: -ETIMEDOUT; 0: no limit */
+	uint64_t write_ns;            /* the queue made no progress for so long: -ETIMEDOUT; 0: no limit */
+	uint64_t close_ns;            /* for a graceful close to end; 0: 10 s */
+	uint64_t notsent_lowat_bytes; /* TCP_NOTSENT_LOWAT; 0: left as it is */
+};
+
+/*
+ * Makes a stream of `fd`, a connected stream socket that is O_NONBLOCK, and owns it from then on (on failure
+ * it stays the caller's). Reading starts at once. `callbacks` are copied; `read` is required.
+ * -EINVAL, -ENOTSOCK, -EPROTOTYPE (no stream socket), -ENOMEM, and those of stint_fd_new().
+ */
+STINT_API int stint_stream_new(struct stint_stream **ret, struct stint_loop *loop, int fd,
+			       const struct stint_stream_options *options, uint32_t handler,
+			       const struct stint_stream_callbacks *callbacks, void *ctx);
+
+/* Closes the descriptor at once, whatever is queued; no more callbacks, `closed` included. */
+STINT_API struct stint_stream *stint_stream_free(struct stint_stream *stream);
+
+/*
+ * Sends, or queues a copy of what the socket does not take. All is accepted, however long; 0 bytes are a
+ * success that does nothing. -EPIPE after stint_stream_shutdown() or stint_stream_close(), or when the
+ * stream has failed (`closed` is called from the loop then, not from here); -ENOMEM: nothing of it was
+ * queued, though part may have been sent, so the stream fails.
+ */
+STINT_API int stint_stream_write(struct stint_stream *stream, const void *data, size_t bytes);
+STINT_API int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, int count);
+
+/*
+ * The same without a copy: `data` must stay until `release` is called with it, which happens once, also on
+ * failure and when the stream is freed, and possibly before this returns.
+ */
+STINT_API int stint_stream_write_reference(struct stint_stream *stream, const void *data, size_t bytes,
+					   void (*release)(void *data, void *ctx), void *release_ctx);
+
+/* Bytes queued here, beyond what the kernel has taken. */
+STINT_API uint64_t stint_stream_queued_bytes(const struct stint_stream *stream);
+
+/* Whether the queue is above the high watermark, or has been and is not yet down to the low one. */
+STINT_API bool stint_stream_full(const struct stint_stream *stream);
+
+/* Back-pressure to the peer: leave what comes in the kernel, or go on. */
+STINT_API int stint_stream_pause(struct stint_stream *stream);
+STINT_API int stint_stream_resume(struct stint_stream *stream);
+
+/* Sends a FIN once the queue is empty; reading goes on. */
+STINT_API int stint_stream_shutdown(struct stint_stream *stream);
+
+/*
+ * Closes gracefully: the queue is sent, then a FIN; what still comes is thrown away; when the peer has ended
+ * too, or after close_ns, `closed` is called. (A close with unread data would reset the connection, and the
+ * peer might lose what it has not read yet.)
+ */
+STINT_API int stint_stream_close(struct stint_stream *stream);
+
+STINT_API int stint_stream_set_handler(struct stint_stream *stream, uint32_t handler);
+STINT_API int stint_stream_descriptor(const struct stint_stream *stream);
+STINT_API struct stint_loop *stint_stream_loop(const struct stint_stream *stream);
+
+/* Has sends and events of the stream recorded by `trace` (NULL: no more); the trace stays the caller's. */
+STINT_API int stint_stream_set_trace(struct stint_stream *stream, struct stint_socket_trace *trace);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+#include "reactor.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/*
+ * Listeners. A dispatch accepts up to ACCEPTS connections, so that a flood of them does not starve the
+ * others; the poll reports what is left. Out of descriptors, accept() fails while the connection stays in
+ * the backlog, and the poll would report it for ever: so the listener looks away for a while.
+ */
+
+#define ACCEPTS  16
+#define PAUSE_NS 100000000u
+
+struct stint_listener {
+	struct object object;
+	struct stint_fd *source;
+	struct stint_timer *resume;
+	stint_listener_callback callback;
+	void *ctx;
+	uint64_t pauses;
+	bool freed;
+};
+
+static void destroy(struct object *object)
+{
+	struct stint_listener *listener = (struct stint_listener *)object;
+
+	stint_fd_free(listener->source);
+	stint_timer_free(listener->resume);
+	listener->freed = true;
+	loop_bury(object);
+}
+
+struct stint_listener *stint_listener_free(struct stint_listener *listener)
+{
+	if (listener && !listener->freed)
+		destroy(&listener->object);
+	return NULL;
+}
+
+static void on_resume(struct stint_timer *timer, void *ctx)
+{
+	struct stint_listener *listener = ctx;
+
+	(void)timer;
+	stint_fd_set_events(listener->source, STINT_READ);
+}
+
+static void look_away(struct stint_listener *listener)
+{
+	if (stint_timer_start(listener->resume, PAUSE_NS, 0) < 0)
+		return; /* no memory for that either: better to spin than to be deaf */
+	listener->pauses++;
+	stint_fd_set_events(listener->source, 0);
+}
+
+/* Errors of one connection, which is gone, and no reason to stop (accept(2), "Error handling"). */
+static bool concerns_one_connection(int error)
+{
+	return error == ECONNABORTED || error == EINTR || error == EPROTO || error == EPERM ||
+	       error == ENETDOWN || error == EHOSTDOWN || error == EHOSTUNREACH || error == ENETUNREACH ||
+	       error == ENOPROTOOPT || error == ENONET;
+}
+
+static void on_ready(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	struct stint_listener *listener = ctx;
+	int fd = stint_fd_descriptor(source);
+
+	(void)events;
+	for (int i = 0; i < ACCEPTS && !listener->freed; i++) {
+		struct sockaddr_storage peer;
+		socklen_t bytes = sizeof(peer);
+		int connection = accept4(fd, (struct sockaddr *)&peer, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (connection >= 0) {
+			listener->callback(listener, connection, (struct sockaddr *)&peer, bytes,
+					   listener->ctx);
+			continue;
+		}
+		if (concerns_one_connection(errno))
+			continue;
+		if (errno != EAGAIN)
+			look_away(listener);
+		return;
+	}
+}
+
+static int open_socket(const struct sockaddr *address, socklen_t bytes,
+		       const struct stint_listener_options *options)
+{
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, error;
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    (options->reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0) ||
+	    bind(fd, address, bytes) < 0 || listen(fd, options->backlog ? options->backlog : SOMAXCONN) < 0) {
+		error = -errno;
+		close(fd);
+		return error;
+	}
+	return fd;
+}
+
+int stint_listener_new(struct stint_listener **ret, struct stint_loop *loop, const struct sockaddr *address,
+		       socklen_t address_bytes, const struct stint_listener_options *given, uint32_t handler,
+		       stint_listener_callback callback, void *ctx)
+{
+	struct stint_listener_options options;
+	struct stint_listener *listener;
+	int fd, error;
+
+	if (!ret || !loop || loop->dead || !address || address_bytes < sizeof(address->sa_family) ||
+	    !callback)
+		return -EINVAL;
+	error = options_take(&options, sizeof(options), given);
+	if (error < 0 || options.backlog < 0)
+		return -EINVAL;
+	listener = calloc(1, sizeof(*listener));
+	if (!listener)
+		return -ENOMEM;
+	listener->callback = callback;
+	listener->ctx = ctx;
+	fd = open_socket(address, address_bytes, &options);
+	if (fd < 0) {
+		free(listener);
+		return fd;
+	}
+	error = stint_timer_new(&listener->resume, loop, handler, on_resume, listener);
+	if (error == 0)
+		error = stint_fd_new(&listener->source, loop, fd, STINT_READ, handler, on_ready, listener);
+	if (error < 0) {
+		close(fd);
+		stint_timer_free(listener->resume);
+		free(listener);
+		return error;
+	}
+	stint_fd_own(listener->source, true);
+	loop_add_object(loop, &listener->object, destroy);
+	*ret = listener;
+	return 0;
+}
+
+int stint_listener_port(const struct stint_listener *listener)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in ipv4;
+		struct sockaddr_in6 ipv6;
+		struct sockaddr_storage storage;
+	} address;
+	socklen_t bytes = sizeof(address);
+
+	if (!listener || listener->freed)
+		return -EINVAL;
+	if (getsockname(stint_fd_descriptor(listener->source), &address.any, &bytes) < 0)
+		return -errno;
+	if (address.any.sa_family == AF_INET)
+		return ntohs(address.ipv4.sin_port);
+	return address.any.sa_family == AF_INET6 ? ntohs(address.ipv6.sin6_port) : -EAFNOSUPPORT;
+}
+
+int stint_listener_descriptor(const struct stint_listener *listener)
+{
+	return listener && !listener->freed ? stint_fd_descriptor(listener->source) : -EINVAL;
+}
+
+uint64_t stint_listener_pauses(const struct stint_listener *listener)
+{
+	return listener ? listener->pauses : 0;
+}

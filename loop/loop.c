@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+#include "reactor.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/*
+ * The loop itself: the order of an iteration, and how things die.
+ *
+ * A callback may free anything. Descriptors and timers come from tables that live as long as the loop, so
+ * the loop takes what it needs of them before the callback and never looks at them after it. Objects with
+ * memory of their own (streams, listeners, ...) are taken off the loop at once, but their memory is freed
+ * only after the iteration, as code of ours further up the stack may still be using it. The same holds for
+ * the loop: freed in a callback, it is emptied at once and its memory goes when the iteration has ended.
+ *
+ * Price without the meter: one clock read an iteration. With it: one more for each dispatch.
+ */
+
+bool loop_handler_valid(const struct stint_loop *loop, uint32_t handler)
+{
+	const struct stint_meter_file_header *header;
+
+	if (!loop->account)
+		return handler <= UINT16_MAX;
+	header = meter_map_header(meter_get_map(loop->meter));
+	return handler < __atomic_load_n(&header->handler_count, __ATOMIC_ACQUIRE);
+}
+
+void loop_add_object(struct stint_loop *loop, struct object *object, void (*destroy)(struct object *))
+{
+	object->destroy = destroy;
+	object->loop = loop;
+	object->next = loop->objects.next;
+	object->previous = &loop->objects;
+	object->next->previous = object;
+	loop->objects.next = object;
+}
+
+void loop_bury(struct object *object)
+{
+	struct stint_loop *loop = object->loop;
+
+	object->next->previous = object->previous;
+	object->previous->next = object->next;
+	if (!loop->dispatching) {
+		free(object);
+		return;
+	}
+	object->next = loop->graves;
+	loop->graves = object;
+}
+
+static void empty_graves(struct stint_loop *loop)
+{
+	while (loop->graves) {
+		struct object *object = loop->graves;
+
+		loop->graves = object->next;
+		free(object);
+	}
+}
+
+static int open_meter(struct stint_loop *loop, const struct stint_loop_options *options)
+{
+	struct stint_meter_options meter_options = {.size = sizeof(meter_options)};
+	int error;
+
+	if (options->meter_off) {
+		loop->clock = &loop->own_clock;
+		clock_init(loop->clock);
+		return 0;
+	}
+	if (options->meter) {
+		loop->meter = options->meter;
+		return stint_meter_loop_new(&loop->account, options->meter, options->name);
+	}
+	error = stint_meter_new(&loop->meter, &meter_options);
+	if (error < 0)
+		return error;
+	error = stint_meter_loop_new(&loop->account, loop->meter, options->name);
+	stint_meter_free(loop->meter); /* the account holds a reference */
+	return error;
+}
+
+static void release(struct stint_loop *loop)
+{
+	fd_free_memory(loop);
+	timer_free_memory(loop);
+	if (loop->epoll >= 0)
+		close(loop->epoll);
+	stint_meter_loop_free(loop->account);
+	free(loop->read_buffer);
+	free(loop->events);
+	free(loop);
+}
+
+int stint_loop_new(struct stint_loop **ret, const struct stint_loop_options *given)
+{
+	struct stint_loop_options options;
+	struct stint_loop *loop;
+	int error;
+
+	if (!ret)
+		return -EINVAL;
+	error = options_take(&options, sizeof(options), given);
+	if (error < 0)
+		return error;
+	if (options.batch_limit > 65536 || (options.meter && options.meter_off))
+		return -EINVAL;
+	loop = calloc(1, sizeof(*loop));
+	if (!loop)
+		return -ENOMEM;
+	loop->fd_free = loop->fd_changed = NO_INDEX;
+	loop->objects.next = loop->objects.previous = &loop->objects;
+	loop->deferrals.next = loop->deferrals.previous = &loop->deferrals;
+	loop->batch_limit = options.batch_limit ? options.batch_limit : 512;
+	loop->events = calloc(loop->batch_limit, sizeof(*loop->events));
+	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+	error = loop->epoll < 0 ? -errno : loop->events ? open_meter(loop, &options) : -ENOMEM;
+	if (error < 0) {
+		release(loop);
+		return error;
+	}
+	if (loop->account)
+		loop->clock = &loop->account->clock;
+	*ret = loop;
+	return 0;
+}
+
+struct stint_loop *stint_loop_free(struct stint_loop *loop)
+{
+	if (!loop || loop->dead)
+		return NULL;
+	loop->dead = loop->stopped = true;
+	while (loop->objects.next != &loop->objects)
+		loop->objects.next->destroy(loop->objects.next);
+	fd_free_all(loop);
+	loop->heap_count = 0;
+	loop->due_left = 0;
+	if (!loop->running)
+		release(loop);
+	return NULL;
+}
+
+static bool has_work(const struct stint_loop *loop)
+{
+	return loop->fd_live || loop->heap_count || loop->deferred_count;
+}
+
+/* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */
+static uint64_t poll_timeout(const struct stint_loop *loop, uint64_t limit_ns)
+{
+	uint64_t due_ns = timer_next_due(loop), now_ns = loop->clock->now_ns;
+
+	if (loop->deferred_count)
+		return 0;
+	if (due_ns == UINT64_MAX)
+		return limit_ns;
+	if (due_ns <= now_ns)
+		return 0;
+	return due_ns - now_ns < limit_ns ? due_ns - now_ns : limit_ns;
+}
+
+/*
+ * A finite timeout makes the kernel set up a timer (120 ns more than none), so the two common cases do
+ * without. epoll_pwait2 is there from Linux 5.11 on; a sandbox may refuse it, and then milliseconds must do,
+ * rounded up, as a timer must not be early.
+ */
+static int wait_for_events(struct stint_loop *loop, uint64_t timeout_ns)
+{
+	struct timespec timeout;
+	int count;
+
+	if (timeout_ns == 0 || timeout_ns == UINT64_MAX)
+		return epoll_wait(loop->epoll, loop->events, (int)loop->batch_limit, timeout_ns ? -1 : 0);
+	timeout.tv_sec = (time_t)(timeout_ns / 1000000000u);
+	timeout.tv_nsec = (long)(timeout_ns % 1000000000u);
+	count = epoll_pwait2(loop->epoll, loop->events, (int)loop->batch_limit, &timeout, NULL);
+	if (count >= 0 || (errno != ENOSYS && errno != EPERM))
+		return count;
+	timeout_ns = timeout_ns / 1000000u + 1;
+	return epoll_wait(loop->epoll, loop->events, (int)loop->batch_limit,
+			  timeout_ns > INT32_MAX ? INT32_MAX : (int)timeout_ns);
+}
+
+static int poll(struct stint_loop *loop, uint64_t limit_ns)
+{
+	uint64_t timeout_ns = poll_timeout(loop, limit_ns);
+	int count;
+
+	if (loop->account)
+		meter_account_poll_begin(loop->account);
+	count = wait_for_events(loop, timeout_ns);
+	if (count < 0)
+		count = errno == EINTR ? 0 : -errno;
+	if (loop->account)
+		meter_account_poll_end(loop->account, count > 0 ? (uint32_t)count : 0);
+	else if (clock_read(loop->clock) && clock_anchor_due(loop->clock))
+		clock_anchor(loop->clock);
+	loop->batch_ns = loop->clock->now_ns;
+	return count;
+}
+
+/* The events behind the one that is dispatched are those it makes wait; so are the timers due. */
+static void dispatch_events(struct stint_loop *loop, uint32_t count)
+{
+	for (uint32_t i = 0; i < count && !loop->dead; i++) {
+		if (loop->account)
+			loop->account->behind = count - i - 1 + loop->due_left;
+		fd_dispatch(loop, &loop->events[i]);
+	}
+}
+
+static int iterate(struct stint_loop *loop, uint64_t limit_ns)
+{
+	int count;
+
+	if (loop->rebuild) {
+		int error = fd_rebuild(loop);
+
+		if (error < 0)
+			return error;
+	}
+	if (loop->fd_changed != NO_INDEX) {
+		fd_flush_changes(loop);
+		clock_read(loop->clock); /* what that took is ours and no part of the poll */
+	}
+	count = poll(loop, limit_ns);
+	if (count < 0)
+		return count;
+	loop->iteration++;
+	loop->dispatching = true;
+	timer_count_due(loop);
+	dispatch_events(loop, (uint32_t)count);
+	if (loop->due_left)
+		timer_dispatch_due(loop);
+	if (loop->deferred_count)
+		deferral_dispatch(loop);
+	loop->dispatching = false;
+	if (loop->graves)
+		empty_graves(loop);
+	return 0;
+}
+
+/* The account's own calls must not be mixed with the caller's, nor the caller's scopes left open. */
+static void enter(struct stint_loop *loop)
+{
+	loop->running = true;
+	if (!loop->account) {
+		clock_read(loop->clock);
+		return;
+	}
+	while (loop->account->depth > 0)
+		stint_meter_end(loop->account);
+	loop->account->floor = 1;
+	/* What happened between two runs is neither the loop's work nor its wait. */
+	loop->account->poll_end_ns = 0;
+	meter_account_set_thread(loop->account);
+}
+
+static int leave(struct stint_loop *loop, int error)
+{
+	loop->running = false;
+	if (loop->account) {
+		loop->account->floor = 0;
+		loop->account->behind = 0;
+	}
+	if (loop->dead)
+		release(loop);
+	return error;
+}
+
+int stint_loop_run(struct stint_loop *loop)
+{
+	int error = 0;
+
+	if (!loop)
+		return -EINVAL;
+	if (loop->running)
+		return -EBUSY;
+	enter(loop);
+	while (error == 0 && !loop->stopped && has_work(loop))
+		error = iterate(loop, UINT64_MAX);
+	loop->stopped = loop->dead;
+	return leave(loop, error);
+}
+
+int stint_loop_iterate(struct stint_loop *loop, uint64_t timeout_ns)
+{
+	if (!loop)
+		return -EINVAL;
+	if (loop->running)
+		return -EBUSY;
+	enter(loop);
+	return leave(loop, iterate(loop, timeout_ns));
+}
+
+int stint_loop_stop(struct stint_loop *loop)
+{
+	if (!loop)
+		return -EINVAL;
+	loop->stopped = true;
+	return 0;
+}
+
+uint64_t stint_loop_now_ns(struct stint_loop *loop)
+{
+	if (!loop)
+		return 0;
+	return loop->dispatching ? loop->clock->now_ns : clock_read(loop->clock);
+}
+
+int stint_loop_handler(struct stint_loop *loop, const char *name, uint64_t budget_ns)
+{
+	if (!loop || !name || !*name)
+		return -EINVAL;
+	return loop->account ? stint_meter_handler(loop->meter, name, budget_ns) : 0;
+}
+
+struct stint_meter_loop *stint_loop_account(struct stint_loop *loop)
+{
+	return loop ? loop->account : NULL;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+#include "meter_account.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/*
+ * How much of an overrun was spent on a CPU is bounded, not measured: reading the thread's CPU clock is a
+ * system call, and at every dispatch it would cost many times the dispatch. It is read when a poll returns
+ * and the last reading is a millisecond old (so for less than 0.1 % of the time), and at the end of an
+ * overrun. Let the earlier reading be C0 at T0, and the one at the overrun's end C1 at T1, the overrun
+ * [S, T1] with T0 <= S. In [T0, T1] the thread used C1 - C0 of CPU, of which at most S - T0 went before S.
+ * So of the overrun
+ *	at most  min(C1 - C0, T1 - S)         and
+ *	at least max(0, (C1 - C0) - (S - T0))
+ * was on a CPU. As T0 is in general less than a millisecond before the batch, a handler that computes for
+ * 5 ms is known to have computed for at least 4 of them, less what its batch did before it.
+ */
+static void bound_cpu(struct stint_meter_loop *account, uint64_t service_ns,
+		      struct stint_meter_file_overrun *overrun)
+{
+	uint64_t end_ns = clock_read(&account->clock);
+	uint64_t cpu_ns = clock_gettime_ns(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t used_ns = cpu_ns - account->cpu_ns;
+	uint64_t wall_ns = end_ns - account->cpu_at_ns;
+	uint64_t before_ns = wall_ns > service_ns ? wall_ns - service_ns : 0;
+
+	overrun->cpu_max_ns = used_ns < service_ns ? used_ns : service_ns;
+	overrun->cpu_min_ns = used_ns > before_ns ? used_ns - before_ns : 0;
+	if (overrun->cpu_min_ns > overrun->cpu_max_ns)
+		overrun->cpu_min_ns = overrun->cpu_max_ns;
+	account->cpu_at_ns = end_ns;
+	account->cpu_ns = cpu_ns;
+}
+
+__attribute__((cold, noinline)) void meter_account_overrun(struct stint_meter_loop *account,
+							   const struct meter_scope *scope,
+							   uint64_t service_ns, const struct meter_hot *hot)
+{
+	struct stint_meter_file_loop *figures = account->figures;
+	uint64_t written = figures->overruns_written;
+	struct stint_meter_file_overrun *slot =
+		(struct stint_meter_file_overrun *)(account->base + figures->overruns_offset) +
+		written % figures->overrun_slots;
+	struct stint_meter_file_overrun overrun = {
+		.start_ns = scope->start_ns,
+		.duration_ns = service_ns,
+		.budget_ns = hot->budget_ns,
+		.handler = scope->handler,
+		.fd = scope->fd,
+		.victims = account->behind,
+		.iteration = figures->iterations,
+	};
+
+	bound_cpu(account, service_ns, &overrun);
+	counter_add(&hot->block->overruns, 1);
+	counter_add(&hot->block->over_ns, service_ns - hot->budget_ns);
+	*slot = overrun;
+	__atomic_store_n(&figures->overruns_written, written + 1, __ATOMIC_RELEASE);
+}
+
+/* Takes over handlers and budgets that were registered since this loop last looked. */
+static void learn_handlers(struct stint_meter_loop *account, const struct meter_map *map)
+{
+	uint32_t count = __atomic_load_n(&meter_map_header(map)->handler_count, __ATOMIC_ACQUIRE);
+
+	for (uint32_t i = 0; i < count; i++)
+		account->hot[i].budget_ns = relaxed_load(&meter_map_handler(map, i)->budget_ns);
+	account->hot_count = count;
+}
+
+__attribute__((cold, noinline)) void meter_account_anchor(struct stint_meter_loop *account)
+{
+	if (clock_anchor_due(&account->clock)) {
+		clock_anchor(&account->clock);
+		learn_handlers(account, meter_get_map(account->meter));
+	}
+	account->cpu_ns = clock_gettime_ns(CLOCK_THREAD_CPUTIME_ID);
+	account->cpu_at_ns = clock_read(&account->clock);
+}
+
+__attribute__((cold, noinline)) struct meter_hot *meter_account_adopt(struct stint_meter_loop *account,
+								      uint32_t handler)
+{
+	struct meter_map *map = meter_get_map(account->meter);
+	struct stint_meter_file_loop *figures = account->figures;
+	struct stint_meter_file_block *block;
+
+	learn_handlers(account, map);
+	if (handler >= account->hot_count)
+		return &account->hot[0];
+	block = (struct stint_meter_file_block *)(account->base + figures->blocks_offset +
+						  handler * figures->block_stride);
+	if (account->hot[handler].block)
+		return &account->hot[handler];
+	/* No room for its own: it goes to "other", whose block the account was made with. */
+	if (meter_map_back(map, block, figures->block_stride) < 0) {
+		__atomic_fetch_add(&meter_map_header(map)->handlers_refused, 1, __ATOMIC_RELAXED);
+		account->hot[handler].block = account->hot[0].block;
+		return &account->hot[handler];
+	}
+	for (int i = 0; i < STINT_METER_HANDLER_METRICS; i++)
+		stint_histogram_init(&block->histogram[i]);
+	__atomic_store_n(&block->used, 1, __ATOMIC_RELEASE);
+	account->hot[handler].block = block;
+	return &account->hot[handler];
+}
+
+int meter_account_socket(struct stint_meter_loop *account, const struct stint_meter_file_socket *moment)
+{
+	struct stint_meter_file_loop *figures = account->figures;
+	struct stint_meter_file_socket *ring =
+		(struct stint_meter_file_socket *)(account->base + figures->sockets_offset);
+	uint64_t written = figures->sockets_written;
+
+	if (!account->sockets_backed) {
+		int error = meter_map_back(meter_get_map(account->meter), ring,
+					   (size_t)figures->socket_slots * sizeof(*ring));
+		if (error < 0)
+			return error;
+		account->sockets_backed = true;
+	}
+	ring[written % figures->socket_slots] = *moment;
+	__atomic_store_n(&figures->sockets_written, written + 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void meter_account_set_thread(struct stint_meter_loop *account)
+{
+	relaxed_store(&account->figures->tid, (uint32_t)gettid());
+	account->cpu_ns = clock_gettime_ns(CLOCK_THREAD_CPUTIME_ID);
+	account->cpu_at_ns = clock_read(&account->clock);
+}
+
+int stint_meter_begin(struct stint_meter_loop *account, uint32_t handler, int fd)
+{
+	uint64_t now_ns;
+
+	if (!account)
+		return -EINVAL;
+	if (account->depth == STINT_METER_DEPTH)
+		return -EOVERFLOW;
+	if (handler >= account->hot_count) {
+		learn_handlers(account, meter_get_map(account->meter));
+		if (handler >= account->hot_count)
+			return -EINVAL;
+	}
+	now_ns = clock_read(&account->clock);
+	if (account->depth > 0) {
+		struct meter_scope *outer = &account->scope[account->depth - 1];
+
+		outer->service_ns += now_ns - outer->resumed_ns;
+		meter_account_begin(account, handler, fd, now_ns, 0);
+		return 0;
+	}
+	if (account->behind)
+		account->behind--;
+	account->dispatches++;
+	meter_account_begin(account, handler, fd, now_ns, account->poll_end_ns);
+	return 0;
+}
+
+int stint_meter_end(struct stint_meter_loop *account)
+{
+	uint64_t now_ns;
+
+	if (!account || account->depth <= account->floor)
+		return -EINVAL;
+	now_ns = clock_read(&account->clock);
+	meter_account_end(account, now_ns);
+	if (account->depth > 0) {
+		struct meter_scope *outer = &account->scope[account->depth - 1];
+
+		outer->resumed_ns = account->clock.now_ns;
+		meter_account_mark(account, outer);
+	} else {
+		relaxed_store(&account->figures->dispatch_begin_ns, 0);
+	}
+	return 0;
+}
+
+int stint_meter_poll_begin(struct stint_meter_loop *account)
+{
+	if (!account || account->floor)
+		return -EINVAL;
+	clock_read(&account->clock);
+	meter_account_poll_begin(account);
+	return 0;
+}
+
+int stint_meter_poll_end(struct stint_meter_loop *account, uint32_t events)
+{
+	if (!account || account->floor)
+		return -EINVAL;
+	meter_account_poll_end(account, events);
+	return 0;
+}
+
+uint64_t stint_meter_now_ns(struct stint_meter_loop *account)
+{
+	return account ? clock_read(&account->clock) : 0;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REACTOR_H
+#define REACTOR_H
+
+/* The insides of the loop, shared by the files that implement its sources. */
+
+#include "meter_account.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stint/loop.h>
+#include <sys/epoll.h>
+
+#define NO_INDEX UINT32_MAX
+
+/*
+ * A watched descriptor, one cache line, from a table that lives as long as the loop. The kernel is given
+ * index and generation, never a pointer, so an event for a source that is gone is recognized and dropped.
+ */
+struct stint_fd {
+	struct stint_loop *loop;
+	stint_fd_callback callback;
+	void *ctx;
+	int fd;
+	uint32_t index;
+	uint32_t generation;
+	uint32_t wanted;          /* EPOLL* mask that the owner wants */
+	uint32_t armed;           /* the one that the kernel was told */
+	uint32_t freed_iteration; /* when the last generation ended */
+	uint32_t next;            /* free list, or list of changes */
+	uint16_t handler;
+	bool live, registered, owned, changed;
+};
+
+#define FD_CHUNK 256u
+
+/* Something on the loop with memory of its own: freed with the loop, but never during a dispatch. */
+struct object {
+	struct object *next, *previous;
+	void (*destroy)(struct object *object); /* detaches it, and ends in loop_bury() */
+	struct stint_loop *loop;
+};
+
+/* A callback to come in step 5; embedded by the objects that need one. */
+struct deferral {
+	struct deferral *next, *previous;
+	void (*run)(struct deferral *deferral);
+	uint16_t handler;
+	bool queued;
+};
+
+struct heap_entry {
+	uint64_t due_ns;
+	struct stint_timer *timer;
+};
+
+struct timer_chunk;
+
+struct stint_loop {
+	struct stint_meter_loop *account; /* NULL: not metered */
+	struct clock *clock;              /* the account's, or own_clock */
+	int epoll;
+	bool running, dispatching, stopped, dead, rebuild;
+	uint32_t iteration;
+	uint64_t batch_ns; /* when the poll returned */
+
+	struct epoll_event *events;
+	uint32_t batch_limit;
+
+	struct stint_fd **fd_chunks;
+	uint32_t fd_chunk_count;
+	uint32_t fd_free;    /* index of the first free entry */
+	uint32_t fd_changed; /* index of the first whose mask is to be told */
+	uint32_t fd_live;
+	uint32_t *by_number; /* descriptor -> index of the source that has it registered */
+	uint32_t by_number_size;
+
+	struct heap_entry *heap;
+	uint32_t heap_count, heap_size;
+	uint32_t due_left; /* expired timers of this iteration, not yet dispatched */
+	struct stint_timer *timer_free;
+	struct timer_chunk *timer_chunks;
+
+	struct deferral deferrals; /* head of a ring */
+	uint32_t deferred_count;
+
+	struct object objects; /* head of a ring */
+	struct object *graves;
+	uint8_t *read_buffer; /* shared by streams */
+	struct stint_meter *meter;
+	struct clock own_clock;
+};
+
+static inline struct stint_fd *loop_fd(struct stint_loop *loop, uint32_t index)
+{
+	return &loop->fd_chunks[index / FD_CHUNK][index % FD_CHUNK];
+}
+
+/* A handler index that a source may carry. */
+bool loop_handler_valid(const struct stint_loop *loop, uint32_t handler);
+
+static inline void dispatch_begin(struct stint_loop *loop, uint32_t handler, int fd, uint64_t ready_ns)
+{
+	if (loop->account) {
+		loop->account->dispatches++;
+		meter_account_begin(loop->account, handler, fd, loop->clock->now_ns, ready_ns);
+	}
+}
+
+/* Closes what the callback left open, too. */
+static inline void dispatch_end(struct stint_loop *loop)
+{
+	struct stint_meter_loop *account = loop->account;
+
+	if (!account)
+		return;
+	clock_read(&account->clock);
+	while (__builtin_expect(account->depth > 1, 0))
+		meter_account_end(account, account->clock.now_ns);
+	meter_account_end(account, account->clock.now_ns);
+}
+
+void loop_add_object(struct stint_loop *loop, struct object *object, void (*destroy)(struct object *));
+/* Takes it off the loop and frees its memory, at once or after the iteration. */
+void loop_bury(struct object *object);
+
+/* fd.c */
+void fd_flush_changes(struct stint_loop *loop);
+void fd_dispatch(struct stint_loop *loop, const struct epoll_event *event);
+int fd_rebuild(struct stint_loop *loop);
+void fd_free_all(struct stint_loop *loop);
+void fd_free_memory(struct stint_loop *loop);
+
+/* timer.c */
+uint64_t timer_next_due(const struct stint_loop *loop);
+void timer_count_due(struct stint_loop *loop);
+void timer_dispatch_due(struct stint_loop *loop);
+void timer_free_memory(struct stint_loop *loop);
+
+/* deferred.c */
+void deferral_init(struct deferral *deferral, uint32_t handler, void (*run)(struct deferral *));
+void deferral_schedule(struct stint_loop *loop, struct deferral *deferral);
+void deferral_cancel(struct stint_loop *loop, struct deferral *deferral);
+void deferral_dispatch(struct stint_loop *loop);
+
+/* Copies options of a caller whose struct may be older or newer than ours. */
+int options_take(void *ret, size_t known, const void *given);
+
+#endif
