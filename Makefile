@@ -106,7 +106,7 @@ $(BUILD)/gen/probes/%.bpf.o: probes/%.bpf.c $(wildcard probes/*.h)
 
 $(BUILD)/gen/probes/%.skel.h: $(BUILD)/gen/probes/%.bpf.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_bpf > $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_skeleton > $@
 
 $(BUILD)/examples/%: examples/%.c $(BUILD)/libstint.a
 	$(call say,CC,$@)
