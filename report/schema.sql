@@ -4,6 +4,9 @@
 -- from the recording's start. NULL means that nobody knows, never zero. Names come from the process
 -- under watch and are stored as they are: who shows them escapes them.
 
+PRAGMA application_id = 1400139380; -- 'Stnt': tells a recording from other SQLite files
+PRAGMA user_version = 1;
+
 -- Facts about the recording, one a row: schema, stint_version, kernel, host, clock, start_ns (monotonic),
 -- start_realtime_ns, end_ns (missing after a kill), budget_ns, epollout_rule, probes ('yes', or why not),
 -- recorder_cpu_ns, bpf_ns.
