@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_METER_READER_H
+#define REPORT_METER_READER_H
+
+/*
+ * Reads the meter's file of a process (stint/meter_file.h) while its owner writes it. Nothing in it is
+ * trusted: it may be hostile, half written, or cut short at any moment, so it is read with pread() and not
+ * mapped, and every offset, count and name is checked.
+ *
+ * Counters are cumulative; what they grew by is for the caller to find out. Rings are read onwards from
+ * where the last call ended.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "stint/meter_file.h"
+
+struct meter_reader;
+
+/*
+ * Finds and opens the file of process `pid`. -ENOENT: it has none; -EPROTO: it is not a meter's file, or of a
+ * version that this build does not know; -ESTALE: it belongs to an earlier process of that pid; -EACCES.
+ */
+int meter_reader_new(struct meter_reader **ret, uint32_t pid);
+
+/* The same with the file given, for any pid; `why` (may be NULL) is told what is wrong with a file. */
+int meter_reader_open(struct meter_reader **ret, const char *path, const char **why);
+
+struct meter_reader *meter_reader_free(struct meter_reader *reader);
+
+const struct stint_meter_file_header *meter_reader_header(const struct meter_reader *reader);
+
+struct meter_reader_block {
+	uint64_t overruns;
+	uint64_t over_ns;
+	uint64_t blame_ns;
+	uint64_t victims;
+};
+
+/* Valid during a call only. Names are NUL-terminated, and otherwise whatever the program wrote. */
+struct meter_reader_visitor {
+	/* Loop `loop` of the table; called before anything that belongs to it. */
+	void (*loop)(void *ctx, uint32_t loop, const struct stint_meter_file_loop *entry);
+	/* Handler `handler` was dispatched by `loop`. */
+	void (*block)(void *ctx, uint32_t loop, uint32_t handler,
+		      const struct stint_meter_file_handler *entry, const struct meter_reader_block *block);
+	/* A histogram of the loop (`handler` negative), or of the block just visited. */
+	void (*histogram)(void *ctx, uint32_t loop, int64_t handler,
+			  const struct stint_meter_file_metric *metric,
+			  const struct stint_histogram *histogram);
+	void (*overrun)(void *ctx, uint32_t loop, const char *handler,
+			const struct stint_meter_file_overrun *overrun);
+	void (*socket)(void *ctx, uint32_t loop, const struct stint_meter_file_socket *moment);
+};
+
+/* Visits everything. 0, or -EPROTO if the file has become unusable (what was visited until then is good). */
+int meter_reader_visit(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx);
+
+/* Passes over what is in the rings now: they are read from here on. */
+int meter_reader_skip_rings(struct meter_reader *reader);
+
+/* Entries of rings that were overwritten before they were read. */
+uint64_t meter_reader_lost(const struct meter_reader *reader);
+
+#endif
