@@ -98,6 +98,9 @@ $(BUILD)/obj/report/%.o: report/%.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -I. -Iloop/include -c -o $@ $<
 
+# Taken in by the assembler, which tells make nothing of it.
+$(BUILD)/obj/report/schema.o: report/schema.sql
+
 # -mcpu=v3 is what Linux 5.15 runs; debug information is needed for CO-RE and stripped to BTF.
 $(BUILD)/gen/probes/%.bpf.o: probes/%.bpf.c $(wildcard probes/*.h)
 	$(call say,BPF,$<)

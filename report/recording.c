@@ -559,3 +559,24 @@ void recording_socket_event(struct recording *recording, const struct recording_
 	put_number(&row, event->cause);
 	row_end(&row);
 }
+
+static uint64_t query_number(struct recording *recording, const char *sql)
+{
+	sqlite3_stmt *statement;
+	uint64_t number = 0;
+
+	if (recording->err || sqlite3_prepare_v2(recording->db, sql, -1, &statement, NULL) != SQLITE_OK)
+		return 0;
+	if (sqlite3_step(statement) == SQLITE_ROW)
+		number = (uint64_t)sqlite3_column_int64(statement, 0);
+	sqlite3_finalize(statement);
+	return number;
+}
+
+void recording_sums(struct recording *recording, struct recording_sums *ret)
+{
+	ret->loops = query_number(recording, "SELECT count(*) FROM loop");
+	ret->overruns = query_number(recording, "SELECT count(*) FROM overrun");
+	ret->stalls = query_number(recording, "SELECT count(*) FROM write_stall");
+	ret->lost = query_number(recording, "SELECT total(count) FROM loss");
+}

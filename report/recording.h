@@ -139,6 +139,15 @@ struct recording_socket_event {
 	uint64_t snd_cwnd;
 	bool cause;
 };
+/* How many rows of each there are; 0 where that cannot be found out. */
+struct recording_sums {
+	uint64_t loops;
+	uint64_t overruns;
+	uint64_t stalls;
+	uint64_t lost;
+};
+void recording_sums(struct recording *recording, struct recording_sums *ret);
+
 void recording_socket_event(struct recording *recording, const struct recording_socket_event *event);
 
 #endif

@@ -52,7 +52,8 @@ CREATE TABLE handler (
 -- The values that fall into each bucket. low <= value < high; mid is what a percentile is reported as.
 CREATE TABLE bucket (bucket INTEGER PRIMARY KEY, low INTEGER NOT NULL, high INTEGER NOT NULL, mid INTEGER NOT NULL);
 
--- Histograms as rows, one for each bucket that grew in that second. Exactly one owner is not NULL.
+-- Histograms as rows, one for each bucket that grew in that second (several where a handler runs on several
+-- loops: add them up). Exactly one owner is not NULL.
 -- metric of a handler: 'service', 'wait', 'write_stall'; of a loop: 'busy', 'poll', 'batch' (a count), 'lateness'.
 CREATE TABLE histogram (
 	handler INTEGER REFERENCES handler(id),
@@ -131,7 +132,7 @@ CREATE TABLE write_stall (
 	process INTEGER NOT NULL REFERENCES process(id),
 	tid INTEGER NOT NULL,
 	fd INTEGER NOT NULL,
-	socket INTEGER NOT NULL,
+	socket INTEGER NOT NULL,               -- stint's own number of the socket
 	local TEXT NOT NULL,
 	remote TEXT NOT NULL,
 	start_ns INTEGER NOT NULL,
@@ -153,12 +154,14 @@ CREATE TABLE write_stall (
 );
 
 -- Moments in the life of a traced socket. source 'probes' sees each ACK in the kernel; 'meter' is what the
--- process saw of itself. kind: 'open', 'send', 'send_short', 'ack', 'write_event', 'woken', 'returned',
--- 'retransmit', 'sample', 'close'.
+-- process saw of itself: its 'ack' is one a send, when its last byte was acknowledged, with the bytes
+-- acknowledged until then. kind: 'open', 'send', 'send_short' (the buffer was full), 'ack', 'write_event'
+-- (raised by the kernel), 'woken' (the thread is on a CPU), 'returned' (the wait returned it), 'retransmit',
+-- 'sample', 'close'.
 CREATE TABLE socket_event (
 	process INTEGER NOT NULL REFERENCES process(id),
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),
-	socket INTEGER,                        -- the kernel's cookie; NULL from the meter
+	socket INTEGER,                        -- as in write_stall; NULL from the meter
 	tid INTEGER,
 	fd INTEGER NOT NULL,
 	local TEXT,

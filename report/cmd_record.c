@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "recorder.h"
+#include "target.h"
+
+#define PIDS_MAX 1024
+
+static const char help[] =
+	"usage: stint record -p PID [-p PID ...] [OPTION...]\n"
+	"       stint record --comm NAME [OPTION...]\n"
+	"       stint record [OPTION...] -- COMMAND [ARGUMENT...]\n"
+	"\n"
+	"Records what event loops do until Ctrl-C, -d, or the end of all processes.\n"
+	"\n"
+	"  -p, --pid PID       a process that waits in epoll; may be given again\n"
+	"      --comm NAME     every process of that name\n"
+	"  -d, --duration S    for so many seconds\n"
+	"  -o, --output FILE   the recording; else stint-PID.stint\n"
+	"      --budget US     an iteration is an overrun beyond so many microseconds (1000)\n"
+	"      --trace-socket  record each ACK, send and buffer level of sockets whose buffer fills up\n"
+	"      --no-probes     do without eBPF: only what processes tell of themselves\n"
+	"  -h, --help\n"
+	"\n"
+	"A COMMAND still running at the end gets SIGTERM. `stint report FILE` shows the recording.\n";
+
+struct request {
+	uint32_t pids[PIDS_MAX];
+	size_t pids_len;
+	const char *comm;
+	char **command; /* NULL: none */
+	uint64_t duration_ns;
+	char path[4096];
+	struct recorder_options options;
+};
+
+static volatile bool stop_wanted;
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	stop_wanted = true;
+}
+
+static int complain(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static int complain(int status, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fputs("stint record: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+	return status;
+}
+
+/* ---- arguments ---- */
+
+static bool parse_number(double *ret, const char *text, double min, double max)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtod(text, &end);
+	return !errno && end != text && !*end && *ret >= min && *ret <= max;
+}
+
+static int add_pid(struct request *request, const char *text)
+{
+	char *end;
+	long pid;
+
+	errno = 0;
+	pid = strtol(text, &end, 10);
+	if (errno || end == text || *end || pid <= 0 || pid > INT32_MAX)
+		return complain(2, "'%s' is not a process id", text);
+	if (request->pids_len == PIDS_MAX)
+		return complain(2, "more than %d processes", PIDS_MAX);
+	request->pids[request->pids_len++] = (uint32_t)pid;
+	return 0;
+}
+
+static int parse_option(struct request *request, int option)
+{
+	double number;
+
+	switch (option) {
+	case 'p':
+		return add_pid(request, optarg);
+	case 'c':
+		request->comm = optarg;
+		return 0;
+	case 'd':
+		if (!parse_number(&number, optarg, 0.001, 1e9))
+			return complain(2, "'%s' is not a number of seconds", optarg);
+		request->duration_ns = (uint64_t)(number * 1e9);
+		return 0;
+	case 'b':
+		if (!parse_number(&number, optarg, 1, 1e9))
+			return complain(2, "'%s' is not a number of microseconds from 1 to 1e9", optarg);
+		request->options.budget_ns = (uint64_t)(number * 1e3);
+		return 0;
+	case 'o':
+		if (snprintf(request->path, sizeof(request->path), "%s", optarg) >=
+		    (int)sizeof(request->path))
+			return complain(2, "the output's path is too long");
+		return 0;
+	case 't':
+		request->options.trace_sockets = true;
+		return 0;
+	case 'n':
+		request->options.no_probes = true;
+		return 0;
+	default:
+		fputs(help, stderr);
+		return 2;
+	}
+}
+
+/* Returns an exit status, or -1 to go on. */
+static int parse(struct request *request, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"pid", required_argument, NULL, 'p'},
+		{"comm", required_argument, NULL, 'c'},
+		{"duration", required_argument, NULL, 'd'},
+		{"output", required_argument, NULL, 'o'},
+		{"budget", required_argument, NULL, 'b'},
+		{"trace-socket", no_argument, NULL, 't'},
+		{"no-probes", no_argument, NULL, 'n'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	int option, status;
+
+	while ((option = getopt_long(argc, argv, "+p:d:o:h", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(help, stdout);
+			return 0;
+		}
+		status = parse_option(request, option);
+		if (status)
+			return status;
+	}
+	if (optind < argc)
+		request->command = argv + optind;
+	if (!request->pids_len + !request->comm + !request->command != 2)
+		return complain(2, "what to record: one of -p PID, --comm NAME, or a command (see --help)");
+	return -1;
+}
+
+/* ---- targets ---- */
+
+static int refuse_target(int err, uint32_t pid)
+{
+	char command[64];
+
+	if (err == -ESRCH)
+		return complain(1, "there is no process %" PRIu32, pid);
+	if (err != -ENOTTY)
+		return complain(1,
+				"process %" PRIu32 " may not be looked at: %s (run as root, or as its user)",
+				pid, strerror(-err));
+	target_command(command, sizeof(command), pid);
+	for (char *at = command; *at; at++)
+		if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f)
+			*at = '?';
+	return complain(1, "process %" PRIu32 " (%s) is not an epoll process: it has no epoll descriptor",
+			pid, command);
+}
+
+/* By pid, each must be an epoll process; by name, those that are. */
+static int find_targets(struct request *request)
+{
+	uint32_t *found = NULL;
+	size_t found_len = 0;
+	int err;
+
+	for (size_t i = 0; i < request->pids_len; i++) {
+		err = target_check(request->pids[i]);
+		if (err)
+			return refuse_target(err, request->pids[i]);
+	}
+	if (!request->comm)
+		return 0;
+	err = target_find(&found, &found_len, request->comm);
+	if (err)
+		return complain(1, "there is no process named '%s'", request->comm);
+	err = 0;
+	for (size_t i = 0; i < found_len && request->pids_len < PIDS_MAX; i++) {
+		int check = target_check(found[i]);
+
+		if (!check)
+			request->pids[request->pids_len++] = found[i];
+		else
+			err = refuse_target(check, found[i]);
+	}
+	free(found);
+	return request->pids_len ? 0 : err;
+}
+
+static int add_targets(struct recorder *recorder, const struct request *request)
+{
+	for (size_t i = 0; i < request->pids_len; i++) {
+		char command[200];
+		uint32_t pid = request->pids[i];
+
+		target_command(command, sizeof(command), pid);
+		if (recorder_add(recorder, pid, command) != 0)
+			return complain(1, "%s", recorder_error(recorder));
+		if (!recorder_sees(recorder, pid))
+			return complain(1,
+					"nothing can be recorded of process %" PRIu32
+					": it has no meter of libstint, and there are no probes: %s",
+					pid, recorder_probes_missing(recorder));
+	}
+	return 0;
+}
+
+static int start_command(struct recorder *recorder, const struct request *request, struct target_child *child)
+{
+	char name[200] = "";
+	int err;
+
+	for (char **argument = request->command; *argument; argument++) {
+		size_t len = strlen(name);
+
+		snprintf(name + len, sizeof(name) - len, "%s%s", len ? " " : "", *argument);
+	}
+	err = target_child_new(child, request->command);
+	if (err)
+		return complain(1, "a process cannot be started: %s", strerror(-err));
+	if (recorder_add(recorder, (uint32_t)child->pid, name) != 0)
+		return complain(1, "%s", recorder_error(recorder));
+	err = target_child_start(child);
+	return err ? complain(1, "%s: %s", request->command[0], strerror(-err)) : 0;
+}
+
+/* ---- the run ---- */
+
+static void catch_signals(void)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+}
+
+/* A file that says nothing is not left behind. */
+static void discard(struct recorder *recorder, const struct request *request)
+{
+	struct recording_sums sums;
+
+	recorder_sums(recorder, &sums);
+	if (!sums.loops)
+		unlink(request->path);
+}
+
+static int tell_result(const struct recorder *recorder, const struct request *request)
+{
+	struct recording_sums sums;
+
+	recorder_sums(recorder, &sums);
+	if (!sums.loops) {
+		if (recorder_probes_missing(recorder))
+			return complain(1, "no event loop was seen: no meter of libstint, and no probes: %s",
+					recorder_probes_missing(recorder));
+		return complain(1, "no event loop was seen: nothing waited in epoll");
+	}
+	printf("recorded %.1f s: %" PRIu64 " loop%s, %" PRIu64 " overrun%s, %" PRIu64
+	       " write stall%s, %" PRIu64 " lost\n",
+	       (double)recorder_duration_ns(recorder) / 1e9, sums.loops, sums.loops == 1 ? "" : "s",
+	       sums.overruns, sums.overruns == 1 ? "" : "s", sums.stalls, sums.stalls == 1 ? "" : "s",
+	       sums.lost);
+	printf("stint report %s\n", request->path);
+	return 0;
+}
+
+static int run(struct recorder *recorder, const struct request *request, struct target_child *child)
+{
+	int status;
+
+	if (recorder_probes_missing(recorder) && !request->options.no_probes)
+		fprintf(stderr,
+			"stint record: no probes: %s\n"
+			"stint record: only what processes with libstint tell of themselves is recorded\n",
+			recorder_probes_missing(recorder));
+	status = request->command ? start_command(recorder, request, child) : add_targets(recorder, request);
+	if (status)
+		return status;
+	fprintf(stderr, "recording into %s; Ctrl-C ends it\n", request->path);
+	if (recorder_run(recorder, request->duration_ns, &stop_wanted) != 0)
+		return complain(1, "%s", recorder_error(recorder));
+	return tell_result(recorder, request);
+}
+
+static void set_default_path(struct request *request)
+{
+	if (*request->path)
+		return;
+	if (request->pids_len == 1)
+		snprintf(request->path, sizeof(request->path), "stint-%" PRIu32 ".stint", request->pids[0]);
+	else
+		snprintf(request->path, sizeof(request->path), "stint.stint");
+}
+
+int cmd_record(int argc, char **argv)
+{
+	static struct request request = {.options.budget_ns = 1000000};
+	struct target_child child = {.go = -1, .failed = -1};
+	struct recorder *recorder = NULL;
+	int status = parse(&request, argc, argv);
+
+	if (status >= 0)
+		return status;
+	status = find_targets(&request);
+	if (status)
+		return status;
+	set_default_path(&request);
+	request.options.path = request.path;
+	catch_signals();
+	if (recorder_new(&recorder, &request.options) != 0)
+		status = complain(1, "%s", recorder_error(recorder));
+	else
+		status = run(recorder, &request, &child);
+	if (status && recorder)
+		discard(recorder, &request);
+	target_child_free(&child);
+	recorder_free(recorder);
+	return status;
+}

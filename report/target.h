@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_TARGET_H
+#define REPORT_TARGET_H
+
+/* Which processes to record: by pid, by name, or by starting one. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* 0; -ESRCH; -EACCES (or another errno): its descriptors cannot be looked at; -ENOTTY: it has no epoll descriptor. */
+int target_check(uint32_t pid);
+
+/* The processes whose name (comm) is `name`, into `*ret`, to be freed by the caller. -ESRCH: none. -ENOMEM. */
+int target_find(uint32_t **ret, size_t *len, const char *name);
+
+/* What a process calls itself: its command line with spaces between arguments, cut to fit; else its comm. */
+void target_command(char *ret, size_t size, uint32_t pid);
+
+struct target_child {
+	pid_t pid;
+	int go;     /* a byte written to it lets the command start */
+	int failed; /* readable: the errno of an exec that failed; end of file: it has begun */
+};
+
+/* Forks a child that is to run `argv`, and holds it until target_child_start(). */
+int target_child_new(struct target_child *ret, char *const argv[]);
+
+/* Lets it run. 0, or the errno, negative, with which exec failed. */
+int target_child_start(struct target_child *child);
+
+/* Ends it with SIGTERM if it still runs, after 5 s with SIGKILL, and waits for it. One that was not started never is. */
+void target_child_free(struct target_child *child);
+
+#endif
