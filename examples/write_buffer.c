@@ -42,7 +42,8 @@
 
 struct round {
 	struct stint_loop *loop;
-	struct stint_fd *source;
+	int fd; /* -1: not connected yet */
+	struct stint_fd *accepting, *source;
 	struct stint_timer *sampler, *limit;
 	struct stint_socket_trace *trace;
 	const char *data;
@@ -228,31 +229,51 @@ static int open_round(struct round *round, int fd)
 	return error ? error : round->error;
 }
 
-static void close_round(struct round *round, int fd)
+static void close_round(struct round *round)
 {
 	stint_timer_free(round->limit);
 	stint_timer_free(round->sampler);
 	stint_socket_trace_free(round->trace);
 	stint_fd_free(round->source);
-	close(fd);
+	stint_fd_free(round->accepting);
+	if (round->fd >= 0)
+		close(round->fd);
+}
+
+/* The peer's handshake is complete: a read event on the listening socket. */
+static void on_connection(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	struct round *round = ctx;
+	int error;
+
+	(void)events;
+	round->fd = accept4(stint_fd_descriptor(source), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (round->fd < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			end_round(round, -errno);
+		return;
+	}
+	round->accepting = stint_fd_free(source);
+	error = open_round(round, round->fd);
+	if (error)
+		end_round(round, error);
 }
 
 /* Returns 0 if the round saw what it was to see. */
 static int play_round(struct stint_loop *loop, int listener, const char *data, bool quiet)
 {
-	struct round round = {.loop = loop, .data = data, .quiet = quiet};
-	int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), error;
+	struct round round = {.loop = loop, .fd = -1, .data = data, .quiet = quiet};
+	int error;
 
-	if (fd < 0)
-		return -errno;
 	if (!quiet)
 		show_heading();
-	error = open_round(&round, fd);
+	error = stint_fd_new(&round.accepting, loop, listener, STINT_READ, handler(loop, "upload.accept"),
+			     on_connection, &round);
 	if (error == 0)
 		error = stint_loop_run(loop);
 	if (error == 0)
 		error = round.error;
-	close_round(&round, fd);
+	close_round(&round);
 	if (error == 0 && !(round.saw_short_write && round.saw_write_event))
 		error = -ENODATA;
 	return error;
@@ -261,7 +282,7 @@ static int play_round(struct stint_loop *loop, int listener, const char *data, b
 static int listen_on_loopback(struct sockaddr_in *address)
 {
 	socklen_t bytes = sizeof(*address);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), error;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error;
 
 	if (fd < 0)
 		return -errno;
@@ -337,19 +358,28 @@ static unsigned parse_number(const char *text, const char *what)
 	exit(2);
 }
 
+static int help(FILE *out)
+{
+	fputs("usage: write_buffer [--repeat N] [--seconds N] [--quiet]\n"
+	      "Sends 2 MB into 1 MB of write buffer, to a peer that reads slowly, and shows what happens.\n",
+	      out);
+	return out == stdout ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"repeat", required_argument, NULL, 'r'},
 		{"seconds", required_argument, NULL, 's'},
 		{"quiet", no_argument, NULL, 'q'},
+		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
 	unsigned repeat = 1, seconds = 0;
 	bool quiet = false;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "r:s:q", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "r:s:qh", options, NULL)) != -1) {
 		if (option == 'r')
 			repeat = parse_number(optarg, "--repeat");
 		else if (option == 's')
@@ -357,7 +387,7 @@ int main(int argc, char **argv)
 		else if (option == 'q')
 			quiet = true;
 		else
-			return 2;
+			return option == 'h' ? help(stdout) : help(stderr);
 	}
 	return start_and_play(repeat, seconds, quiet) < 0;
 }

@@ -210,22 +210,26 @@ static int find_targets(struct request *request)
 	return request->pids_len ? 0 : err;
 }
 
+/* Of a process that nothing can be known of, the recording holds the name and why. */
 static int add_targets(struct recorder *recorder, const struct request *request)
 {
+	size_t seen = 0;
+
 	for (size_t i = 0; i < request->pids_len; i++) {
-		char command[200];
 		uint32_t pid = request->pids[i];
+		char command[200];
 
 		target_command(command, sizeof(command), pid);
 		if (recorder_add(recorder, pid, command) != 0)
 			return complain(1, "%s", recorder_error(recorder));
-		if (!recorder_sees(recorder, pid))
-			return complain(1,
-					"nothing can be recorded of process %" PRIu32
-					": it has no meter of libstint, and there are no probes: %s",
-					pid, recorder_probes_missing(recorder));
+		if (recorder_sees(recorder, pid))
+			seen++;
+		else
+			complain(0,
+				 "process %" PRIu32 " has no meter of libstint: of it, nothing is recorded",
+				 pid);
 	}
-	return 0;
+	return seen ? 0 : complain(1, "nothing can be recorded: %s", recorder_probes_missing(recorder));
 }
 
 static int start_command(struct recorder *recorder, const struct request *request, struct target_child *child)

@@ -220,7 +220,7 @@ static void write_joined(struct join *join, const struct dispatch *dispatch,
 }
 
 /* An iteration in which no single dispatch is known to have overrun. */
-static void write_iteration(struct join *join, const struct iteration *iteration)
+static void write_iteration(struct join *join, const struct iteration *iteration, bool has_meter)
 {
 	const struct stint_probes_overrun *overrun = &iteration->overrun;
 	struct recording_overrun row = {
@@ -251,10 +251,15 @@ static void write_iteration(struct join *join, const struct iteration *iteration
 	uint64_t over_ns =
 		overrun->duration_ns > join->budget_ns ? overrun->duration_ns - join->budget_ns : 0;
 
-	row.handler =
-		roster_handler(join->roster, iteration->process, overrun->handler, false, join->budget_ns);
-	roster_charge(join->roster, row.handler,
-		      &(struct recording_handler_counts){1, over_ns, overrun->blame_ns, overrun->victims});
+	if (!has_meter) {
+		/* Without a stack nobody knows the handler: one row for all such, not one for each descriptor. */
+		const char *name = overrun->stack_len ? overrun->handler : "unknown";
+
+		row.handler = roster_handler(join->roster, iteration->process, name, false, join->budget_ns);
+		roster_charge(join->roster, row.handler,
+			      &(struct recording_handler_counts){1, over_ns, overrun->blame_ns,
+								 overrun->victims});
+	}
 	recording_overrun(join->recording, &row);
 }
 
@@ -271,12 +276,12 @@ static const struct dispatch *longest_within(const struct join *join, const stru
 	return longest;
 }
 
-static void settle_iteration(struct join *join, const struct iteration *iteration)
+static void settle_iteration(struct join *join, const struct iteration *iteration, bool has_meter)
 {
 	const struct dispatch *longest = longest_within(join, iteration);
 
 	if (!longest) {
-		write_iteration(join, iteration);
+		write_iteration(join, iteration, has_meter);
 		return;
 	}
 	for (struct dispatch **link = &join->dispatches; *link;) {
@@ -299,7 +304,7 @@ static void settle_dispatches(struct join *join, int64_t process, unsigned round
 		struct dispatch *dispatch = *link;
 		struct recording_overrun row;
 
-		if ((process && dispatch->process != process) || ++dispatch->rounds < rounds) {
+		if (dispatch->process != process || ++dispatch->rounds < rounds) {
 			link = &dispatch->next;
 			continue;
 		}
@@ -310,29 +315,28 @@ static void settle_dispatches(struct join *join, int64_t process, unsigned round
 	}
 }
 
-static void settle_iterations(struct join *join, int64_t process)
+static void settle(struct join *join, int64_t process, bool has_meter, unsigned rounds)
 {
 	for (struct iteration **link = &join->iterations; *link;) {
 		struct iteration *iteration = *link;
 
-		if (process && iteration->process != process) {
+		if (iteration->process != process) {
 			link = &iteration->next;
 			continue;
 		}
 		*link = iteration->next;
-		settle_iteration(join, iteration);
+		settle_iteration(join, iteration, has_meter);
 		free_iteration(iteration);
 	}
+	settle_dispatches(join, process, rounds);
 }
 
-void join_settle(struct join *join, int64_t process)
+void join_settle(struct join *join, int64_t process, bool has_meter)
 {
-	settle_iterations(join, process);
-	settle_dispatches(join, process, ROUNDS_HELD);
+	settle(join, process, has_meter, ROUNDS_HELD);
 }
 
-void join_settle_all(struct join *join)
+void join_settle_last(struct join *join, int64_t process, bool has_meter)
 {
-	settle_iterations(join, 0);
-	settle_dispatches(join, 0, 0);
+	settle(join, process, has_meter, 0);
 }

@@ -9,6 +9,7 @@
  * stack with the longest dispatch of the iteration (the one that it was taken in).
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "recording.h"
@@ -32,10 +33,13 @@ int join_add_iteration(struct join *join, int64_t process, const struct stint_pr
  * To be called after all that both sides know of `process` until now was added: an iteration that was held
  * has all its dispatches now. A dispatch without an iteration waits for one more call, as its iteration may
  * still be going on.
+ *
+ * `has_meter`: where no dispatch of an iteration overran, it was the sum of many, and no handler is charged
+ * with it; without a meter the handler is the one that the stack tells.
  */
-void join_settle(struct join *join, int64_t process);
+void join_settle(struct join *join, int64_t process, bool has_meter);
 
-/* Writes what is still held. */
-void join_settle_all(struct join *join);
+/* The same for what is still held at the end. */
+void join_settle_last(struct join *join, int64_t process, bool has_meter);
 
 #endif

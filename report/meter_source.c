@@ -31,7 +31,8 @@ struct meter_source {
 
 	bool baseline; /* this read is the zero to count from */
 	uint64_t second;
-	int64_t handler; /* the row of the block being visited */
+	struct stint_meter_file_handler entry; /* of the block being visited */
+	int64_t handler;                       /* its row; 0: none yet */
 	int err;
 };
 
@@ -108,6 +109,15 @@ static struct charge *get_charge(struct meter_source *source, uint32_t loop, uin
 	return &source->charges[source->charges_len++];
 }
 
+/* The row of the block being visited: made once there is something to say of it. */
+static int64_t block_handler(struct meter_source *source)
+{
+	if (!source->handler)
+		source->handler = roster_handler(source->session->roster, source->process, source->entry.name,
+						 true, source->entry.budget_ns);
+	return source->handler;
+}
+
 static void take_block(void *ctx, uint32_t loop, uint32_t handler,
 		       const struct stint_meter_file_handler *entry, const struct meter_reader_block *block)
 {
@@ -150,17 +160,19 @@ static void take_histogram(void *ctx, uint32_t loop, int64_t handler,
 	struct recording_owner owner = {0};
 	int err;
 
+	if (source->baseline) {
+		err = series_baseline(source->session->series, key, &sample);
+		goto out;
+	}
 	if (handler >= 0)
-		owner.handler = source->handler;
+		owner.handler = block_handler(source);
 	else if (loop < source->loops_len)
 		owner.loop = source->loops[loop].id;
-	if (source->baseline)
-		err = series_baseline(source->session->series, key, &sample);
-	else if (!owner.handler && !owner.loop)
+	if (!owner.handler && !owner.loop)
 		return;
-	else
-		err = series_grow(source->session->series, key, &sample, owner, metric->name,
-				  unit_name(metric->unit), source->second);
+	err = series_grow(source->session->series, key, &sample, owner, metric->name, unit_name(metric->unit),
+			  source->second);
+out:
 	if (err)
 		source->err = err;
 }

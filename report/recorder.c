@@ -19,6 +19,7 @@
 
 #define SECOND_NS     UINT64_C(1000000000)
 #define POLL_MS       100
+#define EARLY_POLL_MS 10 /* in the first second: a program may be shorter than one POLL_MS */
 #define PROCESSES_MAX 1024
 
 struct process {
@@ -287,7 +288,8 @@ static int tick(struct recorder *recorder)
 	if (err)
 		return fail(recorder, err, "%s", strerror(-err));
 	for (uint32_t i = 0; i < recorder->processes_len; i++)
-		join_settle(recorder->session.join, recorder->processes[i].id);
+		join_settle(recorder->session.join, recorder->processes[i].id,
+			    recorder->processes[i].meter != NULL);
 	return commit(recorder);
 }
 
@@ -295,7 +297,9 @@ static int finish(struct recorder *recorder)
 {
 	int err = take_all(recorder);
 
-	join_settle_all(recorder->session.join);
+	for (uint32_t i = 0; i < recorder->processes_len; i++)
+		join_settle_last(recorder->session.join, recorder->processes[i].id,
+				 recorder->processes[i].meter != NULL);
 	recorder->end_ns = clock_ns(CLOCK_MONOTONIC);
 	recording_meta_number(recorder->session.recording, "end_ns", (int64_t)recorder->end_ns);
 	return err ? fail(recorder, err, "%s", strerror(-err)) : commit(recorder);
@@ -303,9 +307,17 @@ static int finish(struct recorder *recorder)
 
 static int wait_for_events(struct recorder *recorder)
 {
+	bool early = clock_ns(CLOCK_MONOTONIC) - recorder->session.start_ns < SECOND_NS;
+	int timeout_ms = early ? EARLY_POLL_MS : POLL_MS;
+	int err;
+
 	if (recorder->probes)
-		return probe_source_poll(recorder->probes, POLL_MS);
-	return poll(NULL, 0, POLL_MS) < 0 && errno != EINTR ? -errno : 0;
+		err = probe_source_poll(recorder->probes, timeout_ms);
+	else
+		err = poll(NULL, 0, timeout_ms) < 0 && errno != EINTR ? -errno : 0;
+	for (uint32_t i = 0; !err && i < recorder->processes_len; i++)
+		open_meter(recorder, &recorder->processes[i]);
+	return err;
 }
 
 int recorder_run(struct recorder *recorder, uint64_t duration_ns, const volatile bool *stop)
