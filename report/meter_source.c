@@ -134,11 +134,10 @@ static void take_block(void *ctx, uint32_t loop, uint32_t handler,
 		.victims = growth(block->victims, charge->block.victims),
 	};
 	charge->block = *block;
-	if (source->baseline)
-		return;
-	source->handler =
-		roster_handler(source->session->roster, source->process, entry->name, true, entry->budget_ns);
-	roster_charge(source->session->roster, source->handler, &counts);
+	source->entry = *entry;
+	source->handler = 0;
+	if (!source->baseline && (counts.overruns || counts.blame_ns || counts.victims))
+		roster_charge(source->session->roster, block_handler(source), &counts);
 }
 
 static const char *unit_name(uint32_t unit)
