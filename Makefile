@@ -121,7 +121,8 @@ $(BUILD)/tests/subjects/%: tests/subjects/%.c $(BUILD)/libstint.a
 
 $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a
 	$(call say,CC,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -I. -Itests/helpers -Iloop/include -o $@ $< $(TEST_HELPERS) \
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -DBUILD_DIRECTORY='"$(BUILD)"' -I. -Itests/helpers -Iloop/include \
+		-o $@ $< $(TEST_HELPERS) \
 		$(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
 
 tests: all $(TESTS) $(SUBJECTS)

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void find_program(char *ret, size_t size, const char *name)
+{
+	if (access(name, X_OK) == 0 || !strcmp(name, "sh") || name[0] == '/')
+		snprintf(ret, size, "%s", name);
+	else
+		snprintf(ret, size, "%s/%s", BUILD_DIRECTORY, name);
+	if (access(ret, X_OK) != 0)
+		snprintf(ret, size, "%s", name);
+}
+
+void command_start(struct command *command, const char *const argv[])
+{
+	char program[512];
+	int output[2];
+
+	find_program(program, sizeof(program), argv[0]);
+	assert_int_equal(pipe2(output, O_CLOEXEC), 0);
+	command->pid = fork();
+	assert_true(command->pid >= 0);
+	if (command->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(output[1], STDOUT_FILENO);
+		dup2(output[1], STDERR_FILENO);
+		execvp(program, (char *const *)(uintptr_t)argv);
+		dprintf(STDERR_FILENO, "%s: %s\n", program, strerror(errno));
+		_exit(127);
+	}
+	close(output[1]);
+	command->out = output[0];
+}
+
+/* Byte by byte, so that nothing of the next line is taken. */
+static bool read_line(int fd, char *ret, size_t size)
+{
+	size_t len = 0;
+	ssize_t taken;
+	char byte;
+
+	while ((taken = read(fd, &byte, 1)) != 0) {
+		if (taken < 0 && errno == EINTR)
+			continue;
+		if (taken < 0 || byte == '\n')
+			break;
+		if (len + 1 < size)
+			ret[len++] = byte;
+	}
+	ret[len] = '\0';
+	return taken > 0;
+}
+
+void command_line(struct command *command, const char *text, char *ret, size_t size)
+{
+	do {
+		if (!read_line(command->out, ret, size))
+			fail_msg("the output ended without '%s'", text);
+	} while (!strstr(ret, text));
+}
+
+int command_end(struct command *command, int signal, char *output, size_t size)
+{
+	size_t len = 0;
+	char scrap[4096];
+	ssize_t taken;
+	int status;
+
+	if (signal)
+		kill(command->pid, signal);
+	for (;;) {
+		bool keep = output && len + 1 < size;
+
+		taken = read(command->out, keep ? output + len : scrap,
+			     keep ? size - 1 - len : sizeof(scrap));
+		if (taken < 0 && errno == EINTR)
+			continue;
+		if (taken <= 0)
+			break;
+		if (keep)
+			len += (size_t)taken;
+	}
+	if (output)
+		output[len] = '\0';
+	close(command->out);
+	assert_int_equal(waitpid(command->pid, &status, 0), command->pid);
+	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int command_run(const char *const argv[], char *output, size_t size)
+{
+	struct command command;
+
+	command_start(&command, argv);
+	return command_end(&command, 0, output, size);
+}

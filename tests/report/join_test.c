@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A dispatch that the meter saw, and the iteration that the kernel saw around it, are one overrun. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "query.h"
+#include "report/join.h"
+
+#define MS  UINT64_C(1000000)
+#define TID 77
+
+struct fixture {
+	char path[64];
+	struct recording *recording;
+	struct roster *roster;
+	struct join *join;
+	int64_t process;
+	int64_t handler;
+};
+
+static int open_fixture(void **state)
+{
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+	int fd;
+
+	*state = fixture;
+	strcpy(fixture->path, "/tmp/stint-test-XXXXXX");
+	fd = mkstemp(fixture->path);
+	close(fd);
+	assert_int_equal(recording_new(&fixture->recording, fixture->path), 0);
+	assert_int_equal(roster_new(&fixture->roster, fixture->recording), 0);
+	assert_int_equal(join_new(&fixture->join, fixture->recording, fixture->roster, MS), 0);
+	fixture->process = recording_process(fixture->recording, 1, "x");
+	fixture->handler = roster_handler(fixture->roster, fixture->process, "http.compute", true, MS);
+	return 0;
+}
+
+static int close_fixture(void **state)
+{
+	struct fixture *fixture = *state;
+
+	join_free(fixture->join);
+	roster_free(fixture->roster);
+	recording_free(fixture->recording);
+	unlink(fixture->path);
+	free(fixture);
+	return 0;
+}
+
+static void add_dispatch(struct fixture *fixture, uint64_t start_ns, uint64_t duration_ns)
+{
+	struct stint_meter_file_overrun overrun = {.start_ns = start_ns,
+						   .duration_ns = duration_ns,
+						   .fd = 9,
+						   .victims = 3};
+
+	assert_int_equal(join_add_dispatch(fixture->join, fixture->process, fixture->handler, TID, &overrun),
+			 0);
+}
+
+/* An iteration from 100 ms to 112 ms, that blocked from 103 to 105 and then was runnable until 106. */
+static struct stint_probes_overrun iteration(void)
+{
+	static const char *const stack[] = {"main", "on_request"};
+
+	return (struct stint_probes_overrun){
+		.pid = 1,
+		.tid = TID,
+		.fd = 9,
+		.start_ns = 100 * MS,
+		.duration_ns = 12 * MS,
+		.on_cpu_ns = 9 * MS,
+		.runnable_ns = MS,
+		.blocked_ns = 2 * MS,
+		.syscalls = {{.start_ns = 103 * MS, .duration_ns = 3 * MS, .fd = -1, .name = "nanosleep"},
+			     {.start_ns = 110 * MS, .duration_ns = MS, .fd = 4, .name = "write"}},
+		.syscalls_len = 2,
+		.segments = {{103 * MS, 105 * MS, 106 * MS}},
+		.segments_len = 1,
+		.stack_kind = STINT_PROBES_STACK_BLOCKED,
+		.stack = stack,
+		.stack_len = 2,
+		.handler = "on_request",
+	};
+}
+
+static void add_iteration(struct fixture *fixture, const struct stint_probes_overrun *overrun)
+{
+	assert_int_equal(join_add_iteration(fixture->join, fixture->process, overrun), 0);
+}
+
+static int64_t ask(struct fixture *fixture, const char *sql)
+{
+	roster_write(fixture->roster);
+	assert_int_equal(recording_commit(fixture->recording), 0);
+	return query_number(fixture->path, sql);
+}
+
+static void a_dispatch_within_an_iteration_is_one_row_with_both(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	add_dispatch(fixture, 102 * MS, 5 * MS);
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun"), 1);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun WHERE source = 'both'"), 1);
+	assert_int_equal(ask(fixture, "SELECT duration_ns FROM overrun"), 5 * MS);
+	assert_int_equal(ask(fixture, "SELECT iteration_ns FROM overrun"), 12 * MS);
+	assert_int_equal(ask(fixture, "SELECT victims FROM overrun"), 3);
+	assert_int_equal(ask(fixture, "SELECT blame_ns FROM overrun"), 15 * MS);
+}
+
+static void time_off_the_cpu_is_cut_to_the_dispatch(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	add_dispatch(fixture, 104 * MS, 3 * MS); /* holds 1 ms of the blocked time, and all of the runnable */
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT blocked_ns FROM overrun"), MS);
+	assert_int_equal(ask(fixture, "SELECT runnable_ns FROM overrun"), MS);
+	assert_int_equal(ask(fixture, "SELECT on_cpu_ns FROM overrun"), MS);
+}
+
+static void times_are_unknown_where_segments_were_lost(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	outer.segments_lost = 1;
+	add_dispatch(fixture, 102 * MS, 5 * MS);
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT on_cpu_ns IS NULL AND blocked_ns IS NULL FROM overrun"), 1);
+}
+
+static void system_calls_go_to_the_dispatch_that_made_them(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+	char name[32];
+
+	add_dispatch(fixture, 102 * MS, 5 * MS);
+	add_dispatch(fixture, 108 * MS, 4 * MS);
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun_syscall"), 2);
+	query_text(
+		fixture->path,
+		"SELECT name FROM overrun_syscall JOIN overrun ON overrun = id WHERE overrun.start_ns = 108000000",
+		name, sizeof(name));
+	assert_string_equal(name, "write");
+}
+
+static void the_stack_goes_to_the_longest_dispatch(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	add_dispatch(fixture, 102 * MS, 5 * MS);
+	add_dispatch(fixture, 108 * MS, 4 * MS);
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun_frame"), 2);
+	assert_int_equal(ask(fixture,
+			     "SELECT max(duration_ns) FROM overrun JOIN overrun_frame ON overrun = id"),
+			 5 * MS);
+	assert_int_equal(ask(fixture,
+			     "SELECT min(duration_ns) FROM overrun JOIN overrun_frame ON overrun = id"),
+			 5 * MS);
+}
+
+static void another_threads_dispatch_is_not_joined(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	outer.tid = TID + 1;
+	add_dispatch(fixture, 102 * MS, 5 * MS);
+	add_iteration(fixture, &outer);
+	join_settle_last(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun WHERE source = 'both'"), 0);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun"), 2);
+}
+
+static void a_dispatch_waits_for_its_iteration_to_end(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	add_dispatch(fixture, 102 * MS, 5 * MS);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun"), 0);
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun WHERE source = 'both'"), 1);
+}
+
+static void a_dispatch_without_iteration_is_written_in_the_end(void **state)
+{
+	struct fixture *fixture = *state;
+
+	add_dispatch(fixture, 102 * MS, 5 * MS);
+	join_settle_last(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun WHERE source = 'meter'"), 1);
+	assert_int_equal(ask(fixture, "SELECT on_cpu_ns IS NULL FROM overrun"), 1);
+}
+
+static void without_a_meter_the_stacks_handler_is_charged(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, false);
+	assert_int_equal(ask(fixture,
+			     "SELECT overruns FROM handler WHERE name = 'on_request' AND source = 'probes'"),
+			 1);
+	assert_int_equal(ask(fixture, "SELECT over_ns FROM handler WHERE name = 'on_request'"), 11 * MS);
+}
+
+static void with_a_meter_an_iteration_of_many_dispatches_charges_nobody(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT handler IS NULL FROM overrun"), 1);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM handler WHERE source = 'probes'"), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		TEST(a_dispatch_within_an_iteration_is_one_row_with_both),
+		TEST(time_off_the_cpu_is_cut_to_the_dispatch),
+		TEST(times_are_unknown_where_segments_were_lost),
+		TEST(system_calls_go_to_the_dispatch_that_made_them),
+		TEST(the_stack_goes_to_the_longest_dispatch),
+		TEST(another_threads_dispatch_is_not_joined),
+		TEST(a_dispatch_waits_for_its_iteration_to_end),
+		TEST(a_dispatch_without_iteration_is_written_in_the_end),
+		TEST(without_a_meter_the_stacks_handler_is_charged),
+		TEST(with_a_meter_an_iteration_of_many_dispatches_charges_nobody),
+	};
+
+	return cmocka_run_group_tests_name("join", tests, NULL, NULL);
+}
