@@ -335,12 +335,14 @@ int cmd_record(int argc, char **argv)
 	set_default_path(&request);
 	request.options.path = request.path;
 	catch_signals();
-	if (recorder_new(&recorder, &request.options) != 0)
+	if (recorder_new(&recorder, &request.options) != 0) {
 		status = complain(1, "%s", recorder_error(recorder));
-	else
-		status = run(recorder, &request, &child);
-	if (status && recorder)
+		goto out;
+	}
+	status = run(recorder, &request, &child);
+	if (status)
 		discard(recorder, &request);
+out:
 	target_child_free(&child);
 	recorder_free(recorder);
 	return status;

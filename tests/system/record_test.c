@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+
+/* `stint record` as its users run it: on real programs, with every kind of wrong input, and killed midway. */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "command.h"
+#include "probes/probes.h"
+#include "query.h"
+
+static char directory[64];
+static char recording[96];
+
+static int make_directory(void **state)
+{
+	(void)state;
+	snprintf(directory, sizeof(directory), "/tmp/stint-test-XXXXXX");
+	if (!mkdtemp(directory) || setenv("STINT_DIR", directory, 1) != 0)
+		return -1;
+	snprintf(recording, sizeof(recording), "%s/r.stint", directory);
+	return 0;
+}
+
+static int remove_directory(void **state)
+{
+	(void)state;
+	return rmdir(directory);
+}
+
+static int remove_recording(void **state)
+{
+	char journal[128];
+
+	(void)state;
+	snprintf(journal, sizeof(journal), "%s-journal", recording);
+	unlink(journal);
+	unlink(recording);
+	return 0;
+}
+
+static void need_probes(void)
+{
+	struct stint_probes_support support;
+
+	if (stint_probes_supported(&support) == 0)
+		return;
+	printf("skipped: %s\n", support.why);
+	skip();
+}
+
+/* A server of the examples, and its pid as text. */
+struct server {
+	struct command command;
+	char pid[16];
+	char url[64];
+};
+
+static void start_server(struct server *server)
+{
+	const char *const argv[] = {"examples/http_server", "--port", "0", "--every", "1", NULL};
+	char line[128];
+
+	command_start(&server->command, argv);
+	command_line(&server->command, "listening on ", line, sizeof(line));
+	snprintf(server->url, sizeof(server->url), "%s", strrchr(line, ' ') + 1);
+	snprintf(server->pid, sizeof(server->pid), "%d", (int)server->command.pid);
+}
+
+static void end_server(struct server *server)
+{
+	command_end(&server->command, SIGTERM, NULL, 0);
+}
+
+static void start_recording(struct command *recorder, const char *const *options)
+{
+	const char *argv[16] = {"stint", "record", "-o", recording};
+	size_t len = 4;
+	char line[256];
+
+	while (*options)
+		argv[len++] = *options++;
+	command_start(recorder, argv);
+	command_line(recorder, "recording into", line, sizeof(line));
+}
+
+static int connect_to(const char *address)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	to.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+static void request(const struct server *server, const char *path, unsigned times)
+{
+	int fd = connect_to(server->url);
+	char text[256], answer[4096];
+
+	snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+	for (unsigned i = 0; i < times; i++) {
+		assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+		assert_true(read(fd, answer, sizeof(answer)) > 0);
+	}
+	close(fd);
+}
+
+/* ---- what it records ---- */
+
+static void a_spin_of_5_ms_is_reported_with_5_ms(void **state)
+{
+	struct command recorder;
+	struct server server;
+
+	(void)state;
+	start_server(&server);
+	start_recording(&recorder, (const char *const[]){"--no-probes", "-p", server.pid, NULL});
+	request(&server, "/compute", 7);
+	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
+	end_server(&server);
+	assert_int_equal(query_number(recording, "SELECT overruns FROM handler WHERE name = 'http.compute'"),
+			 7);
+	/* By the CPU's clock: what a loaded machine adds to the wall clock is not the handler's. */
+	assert_int_equal(
+		query_number(recording,
+			     "SELECT count(*) FROM overrun JOIN handler h ON handler = h.id WHERE"
+			     " h.name = 'http.compute' AND cpu_min_ns <= 5250000 AND cpu_max_ns >= 5000000"),
+		7);
+}
+
+static void with_probes_an_overrun_of_the_meter_holds_where_its_time_went(void **state)
+{
+	struct command recorder;
+	struct server server;
+
+	(void)state;
+	need_probes();
+	start_server(&server);
+	start_recording(&recorder, (const char *const[]){"-p", server.pid, NULL});
+	request(&server, "/compute", 5);
+	request(&server, "/blocking", 5);
+	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
+	end_server(&server);
+	assert_int_equal(
+		query_number(recording,
+			     "SELECT count(*) FROM overrun JOIN handler h ON handler = h.id WHERE h.name ="
+			     " 'http.compute' AND overrun.source = 'both' AND on_cpu_ns >= 4900000"),
+		5);
+	assert_int_equal(
+		query_number(recording,
+			     "SELECT count(*) FROM overrun JOIN handler h ON handler = h.id WHERE h.name ="
+			     " 'http.blocking' AND overrun.source = 'both' AND blocked_ns >= 2900000"),
+		5);
+	assert_int_equal(
+		query_number(recording,
+			     "SELECT count(*) FROM overrun_syscall s JOIN overrun o ON s.overrun = o.id"
+			     " JOIN handler h ON o.handler = h.id WHERE h.name = 'http.blocking'"
+			     " AND s.rank = 0 AND s.name = 'clock_nanosleep'"),
+		5);
+}
+
+static void inside_and_kernel_agree_on_iterations(void **state)
+{
+	struct command recorder;
+	struct server server;
+
+	(void)state;
+	need_probes();
+	start_server(&server);
+	start_recording(&recorder, (const char *const[]){"-p", server.pid, NULL});
+	request(&server, "/", 100);
+	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
+	end_server(&server);
+	/* The iteration under way when the recording begins, or ends, may be one side's only. */
+	assert_in_range(query_number(recording,
+				     "SELECT abs((SELECT iterations FROM loop WHERE source = 'meter') -"
+				     " (SELECT iterations FROM loop WHERE source = 'probes'))"),
+			0, 1);
+	assert_true(query_number(recording, "SELECT iterations FROM loop WHERE source = 'meter'") >= 100);
+}
+
+static void a_p99_by_plain_sql_is_within_a_bucket_of_the_overruns_own(void **state)
+{
+	struct command recorder;
+	struct server server;
+	int64_t p99_ns;
+
+	(void)state;
+	start_server(&server);
+	start_recording(&recorder, (const char *const[]){"--no-probes", "-p", server.pid, NULL});
+	request(&server, "/blocking", 20);
+	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
+	end_server(&server);
+	/* The README's query. With 20 values, the 99th percentile is the largest. */
+	p99_ns = query_number(
+		recording,
+		"SELECT mid FROM (SELECT h.name, b.mid, sum(g.count) OVER (PARTITION BY h.id ORDER BY b.bucket) AS upto,"
+		" sum(g.count) OVER (PARTITION BY h.id) AS total FROM histogram g JOIN handler h ON h.id = g.handler"
+		" JOIN bucket b USING (bucket) WHERE g.metric = 'service') WHERE name = 'http.blocking'"
+		" AND upto >= 0.99 * total ORDER BY mid LIMIT 1");
+	assert_in_range(p99_ns * 1000 /
+				query_number(recording,
+					     "SELECT max(duration_ns) FROM overrun JOIN handler h ON"
+					     " h.id = handler WHERE h.name = 'http.blocking'"),
+			992, 1008);
+}
+
+static void a_command_is_recorded_from_its_beginning(void **state)
+{
+	const char *const argv[] = {"stint",
+				    "record",
+				    "--no-probes",
+				    "-o",
+				    recording,
+				    "--",
+				    BUILD_DIRECTORY "/examples/write_buffer",
+				    "--quiet",
+				    NULL};
+	char output[4096];
+
+	(void)state;
+	assert_int_equal(command_run(argv, output, sizeof(output)), 0);
+	assert_int_equal(query_number(recording, "SELECT count(*) FROM socket_event WHERE kind = 'open'"), 1);
+	assert_true(query_number(recording, "SELECT count(*) FROM socket_event WHERE kind = 'send_short'") >=
+		    1);
+	assert_true(query_number(recording, "SELECT count(*) FROM socket_event WHERE kind = 'ack'") >= 1);
+	assert_int_equal(query_number(recording, "SELECT exited_ns IS NOT NULL FROM process"), 1);
+}
+
+static void stages_of_a_stall_add_up_and_its_cause_is_below_the_threshold(void **state)
+{
+	const char *const argv[] = {"stint",
+				    "record",
+				    "--trace-socket",
+				    "-o",
+				    recording,
+				    "--",
+				    BUILD_DIRECTORY "/examples/write_buffer",
+				    "--quiet",
+				    NULL};
+	char output[4096];
+
+	(void)state;
+	need_probes();
+	assert_int_equal(command_run(argv, output, sizeof(output)), 0);
+	assert_true(query_number(recording, "SELECT count(*) FROM write_stall") >= 1);
+	assert_int_equal(
+		query_number(recording,
+			     "SELECT max(abs(ack_ns + kernel_ns + scheduler_ns + loop_ns + queue_ns -"
+			     " duration_ns)) FROM write_stall"),
+		0);
+	assert_int_equal(
+		query_number(
+			recording,
+			"SELECT count(*) FROM write_stall s WHERE NOT EXISTS (SELECT 1 FROM socket_event e"
+			" WHERE e.kind = 'ack' AND e.cause AND e.time_ns = s.cause_ns"
+			" AND e.queued_bytes <= s.threshold_bytes)"),
+		0);
+	assert_int_equal(
+		query_number(recording,
+			     "SELECT count(*) FROM write_stall s JOIN socket_event e ON e.kind = 'ack'"
+			     " AND e.time_ns > s.start_ns AND e.time_ns < s.cause_ns"
+			     " AND e.queued_bytes <= s.threshold_bytes"),
+		0);
+}
+
+/* ---- how it ends ---- */
+
+static void a_recorder_killed_midway_leaves_what_it_had(void **state)
+{
+	struct command recorder;
+	struct server server;
+
+	(void)state;
+	start_server(&server);
+	start_recording(&recorder, (const char *const[]){"--no-probes", "-p", server.pid, NULL});
+	request(&server, "/", 50);
+	/* Until it is there: the first commit after the requests. */
+	while (query_number(recording,
+			    "SELECT count(*) FROM total WHERE metric = 'service' AND count >= 50") == 0)
+		usleep(50000);
+	assert_int_equal(command_end(&recorder, SIGKILL, NULL, 0), -SIGKILL);
+	end_server(&server);
+	assert_int_equal(query_number(recording, "SELECT count(*) FROM meta WHERE key = 'end_ns'"), 0);
+	assert_int_equal(query_number(recording,
+				      "SELECT count FROM total JOIN handler h ON handler = h.id WHERE"
+				      " h.name = 'http.fast' AND metric = 'service'"),
+			 50);
+}
+
+static void the_end_of_the_process_ends_the_recording(void **state)
+{
+	struct command recorder;
+	struct server server;
+	char output[1024];
+
+	(void)state;
+	start_server(&server);
+	start_recording(&recorder, (const char *const[]){"--no-probes", "-p", server.pid, NULL});
+	request(&server, "/", 30);
+	command_end(&server.command, SIGKILL, NULL, 0);
+	assert_int_equal(command_end(&recorder, 0, output, sizeof(output)), 0);
+	assert_non_null(strstr(output, "stint report "));
+	assert_int_equal(query_number(recording,
+				      "SELECT count FROM total JOIN handler h ON handler = h.id WHERE"
+				      " h.name = 'http.fast' AND metric = 'service'"),
+			 30);
+	/* Killed, it could not remove its file. */
+	snprintf(output, sizeof(output), "%s/%s.meter", directory, server.pid);
+	unlink(output);
+}
+
+/* ---- wrong input: one line, and a status ---- */
+
+static void refused(const char *const argv[], int status, const char *why)
+{
+	char output[2048];
+
+	assert_int_equal(command_run(argv, output, sizeof(output)), status);
+	if (!strstr(output, why))
+		fail_msg("'%s' is not in: %s", why, output);
+	assert_int_equal(strspn(output, "s"), 1);
+	assert_ptr_equal(strchr(output, '\n'), output + strlen(output) - 1);
+	assert_int_not_equal(access(recording, F_OK), 0);
+}
+
+static void a_pid_that_is_not_there(void **state)
+{
+	(void)state;
+	refused((const char *const[]){"stint", "record", "-o", recording, "-p", "4194304", NULL}, 1,
+		"there is no process 4194304");
+}
+
+static void a_process_without_epoll(void **state)
+{
+	char pid[16];
+
+	(void)state;
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	refused((const char *const[]){"stint", "record", "-o", recording, "-p", pid, NULL}, 1,
+		"is not an epoll process");
+}
+
+static void a_name_that_nobody_has(void **state)
+{
+	(void)state;
+	refused((const char *const[]){"stint", "record", "-o", recording, "--comm", "no-such-name", NULL}, 1,
+		"there is no process named 'no-such-name'");
+}
+
+static void a_command_that_is_not_there(void **state)
+{
+	char output[2048];
+
+	(void)state;
+	assert_int_equal(command_run((const char *const[]){"stint", "record", "--no-probes", "-o", recording,
+							   "--", "/no/such/program", NULL},
+				     output, sizeof(output)),
+			 1);
+	assert_non_null(strstr(output, "/no/such/program: No such file or directory"));
+	assert_int_not_equal(access(recording, F_OK), 0);
+}
+
+static void an_output_that_cannot_be_written(void **state)
+{
+	struct server server;
+
+	(void)state;
+	start_server(&server);
+	refused((const char *const[]){"stint", "record", "-o", "/no/such/directory/r.stint", "-p", server.pid,
+				      NULL},
+		1, "/no/such/directory/r.stint");
+	end_server(&server);
+}
+
+static void an_output_that_is_somebody_elses_file(void **state)
+{
+	struct server server;
+	FILE *file = fopen(recording, "w");
+	char output[2048];
+	struct stat status;
+
+	(void)state;
+	fputs("not ours\n", file);
+	fclose(file);
+	start_server(&server);
+	assert_int_equal(command_run((const char *const[]){"stint", "record", "-o", recording, "-p",
+							   server.pid, NULL},
+				     output, sizeof(output)),
+			 1);
+	end_server(&server);
+	assert_non_null(strstr(output, "is not a stint recording"));
+	assert_int_equal(stat(recording, &status), 0);
+	assert_int_equal(status.st_size, strlen("not ours\n"));
+}
+
+static void arguments_that_make_no_sense(void **state)
+{
+	(void)state;
+	refused((const char *const[]){"stint", "record", NULL}, 2, "what to record");
+	refused((const char *const[]){"stint", "record", "-p", "12x", NULL}, 2, "'12x' is not a process id");
+	refused((const char *const[]){"stint", "record", "-d", "soon", "-p", "1", NULL}, 2,
+		"'soon' is not a number of seconds");
+	refused((const char *const[]){"stint", "record", "--budget", "-4", "-p", "1", NULL}, 2, "'-4'");
+	refused((const char *const[]){"stint", "dance", NULL}, 2, "there is no command 'dance'");
+}
+
+static void an_unprivileged_user_is_told_what_is_missing(void **state)
+{
+	const char *const argv[] = {"setpriv",
+				    "--reuid=65534",
+				    "--regid=65534",
+				    "--clear-groups",
+				    BUILD_DIRECTORY "/stint",
+				    "doctor",
+				    NULL};
+	char output[4096];
+
+	(void)state;
+	if (geteuid() != 0) {
+		printf("skipped: only root can become another user\n");
+		skip();
+	}
+	assert_int_equal(command_run(argv, output, sizeof(output)), 1);
+	assert_non_null(strstr(output, "setcap"));
+}
+
+#define TEST(name) cmocka_unit_test_teardown(name, remove_recording)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		TEST(a_spin_of_5_ms_is_reported_with_5_ms),
+		TEST(with_probes_an_overrun_of_the_meter_holds_where_its_time_went),
+		TEST(inside_and_kernel_agree_on_iterations),
+		TEST(a_p99_by_plain_sql_is_within_a_bucket_of_the_overruns_own),
+		TEST(a_command_is_recorded_from_its_beginning),
+		TEST(stages_of_a_stall_add_up_and_its_cause_is_below_the_threshold),
+		TEST(a_recorder_killed_midway_leaves_what_it_had),
+		TEST(the_end_of_the_process_ends_the_recording),
+		TEST(a_pid_that_is_not_there),
+		TEST(a_process_without_epoll),
+		TEST(a_name_that_nobody_has),
+		TEST(a_command_that_is_not_there),
+		TEST(an_output_that_cannot_be_written),
+		TEST(an_output_that_is_somebody_elses_file),
+		TEST(arguments_that_make_no_sense),
+		TEST(an_unprivileged_user_is_told_what_is_missing),
+	};
+
+	return cmocka_run_group_tests_name("record", tests, make_directory, remove_directory);
+}
