@@ -57,7 +57,7 @@ LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz
 REPORT_LIBS  := -lsqlite3 -lm
 
-.PHONY: all deps demo tests check check-format bench clean
+.PHONY: all deps demo tests check check-format bench install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -170,6 +170,21 @@ $(BUILD)/bench/bench-%: tests/bench/backend_%.c $(BENCH_COMMON) $(BENCH_HEADERS)
 
 bench: $(BENCHES)
 	$(Q)tests/bench/run $(BUILD)/bench $(if $(QUICK),quick)
+
+INSTALL ?= install
+PLACE = $(DESTDIR)$(PREFIX)
+
+install: all
+	$(call say,INSTALL,$(PLACE))
+	$(Q)$(INSTALL) -d $(PLACE)/bin $(PLACE)/lib/pkgconfig $(PLACE)/include/stint $(PLACE)/share/man/man1
+	$(Q)$(INSTALL) -m 755 $(BUILD)/stint $(PLACE)/bin/
+	$(Q)$(INSTALL) -m 644 $(BUILD)/libstint.a $(PLACE)/lib/
+	$(Q)$(INSTALL) -m 755 $(BUILD)/libstint.so.$(VERSION) $(PLACE)/lib/
+	$(Q)ln -sf libstint.so.$(VERSION) $(PLACE)/lib/libstint.so.$(SOVERSION)
+	$(Q)ln -sf libstint.so.$(SOVERSION) $(PLACE)/lib/libstint.so
+	$(Q)$(INSTALL) -m 644 loop/include/stint/*.h $(PLACE)/include/stint/
+	$(Q)$(INSTALL) -m 644 report/stint.1 $(PLACE)/share/man/man1/
+	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' loop/libstint.pc.in > $(PLACE)/lib/pkgconfig/libstint.pc
 
 clean:
 	rm -rf build
