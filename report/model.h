@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_MODEL_H
+#define REPORT_MODEL_H
+
+/*
+ * A recording in memory, as plain data for whoever presents it.
+ *
+ * The file may be hostile: what has the wrong type or sign is unknown, references that lead nowhere lead to
+ * a process named "?", text is cut at a few hundred bytes, and how much is loaded is bounded. Where a bound
+ * cut something off, `*_total` says how much there is. Texts are not escaped.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MODEL_UNKNOWN UINT64_MAX
+
+#define MODEL_PROCESSES 1024
+#define MODEL_LOOPS     1024
+#define MODEL_HANDLERS  4096
+#define MODEL_OVERRUNS  10000 /* the longest */
+#define MODEL_STALLS    100000
+#define MODEL_EVENTS    200000
+#define MODEL_FACTS     256
+#define MODEL_SYSCALLS  8
+#define MODEL_FRAMES    128
+
+struct model_bucket {
+	uint32_t bucket; /* as in stint/histogram.h */
+	uint64_t count;
+};
+
+/* One histogram over the whole recording. */
+struct model_metric {
+	bool known; /* false: the recording has nothing on it */
+	uint64_t count;
+	uint64_t sum;
+	uint64_t min; /* these two may be unknown */
+	uint64_t max;
+	uint64_t overflow;
+	struct model_bucket *buckets; /* ascending, none empty */
+	size_t buckets_len;
+};
+
+struct model_process {
+	int64_t id;
+	uint64_t pid;
+	char *command;
+	uint64_t exited_ns;
+};
+
+enum model_source { MODEL_METER, MODEL_PROBES, MODEL_BOTH };
+
+enum model_loop_metric { MODEL_BUSY, MODEL_POLL, MODEL_BATCH, MODEL_LATENESS, MODEL_LOOP_METRICS };
+
+struct model_loop {
+	int64_t id;
+	const struct model_process *process;
+	uint64_t tid;
+	int epfd; /* -1: unknown */
+	char *name;
+	enum model_source source;
+	uint64_t iterations;
+	uint64_t busy_ns;
+	uint64_t poll_ns;
+	struct model_metric metrics[MODEL_LOOP_METRICS];
+};
+
+enum model_handler_metric { MODEL_SERVICE, MODEL_WAIT, MODEL_WRITE_STALL, MODEL_HANDLER_METRICS };
+
+struct model_handler {
+	int64_t id;
+	const struct model_process *process;
+	char *name;
+	enum model_source source; /* MODEL_PROBES: the handler was inferred from stacks */
+	uint64_t budget_ns;
+	uint64_t overruns;
+	uint64_t over_ns;
+	uint64_t blame_ns;
+	uint64_t victims;
+	struct model_metric metrics[MODEL_HANDLER_METRICS];
+};
+
+struct model_syscall {
+	char *name; /* NULL: there is none of this rank */
+	int fd;
+	uint64_t start_ns;
+	uint64_t duration_ns;
+};
+
+enum model_stack { MODEL_STACK_NONE, MODEL_STACK_COMPUTED, MODEL_STACK_BLOCKED };
+
+struct model_overrun {
+	int64_t id;
+	const struct model_process *process;
+	const struct model_handler *handler; /* NULL: unknown */
+	enum model_source source;
+	uint64_t tid;
+	int fd; /* -1: unknown */
+	uint64_t start_ns;
+	uint64_t duration_ns;
+	uint64_t iteration_ns; /* from here to cpu_max_ns any may be unknown */
+	uint64_t on_cpu_ns;
+	uint64_t runnable_ns;
+	uint64_t blocked_ns;
+	uint64_t cpu_min_ns;
+	uint64_t cpu_max_ns;
+	uint64_t victims;
+	uint64_t blame_ns;
+	uint64_t ready_events; /* these two may be unknown */
+	uint64_t syscall_count;
+	enum model_stack stack_kind;
+	struct model_syscall syscalls[MODEL_SYSCALLS]; /* longest first */
+	size_t syscalls_len;
+	char **frames; /* outermost first */
+	size_t frames_len;
+};
+
+struct model_stall {
+	const struct model_process *process;
+	uint64_t tid;
+	int fd;
+	uint64_t socket;
+	char *local;
+	char *remote;
+	uint64_t start_ns;
+	uint64_t duration_ns;
+	uint64_t ack_ns;
+	uint64_t kernel_ns;
+	uint64_t scheduler_ns;
+	uint64_t loop_ns;
+	uint64_t queue_ns;
+	uint64_t queued_bytes;
+	uint64_t sndbuf_bytes;
+	uint64_t threshold_bytes;
+	uint64_t acks;
+	uint64_t acked_bytes;
+	uint64_t cause_ns; /* may be unknown */
+	bool raise_inferred;
+	uint64_t snd_wnd_min_bytes;
+	uint64_t retransmits;
+};
+
+enum model_event_kind {
+	MODEL_OPEN,
+	MODEL_SEND,
+	MODEL_SEND_SHORT,
+	MODEL_ACK,
+	MODEL_WRITE_EVENT,
+	MODEL_WOKEN,
+	MODEL_RETURNED,
+	MODEL_RETRANSMIT,
+	MODEL_SAMPLE,
+	MODEL_CLOSE
+};
+
+/* A moment of a traced socket. Every figure may be unknown. */
+struct model_event {
+	const struct model_process *process;
+	enum model_source source;
+	enum model_event_kind kind;
+	uint64_t socket; /* the kernel's cookie */
+	int fd;
+	char *local; /* NULL: unknown */
+	char *remote;
+	uint64_t time_ns;
+	uint64_t requested_bytes;
+	uint64_t done_bytes;
+	uint64_t queued_before_bytes;
+	uint64_t queued_bytes;
+	uint64_t sndbuf_bytes;
+	uint64_t unacked_bytes;
+	bool cause;
+};
+
+struct model_meta {
+	char *key;
+	char *value;
+	uint64_t number; /* the value as a number, if it is one, else unknown */
+};
+
+struct model_loss {
+	char *name;
+	uint64_t count;
+	char *meaning;
+};
+
+struct model {
+	struct model_meta *meta;
+	size_t meta_len, meta_total;
+	struct model_loss *losses;
+	size_t losses_len, losses_total;
+	struct model_process *processes;
+	size_t processes_len, processes_total;
+	struct model_loop *loops;
+	size_t loops_len, loops_total;
+	struct model_handler *handlers;
+	size_t handlers_len, handlers_total;
+	struct model_overrun *overruns; /* longest first */
+	size_t overruns_len, overruns_total;
+	struct model_stall *stalls; /* by time */
+	size_t stalls_len, stalls_total;
+	struct model_event *events; /* by time */
+	size_t events_len, events_total;
+	uint64_t start_ns;
+	uint64_t duration_ns; /* to the end, or to the last thing seen if there is no end */
+	bool ended;           /* false: the recorder was killed, or still runs */
+	struct model_process nobody;
+};
+
+/*
+ * Loads the recording at `path`. If the recorder was killed amid a write, what it began is rolled back in the
+ * file, which needs write permission; nothing else is written, and no file is made.
+ * On failure returns a negative errno, with the reason as one sentence in `error`, and sets nothing.
+ */
+int model_new(struct model **ret, const char *path, char *error, size_t error_size);
+
+/* NULL is allowed. Returns NULL. */
+struct model *model_free(struct model *model);
+
+/* Text of a fact of the recording, NULL if it is not there. */
+const char *model_meta_text(const struct model *model, const char *key);
+uint64_t model_meta_number(const struct model *model, const char *key);
+
+uint64_t model_lost(const struct model *model);
+
+/*
+ * The value of rank ceil(permyriad / 10000 * count): the middle of its bucket, held within the exact min and
+ * max; max if that rank is beyond the histogram's range. Unknown if nothing was counted.
+ */
+uint64_t model_percentile(const struct model_metric *metric, unsigned permyriad);
+
+/* Unknown if nothing was counted. */
+double model_mean(const struct model_metric *metric, bool *known);
+
+/* Seconds from the start of the recording. */
+double model_seconds(const struct model *model, uint64_t time_ns);
+
+#endif
