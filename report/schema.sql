@@ -158,7 +158,7 @@ CREATE TABLE write_stall (
 CREATE TABLE socket_event (
 	process INTEGER NOT NULL REFERENCES process(id),
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),
-	socket INTEGER,                        -- the kernel's cookie; NULL from the meter
+	socket INTEGER,                        -- stint's own number of it; NULL from the meter
 	tid INTEGER,
 	fd INTEGER NOT NULL,
 	local TEXT,
