@@ -16,7 +16,7 @@
  * the thread's switches, the first is what remains.
  */
 
-#define LOOPS_MAX        64
+#define LOOPS_MAX        1024
 #define SYSCALL_NOTED_NS 10000 /* shorter system calls are counted, but not listed */
 
 struct {
@@ -58,8 +58,12 @@ static __noinline u32 loop_slot(struct thread *thread, s32 epfd)
 		if (loop && loop->tid == thread->tid && loop->epfd == epfd && loop->pid == thread->pid)
 			return slot;
 	}
+	if (loops_used >= loop_limit) {
+		lost_entry();
+		return LOOPS_MAX;
+	}
 	slot = __sync_fetch_and_add(&loops_used, 1);
-	loop = bpf_map_lookup_elem(&loop_table, &slot);
+	loop = slot < LOOPS_MAX ? bpf_map_lookup_elem(&loop_table, &slot) : NULL;
 	if (!loop) {
 		lost_entry();
 		return LOOPS_MAX;
@@ -250,10 +254,29 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, long re
 	begin_iteration(thread, now_ns, result);
 }
 
-static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, long number, u64 arg1, u64 arg3)
+static __always_inline bool takes_fd(long number)
+{
+	return number >= 0 && number < RECORD_CALLS &&
+	       (calls_with_fd[(number >> 6) & (RECORD_CALLS / 64 - 1)] >> (number & 63) & 1);
+}
+
+static __always_inline void note_touch(struct thread *thread, u64 now_ns, s32 fd)
 {
 	u32 at = thread->touches_len;
 
+	if (at > 0 && at <= RECORD_TOUCHES && thread->touches[at - 1].fd == fd)
+		return;
+	if (at >= RECORD_TOUCHES) {
+		thread->touches_lost++;
+		return;
+	}
+	thread->touches[at].offset_us = (u32)((now_ns - thread->start_ns) / 1000);
+	thread->touches[at].fd = fd;
+	thread->touches_len = at + 1;
+}
+
+static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, long number, u64 arg1, u64 arg3)
+{
 	thread->in_syscall = 1;
 	thread->syscall_number = (u32)number;
 	thread->syscall_fd = (s32)arg1;
@@ -261,13 +284,8 @@ static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, lon
 	thread->syscall_start_ns = now_ns;
 	thread->syscall_count++;
 	note_part(thread, thread->last_exit_ns, now_ns - thread->last_exit_ns, 0);
-	if (at < RECORD_TOUCHES) {
-		thread->touches[at].offset_us = (u32)((now_ns - thread->start_ns) / 1000);
-		thread->touches[at].fd = (s32)arg1;
-		thread->touches_len = at + 1;
-	} else {
-		thread->touches_lost++;
-	}
+	if (takes_fd(number))
+		note_touch(thread, now_ns, (s32)arg1);
 }
 
 /* Keeps the longest, longest first: a new one moves up past the shorter ones. */

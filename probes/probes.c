@@ -23,6 +23,7 @@
 #define DEFAULT_SAMPLE_NS  1000000u
 #define DEFAULT_RING_BYTES (8u << 20)
 #define DEFAULT_LOOPS      64u
+#define LOOPS_MAX          1024u
 #define PROCESSES_MAX      1024
 
 struct stint_probes {
@@ -106,8 +107,22 @@ static void take_socket(struct stint_probes *probes, const struct record_socket 
 	probes->callbacks.socket(probes->ctx, &event);
 }
 
+static void forget_process(struct stint_probes *probes, const struct stint_process *process)
+{
+	for (uint32_t i = 0; i < probes->processes_len; i++) {
+		if (probes->processes[i] != process)
+			continue;
+		stint_process_free(probes->processes[i]);
+		probes->processes[i] = probes->processes[--probes->processes_len];
+		return;
+	}
+}
+
+/* Its pid may be given to another process from now on, and be watched anew. */
 static void take_exit(struct stint_probes *probes, const struct record_exit *record)
 {
+	forget_process(probes, find_process(probes, record->pid));
+	stint_bpf_exited(probes->bpf);
 	if (probes->callbacks.exited)
 		probes->callbacks.exited(probes->ctx, record->pid);
 }
@@ -154,6 +169,8 @@ static int start(struct stint_probes *probes)
 
 	if (err)
 		return fail(probes, err, "%s", support.why);
+	if (probes->options.loop_limit > LOOPS_MAX)
+		return fail(probes, -EINVAL, "more than %u loops are not watched at once", LOOPS_MAX);
 	err = stint_bpf_new(&probes->bpf, &probes->options);
 	if (err)
 		return fail(probes, err, "the kernel refused stint's eBPF programs: %s%s", strerror(-err),
@@ -216,7 +233,10 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 		return fail(probes, err, "process %u cannot be inspected: %s", pid, strerror(-err));
 	probes->processes[probes->processes_len++] = process;
 	err = stint_bpf_watch(probes->bpf, pid);
-	return err ? fail(probes, err, "process %u cannot be watched: %s", pid, strerror(-err)) : 0;
+	if (!err)
+		return 0;
+	forget_process(probes, process);
+	return fail(probes, err, "process %u cannot be watched: %s", pid, strerror(-err));
 }
 
 int stint_probes_poll(struct stint_probes *probes, int timeout_ms)

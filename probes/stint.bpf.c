@@ -88,7 +88,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	send_fd = send_fd_argument(number);
 	if (send_fd)
 		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx),
-			  send_requested(number, regs->dx, regs->r10), result, now_ns);
+			  send_requested(number, regs->dx), result, now_ns);
 	if (is_wait(number) && (!thread || thread->state != THREAD_DISPATCHING)) {
 		if (!thread)
 			thread = add_thread(pid, tid);
@@ -99,7 +99,8 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 			thread->events_address = regs->si;
 			thread->loop_slot = loop_slot(thread, thread->epfd);
 		}
-		note_returned(thread, now_ns);
+		if (result > 0)
+			note_returned(thread, now_ns);
 		exit_wait(thread, now_ns, result);
 		return 0;
 	}
@@ -132,8 +133,8 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 {
 	bool runnable = preempt;
 
-	if (!runnable && switch_has_state)
-		runnable = (u32)ctx[3] == TASK_RUNNING;
+	if (!runnable)
+		runnable = (switch_has_state ? (u32)ctx[3] : prev->__state) == TASK_RUNNING;
 	on_switch(prev, next, runnable);
 	return 0;
 }
@@ -219,8 +220,12 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	if (!is_watched(pid))
 		return 0;
 	bpf_map_delete_elem(&threads, &tid);
-	if (tid != pid)
-		return 0;
+	if (task->signal->live.counter > 0)
+		return 0; /* other threads run on, also if this was the first one */
+	if (bpf_map_delete_elem(&watched, &pid) != 0)
+		return 0; /* the last two exited at once, and the other has told */
+	if (only_pid == pid)
+		only_pid = 0;
 	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
 	if (!record) {
 		lost_record();

@@ -37,12 +37,13 @@ static __always_inline int send_fd_argument(long number)
 	}
 }
 
-/* How many bytes a send was given, where a plain argument says so; 0 where only the vectors do. */
-static __always_inline u64 send_requested(long number, u64 arg3, u64 arg4)
+/*
+ * How many bytes a send was given, where a plain argument says so; 0 where only the vectors do. Not what
+ * sendfile() was asked for: the file may end before that, and then less is no sign of a full buffer.
+ */
+static __always_inline u64 send_requested(long number, u64 arg3)
 {
-	if (number == NR_write || number == NR_sendto)
-		return arg3;
-	return number == NR_sendfile ? arg4 : 0;
+	return number == NR_write || number == NR_sendto ? arg3 : 0;
 }
 
 #endif

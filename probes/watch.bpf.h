@@ -15,6 +15,8 @@
 const volatile __u64 budget_ns = 1000000;
 const volatile __u64 sample_ns = 1000000;
 const volatile __u32 loop_limit = 64;
+/* A bit for each system call whose first argument is a descriptor: user space has the list. */
+const volatile __u64 calls_with_fd[RECORD_CALLS / 64];
 const volatile bool trace_sockets = false;
 /* Since 5.18 sched_switch says in which state the task left; before, it is read off the task. */
 const volatile bool switch_has_state = true;

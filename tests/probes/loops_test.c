@@ -267,6 +267,26 @@ static void the_histograms_hold_each_iteration_in_its_bucket(void **state)
 		assert_int_equal(loop.busy[i], 0);
 }
 
+/* Three descriptors are ready at once; the first handled computes, so the other two have to wait for it. */
+static void those_that_wait_behind_a_slow_one_are_its_victims(void **state)
+{
+	(void)state;
+	watch_loops("wait", "1");
+	for (int i = 0; i < TIMES; i++) {
+		struct subject_answer answer = subject_do(&subject, 0, SUBJECT_BURST, 5 * MS);
+		const struct watched_overrun *overrun;
+
+		sync_loop(0);
+		overrun = watching_overrun(&watching, 5 * MS, (size_t)i);
+		assert_non_null(overrun);
+		assert_int_equal(overrun->is.ready_events, 3);
+		assert_int_equal(overrun->is.fd, answer.fd);
+		assert_int_equal(overrun->is.victims, 2);
+		assert_true(overrun->is.blame_ns >= 2 * 5 * MS);
+		assert_true(overrun->is.blame_ns <= 2 * overrun->is.duration_ns);
+	}
+}
+
 static void draining_a_nested_set_is_part_of_the_iteration(void **state)
 {
 	struct subject_answer answer = {0};
@@ -338,6 +358,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(iterations_of_epoll_pwait_are_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(iterations_of_epoll_pwait2_are_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_histograms_hold_each_iteration_in_its_bucket, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(those_that_wait_behind_a_slow_one_are_its_victims, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(draining_a_nested_set_is_part_of_the_iteration, set_up,
 						tear_down),

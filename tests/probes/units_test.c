@@ -555,6 +555,7 @@ static void a_copied_stack_is_unwound_with_names(void **state)
 	len = stint_unwinder_run(unwinder, &captured.regs, captured.stack, captured.stack_bytes, frames, 64,
 				 &complete);
 	assert_true(len > 5);
+	assert_true(complete);
 	for (int i = 0; i < 4; i++) {
 		assert_string_equal(frames[i].name, "capture");
 		assert_int_equal(frames[i].function_start, frames[0].function_start);
