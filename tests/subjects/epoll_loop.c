@@ -3,10 +3,11 @@
 /*
  * Loops on raw epoll that do what they are told, one command an iteration.
  *
- *	epoll_loop [wait | pwait | pwait2] [LOOPS]
+ *	epoll_loop [wait | pwait | pwait2] [LOOPS [leave]]
  *
  * One loop runs in the main thread and reads the commands from standard input itself. More than one run in
- * threads of their own, and the main thread, which then has no epoll, hands the commands on by pipes.
+ * threads of their own, and the main thread, which then has no epoll, hands the commands on by pipes. With
+ * `leave`, the one loop runs in a thread of its own, and the main thread exits.
  */
 
 #include <errno.h>
@@ -292,6 +293,7 @@ int main(int argc, char **argv)
 	static struct loop loops[LOOPS_MAX];
 	const char *call = argc > 1 ? argv[1] : "wait";
 	int count = argc > 2 ? atoi(argv[2]) : 1;
+	pthread_t thread;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	wait_call = strcmp(call, "pwait2") == 0 ? PWAIT2 : strcmp(call, "pwait") == 0 ? PWAIT : WAIT;
@@ -303,6 +305,11 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	open_loop(&loops[0], 0, STDIN_FILENO);
+	if (argc > 3) {
+		if (pthread_create(&thread, NULL, run, &loops[0]) != 0)
+			die("pthread_create");
+		pthread_exit(NULL);
+	}
 	run(&loops[0]);
 	return 0;
 }
