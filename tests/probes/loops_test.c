@@ -57,16 +57,9 @@ static struct subject_answer sync_loop(uint32_t loop)
 	return answer;
 }
 
-static int compare(const void *a, const void *b)
-{
-	uint64_t first = *(const uint64_t *)a, second = *(const uint64_t *)b;
-
-	return first < second ? -1 : first > second;
-}
-
 static void a_spin_of_5_ms_is_5_ms_on_the_cpu(void **state)
 {
-	uint64_t on_cpu_ns[TIMES];
+	uint64_t least_ns = UINT64_MAX;
 
 	(void)state;
 	watch_loops("wait", "1");
@@ -78,7 +71,8 @@ static void a_spin_of_5_ms_is_5_ms_on_the_cpu(void **state)
 	for (size_t i = 0; i < TIMES; i++) {
 		const struct watched_overrun *overrun = watching_overrun(&watching, 4 * MS, i);
 
-		on_cpu_ns[i] = overrun->is.on_cpu_ns;
+		if (overrun->is.on_cpu_ns < least_ns)
+			least_ns = overrun->is.on_cpu_ns;
 		assert_true(overrun->is.on_cpu_ns >= 5 * MS);
 		assert_true(overrun->is.on_cpu_ns > overrun->is.blocked_ns);
 		assert_int_equal(overrun->is.pid, subject.pid);
@@ -86,9 +80,8 @@ static void a_spin_of_5_ms_is_5_ms_on_the_cpu(void **state)
 		assert_int_equal(overrun->is.fd, 0);
 		assert_int_equal(overrun->is.victims, 0);
 	}
-	/* The machine may take a CPU away unseen (interrupts, its hypervisor): not from most of them. */
-	qsort(on_cpu_ns, TIMES, sizeof(on_cpu_ns[0]), compare);
-	assert_in_range(on_cpu_ns[TIMES / 2], 5 * MS, 5 * MS + 5 * MS / 20);
+	/* A hypervisor may take the CPU away, which the scheduler does not see: but not each time. */
+	assert_in_range(least_ns, 5 * MS, 5 * MS + 5 * MS / 20);
 }
 
 static void a_spin_has_the_stack_of_where_it_computes(void **state)

@@ -97,16 +97,9 @@ static void assert_slow_log_agrees(uint64_t least_ns, size_t count)
 	}
 }
 
-static int compare(const void *a, const void *b)
-{
-	uint64_t first = *(const uint64_t *)a, second = *(const uint64_t *)b;
-
-	return first < second ? -1 : first > second;
-}
-
 static void each_debug_sleep_is_an_overrun_blocked_in_its_system_call(void **state)
 {
-	uint64_t own_ns[SLEEPS];
+	uint64_t least_ns = UINT64_MAX;
 
 	(void)state;
 	watch_redis();
@@ -117,7 +110,8 @@ static void each_debug_sleep_is_an_overrun_blocked_in_its_system_call(void **sta
 	for (size_t i = 0; i < SLEEPS; i++) {
 		const struct watched_overrun *overrun = watching_overrun(&watching, 40 * MS, i);
 
-		own_ns[i] = overrun->is.duration_ns - overrun->is.runnable_ns;
+		if (overrun->is.duration_ns - overrun->is.runnable_ns < least_ns)
+			least_ns = overrun->is.duration_ns - overrun->is.runnable_ns;
 		assert_true(overrun->is.duration_ns >= 50 * MS);
 		assert_true(overrun->is.blocked_ns >= 49 * MS);
 		assert_true(overrun->is.syscalls_len >= 1);
@@ -129,8 +123,8 @@ static void each_debug_sleep_is_an_overrun_blocked_in_its_system_call(void **sta
 		assert_int_equal(overrun->is.ready_events, 1);
 		assert_true(overrun->is.fd >= 0);
 	}
-	qsort(own_ns, SLEEPS, sizeof(own_ns[0]), compare);
-	assert_in_range(own_ns[SLEEPS / 2], 50 * MS, 52 * MS);
+	/* A hypervisor may take the CPU away, which the scheduler does not see: but not each time. */
+	assert_in_range(least_ns, 50 * MS, 52 * MS);
 }
 
 static void each_lua_loop_is_an_overrun_on_the_cpu(void **state)
