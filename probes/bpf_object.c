@@ -159,8 +159,13 @@ int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid)
 	return 0;
 }
 
-void stint_bpf_exited(struct stint_bpf *bpf)
+void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)
 {
+	uint32_t expected = pid;
+
+	(void)bpf_map_delete_elem(bpf_map__fd(bpf->skeleton->maps.watched), &pid);
+	__atomic_compare_exchange_n(&bpf->skeleton->bss->only_pid, &expected, 0, false, __ATOMIC_RELEASE,
+				    __ATOMIC_RELAXED);
 	if (bpf->watched > 0)
 		bpf->watched--;
 }

@@ -18,8 +18,8 @@ struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf);
 /* From now on the programs note what `pid` does. -ENOSPC if the table is full. */
 int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid);
 
-/* A watched process has exited: the programs have told so, and watch its pid no more. */
-void stint_bpf_exited(struct stint_bpf *bpf);
+/* What `pid` does is noted no more; the programs have done that themselves if they told of its exit. */
+void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid);
 
 /* Descriptors of maps, owned by the object. */
 int stint_bpf_ring(const struct stint_bpf *bpf);

@@ -240,6 +240,32 @@ static void what_a_tiny_ring_cannot_hold_is_counted(void **state)
 	assert_true(loop.is.overruns >= 17);
 }
 
+/* The ring is full to the brim while the process exits: its record may be lost, its exit is told. */
+static void an_exit_that_the_ring_cannot_hold_is_told_all_the_same(void **state)
+{
+	struct stint_probes_options options = {.size = sizeof(options),
+					       .ring_bytes = 4096,
+					       .trace_sockets = true};
+	const char *arguments[] = {"write", "until-full", "4", NULL};
+	struct stint_probes_losses losses;
+	static char sends[1 << 20];
+	int pid;
+
+	(void)state;
+	open_probes(&options);
+	subject_start(&subject, "tests/subjects/bulk_send", arguments);
+	watching_add(&watching, subject.pid);
+	subject_go(&subject);
+	pid = subject.pid;
+	while (read(subject.from, sends, sizeof(sends)) > 0)
+		;
+	subject_stop(&subject, 0);
+	watching_until_exit(&watching, pid);
+	assert_int_equal(watching.exited_len, 1);
+	stint_probes_losses(watching.probes, &losses);
+	assert_true(losses.ring_full > 0);
+}
+
 static void loops_beyond_the_limit_are_counted_as_lost(void **state)
 {
 	struct stint_probes_options options = {.size = sizeof(options), .loop_limit = 3};
@@ -433,6 +459,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_process_without_epoll_has_no_loops, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_a_tiny_ring_cannot_hold_is_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_exit_that_the_ring_cannot_hold_is_told_all_the_same,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(loops_beyond_the_limit_are_counted_as_lost, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(as_many_loops_are_watched_as_are_asked_for, set_up,

@@ -85,7 +85,7 @@ static size_t read_slow_log(uint64_t *us)
 /* What redis calls the command's time is within the iteration; what is not in it is redis' work around it. */
 static void assert_slow_log_agrees(uint64_t least_ns, size_t count)
 {
-	uint64_t us[SLOW_MAX];
+	uint64_t us[SLOW_MAX], around_ns = UINT64_MAX;
 
 	assert_int_equal(watching_count(&watching, least_ns), count);
 	assert_int_equal(read_slow_log(us), count);
@@ -93,8 +93,11 @@ static void assert_slow_log_agrees(uint64_t least_ns, size_t count)
 		const struct stint_probes_overrun *overrun = &watching_overrun(&watching, least_ns, i)->is;
 
 		assert_true(us[i] * 1000 <= overrun->duration_ns);
-		assert_true(overrun->duration_ns - us[i] * 1000 <= overrun->runnable_ns + 2 * MS);
+		if (overrun->duration_ns - us[i] * 1000 < around_ns)
+			around_ns = overrun->duration_ns - us[i] * 1000;
 	}
+	/* On a busy machine redis waits for a CPU in its own work too: but not each time. */
+	assert_true(around_ns <= MS);
 }
 
 static void each_debug_sleep_is_an_overrun_blocked_in_its_system_call(void **state)
