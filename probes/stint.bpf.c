@@ -88,7 +88,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	send_fd = send_fd_argument(number);
 	if (send_fd)
 		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx),
-			  send_requested(number, regs->dx), result, now_ns);
+			  send_requested(number, regs->si, regs->dx), result, now_ns);
 	if (is_wait(number) && (!thread || thread->state != THREAD_DISPATCHING)) {
 		if (!thread)
 			thread = add_thread(pid, tid);

@@ -242,6 +242,18 @@ static void each_write_of_a_traced_socket_is_told(void **state)
 	check_traced_sends("write", "once");
 }
 
+static void each_sendmsg_of_a_traced_socket_is_told(void **state)
+{
+	(void)state;
+	check_traced_sends("sendmsg", "until-full");
+}
+
+static void each_writev_of_a_traced_socket_is_told(void **state)
+{
+	(void)state;
+	check_traced_sends("writev", "once");
+}
+
 static void each_write_in_chunks_is_told(void **state)
 {
 	(void)state;
@@ -354,6 +366,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ends_of_a_mapped_connection_are_named_in_ipv4, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(each_write_of_a_traced_socket_is_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(each_sendmsg_of_a_traced_socket_is_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(each_writev_of_a_traced_socket_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_write_in_chunks_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_cause_is_the_ack_that_opened_the_buffer, set_up,
 						tear_down),
