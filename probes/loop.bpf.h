@@ -330,12 +330,6 @@ static __always_inline bool exit_syscall(struct thread *thread, u64 now_ns)
 	       thread->longest_start_ns == thread->syscall_start_ns && duration_ns > budget_ns / 2;
 }
 
-static __always_inline void switch_out(struct thread *thread, u64 now_ns, bool runnable)
-{
-	thread->off_ns = now_ns;
-	thread->runnable_ns = runnable ? now_ns : 0;
-}
-
 static __always_inline void made_runnable(struct thread *thread, u64 now_ns)
 {
 	if (thread->off_ns && !thread->runnable_ns)
@@ -362,6 +356,33 @@ static __always_inline void switch_in(struct thread *thread, u64 now_ns)
 	thread->segments[at].runnable_ns = runnable_ns;
 	thread->segments[at].on_ns = now_ns;
 	thread->segments_len = at + 1;
+}
+
+/*
+ * Now and then the kernel switches to a thread without a sched_switch (seen on 6.18 with busy CPUs, a few
+ * times in a thousand). But a thread that does something is on a CPU, and its CPU clock has gained since it
+ * left how long it has been there. That clock lags behind by up to a tick, so the time on the CPU is then a
+ * lower bound.
+ */
+static __always_inline void find_missed_switch(struct thread *thread, const struct task_struct *task,
+					       u64 now_ns)
+{
+	u64 ran_ns, on_ns;
+
+	if (!thread->off_ns)
+		return;
+	ran_ns = task->se.sum_exec_runtime - thread->off_cpu_clock_ns;
+	on_ns = ran_ns < now_ns - thread->off_ns ? now_ns - ran_ns : thread->off_ns;
+	switch_in(thread, on_ns > thread->runnable_ns ? on_ns : thread->runnable_ns);
+}
+
+static __always_inline void switch_out(struct thread *thread, const struct task_struct *task, u64 now_ns,
+				       bool runnable)
+{
+	find_missed_switch(thread, task, now_ns);
+	thread->off_ns = now_ns;
+	thread->off_cpu_clock_ns = task->se.sum_exec_runtime;
+	thread->runnable_ns = runnable ? now_ns : 0;
 }
 
 #endif

@@ -45,6 +45,8 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 		return 0;
 	now_ns = bpf_ktime_get_ns();
 	thread = find_thread(tid);
+	if (thread)
+		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
 	send_fd = send_fd_argument(number);
 	if (send_fd)
 		enter_send((s32)(send_fd == 1 ? regs->di : regs->dx), now_ns);
@@ -85,6 +87,8 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	now_ns = bpf_ktime_get_ns();
 	number = regs->orig_ax;
 	thread = find_thread(tid);
+	if (thread)
+		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
 	send_fd = send_fd_argument(number);
 	if (send_fd)
 		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx),
@@ -119,7 +123,7 @@ static __always_inline void on_switch(struct task_struct *prev, struct task_stru
 		thread = find_thread(prev->pid);
 		now_ns = bpf_ktime_get_ns();
 		if (thread)
-			switch_out(thread, now_ns, runnable);
+			switch_out(thread, prev, now_ns, runnable);
 	}
 	if (is_watched(next->tgid)) {
 		thread = find_thread(next->pid);
@@ -163,13 +167,17 @@ int on_sample(void *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct thread *thread;
+	u64 now_ns;
 
 	(void)ctx;
 	if (!is_watched(id >> 32))
 		return 0;
 	thread = find_thread((u32)id);
-	if (thread)
-		sample_overrun(thread, bpf_ktime_get_ns());
+	if (!thread)
+		return 0;
+	now_ns = bpf_ktime_get_ns();
+	find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
+	sample_overrun(thread, now_ns);
 	return 0;
 }
 

@@ -78,7 +78,8 @@ struct thread {
 
 	u64 runnable_sum_ns;
 	u64 blocked_sum_ns;
-	u64 off_ns; /* 0: on a CPU */
+	u64 off_ns;           /* 0: on a CPU */
+	u64 off_cpu_clock_ns; /* its CPU clock then */
 	u64 runnable_ns;
 	u64 last_on_ns;
 	u64 next_sample_ns;
