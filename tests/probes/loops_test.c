@@ -345,6 +345,32 @@ static void polls_in_vain_are_no_iterations(void **state)
 	assert_int_equal(after.is.events - before.is.events, 2);
 }
 
+/* A reactor between main() and the handler: its own dispatching is in the stack, and the handler after it. */
+static void a_handler_of_libstint_is_in_the_stack(void **state)
+{
+	(void)state;
+	watching_or_skip();
+	subject_start(&subject, "tests/subjects/reactor", NULL);
+	subject_go(&subject);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	watching_add(&watching, subject.pid);
+	sync_loop(0);
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, i % 2 ? SUBJECT_SPIN : SUBJECT_BLOCK, 5 * MS);
+	sync_loop(0);
+	assert_int_equal(watching_count(&watching, 4 * MS), TIMES);
+	assert_overruns_consistent(&watching);
+	for (size_t i = 0; i < TIMES; i++) {
+		const struct watched_overrun *overrun = watching_overrun(&watching, 4 * MS, i);
+
+		assert_int_equal(overrun->is.on_cpu_ns > overrun->is.blocked_ns, i % 2);
+		assert_true(watched_stack_has(overrun, "stint_loop_run"));
+		assert_true(watched_stack_has(overrun, "on_command"));
+		assert_true(watched_stack_has(overrun, overrun->handler));
+	}
+	assert_int_equal(subject_stop(&subject, 0), 0); /* it takes its meter's file with it */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -365,6 +391,7 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(two_sets_in_one_thread_are_two_loops, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(polls_in_vain_are_no_iterations, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_handler_of_libstint_is_in_the_stack, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
