@@ -134,6 +134,22 @@ static void take_exit(struct stint_probes *probes, uint32_t pid)
 		probes->callbacks.exited(probes->ctx, pid);
 }
 
+/* What is known of its modules and stacks was the program's before. If it is gone already, its exit follows. */
+static void take_exec(struct stint_probes *probes, uint32_t pid)
+{
+	struct stint_process *fresh;
+
+	for (uint32_t i = 0; i < probes->processes_len; i++) {
+		if (stint_process_pid(probes->processes[i]) != pid)
+			continue;
+		if (stint_process_new(&fresh, pid) != 0)
+			return;
+		stint_process_free(probes->processes[i]);
+		probes->processes[i] = fresh;
+		return;
+	}
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -179,6 +195,8 @@ static int take_record(void *ctx, void *data, size_t bytes)
 		take_socket(probes, data);
 	else if (type == RECORD_EXIT && bytes >= sizeof(struct record_exit))
 		take_exit(probes, ((const struct record_exit *)data)->pid);
+	else if (type == RECORD_EXEC && bytes >= sizeof(struct record_exit))
+		take_exec(probes, ((const struct record_exit *)data)->pid);
 	return 0;
 }
 

@@ -25,6 +25,7 @@ enum record_type {
 	RECORD_STALL,
 	RECORD_SOCKET,
 	RECORD_EXIT,
+	RECORD_EXEC, /* a struct record_exit too */
 };
 
 struct record_syscall {

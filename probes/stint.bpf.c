@@ -219,11 +219,36 @@ int BPF_PROG(on_tcp_destroy, struct sock *sk)
 	return 0;
 }
 
+static __always_inline void report_life(u32 type, u32 pid)
+{
+	struct record_exit *record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+
+	if (!record) {
+		lost_record();
+		return;
+	}
+	record->type = type;
+	record->pid = pid;
+	bpf_ringbuf_submit(record, 0);
+}
+
+/* Another program from now on: neither its stacks nor its loop are those of the one before. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task)
+{
+	u32 pid = task->tgid, tid = task->pid;
+
+	if (!is_watched(pid))
+		return 0;
+	bpf_map_delete_elem(&threads, &tid);
+	report_life(RECORD_EXEC, pid);
+	return 0;
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
 	u32 pid = task->tgid, tid = task->pid;
-	struct record_exit *record;
 
 	if (!is_watched(pid))
 		return 0;
@@ -234,14 +259,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		return 0; /* the last two exited at once, and the other has told */
 	if (only_pid == pid)
 		only_pid = 0;
-	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
-	if (!record) {
-		lost_record();
-		return 0;
-	}
-	record->type = RECORD_EXIT;
-	record->pid = pid;
-	bpf_ringbuf_submit(record, 0);
+	report_life(RECORD_EXIT, pid);
 	return 0;
 }
 

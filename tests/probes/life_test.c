@@ -66,6 +66,29 @@ static void the_exit_of_a_watched_process_is_told_once(void **state)
 	assert_int_equal(watching.exited_len, 1);
 }
 
+/* As a recorder does that starts a command: what the process was before has no say in its stacks. */
+static void a_program_watched_from_before_its_exec_has_its_own_stacks(void **state)
+{
+	const char *arguments[] = {"wait", "1", NULL};
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	open_probes(NULL);
+	subject_start(&subject, "tests/subjects/epoll_loop", arguments);
+	watching_add(&watching, subject.pid);
+	subject_go(&subject);
+	for (int i = 0; i < 3; i++)
+		subject_do(&subject, 0, SUBJECT_BLOCK, 3 * MS);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	watching_take(&watching);
+	assert_int_equal(watching_count(&watching, 3 * MS), 3);
+	for (size_t i = 0; (overrun = watching_overrun(&watching, 3 * MS, i)); i++) {
+		assert_true(watched_stack_has(overrun, "main"));
+		assert_true(watched_stack_has(overrun, "sleep_in_handler"));
+		assert_string_equal(overrun->handler, "on_command");
+	}
+}
+
 static char state_of(int pid)
 {
 	char path[64], text[512], *at;
@@ -450,6 +473,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_exit_of_a_watched_process_is_told_once, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_program_watched_from_before_its_exec_has_its_own_stacks,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_process_whose_first_thread_has_left_is_watched_on, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_process_that_is_gone_cannot_be_watched, set_up, tear_down),
