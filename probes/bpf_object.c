@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "skeleton.h"
+#include "syscall_names.h"
 
 #define CPUS_MAX 1024
 
@@ -44,6 +45,13 @@ static bool switch_has_state(void)
 	return has;
 }
 
+static void tell_calls_with_fd(struct stint_skeleton *skeleton)
+{
+	for (uint32_t number = 0; number < RECORD_CALLS; number++)
+		if (stint_syscall_has_fd(number))
+			skeleton->rodata->calls_with_fd[number / 64] |= 1ull << (number % 64);
+}
+
 static void configure(struct stint_skeleton *skeleton, const struct stint_probes_options *options)
 {
 	skeleton->rodata->budget_ns = options->budget_ns;
@@ -51,6 +59,7 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	skeleton->rodata->trace_sockets = options->trace_sockets;
 	skeleton->rodata->switch_has_state = switch_has_state();
 	skeleton->rodata->loop_limit = options->loop_limit;
+	tell_calls_with_fd(skeleton);
 	bpf_map__set_max_entries(skeleton->maps.records, options->ring_bytes);
 	bpf_map__set_max_entries(skeleton->maps.loop_table, options->loop_limit);
 }
@@ -148,6 +157,17 @@ int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid)
 	bpf->watched++;
 	__atomic_store_n(&bpf->skeleton->bss->only_pid, bpf->watched == 1 ? pid : 0, __ATOMIC_RELEASE);
 	return 0;
+}
+
+void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)
+{
+	uint32_t expected = pid;
+
+	(void)bpf_map_delete_elem(bpf_map__fd(bpf->skeleton->maps.watched), &pid);
+	__atomic_compare_exchange_n(&bpf->skeleton->bss->only_pid, &expected, 0, false, __ATOMIC_RELEASE,
+				    __ATOMIC_RELAXED);
+	if (bpf->watched > 0)
+		bpf->watched--;
 }
 
 int stint_bpf_ring(const struct stint_bpf *bpf)

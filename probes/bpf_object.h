@@ -18,6 +18,9 @@ struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf);
 /* From now on the programs note what `pid` does. -ENOSPC if the table is full. */
 int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid);
 
+/* What `pid` does is noted no more; the programs have done that themselves if they told of its exit. */
+void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid);
+
 /* Descriptors of maps, owned by the object. */
 int stint_bpf_ring(const struct stint_bpf *bpf);
 int stint_bpf_loop_table(const struct stint_bpf *bpf);

@@ -52,44 +52,79 @@ void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record
 	}
 }
 
-static bool contains(const int32_t *fds, uint32_t len, int32_t fd)
+/* A turn: from the first system call on a ready descriptor to the first one on another. */
+struct turn {
+	int32_t fd; /* -1: not known */
+	uint32_t victims;
+	uint64_t start_ns;
+	uint64_t length_ns;
+};
+
+static uint32_t count_waiting(const int32_t *fds, const bool *handled, uint32_t fds_len, int32_t but_fd)
 {
-	for (uint32_t i = 0; i < len; i++)
-		if (fds[i] == fd)
-			return true;
-	return false;
+	uint32_t waiting = 0;
+
+	for (uint32_t i = 0; i < fds_len; i++)
+		waiting += fds[i] >= 0 && fds[i] != but_fd && !handled[i];
+	return waiting;
 }
 
-/* Was there a system call on `fd` that began before `until_ns`? */
-static bool touched_before(const struct record_overrun *record, int32_t fd, uint64_t until_ns)
+static void end_turn(struct turn *turn, uint64_t end_ns, uint32_t victims, struct turn *longest)
 {
-	uint32_t len = bounded(record->touches_len, RECORD_TOUCHES);
+	turn->victims = victims;
+	turn->length_ns = end_ns > turn->start_ns ? end_ns - turn->start_ns : 0;
+	if (turn->length_ns >= longest->length_ns)
+		*longest = *turn;
+}
 
-	for (uint32_t i = 0; i < len; i++)
-		if (record->touches[i].fd == fd &&
-		    record->start_ns + record->touches[i].offset_us * 1000ull < until_ns)
-			return true;
-	return false;
+/* The index of a ready descriptor that was not handled before, or -1. */
+static int find_unhandled(const int32_t *fds, const bool *handled, uint32_t fds_len, int32_t fd)
+{
+	for (uint32_t i = 0; i < fds_len; i++)
+		if (fds[i] >= 0 && fds[i] == fd && !handled[i])
+			return (int)i;
+	return -1;
+}
+
+/* Where touches were lost, the last turn that is known may have ended anywhere after the last that was not. */
+static uint64_t last_turn_end(const struct record_overrun *record, uint32_t touches_len,
+			      uint64_t turn_start_ns)
+{
+	uint64_t end_ns;
+
+	if (!record->touches_lost || !touches_len)
+		return record->start_ns + record->duration_ns;
+	end_ns = record->start_ns + record->touches[touches_len - 1].offset_us * 1000ull;
+	if (record->longest_start_ns >= turn_start_ns && record->longest_start_ns <= end_ns)
+		return record->longest_start_ns + record->longest_ns;
+	return end_ns;
 }
 
 void stint_convert_victims(struct stint_probes_overrun *ret, const struct record_overrun *record,
 			   const int32_t *fds, uint32_t fds_len)
 {
-	uint64_t part_end_ns = record->longest_start_ns + record->longest_ns;
 	uint32_t touches_len = bounded(record->touches_len, RECORD_TOUCHES);
+	struct turn turn = {.fd = -1, .start_ns = record->start_ns}, longest = {.fd = -1};
+	bool handled[RECORD_READY] = {false};
 
-	ret->fd = fds_len == 1 ? fds[0] : -1;
+	fds_len = bounded(fds_len, RECORD_READY);
+	if (fds_len == 1)
+		turn.fd = fds[0];
 	for (uint32_t i = 0; i < touches_len; i++) {
 		uint64_t at_ns = record->start_ns + record->touches[i].offset_us * 1000ull;
+		int index = find_unhandled(fds, handled, fds_len, record->touches[i].fd);
 
-		if (at_ns <= record->longest_start_ns && contains(fds, fds_len, record->touches[i].fd))
-			ret->fd = record->touches[i].fd;
+		if (index < 0)
+			continue;
+		end_turn(&turn, at_ns, count_waiting(fds, handled, fds_len, turn.fd), &longest);
+		turn = (struct turn){.fd = fds[index], .start_ns = at_ns};
+		handled[index] = true;
 	}
-	ret->victims = 0;
-	for (uint32_t i = 0; i < fds_len; i++)
-		if (fds[i] >= 0 && fds[i] != ret->fd && !touched_before(record, fds[i], part_end_ns))
-			ret->victims++;
-	ret->blame_ns = ret->victims * record->longest_ns;
+	end_turn(&turn, last_turn_end(record, touches_len, turn.start_ns),
+		 count_waiting(fds, handled, fds_len, turn.fd), &longest);
+	ret->fd = longest.fd;
+	ret->victims = longest.victims;
+	ret->blame_ns = longest.victims * longest.length_ns;
 }
 
 static void convert_addresses(char *local, char *remote, size_t bytes, const struct record_addresses *from)

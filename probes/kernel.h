@@ -82,10 +82,25 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live; /* threads of the process that have not exited */
+};
+
+struct sched_entity {
+	u64 sum_exec_runtime;
+};
+
 struct task_struct {
+	unsigned int __state;
+	struct sched_entity se;
 	int pid;
 	int tgid;
 	struct files_struct *files;
+	struct signal_struct *signal;
 };
 
 struct in6_addr {

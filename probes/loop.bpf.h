@@ -16,7 +16,7 @@
  * the thread's switches, the first is what remains.
  */
 
-#define LOOPS_MAX        64
+#define LOOPS_MAX        1024
 #define SYSCALL_NOTED_NS 10000 /* shorter system calls are counted, but not listed */
 
 struct {
@@ -58,8 +58,12 @@ static __noinline u32 loop_slot(struct thread *thread, s32 epfd)
 		if (loop && loop->tid == thread->tid && loop->epfd == epfd && loop->pid == thread->pid)
 			return slot;
 	}
+	if (loops_used >= loop_limit) {
+		lost_entry();
+		return LOOPS_MAX;
+	}
 	slot = __sync_fetch_and_add(&loops_used, 1);
-	loop = bpf_map_lookup_elem(&loop_table, &slot);
+	loop = slot < LOOPS_MAX ? bpf_map_lookup_elem(&loop_table, &slot) : NULL;
 	if (!loop) {
 		lost_entry();
 		return LOOPS_MAX;
@@ -250,10 +254,29 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, long re
 	begin_iteration(thread, now_ns, result);
 }
 
-static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, long number, u64 arg1, u64 arg3)
+static __always_inline bool takes_fd(long number)
+{
+	return number >= 0 && number < RECORD_CALLS &&
+	       (calls_with_fd[(number >> 6) & (RECORD_CALLS / 64 - 1)] >> (number & 63) & 1);
+}
+
+static __always_inline void note_touch(struct thread *thread, u64 now_ns, s32 fd)
 {
 	u32 at = thread->touches_len;
 
+	if (at > 0 && at <= RECORD_TOUCHES && thread->touches[at - 1].fd == fd)
+		return;
+	if (at >= RECORD_TOUCHES) {
+		thread->touches_lost++;
+		return;
+	}
+	thread->touches[at].offset_us = (u32)((now_ns - thread->start_ns) / 1000);
+	thread->touches[at].fd = fd;
+	thread->touches_len = at + 1;
+}
+
+static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, long number, u64 arg1, u64 arg3)
+{
 	thread->in_syscall = 1;
 	thread->syscall_number = (u32)number;
 	thread->syscall_fd = (s32)arg1;
@@ -261,13 +284,8 @@ static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, lon
 	thread->syscall_start_ns = now_ns;
 	thread->syscall_count++;
 	note_part(thread, thread->last_exit_ns, now_ns - thread->last_exit_ns, 0);
-	if (at < RECORD_TOUCHES) {
-		thread->touches[at].offset_us = (u32)((now_ns - thread->start_ns) / 1000);
-		thread->touches[at].fd = (s32)arg1;
-		thread->touches_len = at + 1;
-	} else {
-		thread->touches_lost++;
-	}
+	if (takes_fd(number))
+		note_touch(thread, now_ns, (s32)arg1);
 }
 
 /* Keeps the longest, longest first: a new one moves up past the shorter ones. */
@@ -312,12 +330,6 @@ static __always_inline bool exit_syscall(struct thread *thread, u64 now_ns)
 	       thread->longest_start_ns == thread->syscall_start_ns && duration_ns > budget_ns / 2;
 }
 
-static __always_inline void switch_out(struct thread *thread, u64 now_ns, bool runnable)
-{
-	thread->off_ns = now_ns;
-	thread->runnable_ns = runnable ? now_ns : 0;
-}
-
 static __always_inline void made_runnable(struct thread *thread, u64 now_ns)
 {
 	if (thread->off_ns && !thread->runnable_ns)
@@ -344,6 +356,33 @@ static __always_inline void switch_in(struct thread *thread, u64 now_ns)
 	thread->segments[at].runnable_ns = runnable_ns;
 	thread->segments[at].on_ns = now_ns;
 	thread->segments_len = at + 1;
+}
+
+/*
+ * Now and then the kernel switches to a thread without a sched_switch (seen on 6.18 with busy CPUs, a few
+ * times in a thousand). But a thread that does something is on a CPU, and its CPU clock has gained since it
+ * left how long it has been there. That clock lags behind by up to a tick, so the time on the CPU is then a
+ * lower bound.
+ */
+static __always_inline void find_missed_switch(struct thread *thread, const struct task_struct *task,
+					       u64 now_ns)
+{
+	u64 ran_ns, on_ns;
+
+	if (!thread->off_ns)
+		return;
+	ran_ns = task->se.sum_exec_runtime - thread->off_cpu_clock_ns;
+	on_ns = ran_ns < now_ns - thread->off_ns ? now_ns - ran_ns : thread->off_ns;
+	switch_in(thread, on_ns > thread->runnable_ns ? on_ns : thread->runnable_ns);
+}
+
+static __always_inline void switch_out(struct thread *thread, const struct task_struct *task, u64 now_ns,
+				       bool runnable)
+{
+	find_missed_switch(thread, task, now_ns);
+	thread->off_ns = now_ns;
+	thread->off_cpu_clock_ns = task->se.sum_exec_runtime;
+	thread->runnable_ns = runnable ? now_ns : 0;
 }
 
 #endif

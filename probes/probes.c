@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bpf_object.h"
@@ -23,7 +24,9 @@
 #define DEFAULT_SAMPLE_NS  1000000u
 #define DEFAULT_RING_BYTES (8u << 20)
 #define DEFAULT_LOOPS      64u
+#define LOOPS_MAX          1024u
 #define PROCESSES_MAX      1024
+#define LOOK_FOR_EXITS_NS  100000000u
 
 struct stint_probes {
 	struct stint_probes_options options;
@@ -36,6 +39,7 @@ struct stint_probes {
 	struct stint_process *processes[PROCESSES_MAX];
 	uint32_t processes_len;
 	uint64_t stacks_cut;
+	uint64_t exits_looked_ns;
 	char error[512];
 };
 
@@ -106,10 +110,72 @@ static void take_socket(struct stint_probes *probes, const struct record_socket 
 	probes->callbacks.socket(probes->ctx, &event);
 }
 
-static void take_exit(struct stint_probes *probes, const struct record_exit *record)
+static void forget_process(struct stint_probes *probes, const struct stint_process *process)
 {
+	for (uint32_t i = 0; i < probes->processes_len; i++) {
+		if (probes->processes[i] != process)
+			continue;
+		stint_process_free(probes->processes[i]);
+		probes->processes[i] = probes->processes[--probes->processes_len];
+		return;
+	}
+}
+
+/* Its pid may be given to another process from now on, and be watched anew. */
+static void take_exit(struct stint_probes *probes, uint32_t pid)
+{
+	struct stint_process *process = find_process(probes, pid);
+
+	if (!process)
+		return;
+	forget_process(probes, process);
+	stint_bpf_unwatch(probes->bpf, pid);
 	if (probes->callbacks.exited)
-		probes->callbacks.exited(probes->ctx, record->pid);
+		probes->callbacks.exited(probes->ctx, pid);
+}
+
+/* What is known of its modules and stacks was the program's before. If it is gone already, its exit follows. */
+static void take_exec(struct stint_probes *probes, uint32_t pid)
+{
+	struct stint_process *fresh;
+
+	for (uint32_t i = 0; i < probes->processes_len; i++) {
+		if (stint_process_pid(probes->processes[i]) != pid)
+			continue;
+		if (stint_process_new(&fresh, pid) != 0)
+			return;
+		stint_process_free(probes->processes[i]);
+		probes->processes[i] = fresh;
+		return;
+	}
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * Records of exits get lost like all others when the ring is full. Once that has happened, it is looked now
+ * and then who still runs: not only when more is lost, as a process is seen to be gone a little later.
+ */
+static void find_lost_exits(struct stint_probes *probes)
+{
+	struct loss_counters counters;
+	uint64_t at_ns = now_ns();
+
+	if (at_ns - probes->exits_looked_ns < LOOK_FOR_EXITS_NS)
+		return;
+	probes->exits_looked_ns = at_ns;
+	stint_bpf_losses(probes->bpf, &counters);
+	if (!counters.ring_full)
+		return;
+	for (uint32_t i = probes->processes_len; i-- > 0;)
+		if (!stint_process_runs(probes->processes[i]))
+			take_exit(probes, stint_process_pid(probes->processes[i]));
 }
 
 static int take_record(void *ctx, void *data, size_t bytes)
@@ -128,7 +194,9 @@ static int take_record(void *ctx, void *data, size_t bytes)
 	else if (type == RECORD_SOCKET && bytes >= sizeof(struct record_socket))
 		take_socket(probes, data);
 	else if (type == RECORD_EXIT && bytes >= sizeof(struct record_exit))
-		take_exit(probes, data);
+		take_exit(probes, ((const struct record_exit *)data)->pid);
+	else if (type == RECORD_EXEC && bytes >= sizeof(struct record_exit))
+		take_exec(probes, ((const struct record_exit *)data)->pid);
 	return 0;
 }
 
@@ -154,6 +222,8 @@ static int start(struct stint_probes *probes)
 
 	if (err)
 		return fail(probes, err, "%s", support.why);
+	if (probes->options.loop_limit > LOOPS_MAX)
+		return fail(probes, -EINVAL, "more than %u loops are not watched at once", LOOPS_MAX);
 	err = stint_bpf_new(&probes->bpf, &probes->options);
 	if (err)
 		return fail(probes, err, "the kernel refused stint's eBPF programs: %s%s", strerror(-err),
@@ -216,7 +286,13 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 		return fail(probes, err, "process %u cannot be inspected: %s", pid, strerror(-err));
 	probes->processes[probes->processes_len++] = process;
 	err = stint_bpf_watch(probes->bpf, pid);
-	return err ? fail(probes, err, "process %u cannot be watched: %s", pid, strerror(-err)) : 0;
+	if (!err && stint_process_runs(process))
+		return 0;
+	forget_process(probes, process);
+	if (err)
+		return fail(probes, err, "process %u cannot be watched: %s", pid, strerror(-err));
+	stint_bpf_unwatch(probes->bpf, pid); /* it ended meanwhile, and perhaps nobody noted that */
+	return fail(probes, -ESRCH, "there is no process %u", pid);
 }
 
 int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
@@ -226,6 +302,7 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 	if (!probes || !probes->ring)
 		return -EINVAL;
 	taken = ring_buffer__poll(probes->ring, timeout_ms);
+	find_lost_exits(probes);
 	return taken == -EINTR ? 0 : taken < 0 ? taken : 0;
 }
 

@@ -53,15 +53,15 @@ struct stint_probes_overrun {
 	uint32_t pid;
 	uint32_t tid;
 	int32_t epfd;
-	int32_t fd; /* the ready descriptor that was being handled, inferred; -1 if unknown */
+	int32_t fd; /* the ready descriptor that was handled longest, inferred; -1 if unknown */
 	uint64_t start_ns;
 	uint64_t duration_ns; /* = on_cpu_ns + runnable_ns + blocked_ns */
 	uint64_t on_cpu_ns;
 	uint64_t runnable_ns;
 	uint64_t blocked_ns;
-	uint32_t ready_events; /* events that the wait returned */
-	uint32_t victims;      /* of those: not yet handled when the overrun's longest part ended; inferred */
-	uint64_t blame_ns;     /* how long those were made to wait by it, summed */
+	uint32_t ready_events;  /* events that the wait returned */
+	uint32_t victims;       /* of those: not yet handled when `fd` had been; inferred */
+	uint64_t blame_ns;      /* how long those were made to wait by it, summed */
 	uint32_t syscall_count; /* system calls in it */
 	uint32_t syscalls_len;  /* the longest of them, longest first */
 	struct stint_probes_syscall syscalls[STINT_PROBES_SYSCALLS];
@@ -81,7 +81,7 @@ struct stint_probes_stall {
 	int32_t fd;
 	char local[64]; /* "127.0.0.1:80", "[::1]:80" */
 	char remote[64];
-	uint64_t socket;       /* the kernel's cookie of the socket, stable for its life */
+	uint64_t socket;       /* stint's own number of the socket: never given twice by one stint_probes */
 	uint64_t start_ns;     /* the short send returned */
 	uint64_t duration_ns;  /* = the sum of the five */
 	uint64_t ack_ns;       /* to the ACK that opened the buffer */
@@ -113,7 +113,7 @@ enum stint_probes_socket_kind {
 /* One moment in the life of a traced socket. */
 struct stint_probes_socket_event {
 	uint64_t time_ns;
-	uint64_t socket;
+	uint64_t socket; /* as in stint_probes_stall */
 	uint32_t pid;
 	uint32_t tid;
 	int32_t fd;
@@ -168,7 +168,7 @@ struct stint_probes_options {
 	uint64_t sample_ns;  /* how often the stack is looked at while over budget; 0: 1 ms */
 	bool trace_sockets;  /* every socket that stalls is traced */
 	uint32_t ring_bytes; /* 0: 8 MiB; a power of two */
-	uint32_t loop_limit; /* 0: 256 */
+	uint32_t loop_limit; /* 0: 64; at most 1024, each 56 KiB */
 };
 
 /* What this machine allows; each with a sentence for the user, in `why`, where it does not. */

@@ -88,6 +88,33 @@ uint32_t stint_process_pid(const struct stint_process *process)
 	return process->pid;
 }
 
+/*
+ * A process whose first thread has left is a zombie by its state, but it has other threads beside that one.
+ * The name, between brackets, may hold anything, brackets too.
+ */
+bool stint_process_runs(const struct stint_process *process)
+{
+	char path[64], text[1024];
+	long threads;
+	char state;
+	size_t len;
+	FILE *file;
+	char *at;
+
+	snprintf(path, sizeof(path), "/proc/%u/stat", process->pid);
+	file = fopen(path, "re");
+	if (!file)
+		return errno != ENOENT && errno != ESRCH;
+	len = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[len] = '\0';
+	at = strrchr(text, ')');
+	if (!at || sscanf(at, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld",
+			  &state, &threads) != 2)
+		return len > 0;
+	return (state != 'Z' && state != 'X') || threads > 1;
+}
+
 static int unwind(struct stint_process *process, const struct record_stack *record,
 		  struct stint_frame *frames, bool *complete)
 {

@@ -19,6 +19,9 @@ int stint_process_new(struct stint_process **ret, uint32_t pid);
 struct stint_process *stint_process_free(struct stint_process *process);
 uint32_t stint_process_pid(const struct stint_process *process);
 
+/* Whether it still runs: false once all its threads have exited, also before its parent took note of that. */
+bool stint_process_runs(const struct stint_process *process);
+
 /* Keeps a copy of a stack until its iteration is reported. -ENOMEM. */
 int stint_process_add_stack(struct stint_process *process, const struct record_stack *record);
 

@@ -13,6 +13,7 @@
 #define RECORD_SEGMENTS    32
 #define RECORD_READY       64
 #define RECORD_TOUCHES     64
+#define RECORD_CALLS       512 /* numbers of system calls are below this */
 #define RECORD_STACK_BYTES 16384
 #define RECORD_BUCKETS     2368
 #define RECORD_SUB_BITS    6
@@ -24,6 +25,7 @@ enum record_type {
 	RECORD_STALL,
 	RECORD_SOCKET,
 	RECORD_EXIT,
+	RECORD_EXEC, /* a struct record_exit too */
 };
 
 struct record_syscall {
@@ -40,7 +42,7 @@ struct record_segment {
 	__u64 on_ns;
 };
 
-/* A system call of the iteration with a descriptor as its first argument, in order. */
+/* A system call of the iteration on a descriptor, in order; of several on the same in a row, the first. */
 struct record_touch {
 	__u32 offset_us; /* from the iteration's start */
 	__s32 fd;

@@ -417,8 +417,9 @@ static __always_inline void enter_send(s32 fd, u64 now_ns)
 }
 
 /*
- * A send returned. It found the buffer full if the bit is set; or, where the bit is clear again, if it took
- * less than it was given: then ACKs that had waited for the end of this very call opened the buffer.
+ * A send returned. It found the buffer full if it took less than it was given, whatever the bit says: ACKs
+ * that had waited for the end of this very call may have opened the buffer again. Only where it is not known
+ * how much it was given, the bit has to tell: a poll sets it too, so it is no proof.
  */
 static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u64 requested, long result, u64 now_ns)
 {
@@ -434,7 +435,7 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u64 requested, l
 	sk = fd_to_sock(fd);
 	if (!sk)
 		return;
-	is_short = is_short || lacks_space(sk);
+	is_short = is_short || (!requested && lacks_space(sk));
 	state = is_short ? know_socket(sk, pid) : find_socket(sk);
 	if (!state)
 		return;

@@ -45,6 +45,8 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 		return 0;
 	now_ns = bpf_ktime_get_ns();
 	thread = find_thread(tid);
+	if (thread)
+		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
 	send_fd = send_fd_argument(number);
 	if (send_fd)
 		enter_send((s32)(send_fd == 1 ? regs->di : regs->dx), now_ns);
@@ -85,10 +87,12 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	now_ns = bpf_ktime_get_ns();
 	number = regs->orig_ax;
 	thread = find_thread(tid);
+	if (thread)
+		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
 	send_fd = send_fd_argument(number);
 	if (send_fd)
 		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx),
-			  send_requested(number, regs->dx, regs->r10), result, now_ns);
+			  send_requested(number, regs->si, regs->dx), result, now_ns);
 	if (is_wait(number) && (!thread || thread->state != THREAD_DISPATCHING)) {
 		if (!thread)
 			thread = add_thread(pid, tid);
@@ -99,7 +103,8 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 			thread->events_address = regs->si;
 			thread->loop_slot = loop_slot(thread, thread->epfd);
 		}
-		note_returned(thread, now_ns);
+		if (result > 0)
+			note_returned(thread, now_ns);
 		exit_wait(thread, now_ns, result);
 		return 0;
 	}
@@ -118,7 +123,7 @@ static __always_inline void on_switch(struct task_struct *prev, struct task_stru
 		thread = find_thread(prev->pid);
 		now_ns = bpf_ktime_get_ns();
 		if (thread)
-			switch_out(thread, now_ns, runnable);
+			switch_out(thread, prev, now_ns, runnable);
 	}
 	if (is_watched(next->tgid)) {
 		thread = find_thread(next->pid);
@@ -132,8 +137,8 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 {
 	bool runnable = preempt;
 
-	if (!runnable && switch_has_state)
-		runnable = (u32)ctx[3] == TASK_RUNNING;
+	if (!runnable)
+		runnable = (switch_has_state ? (u32)ctx[3] : prev->__state) == TASK_RUNNING;
 	on_switch(prev, next, runnable);
 	return 0;
 }
@@ -162,13 +167,17 @@ int on_sample(void *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct thread *thread;
+	u64 now_ns;
 
 	(void)ctx;
 	if (!is_watched(id >> 32))
 		return 0;
 	thread = find_thread((u32)id);
-	if (thread)
-		sample_overrun(thread, bpf_ktime_get_ns());
+	if (!thread)
+		return 0;
+	now_ns = bpf_ktime_get_ns();
+	find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
+	sample_overrun(thread, now_ns);
 	return 0;
 }
 
@@ -210,25 +219,47 @@ int BPF_PROG(on_tcp_destroy, struct sock *sk)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(on_exit, struct task_struct *task)
+static __always_inline void report_life(u32 type, u32 pid)
+{
+	struct record_exit *record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+
+	if (!record) {
+		lost_record();
+		return;
+	}
+	record->type = type;
+	record->pid = pid;
+	bpf_ringbuf_submit(record, 0);
+}
+
+/* Another program from now on: neither its stacks nor its loop are those of the one before. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task)
 {
 	u32 pid = task->tgid, tid = task->pid;
-	struct record_exit *record;
 
 	if (!is_watched(pid))
 		return 0;
 	bpf_map_delete_elem(&threads, &tid);
-	if (tid != pid)
+	report_life(RECORD_EXEC, pid);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+	u32 pid = task->tgid, tid = task->pid;
+
+	if (!is_watched(pid))
 		return 0;
-	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
-	if (!record) {
-		lost_record();
-		return 0;
-	}
-	record->type = RECORD_EXIT;
-	record->pid = pid;
-	bpf_ringbuf_submit(record, 0);
+	bpf_map_delete_elem(&threads, &tid);
+	if (task->signal->live.counter > 0)
+		return 0; /* other threads run on, also if this was the first one */
+	if (bpf_map_delete_elem(&watched, &pid) != 0)
+		return 0; /* the last two exited at once, and the other has told */
+	if (only_pid == pid)
+		only_pid = 0;
+	report_life(RECORD_EXIT, pid);
 	return 0;
 }
 

@@ -37,12 +37,59 @@ static __always_inline int send_fd_argument(long number)
 	}
 }
 
-/* How many bytes a send was given, where a plain argument says so; 0 where only the vectors do. */
-static __always_inline u64 send_requested(long number, u64 arg3, u64 arg4)
+#define VECTORS_MAX 64
+
+/* User space's struct iovec, and the part of its struct msghdr that matters. */
+struct user_vector {
+	u64 base;
+	u64 bytes;
+};
+
+struct user_message {
+	u64 name;
+	u64 name_bytes;
+	u64 vectors;
+	u64 count;
+};
+
+/* The sum over an array of vectors; 0 if it cannot be read, or has more than VECTORS_MAX. */
+static __noinline u64 vectors_bytes(u64 vectors, u64 count)
 {
-	if (number == NR_write || number == NR_sendto)
+	struct user_vector vector;
+	u64 bytes = 0;
+
+	if (count > VECTORS_MAX)
+		return 0;
+	for (u32 i = 0; i < VECTORS_MAX && i < count; i++) {
+		if (bpf_probe_read_user(&vector, sizeof(vector), (void *)(vectors + i * sizeof(vector))) != 0)
+			return 0;
+		bytes += vector.bytes;
+	}
+	return bytes;
+}
+
+/*
+ * How many bytes a send was given; 0 if that is not known. Not what sendfile() was asked for: the file may
+ * end before that, and then less is no sign of a full buffer.
+ */
+static __always_inline u64 send_requested(long number, u64 arg2, u64 arg3)
+{
+	struct user_message message;
+
+	switch (number) {
+	case NR_write:
+	case NR_sendto:
 		return arg3;
-	return number == NR_sendfile ? arg4 : 0;
+	case NR_writev:
+	case NR_pwritev2:
+		return vectors_bytes(arg2, arg3);
+	case NR_sendmsg:
+		if (bpf_probe_read_user(&message, sizeof(message), (void *)arg2) != 0)
+			return 0;
+		return vectors_bytes(message.vectors, message.count);
+	default:
+		return 0;
+	}
 }
 
 #endif

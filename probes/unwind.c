@@ -25,6 +25,7 @@ struct stint_unwinder {
 	size_t frames_len;
 	size_t frames_max;
 	bool unknown_module;
+	bool beyond_copy; /* memory was asked for that was not copied */
 };
 
 /* There is one thread: the one whose copy is being unwound. */
@@ -51,13 +52,15 @@ static bool get_thread(Dwfl *dwfl, pid_t tid, void *ctx, void **thread_ctx)
 /* Only the copied stack is memory: the thread has run on since, what is there now is not what was. */
 static bool read_memory(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *result, void *ctx)
 {
-	const struct stint_unwinder *unwinder = ctx;
+	struct stint_unwinder *unwinder = ctx;
 	uint64_t base = unwinder->regs->reg[REGISTER_SP];
 
 	(void)dwfl;
 	if (address < base || unwinder->stack_bytes < sizeof(*result) ||
-	    address - base > unwinder->stack_bytes - sizeof(*result))
+	    address - base > unwinder->stack_bytes - sizeof(*result)) {
+		unwinder->beyond_copy = true;
 		return false;
+	}
 	memcpy(result, unwinder->stack + (address - base), sizeof(*result));
 	return true;
 }
@@ -207,6 +210,7 @@ static int unwind_once(struct stint_unwinder *unwinder)
 {
 	unwinder->frames_len = 0;
 	unwinder->unknown_module = false;
+	unwinder->beyond_copy = false;
 	return dwfl_getthread_frames(unwinder->dwfl, unwinder->pid, take_frame, unwinder);
 }
 
@@ -229,6 +233,7 @@ int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwin
 	/* A library that was loaded since: if its process is gone, what was known stays known. */
 	if (unwinder->unknown_module && report_modules(unwinder) == 0)
 		err = unwind_once(unwinder);
-	*complete = err == 0;
+	/* To elfutils, a frame whose return address cannot be read is just the last one. */
+	*complete = err == 0 && !unwinder->beyond_copy;
 	return unwinder->frames_len ? (int)unwinder->frames_len : -ENODATA;
 }

@@ -15,6 +15,8 @@
 const volatile __u64 budget_ns = 1000000;
 const volatile __u64 sample_ns = 1000000;
 const volatile __u32 loop_limit = 64;
+/* A bit for each system call whose first argument is a descriptor: user space has the list. */
+const volatile __u64 calls_with_fd[RECORD_CALLS / 64];
 const volatile bool trace_sockets = false;
 /* Since 5.18 sched_switch says in which state the task left; before, it is read off the task. */
 const volatile bool switch_has_state = true;
@@ -76,7 +78,8 @@ struct thread {
 
 	u64 runnable_sum_ns;
 	u64 blocked_sum_ns;
-	u64 off_ns; /* 0: on a CPU */
+	u64 off_ns;           /* 0: on a CPU */
+	u64 off_cpu_clock_ns; /* its CPU clock then */
 	u64 runnable_ns;
 	u64 last_on_ns;
 	u64 next_sample_ns;

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "subject.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define ARGUMENTS_MAX 8
+
+/* The build's folder is the one with this test in tests/MODULE/. */
+static void find_program(char *ret, size_t bytes, const char *program)
+{
+	char self[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	assert_true(len > 0);
+	self[len] = '\0';
+	for (int up = 0; up < 3; up++) {
+		char *slash = strrchr(self, '/');
+
+		assert_non_null(slash);
+		*slash = '\0';
+	}
+	assert_true((size_t)snprintf(ret, bytes, "%s/%s", self, program) < bytes);
+}
+
+static _Noreturn void become(const char *path, const char *const *arguments, int in, int out)
+{
+	char *argv[ARGUMENTS_MAX + 2] = {0};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	dup2(in, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	argv[0] = strdup(path);
+	for (int i = 0; arguments && arguments[i] && i < ARGUMENTS_MAX; i++)
+		argv[i + 1] = strdup(arguments[i]);
+	raise(SIGSTOP);
+	execv(path, argv);
+	perror(path);
+	_exit(127);
+}
+
+void subject_start(struct subject *subject, const char *program, const char *const *arguments)
+{
+	char path[PATH_MAX];
+	int to[2], from[2], status;
+
+	find_program(path, sizeof(path), program);
+	assert_int_equal(pipe2(to, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(from, O_CLOEXEC), 0);
+	subject->pid = fork();
+	assert_true(subject->pid >= 0);
+	if (subject->pid == 0)
+		become(path, arguments, to[0], from[1]);
+	close(to[0]);
+	close(from[1]);
+	subject->to = to[1];
+	subject->from = from[0];
+	assert_int_equal(waitpid(subject->pid, &status, WUNTRACED), subject->pid);
+	assert_true(WIFSTOPPED(status));
+}
+
+void subject_go(const struct subject *subject)
+{
+	assert_int_equal(kill(subject->pid, SIGCONT), 0);
+}
+
+void subject_start_loops(struct subject *subject, const char *call, const char *loops)
+{
+	const char *arguments[] = {call, loops, NULL};
+
+	subject_start(subject, "tests/subjects/epoll_loop", arguments);
+	subject_go(subject);
+	subject_do(subject, 0, SUBJECT_SYNC, 0);
+}
+
+int subject_stop(struct subject *subject, int signal)
+{
+	int status = -1;
+
+	if (subject->pid <= 0)
+		return -1;
+	close(subject->to);
+	if (signal)
+		kill(subject->pid, signal);
+	assert_int_equal(waitpid(subject->pid, &status, 0), subject->pid);
+	close(subject->from);
+	subject->pid = 0;
+	return status;
+}
+
+void subject_send(const struct subject *subject, uint32_t loop, enum subject_verb verb, uint64_t arg)
+{
+	struct subject_command command = {.loop = loop, .verb = verb, .arg = arg};
+
+	assert_int_equal(write(subject->to, &command, sizeof(command)), sizeof(command));
+}
+
+struct subject_answer subject_answer(const struct subject *subject)
+{
+	struct subject_answer answer;
+
+	assert_int_equal(read(subject->from, &answer, sizeof(answer)), sizeof(answer));
+	return answer;
+}
+
+struct subject_answer subject_do(const struct subject *subject, uint32_t loop, enum subject_verb verb,
+				 uint64_t arg)
+{
+	subject_send(subject, loop, verb, arg);
+	return subject_answer(subject);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SUBJECT_COMMAND_H
+#define SUBJECT_COMMAND_H
+
+/* What a test writes to a subject's standard input, and what the subject answers on its standard output. */
+
+#include <stdint.h>
+
+enum subject_verb {
+	SUBJECT_SYNC = 0, /* answer, nothing else: all iterations before it are over */
+	SUBJECT_SPIN,     /* compute until the thread's CPU clock is `arg` further */
+	SUBJECT_BLOCK,    /* sleep for `arg` ns */
+	SUBJECT_PIN,      /* stay on CPU `arg` */
+	SUBJECT_MEET,     /* wait for all other loops to be given this too, then compute for `arg` */
+	SUBJECT_BURST,  /* make three descriptors ready at once; the first to be handled computes for `arg` */
+	SUBJECT_NESTED, /* an inner epoll set becomes ready, is drained with a timeout of 0, then computes */
+	SUBJECT_OTHER,  /* wait in a second epoll set of the same thread, and compute after that */
+	SUBJECT_POLLS,  /* `arg` polls with a timeout of 0 that return nothing, one after the other */
+};
+
+struct subject_command {
+	uint32_t loop; /* which of the subject's loops, from 0 */
+	uint32_t verb;
+	uint64_t arg;
+};
+
+struct subject_answer {
+	uint32_t loop;
+	int32_t tid;
+	int32_t epfd; /* the loop's own */
+	int32_t fd; /* what the verb was about: BURST: the descriptor that computed; OTHER: the second set */
+	uint64_t cpu_ns; /* of the thread's CPU clock, in the command */
+};
+
+#endif
