@@ -117,7 +117,7 @@ int stint_loop_new(struct stint_loop **ret, const struct stint_loop_options *giv
 	loop->objects.next = loop->objects.previous = &loop->objects;
 	loop->deferrals.next = loop->deferrals.previous = &loop->deferrals;
 	loop->batch_limit = options.batch_limit ? options.batch_limit : 512;
-	loop->events = calloc(loop->batch_limit, sizeof(*loop->events));
+	loop->events = calloc(loop->batch_limit + 1, sizeof(*loop->events)); /* one more: see next_event() */
 	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
 	error = loop->epoll < 0 ? -errno : loop->events ? open_meter(loop, &options) : -ENOMEM;
 	if (error < 0) {
@@ -204,16 +204,6 @@ static int poll(struct stint_loop *loop, uint64_t limit_ns)
 	return count;
 }
 
-/* The events behind the one that is dispatched are those it makes wait; so are the timers due. */
-static void dispatch_events(struct stint_loop *loop, uint32_t count)
-{
-	for (uint32_t i = 0; i < count && !loop->dead; i++) {
-		if (loop->account)
-			loop->account->behind = count - i - 1 + loop->due_left;
-		fd_dispatch(loop, &loop->events[i]);
-	}
-}
-
 static int iterate(struct stint_loop *loop, uint64_t limit_ns)
 {
 	int count;
@@ -234,7 +224,7 @@ static int iterate(struct stint_loop *loop, uint64_t limit_ns)
 	loop->iteration++;
 	loop->dispatching = true;
 	timer_count_due(loop);
-	dispatch_events(loop, (uint32_t)count);
+	fd_dispatch(loop, (uint32_t)count);
 	if (loop->due_left)
 		timer_dispatch_due(loop);
 	if (loop->deferred_count)

@@ -81,41 +81,57 @@ static inline void meter_account_mark(struct stint_meter_loop *account, const st
 	relaxed_store(&account->figures->dispatch_begin_ns, scope->start_ns);
 }
 
-/* `start_ns` is the last clock reading; `ready_ns` 0: not known. */
-static inline void meter_account_begin(struct stint_meter_loop *account, uint32_t handler, int fd,
-				       uint64_t start_ns, uint64_t ready_ns)
+/* Opens scope `depth`, which is the caller's to count. `start_ns` is the last clock reading. */
+static inline void meter_account_open(struct stint_meter_loop *account, uint32_t depth, uint32_t handler,
+				      int fd, uint64_t start_ns)
 {
-	struct meter_scope *scope = &account->scope[account->depth++];
+	struct meter_scope *scope = &account->scope[depth];
 
 	scope->handler = handler;
 	scope->fd = fd;
 	scope->start_ns = start_ns;
 	scope->resumed_ns = start_ns;
 	scope->service_ns = 0;
-	meter_account_mark(account, scope);
-	if (ready_ns) {
-		struct meter_hot *hot = meter_account_hot(account, handler);
-
-		histogram_record(&hot->block->histogram[STINT_METER_HANDLER_WAIT],
-				 start_ns > ready_ns ? start_ns - ready_ns : 0);
-	}
+	relaxed_store(&account->figures->dispatch_handler, handler);
+	relaxed_store(&account->figures->dispatch_fd, fd);
+	relaxed_store(&account->figures->dispatch_begin_ns, start_ns);
 }
 
-/* Ends the innermost scope at `end_ns`, the clock's last reading. */
-static inline void meter_account_end(struct stint_meter_loop *account, uint64_t end_ns)
+static inline void meter_account_wait(const struct meter_hot *hot, uint64_t start_ns, uint64_t ready_ns)
 {
-	struct meter_scope *scope = &account->scope[--account->depth];
+	histogram_record(&hot->block->histogram[STINT_METER_HANDLER_WAIT],
+			 start_ns > ready_ns ? start_ns - ready_ns : 0);
+}
+
+/* `ready_ns` 0: not known. */
+static inline void meter_account_begin(struct stint_meter_loop *account, uint32_t handler, int fd,
+				       uint64_t start_ns, uint64_t ready_ns)
+{
+	meter_account_open(account, account->depth++, handler, fd, start_ns);
+	if (ready_ns)
+		meter_account_wait(meter_account_hot(account, handler), start_ns, ready_ns);
+}
+
+/* Charges a handler with the scope that ends at `end_ns`, the clock's last reading. */
+static inline void meter_account_charge(struct stint_meter_loop *account, const struct meter_scope *scope,
+					const struct meter_hot *hot, uint64_t end_ns)
+{
 	uint64_t service_ns = scope->service_ns + (end_ns - scope->resumed_ns);
-	struct meter_hot *hot = meter_account_hot(account, scope->handler);
 	struct stint_meter_file_block *block = hot->block;
 
 	histogram_record(&block->histogram[STINT_METER_HANDLER_SERVICE], service_ns);
-	if (account->behind) {
-		counter_add(&block->blame_ns, service_ns * account->behind);
-		counter_add(&block->victims, account->behind);
-	}
+	counter_add(&block->blame_ns, service_ns * account->behind);
+	counter_add(&block->victims, account->behind);
 	if (__builtin_expect(service_ns > hot->budget_ns, 0))
 		meter_account_overrun(account, scope, service_ns, hot);
+}
+
+/* Ends the innermost scope. */
+static inline void meter_account_end(struct stint_meter_loop *account, uint64_t end_ns)
+{
+	const struct meter_scope *scope = &account->scope[--account->depth];
+
+	meter_account_charge(account, scope, meter_account_hot(account, scope->handler), end_ns);
 }
 
 /* Closes the account of an iteration, if one is open; the last clock reading is when its work ended. */

@@ -14,22 +14,23 @@
 #define NO_INDEX UINT32_MAX
 
 /*
- * A watched descriptor, one cache line, from a table that lives as long as the loop. The kernel is given
- * index and generation, never a pointer, so an event for a source that is gone is recognized and dropped.
+ * A watched descriptor, one cache line, from a table that lives as long as the loop. The kernel is given the
+ * tag, which is the source's address and a generation in the bits that addresses leave free: an event for a
+ * source that is gone finds another tag there, and is dropped.
  */
 struct stint_fd {
-	struct stint_loop *loop;
+	uint64_t tag;
 	stint_fd_callback callback;
 	void *ctx;
 	int fd;
-	uint32_t index;
-	uint32_t generation;
+	uint16_t handler;
+	bool live : 1, registered : 1, owned : 1, changed : 1;
+	struct stint_loop *loop;
 	uint32_t wanted;          /* EPOLL* mask that the owner wants */
 	uint32_t armed;           /* the one that the kernel was told */
 	uint32_t freed_iteration; /* when the last generation ended */
-	uint32_t next;            /* free list, or list of changes */
-	uint16_t handler;
-	bool live, registered, owned, changed;
+	uint32_t index;
+	uint32_t next; /* free list, or list of changes */
 };
 
 #define FD_CHUNK 256u
@@ -99,25 +100,49 @@ static inline struct stint_fd *loop_fd(struct stint_loop *loop, uint32_t index)
 /* A handler index that a source may carry. */
 bool loop_handler_valid(const struct stint_loop *loop, uint32_t handler);
 
-static inline void dispatch_begin(struct stint_loop *loop, uint32_t handler, int fd, uint64_t ready_ns)
+/*
+ * A dispatch by the reactor: the outermost scope, whose handler's account stays at hand until its end. No dispatch
+ * of the reactor is within another, as a loop that runs cannot be run.
+ */
+static inline struct meter_hot *dispatch_begin(struct stint_meter_loop *account, uint32_t handler, int fd,
+					       uint64_t start_ns)
 {
-	if (loop->account) {
-		loop->account->dispatches++;
-		meter_account_begin(loop->account, handler, fd, loop->clock->now_ns, ready_ns);
-	}
+	account->dispatches++;
+	account->depth = 1;
+	meter_account_open(account, 0, handler, fd, start_ns);
+	return meter_account_hot(account, handler);
 }
 
-/* Closes what the callback left open, too. */
-static inline void dispatch_end(struct stint_loop *loop)
+/* Closes what the callback left open, too. Returns the time. */
+static inline uint64_t dispatch_end(struct stint_meter_loop *account, const struct meter_hot *hot)
 {
-	struct stint_meter_loop *account = loop->account;
+	uint64_t now_ns = clock_read(&account->clock);
 
-	if (!account)
-		return;
-	clock_read(&account->clock);
 	while (__builtin_expect(account->depth > 1, 0))
-		meter_account_end(account, account->clock.now_ns);
-	meter_account_end(account, account->clock.now_ns);
+		meter_account_end(account, now_ns);
+	account->depth = 0;
+	meter_account_charge(account, &account->scope[0], hot, now_ns);
+	return now_ns;
+}
+
+/* For those that are not worth two code paths. `ready_ns` 0: not known. */
+static inline struct meter_hot *dispatch_begin_any(struct stint_loop *loop, uint32_t handler,
+						   uint64_t ready_ns)
+{
+	struct meter_hot *hot;
+
+	if (!loop->account)
+		return NULL;
+	hot = dispatch_begin(loop->account, handler, NO_FD, loop->clock->now_ns);
+	if (ready_ns)
+		meter_account_wait(hot, loop->clock->now_ns, ready_ns);
+	return hot;
+}
+
+static inline void dispatch_end_any(struct stint_loop *loop, const struct meter_hot *hot)
+{
+	if (hot)
+		dispatch_end(loop->account, hot);
 }
 
 void loop_add_object(struct stint_loop *loop, struct object *object, void (*destroy)(struct object *));
@@ -126,7 +151,8 @@ void loop_bury(struct object *object);
 
 /* fd.c */
 void fd_flush_changes(struct stint_loop *loop);
-void fd_dispatch(struct stint_loop *loop, const struct epoll_event *event);
+/* Dispatches what the poll has returned. */
+void fd_dispatch(struct stint_loop *loop, uint32_t count);
 int fd_rebuild(struct stint_loop *loop);
 void fd_free_all(struct stint_loop *loop);
 void fd_free_memory(struct stint_loop *loop);

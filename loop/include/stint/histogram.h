@@ -50,14 +50,13 @@ struct stint_histogram {
  */
 static inline uint32_t stint_histogram_bucket(uint64_t value)
 {
-	uint32_t exponent, shift;
+	uint32_t shift;
 
-	if (value < STINT_HISTOGRAM_SUB_BUCKETS)
-		return (uint32_t)value;
-	exponent = 63u - (uint32_t)__builtin_clzll(value);
-	if (exponent >= STINT_HISTOGRAM_MAX_BITS)
+	if (__builtin_expect(value >> STINT_HISTOGRAM_MAX_BITS != 0, 0))
 		return STINT_HISTOGRAM_BUCKETS;
-	shift = exponent - STINT_HISTOGRAM_SUB_BITS;
+	/* Below 64, the bit added makes the shift 0, and the value its own bucket. */
+	shift = (63u ^ (uint32_t)__builtin_clzll(value | STINT_HISTOGRAM_SUB_BUCKETS)) -
+		STINT_HISTOGRAM_SUB_BITS;
 	return (shift << STINT_HISTOGRAM_SUB_BITS) + (uint32_t)(value >> shift);
 }
 
