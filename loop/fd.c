@@ -148,7 +148,7 @@ int stint_fd_new(struct stint_fd **ret, struct stint_loop *loop, int fd, uint32_
 	source->loop = loop;
 	source->callback = callback;
 	source->ctx = ctx;
-	source->handler = (uint16_t)handler;
+	source->handler = handler;
 	source->live = true;
 	source->owned = false;
 	*ret = source;
@@ -222,7 +222,7 @@ int stint_fd_set_handler(struct stint_fd *source, uint32_t handler)
 {
 	if (!source || !source->live || !loop_handler_valid(source->loop, handler))
 		return -EINVAL;
-	source->handler = (uint16_t)handler;
+	source->handler = handler;
 	return 0;
 }
 
@@ -286,22 +286,29 @@ static void dispatch_metered(struct stint_loop *loop, const struct epoll_event *
 	uint64_t ready_ns = loop->batch_ns, now_ns = account->clock.now_ns;
 	uint64_t left = (uint64_t)(end - event);
 
+	account->dispatches += left;
 	while (event < end) {
 		struct stint_fd *source = tag_source(event->data.u64);
+		uint64_t start_ns = now_ns;
 		struct meter_hot *hot;
+		uint32_t handler;
+		int32_t fd;
 
 		left--;
 		if (__builtin_expect(source->tag != event->data.u64, 0)) {
 			drop_event(loop, source);
+			account->dispatches--;
 			event++;
 			continue;
 		}
+		handler = source->handler;
+		fd = source->fd;
 		account->behind = left + loop->due_left;
-		hot = dispatch_begin(account, source->handler, source->fd, now_ns);
-		meter_account_wait(hot, now_ns, ready_ns);
+		hot = dispatch_begin(account, handler, fd, start_ns);
+		meter_account_wait(hot, start_ns - ready_ns);
 		event = next_event(event);
 		source->callback(source, event[-1].events, source->ctx);
-		now_ns = dispatch_end(account, hot);
+		now_ns = dispatch_end(account, hot, handler, fd, start_ns);
 	}
 }
 

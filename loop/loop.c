@@ -245,7 +245,7 @@ static void enter(struct stint_loop *loop)
 	}
 	while (loop->account->depth > 0)
 		stint_meter_end(loop->account);
-	loop->account->floor = 1;
+	loop->account->reactor = true;
 	meter_account_set_thread(loop->account);
 }
 
@@ -255,7 +255,7 @@ static int leave(struct stint_loop *loop, int error)
 	if (loop->account) {
 		/* What happens between two runs is neither the loop's work nor its wait. */
 		meter_account_iteration_end(loop->account);
-		loop->account->floor = 0;
+		loop->account->reactor = false;
 		loop->account->behind = 0;
 	}
 	if (loop->dead)

@@ -22,14 +22,14 @@ struct stint_fd {
 	uint64_t tag;
 	stint_fd_callback callback;
 	void *ctx;
-	int fd;
-	uint16_t handler;
-	bool live : 1, registered : 1, owned : 1, changed : 1;
+	uint32_t handler;
+	int32_t fd;
 	struct stint_loop *loop;
 	uint32_t wanted;          /* EPOLL* mask that the owner wants */
 	uint32_t armed;           /* the one that the kernel was told */
 	uint32_t freed_iteration; /* when the last generation ended */
-	uint32_t index;
+	uint32_t index : 28;
+	bool live : 1, registered : 1, owned : 1, changed : 1;
 	uint32_t next; /* free list, or list of changes */
 };
 
@@ -101,48 +101,63 @@ static inline struct stint_fd *loop_fd(struct stint_loop *loop, uint32_t index)
 bool loop_handler_valid(const struct stint_loop *loop, uint32_t handler);
 
 /*
- * A dispatch by the reactor: the outermost scope, whose handler's account stays at hand until its end. No dispatch
- * of the reactor is within another, as a loop that runs cannot be run.
+ * A dispatch by the reactor, between two readings of the clock, the first of which ended the dispatch before. What
+ * runs is known by its mark in the meter's file; it becomes a scope only if the callback opens one inside of it.
  */
-static inline struct meter_hot *dispatch_begin(struct stint_meter_loop *account, uint32_t handler, int fd,
+static inline struct meter_hot *dispatch_begin(struct stint_meter_loop *account, uint32_t handler, int32_t fd,
 					       uint64_t start_ns)
 {
-	account->dispatches++;
-	account->depth = 1;
-	meter_account_open(account, 0, handler, fd, start_ns);
-	return meter_account_hot(account, handler);
+	struct meter_hot *hot =
+		&account->hot[handler]; /* sources carry only handlers that are in the table */
+
+	meter_account_mark(account, handler, fd, start_ns);
+	return __builtin_expect(hot->block != NULL, 1) ? hot : meter_account_adopt(account, handler);
 }
 
 /* Closes what the callback left open, too. Returns the time. */
-static inline uint64_t dispatch_end(struct stint_meter_loop *account, const struct meter_hot *hot)
+static inline uint64_t dispatch_end(struct stint_meter_loop *account, struct meter_hot *hot, uint32_t handler,
+				    int32_t fd, uint64_t start_ns)
 {
-	uint64_t now_ns = clock_read(&account->clock);
+	uint64_t now_ns = clock_read(&account->clock), service_ns = now_ns - start_ns;
 
-	while (__builtin_expect(account->depth > 1, 0))
-		meter_account_end(account, now_ns);
-	account->depth = 0;
-	meter_account_charge(account, &account->scope[0], hot, now_ns);
+	if (__builtin_expect(account->depth != 0, 0))
+		service_ns = meter_account_unwind(account, now_ns);
+	if (__builtin_expect(!meter_account_charge(account, hot, service_ns), 0)) {
+		struct meter_scope scope = {.handler = handler, .fd = fd, .start_ns = start_ns};
+
+		meter_account_odd_service(account, hot, &scope, service_ns);
+		now_ns = account->clock.now_ns; /* an overrun reads it again */
+	}
 	return now_ns;
 }
 
-/* For those that are not worth two code paths. `ready_ns` 0: not known. */
-static inline struct meter_hot *dispatch_begin_any(struct stint_loop *loop, uint32_t handler,
-						   uint64_t ready_ns)
-{
-	struct meter_hot *hot;
+/* The same for timers and deferred callbacks, where a few instructions do not matter. */
+struct dispatch {
+	struct meter_hot *hot; /* NULL: not metered */
+	uint32_t handler;
+	uint64_t start_ns;
+};
 
-	if (!loop->account)
-		return NULL;
-	hot = dispatch_begin(loop->account, handler, NO_FD, loop->clock->now_ns);
+/* `ready_ns` 0: not known. */
+static inline struct dispatch dispatch_open(struct stint_loop *loop, uint32_t handler, uint64_t ready_ns)
+{
+	struct stint_meter_loop *account = loop->account;
+	struct dispatch dispatch = {.handler = handler, .start_ns = loop->clock->now_ns};
+
+	if (!account)
+		return dispatch;
+	account->dispatches++;
+	dispatch.hot = dispatch_begin(account, handler, NO_FD, dispatch.start_ns);
 	if (ready_ns)
-		meter_account_wait(hot, loop->clock->now_ns, ready_ns);
-	return hot;
+		meter_account_wait(dispatch.hot,
+				   dispatch.start_ns > ready_ns ? dispatch.start_ns - ready_ns : 0);
+	return dispatch;
 }
 
-static inline void dispatch_end_any(struct stint_loop *loop, const struct meter_hot *hot)
+static inline void dispatch_close(struct stint_loop *loop, const struct dispatch *dispatch)
 {
-	if (hot)
-		dispatch_end(loop->account, hot);
+	if (dispatch->hot)
+		dispatch_end(loop->account, dispatch->hot, dispatch->handler, NO_FD, dispatch->start_ns);
 }
 
 void loop_add_object(struct stint_loop *loop, struct object *object, void (*destroy)(struct object *));

@@ -287,7 +287,7 @@ static void dispatch_first(struct stint_loop *loop)
 {
 	struct stint_timer *timer = loop->heap[0].timer;
 	uint64_t due_ns = loop->heap[0].due_ns, now_ns = loop->clock->now_ns;
-	struct meter_hot *hot;
+	struct dispatch dispatch;
 
 	if (timer->period_ns)
 		sift_down(loop, 0,
@@ -300,9 +300,9 @@ static void dispatch_first(struct stint_loop *loop)
 		histogram_record(&loop->account->metric[STINT_METER_LOOP_LATENESS],
 				 now_ns > due_ns ? now_ns - due_ns : 0);
 	}
-	hot = dispatch_begin_any(loop, timer->handler, due_ns);
+	dispatch = dispatch_open(loop, timer->handler, due_ns);
 	timer->callback(timer, timer->ctx);
-	dispatch_end_any(loop, hot);
+	dispatch_close(loop, &dispatch);
 }
 
 void timer_dispatch_due(struct stint_loop *loop)
