@@ -139,6 +139,7 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 		loop->objects.next->destroy(loop->objects.next);
 	fd_free_all(loop);
 	loop->heap_count = 0;
+	loop->timers_armed = 0;
 	loop->due_left = 0;
 	if (!loop->running)
 		release(loop);
@@ -147,11 +148,11 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 
 static bool has_work(const struct stint_loop *loop)
 {
-	return loop->fd_live || loop->heap_count || loop->deferred_count;
+	return loop->fd_live || loop->timers_armed || loop->deferred_count;
 }
 
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */
-static uint64_t poll_timeout(const struct stint_loop *loop, uint64_t limit_ns)
+static uint64_t poll_timeout(struct stint_loop *loop, uint64_t limit_ns)
 {
 	uint64_t due_ns = timer_next_due(loop), now_ns = loop->clock->now_ns;
 

@@ -52,7 +52,7 @@ struct deferral {
 
 struct heap_entry {
 	uint64_t due_ns;
-	struct stint_timer *timer;
+	uint64_t timer; /* its address and a sequence number: timer.c */
 };
 
 struct timer_chunk;
@@ -76,8 +76,10 @@ struct stint_loop {
 	uint32_t *by_number; /* descriptor -> index of the source that has it registered */
 	uint32_t by_number_size;
 
-	struct heap_entry *heap;
+	struct heap_entry *heap; /* within heap_memory */
+	void *heap_memory;
 	uint32_t heap_count, heap_size;
+	uint32_t timers_armed;
 	uint32_t due_left; /* expired timers of this iteration, not yet dispatched */
 	struct stint_timer *timer_free;
 	struct timer_chunk *timer_chunks;
@@ -173,7 +175,7 @@ void fd_free_all(struct stint_loop *loop);
 void fd_free_memory(struct stint_loop *loop);
 
 /* timer.c */
-uint64_t timer_next_due(const struct stint_loop *loop);
+uint64_t timer_next_due(struct stint_loop *loop);
 void timer_count_due(struct stint_loop *loop);
 void timer_dispatch_due(struct stint_loop *loop);
 void timer_free_memory(struct stint_loop *loop);
