@@ -64,9 +64,10 @@ static inline uint64_t clock_read(struct clock *clock)
 		     (uint64_t)(((clock_wide)(clock_ticks() - clock->base_ticks) * clock->mult) >> 32);
 	else
 		ns = clock_gettime_ns(CLOCK_MONOTONIC);
-	if (__builtin_expect(ns > clock->now_ns, 1))
-		clock->now_ns = ns;
-	return clock->now_ns;
+	if (__builtin_expect(ns < clock->now_ns, 0))
+		return clock->now_ns;
+	clock->now_ns = ns;
+	return ns;
 }
 
 void clock_init(struct clock *clock);

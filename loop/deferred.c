@@ -54,13 +54,14 @@ void deferral_dispatch(struct stint_loop *loop)
 	loop->deferrals.next = loop->deferrals.previous = &loop->deferrals;
 	while (now.next != &now) {
 		struct deferral *deferral = now.next;
+		struct dispatch dispatch;
 
 		deferral_cancel(loop, deferral);
 		if (loop->account)
 			loop->account->behind = 0;
-		dispatch_begin(loop, deferral->handler, NO_FD, 0);
+		dispatch = dispatch_open(loop, deferral->handler, 0);
 		deferral->run(deferral);
-		dispatch_end(loop);
+		dispatch_close(loop, &dispatch);
 	}
 }
 

@@ -117,7 +117,7 @@ int stint_loop_new(struct stint_loop **ret, const struct stint_loop_options *giv
 	loop->objects.next = loop->objects.previous = &loop->objects;
 	loop->deferrals.next = loop->deferrals.previous = &loop->deferrals;
 	loop->batch_limit = options.batch_limit ? options.batch_limit : 512;
-	loop->events = calloc(loop->batch_limit, sizeof(*loop->events));
+	loop->events = calloc(loop->batch_limit + 1, sizeof(*loop->events)); /* one more: see next_event() */
 	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
 	error = loop->epoll < 0 ? -errno : loop->events ? open_meter(loop, &options) : -ENOMEM;
 	if (error < 0) {
@@ -139,6 +139,7 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 		loop->objects.next->destroy(loop->objects.next);
 	fd_free_all(loop);
 	loop->heap_count = 0;
+	loop->timers_armed = 0;
 	loop->due_left = 0;
 	if (!loop->running)
 		release(loop);
@@ -147,11 +148,11 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 
 static bool has_work(const struct stint_loop *loop)
 {
-	return loop->fd_live || loop->heap_count || loop->deferred_count;
+	return loop->fd_live || loop->timers_armed || loop->deferred_count;
 }
 
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */
-static uint64_t poll_timeout(const struct stint_loop *loop, uint64_t limit_ns)
+static uint64_t poll_timeout(struct stint_loop *loop, uint64_t limit_ns)
 {
 	uint64_t due_ns = timer_next_due(loop), now_ns = loop->clock->now_ns;
 
@@ -204,16 +205,6 @@ static int poll(struct stint_loop *loop, uint64_t limit_ns)
 	return count;
 }
 
-/* The events behind the one that is dispatched are those it makes wait; so are the timers due. */
-static void dispatch_events(struct stint_loop *loop, uint32_t count)
-{
-	for (uint32_t i = 0; i < count && !loop->dead; i++) {
-		if (loop->account)
-			loop->account->behind = count - i - 1 + loop->due_left;
-		fd_dispatch(loop, &loop->events[i]);
-	}
-}
-
 static int iterate(struct stint_loop *loop, uint64_t limit_ns)
 {
 	int count;
@@ -234,7 +225,7 @@ static int iterate(struct stint_loop *loop, uint64_t limit_ns)
 	loop->iteration++;
 	loop->dispatching = true;
 	timer_count_due(loop);
-	dispatch_events(loop, (uint32_t)count);
+	fd_dispatch(loop, (uint32_t)count);
 	if (loop->due_left)
 		timer_dispatch_due(loop);
 	if (loop->deferred_count)
@@ -255,7 +246,7 @@ static void enter(struct stint_loop *loop)
 	}
 	while (loop->account->depth > 0)
 		stint_meter_end(loop->account);
-	loop->account->floor = 1;
+	loop->account->reactor = true;
 	meter_account_set_thread(loop->account);
 }
 
@@ -265,7 +256,7 @@ static int leave(struct stint_loop *loop, int error)
 	if (loop->account) {
 		/* What happens between two runs is neither the loop's work nor its wait. */
 		meter_account_iteration_end(loop->account);
-		loop->account->floor = 0;
+		loop->account->reactor = false;
 		loop->account->behind = 0;
 	}
 	if (loop->dead)

@@ -36,9 +36,8 @@ static void bound_cpu(struct stint_meter_loop *account, uint64_t service_ns,
 	account->cpu_ns = cpu_ns;
 }
 
-__attribute__((cold, noinline)) void meter_account_overrun(struct stint_meter_loop *account,
-							   const struct meter_scope *scope,
-							   uint64_t service_ns, const struct meter_hot *hot)
+static void note_overrun(struct stint_meter_loop *account, const struct meter_hot *hot,
+			 const struct meter_scope *scope, uint64_t service_ns)
 {
 	struct stint_meter_file_loop *figures = account->figures;
 	uint64_t written = figures->overruns_written;
@@ -62,13 +61,56 @@ __attribute__((cold, noinline)) void meter_account_overrun(struct stint_meter_lo
 	__atomic_store_n(&figures->overruns_written, written + 1, __ATOMIC_RELEASE);
 }
 
+/* The values that are no extremes, not beyond the range, and at most `limit`. */
+static struct meter_window window_of(const struct stint_histogram *histogram, uint64_t limit)
+{
+	uint64_t range = (UINT64_C(1) << STINT_HISTOGRAM_MAX_BITS) - 1;
+	uint64_t high = histogram->max < limit ? histogram->max : limit;
+
+	if (high > range)
+		high = range;
+	if (high < histogram->min)
+		return (struct meter_window){.low = UINT64_MAX};
+	return (struct meter_window){.low = histogram->min, .span = high - histogram->min};
+}
+
+static void set_windows(struct meter_hot *hot)
+{
+	const struct stint_histogram *histograms = hot->block->histogram;
+
+	hot->service = window_of(&histograms[STINT_METER_HANDLER_SERVICE], hot->budget_ns);
+	hot->wait = window_of(&histograms[STINT_METER_HANDLER_WAIT], UINT64_MAX);
+}
+
+__attribute__((cold, noinline)) void meter_account_odd_service(struct stint_meter_loop *account,
+							       struct meter_hot *hot,
+							       const struct meter_scope *scope,
+							       uint64_t service_ns)
+{
+	histogram_record(&hot->block->histogram[STINT_METER_HANDLER_SERVICE], service_ns);
+	set_windows(hot);
+	if (service_ns > hot->budget_ns)
+		note_overrun(account, hot, scope, service_ns);
+}
+
+__attribute__((cold, noinline)) void meter_account_odd_wait(struct meter_hot *hot, uint64_t wait_ns)
+{
+	histogram_record(&hot->block->histogram[STINT_METER_HANDLER_WAIT], wait_ns);
+	set_windows(hot);
+}
+
 /* Takes over handlers and budgets that were registered since this loop last looked. */
 static void learn_handlers(struct stint_meter_loop *account, const struct meter_map *map)
 {
 	uint32_t count = __atomic_load_n(&meter_map_header(map)->handler_count, __ATOMIC_ACQUIRE);
 
-	for (uint32_t i = 0; i < count; i++)
-		account->hot[i].budget_ns = relaxed_load(&meter_map_handler(map, i)->budget_ns);
+	for (uint32_t i = 0; i < count; i++) {
+		struct meter_hot *hot = &account->hot[i];
+
+		hot->budget_ns = relaxed_load(&meter_map_handler(map, i)->budget_ns);
+		if (hot->block)
+			set_windows(hot);
+	}
 	account->hot_count = count;
 }
 
@@ -100,12 +142,14 @@ __attribute__((cold, noinline)) struct meter_hot *meter_account_adopt(struct sti
 	if (meter_map_back(map, block, figures->block_stride) < 0) {
 		__atomic_fetch_add(&meter_map_header(map)->handlers_refused, 1, __ATOMIC_RELAXED);
 		account->hot[handler].block = account->hot[0].block;
+		set_windows(&account->hot[handler]);
 		return &account->hot[handler];
 	}
 	for (int i = 0; i < STINT_METER_HANDLER_METRICS; i++)
 		stint_histogram_init(&block->histogram[i]);
 	__atomic_store_n(&block->used, 1, __ATOMIC_RELEASE);
 	account->hot[handler].block = block;
+	set_windows(&account->hot[handler]);
 	return &account->hot[handler];
 }
 
@@ -135,12 +179,53 @@ void meter_account_set_thread(struct stint_meter_loop *account)
 	account->cpu_at_ns = clock_read(&account->clock);
 }
 
+/* ---- scopes ---- */
+
+static void push(struct stint_meter_loop *account, uint32_t handler, int32_t fd, uint64_t start_ns)
+{
+	account->scope[account->depth++] = (struct meter_scope){.handler = handler,
+								.fd = fd,
+								.start_ns = start_ns,
+								.resumed_ns = start_ns};
+}
+
+static void charge_scope(struct stint_meter_loop *account, const struct meter_scope *scope,
+			 uint64_t service_ns)
+{
+	struct meter_hot *hot = meter_account_hot(account, scope->handler);
+
+	if (!meter_account_charge(account, hot, service_ns))
+		meter_account_odd_service(account, hot, scope, service_ns);
+}
+
+/* Ends the innermost scope, whoever has it. */
+static void pop(struct stint_meter_loop *account, uint64_t end_ns)
+{
+	struct meter_scope *scope = &account->scope[--account->depth];
+
+	charge_scope(account, scope, scope->service_ns + (end_ns - scope->resumed_ns));
+}
+
+uint64_t meter_account_unwind(struct stint_meter_loop *account, uint64_t end_ns)
+{
+	const struct meter_scope *outermost = &account->scope[0];
+
+	while (account->depth > 1) {
+		pop(account, end_ns);
+		account->scope[account->depth - 1].resumed_ns = end_ns;
+	}
+	account->depth = 0;
+	return outermost->service_ns + (end_ns - outermost->resumed_ns);
+}
+
 int stint_meter_begin(struct stint_meter_loop *account, uint32_t handler, int fd)
 {
+	struct stint_meter_file_loop *figures;
 	uint64_t now_ns;
 
 	if (!account)
 		return -EINVAL;
+	figures = account->figures;
 	if (account->depth == STINT_METER_DEPTH)
 		return -EOVERFLOW;
 	if (handler >= account->hot_count) {
@@ -148,18 +233,24 @@ int stint_meter_begin(struct stint_meter_loop *account, uint32_t handler, int fd
 		if (handler >= account->hot_count)
 			return -EINVAL;
 	}
+	/* The reactor's own dispatch is no scope until it has one inside: it is known by its mark. */
+	if (account->depth == 0 && account->reactor)
+		push(account, figures->dispatch_handler, figures->dispatch_fd, figures->dispatch_begin_ns);
 	now_ns = clock_read(&account->clock);
 	if (account->depth > 0) {
 		struct meter_scope *outer = &account->scope[account->depth - 1];
 
 		outer->service_ns += now_ns - outer->resumed_ns;
-		meter_account_begin(account, handler, fd, now_ns, 0);
-		return 0;
+	} else {
+		if (account->behind)
+			account->behind--;
+		account->dispatches++;
+		if (account->poll_end_ns)
+			meter_account_wait(meter_account_hot(account, handler),
+					   now_ns > account->poll_end_ns ? now_ns - account->poll_end_ns : 0);
 	}
-	if (account->behind)
-		account->behind--;
-	account->dispatches++;
-	meter_account_begin(account, handler, fd, now_ns, account->poll_end_ns);
+	push(account, handler, fd, now_ns);
+	meter_account_mark(account, handler, fd, now_ns);
 	return 0;
 }
 
@@ -167,15 +258,16 @@ int stint_meter_end(struct stint_meter_loop *account)
 {
 	uint64_t now_ns;
 
-	if (!account || account->depth <= account->floor)
+	if (!account || account->depth <= account->reactor)
 		return -EINVAL;
 	now_ns = clock_read(&account->clock);
-	meter_account_end(account, now_ns);
+	pop(account, now_ns);
 	if (account->depth > 0) {
 		struct meter_scope *outer = &account->scope[account->depth - 1];
 
+		/* An overrun has read the clock again. */
 		outer->resumed_ns = account->clock.now_ns;
-		meter_account_mark(account, outer);
+		meter_account_mark(account, outer->handler, outer->fd, outer->start_ns);
 	} else {
 		relaxed_store(&account->figures->dispatch_begin_ns, 0);
 	}
@@ -184,7 +276,7 @@ int stint_meter_end(struct stint_meter_loop *account)
 
 int stint_meter_poll_begin(struct stint_meter_loop *account)
 {
-	if (!account || account->floor)
+	if (!account || account->reactor)
 		return -EINVAL;
 	clock_read(&account->clock);
 	meter_account_poll_begin(account);
@@ -193,7 +285,7 @@ int stint_meter_poll_begin(struct stint_meter_loop *account)
 
 int stint_meter_poll_end(struct stint_meter_loop *account, uint32_t events)
 {
-	if (!account || account->floor)
+	if (!account || account->reactor)
 		return -EINVAL;
 	meter_account_poll_end(account, events);
 	return 0;

@@ -15,6 +15,7 @@
 
 #define NO_FD (-1)
 
+/* A dispatch that is open: one of the caller's own, or the reactor's with one of the caller's inside of it. */
 struct meter_scope {
 	uint32_t handler;
 	int32_t fd;
@@ -23,10 +24,23 @@ struct meter_scope {
 	uint64_t service_ns; /* what it had run before that */
 };
 
-/* What a dispatch needs of a handler, in one quarter of a cache line. */
+/*
+ * Values that need nothing but counting: at least `low`, and at most `low + span`. It lies within the histogram's
+ * min and max, and for service below the budget, so that one comparison is enough for all of them. Empty:
+ * low UINT64_MAX, span 0.
+ */
+struct meter_window {
+	uint64_t low;
+	uint64_t span;
+};
+
+/* What a dispatch needs of a handler, in one cache line. */
 struct meter_hot {
 	struct stint_meter_file_block *block; /* NULL until first dispatched on this loop */
 	uint64_t budget_ns;
+	struct meter_window service;
+	struct meter_window wait;
+	uint64_t reserved[2];
 };
 
 struct stint_meter_loop {
@@ -35,8 +49,8 @@ struct stint_meter_loop {
 	struct stint_histogram *metric; /* STINT_METER_LOOP_METRICS of them */
 	struct meter_hot *hot;          /* handler_limit of them */
 	uint32_t hot_count;             /* handlers known here; more may have been registered */
-	uint32_t depth;                 /* scopes open */
-	uint32_t floor;                 /* of those, the reactor's own */
+	uint32_t depth;                 /* scopes open, the reactor's only if there is another within it */
+	bool reactor;                   /* the reactor runs: dispatches are its own */
 	uint64_t behind;                /* events known ready whose handlers have not begun */
 	uint64_t poll_begin_ns;
 	uint64_t poll_end_ns; /* 0: not polled yet */
@@ -57,9 +71,13 @@ struct meter_map *meter_get_map(struct stint_meter *meter);
 
 /* Cold: a handler's first dispatch on this loop. Returns the block to use, never NULL. */
 struct meter_hot *meter_account_adopt(struct stint_meter_loop *account, uint32_t handler);
-/* Cold: the dispatch that just ended was over its budget. */
-void meter_account_overrun(struct stint_meter_loop *account, const struct meter_scope *scope,
-			   uint64_t service_ns, const struct meter_hot *hot);
+/* Cold: counts a service time that is outside of its window: an extreme, or an overrun. */
+void meter_account_odd_service(struct stint_meter_loop *account, struct meter_hot *hot,
+			       const struct meter_scope *scope, uint64_t service_ns);
+/* Cold: counts a wait that is outside of its window. */
+void meter_account_odd_wait(struct meter_hot *hot, uint64_t wait_ns);
+/* Cold: ends what the callback left open within the reactor's dispatch, and returns how long that one ran. */
+uint64_t meter_account_unwind(struct stint_meter_loop *account, uint64_t end_ns);
 /* Cold: ties the clocks anew. */
 void meter_account_anchor(struct stint_meter_loop *account);
 /* Appends to the socket ring. */
@@ -74,48 +92,44 @@ static inline struct meter_hot *meter_account_hot(struct stint_meter_loop *accou
 	return meter_account_adopt(account, handler);
 }
 
-static inline void meter_account_mark(struct stint_meter_loop *account, const struct meter_scope *scope)
+/* Says what runs now, for those who look on from outside. */
+static inline void meter_account_mark(struct stint_meter_loop *account, uint32_t handler, int32_t fd,
+				      uint64_t start_ns)
 {
-	relaxed_store(&account->figures->dispatch_handler, scope->handler);
-	relaxed_store(&account->figures->dispatch_fd, scope->fd);
-	relaxed_store(&account->figures->dispatch_begin_ns, scope->start_ns);
+	struct stint_meter_file_loop *figures = account->figures;
+
+	relaxed_store(&figures->dispatch_handler, handler);
+	relaxed_store(&figures->dispatch_fd, fd);
+	relaxed_store(&figures->dispatch_begin_ns, start_ns);
 }
 
-/* `start_ns` is the last clock reading; `ready_ns` 0: not known. */
-static inline void meter_account_begin(struct stint_meter_loop *account, uint32_t handler, int fd,
-				       uint64_t start_ns, uint64_t ready_ns)
+/* Whether a value was inside of the window, and so counted. */
+static inline bool meter_window_count(struct meter_window window, struct stint_histogram *histogram,
+				      uint64_t value)
 {
-	struct meter_scope *scope = &account->scope[account->depth++];
-
-	scope->handler = handler;
-	scope->fd = fd;
-	scope->start_ns = start_ns;
-	scope->resumed_ns = start_ns;
-	scope->service_ns = 0;
-	meter_account_mark(account, scope);
-	if (ready_ns) {
-		struct meter_hot *hot = meter_account_hot(account, handler);
-
-		histogram_record(&hot->block->histogram[STINT_METER_HANDLER_WAIT],
-				 start_ns > ready_ns ? start_ns - ready_ns : 0);
-	}
+	if (__builtin_expect(value - window.low > window.span, 0))
+		return false;
+	counter_add(&histogram->count, 1);
+	counter_add(&histogram->sum, value);
+	counter_add(&histogram->bucket[stint_histogram_bucket_in_range(value)], 1);
+	return true;
 }
 
-/* Ends the innermost scope at `end_ns`, the clock's last reading. */
-static inline void meter_account_end(struct stint_meter_loop *account, uint64_t end_ns)
+static inline void meter_account_wait(struct meter_hot *hot, uint64_t wait_ns)
 {
-	struct meter_scope *scope = &account->scope[--account->depth];
-	uint64_t service_ns = scope->service_ns + (end_ns - scope->resumed_ns);
-	struct meter_hot *hot = meter_account_hot(account, scope->handler);
+	if (!meter_window_count(hot->wait, &hot->block->histogram[STINT_METER_HANDLER_WAIT], wait_ns))
+		meter_account_odd_wait(hot, wait_ns);
+}
+
+/* Charges a handler with a dispatch that ran for `service_ns`; true if there was nothing odd about it. */
+static inline bool meter_account_charge(struct stint_meter_loop *account, const struct meter_hot *hot,
+					uint64_t service_ns)
+{
 	struct stint_meter_file_block *block = hot->block;
 
-	histogram_record(&block->histogram[STINT_METER_HANDLER_SERVICE], service_ns);
-	if (account->behind) {
-		counter_add(&block->blame_ns, service_ns * account->behind);
-		counter_add(&block->victims, account->behind);
-	}
-	if (__builtin_expect(service_ns > hot->budget_ns, 0))
-		meter_account_overrun(account, scope, service_ns, hot);
+	counter_add(&block->blame_ns, service_ns * account->behind);
+	counter_add(&block->victims, account->behind);
+	return meter_window_count(hot->service, &block->histogram[STINT_METER_HANDLER_SERVICE], service_ns);
 }
 
 /* Closes the account of an iteration, if one is open; the last clock reading is when its work ended. */

@@ -14,22 +14,23 @@
 #define NO_INDEX UINT32_MAX
 
 /*
- * A watched descriptor, one cache line, from a table that lives as long as the loop. The kernel is given
- * index and generation, never a pointer, so an event for a source that is gone is recognized and dropped.
+ * A watched descriptor, one cache line, from a table that lives as long as the loop. The kernel is given the
+ * tag, which is the source's address and a generation in the bits that addresses leave free: an event for a
+ * source that is gone finds another tag there, and is dropped.
  */
 struct stint_fd {
-	struct stint_loop *loop;
+	uint64_t tag;
 	stint_fd_callback callback;
 	void *ctx;
-	int fd;
-	uint32_t index;
-	uint32_t generation;
+	uint32_t handler;
+	int32_t fd;
+	struct stint_loop *loop;
 	uint32_t wanted;          /* EPOLL* mask that the owner wants */
 	uint32_t armed;           /* the one that the kernel was told */
 	uint32_t freed_iteration; /* when the last generation ended */
-	uint32_t next;            /* free list, or list of changes */
-	uint16_t handler;
-	bool live, registered, owned, changed;
+	uint32_t index : 28;
+	bool live : 1, registered : 1, owned : 1, changed : 1;
+	uint32_t next; /* free list, or list of changes */
 };
 
 #define FD_CHUNK 256u
@@ -51,7 +52,7 @@ struct deferral {
 
 struct heap_entry {
 	uint64_t due_ns;
-	struct stint_timer *timer;
+	uint64_t timer; /* its address and a sequence number: timer.c */
 };
 
 struct timer_chunk;
@@ -75,8 +76,10 @@ struct stint_loop {
 	uint32_t *by_number; /* descriptor -> index of the source that has it registered */
 	uint32_t by_number_size;
 
-	struct heap_entry *heap;
+	struct heap_entry *heap; /* within heap_memory */
+	void *heap_memory;
 	uint32_t heap_count, heap_size;
+	uint32_t timers_armed;
 	uint32_t due_left; /* expired timers of this iteration, not yet dispatched */
 	struct stint_timer *timer_free;
 	struct timer_chunk *timer_chunks;
@@ -99,25 +102,64 @@ static inline struct stint_fd *loop_fd(struct stint_loop *loop, uint32_t index)
 /* A handler index that a source may carry. */
 bool loop_handler_valid(const struct stint_loop *loop, uint32_t handler);
 
-static inline void dispatch_begin(struct stint_loop *loop, uint32_t handler, int fd, uint64_t ready_ns)
+/*
+ * A dispatch by the reactor, between two readings of the clock, the first of which ended the dispatch before. What
+ * runs is known by its mark in the meter's file; it becomes a scope only if the callback opens one inside of it.
+ */
+static inline struct meter_hot *dispatch_begin(struct stint_meter_loop *account, uint32_t handler, int32_t fd,
+					       uint64_t start_ns)
 {
-	if (loop->account) {
-		loop->account->dispatches++;
-		meter_account_begin(loop->account, handler, fd, loop->clock->now_ns, ready_ns);
-	}
+	struct meter_hot *hot =
+		&account->hot[handler]; /* sources carry only handlers that are in the table */
+
+	meter_account_mark(account, handler, fd, start_ns);
+	return __builtin_expect(hot->block != NULL, 1) ? hot : meter_account_adopt(account, handler);
 }
 
-/* Closes what the callback left open, too. */
-static inline void dispatch_end(struct stint_loop *loop)
+/* Closes what the callback left open, too. Returns the time. */
+static inline uint64_t dispatch_end(struct stint_meter_loop *account, struct meter_hot *hot, uint32_t handler,
+				    int32_t fd, uint64_t start_ns)
+{
+	uint64_t now_ns = clock_read(&account->clock), service_ns = now_ns - start_ns;
+
+	if (__builtin_expect(account->depth != 0, 0))
+		service_ns = meter_account_unwind(account, now_ns);
+	if (__builtin_expect(!meter_account_charge(account, hot, service_ns), 0)) {
+		struct meter_scope scope = {.handler = handler, .fd = fd, .start_ns = start_ns};
+
+		meter_account_odd_service(account, hot, &scope, service_ns);
+		now_ns = account->clock.now_ns; /* an overrun reads it again */
+	}
+	return now_ns;
+}
+
+/* The same for timers and deferred callbacks, where a few instructions do not matter. */
+struct dispatch {
+	struct meter_hot *hot; /* NULL: not metered */
+	uint32_t handler;
+	uint64_t start_ns;
+};
+
+/* `ready_ns` 0: not known. */
+static inline struct dispatch dispatch_open(struct stint_loop *loop, uint32_t handler, uint64_t ready_ns)
 {
 	struct stint_meter_loop *account = loop->account;
+	struct dispatch dispatch = {.handler = handler, .start_ns = loop->clock->now_ns};
 
 	if (!account)
-		return;
-	clock_read(&account->clock);
-	while (__builtin_expect(account->depth > 1, 0))
-		meter_account_end(account, account->clock.now_ns);
-	meter_account_end(account, account->clock.now_ns);
+		return dispatch;
+	account->dispatches++;
+	dispatch.hot = dispatch_begin(account, handler, NO_FD, dispatch.start_ns);
+	if (ready_ns)
+		meter_account_wait(dispatch.hot,
+				   dispatch.start_ns > ready_ns ? dispatch.start_ns - ready_ns : 0);
+	return dispatch;
+}
+
+static inline void dispatch_close(struct stint_loop *loop, const struct dispatch *dispatch)
+{
+	if (dispatch->hot)
+		dispatch_end(loop->account, dispatch->hot, dispatch->handler, NO_FD, dispatch->start_ns);
 }
 
 void loop_add_object(struct stint_loop *loop, struct object *object, void (*destroy)(struct object *));
@@ -126,13 +168,14 @@ void loop_bury(struct object *object);
 
 /* fd.c */
 void fd_flush_changes(struct stint_loop *loop);
-void fd_dispatch(struct stint_loop *loop, const struct epoll_event *event);
+/* Dispatches what the poll has returned. */
+void fd_dispatch(struct stint_loop *loop, uint32_t count);
 int fd_rebuild(struct stint_loop *loop);
 void fd_free_all(struct stint_loop *loop);
 void fd_free_memory(struct stint_loop *loop);
 
 /* timer.c */
-uint64_t timer_next_due(const struct stint_loop *loop);
+uint64_t timer_next_due(struct stint_loop *loop);
 void timer_count_due(struct stint_loop *loop);
 void timer_dispatch_due(struct stint_loop *loop);
 void timer_free_memory(struct stint_loop *loop);

@@ -44,21 +44,24 @@ struct stint_histogram {
 	uint64_t bucket[STINT_HISTOGRAM_BUCKETS];
 };
 
+/* The bucket of a value that is known to be within the range. */
+static inline uint32_t stint_histogram_bucket_in_range(uint64_t value)
+{
+	/* Below 64, the bit added makes the shift 0, and the value its own bucket. */
+	uint32_t exponent = 63u ^ (uint32_t)__builtin_clzll(value | STINT_HISTOGRAM_SUB_BUCKETS);
+	uint32_t shift = exponent - STINT_HISTOGRAM_SUB_BITS;
+
+	return (shift << STINT_HISTOGRAM_SUB_BITS) + (uint32_t)(value >> shift);
+}
+
 /*
  * The bucket of `value`, or STINT_HISTOGRAM_BUCKETS if the value is beyond the range.
  * Bucket b of octave shift s holds [ (64 + b % 64) << s, ... ), with s = b / 64 - 1.
  */
 static inline uint32_t stint_histogram_bucket(uint64_t value)
 {
-	uint32_t exponent, shift;
-
-	if (value < STINT_HISTOGRAM_SUB_BUCKETS)
-		return (uint32_t)value;
-	exponent = 63u - (uint32_t)__builtin_clzll(value);
-	if (exponent >= STINT_HISTOGRAM_MAX_BITS)
-		return STINT_HISTOGRAM_BUCKETS;
-	shift = exponent - STINT_HISTOGRAM_SUB_BITS;
-	return (shift << STINT_HISTOGRAM_SUB_BITS) + (uint32_t)(value >> shift);
+	return value >> STINT_HISTOGRAM_MAX_BITS ? STINT_HISTOGRAM_BUCKETS
+						 : stint_histogram_bucket_in_range(value);
 }
 
 /* The lowest value of a bucket; for `bucket` == STINT_HISTOGRAM_BUCKETS, the first value out of range. */

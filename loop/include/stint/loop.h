@@ -93,11 +93,12 @@ STINT_API struct stint_meter_loop *stint_loop_account(struct stint_loop *loop);
 
 /* ---- descriptors ---- */
 
-#define STINT_READ   0x1u  /* data, end of file, or a connection to accept */
-#define STINT_WRITE  0x2u  /* room to write */
-#define STINT_ERROR  0x4u  /* EPOLLERR: always reported */
-#define STINT_HANGUP 0x8u  /* EPOLLHUP: always reported */
-#define STINT_EDGE   0x10u /* only for stint_fd_new(): report changes, not states */
+/* The values of the kernel's EPOLLIN, EPOLLOUT, ..., so that events need no translation. */
+#define STINT_READ   0x001u     /* data, end of file, or a connection to accept */
+#define STINT_WRITE  0x004u     /* room to write */
+#define STINT_ERROR  0x008u     /* EPOLLERR: always reported */
+#define STINT_HANGUP 0x010u     /* EPOLLHUP: always reported */
+#define STINT_EDGE   0x80000000 /* only for stint_fd_new(): report changes, not states */
 
 typedef void (*stint_fd_callback)(struct stint_fd *source, uint32_t events, void *ctx);
 
@@ -129,7 +130,7 @@ STINT_API int stint_fd_descriptor(const struct stint_fd *source); /* -EINVAL for
 
 typedef void (*stint_timer_callback)(struct stint_timer *timer, void *ctx);
 
-/* Makes a timer that is not armed. 32 bytes, and 16 in the loop's heap. */
+/* Makes a timer that is not armed. 40 bytes, and 16 in the loop's heap. */
 STINT_API int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t handler,
 			      stint_timer_callback callback, void *ctx);
 STINT_API struct stint_timer *stint_timer_free(struct stint_timer *timer);
