@@ -143,7 +143,7 @@ static int merge(struct trace *trace, const struct life *probes, const struct li
 			err = append(&trace->events, &trace->events_len, probes->events[i++]);
 			continue;
 		}
-		if (own && adds_to_probes(own, probes->events[0]->time_ns))
+		if (own && (!probes->len || adds_to_probes(own, probes->events[0]->time_ns)))
 			err = append(&trace->events, &trace->events_len, own);
 		j++;
 	}
