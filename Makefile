@@ -146,7 +146,7 @@ demo: all
 # Everything comes from Debian by name. What only the demo or the tests need is said apart.
 DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev gnuplot-nox
 DEPS_DEMO  := redis-server redis-tools wrk sqlite3 procps
-DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev jq
+DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev g++ pkg-config jq
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
 
 deps:

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define REGISTER_SP 7
 #define REGISTER_PC 16
@@ -15,8 +14,6 @@
 struct stint_unwinder {
 	Dwfl *dwfl;
 	pid_t pid;
-	dev_t program_device; /* what tells one exec() from the next */
-	ino_t program_inode;
 	/* Of the run under way. */
 	const struct stint_unwind_regs *regs;
 	const unsigned char *stack;
@@ -135,27 +132,10 @@ static int take_frame(Dwfl_Frame *state, void *ctx)
 	return DWARF_CB_OK;
 }
 
-/* Whether the process runs another program than when its modules were read. Takes note of it. */
-static bool program_changed(struct stint_unwinder *unwinder)
-{
-	struct stat status;
-	char path[64];
-	bool changed;
-
-	snprintf(path, sizeof(path), "/proc/%d/exe", (int)unwinder->pid);
-	if (stat(path, &status) != 0)
-		return false;
-	changed = status.st_dev != unwinder->program_device || status.st_ino != unwinder->program_inode;
-	unwinder->program_device = status.st_dev;
-	unwinder->program_inode = status.st_ino;
-	return changed;
-}
-
 static int report_modules(struct stint_unwinder *unwinder)
 {
 	int err;
 
-	program_changed(unwinder);
 	dwfl_report_begin(unwinder->dwfl);
 	err = dwfl_linux_proc_report(unwinder->dwfl, unwinder->pid);
 	if (dwfl_report_end(unwinder->dwfl, NULL, NULL) != 0 && !err)
@@ -227,8 +207,6 @@ int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwin
 	unwinder->stack_bytes = stack ? stack_bytes : 0;
 	unwinder->frames = frames;
 	unwinder->frames_max = frames_max;
-	if (program_changed(unwinder))
-		(void)report_modules(unwinder); /* if it fails, all is unknown, and named so */
 	err = unwind_once(unwinder);
 	/* A library that was loaded since: if its process is gone, what was known stays known. */
 	if (unwinder->unknown_module && report_modules(unwinder) == 0)

@@ -61,7 +61,7 @@ static void a_cpp_program_builds_with_every_header(void **state)
 static void each_header_stands_alone(void **state)
 {
 	(void)state;
-	shell("cd $D; for h in usr/include/stint/*.h; do echo \"#include <stint/${h##*/}>\" | "
+	shell("cd $D; for h in usr/include/stint/*.h; do echo \"#include <stint/${h##*/}> int x;\" | sed 's/> int/>\\nint/' | "
 	      "gcc -std=gnu11 -Wall -Wextra -Wpedantic -Werror -Iusr/include -fsyntax-only -x c - || exit 1; done");
 }
 

@@ -145,7 +145,7 @@ struct stint_meter_file_block {
 	uint64_t blame_ns; /* service time, once for every event that had to wait for it */
 	uint64_t victims;
 	uint64_t reserved[3];
-	struct stint_histogram histogram[];
+	__extension__ struct stint_histogram histogram[]; /* an extension in C++ */
 };
 
 /* A dispatch beyond its budget. */
