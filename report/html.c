@@ -42,11 +42,23 @@ static void put(struct page *page, const char *html)
 	buffer_string(page->out, html);
 }
 
+static bool is_text_column(const char *head)
+{
+	static const char *const texts[] = {"handler", "loop", "local", "remote", "stage", "what it is"};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (strcmp(head, texts[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void put_heads(struct page *page, const char *const *heads, size_t len)
 {
 	put(page, "<tr>");
 	for (size_t i = 0; i < len; i++)
-		buffer_printf(page->out, "<th>%s</th>", heads[i]);
+		buffer_printf(page->out, "<th%s>%s</th>", is_text_column(heads[i]) ? " class=\"l\"" : "",
+			      heads[i]);
 	put(page, "</tr>\n");
 }
 

@@ -180,7 +180,8 @@ int plots_service(struct plots *plots, const struct model_handler *handler)
 		      (double)high * 2.2);
 	put_marker(plots, model_percentile(service, 5000), "p50", INK, 1.05, "right");
 	put_marker(plots, model_percentile(service, 9900), "p99", INK, 1.05, "left");
-	put_marker(plots, handler->budget_ns, "budget", RED, 1.14, "left");
+	put_marker(plots, handler->budget_ns, "budget", RED, 1.14,
+		   handler->budget_ns > high / 8 ? "right" : "left");
 	buffer_printf(&plots->script,
 		      "plot $d using 1:(0.5):1:2:(0.5):4 with boxxyerror lc rgb '" BLUE "' notitle, "
 		      "$d using ($1 >= %" PRIu64 " ? $1 : 1/0):(0.5):1:2:(0.5):4 with boxxyerror lc rgb '" RED
@@ -192,9 +193,11 @@ int plots_service(struct plots *plots, const struct model_handler *handler)
 /* 0 computing, 1 runnable, 2 blocked, 3 not known. */
 static int kind_of(const struct model_overrun *overrun)
 {
+	uint64_t half_ns = overrun->duration_ns / 2;
+
 	if (overrun->on_cpu_ns == MODEL_UNKNOWN || overrun->runnable_ns == MODEL_UNKNOWN ||
 	    overrun->blocked_ns == MODEL_UNKNOWN)
-		return 3;
+		return overrun->cpu_min_ns != MODEL_UNKNOWN && overrun->cpu_min_ns > half_ns ? 0 : 3;
 	if (overrun->blocked_ns >= overrun->on_cpu_ns && overrun->blocked_ns >= overrun->runnable_ns)
 		return 2;
 	return overrun->runnable_ns > overrun->on_cpu_ns;
@@ -202,7 +205,8 @@ static int kind_of(const struct model_overrun *overrun)
 
 int plots_overruns(struct plots *plots, const struct model *model)
 {
-	static const char *const names[] = {"computing", "waiting for a CPU", "blocked", "not known on what"};
+	static const char *const names[] = {"computing", "waiting for a CPU", "blocked",
+					    "off the CPU, or not known"};
 	static const char *const colours[] = {BLUE, AMBER, RED, INK};
 	size_t counts[4] = {0};
 	size_t len = model->overruns_len < POINTS_LIMIT ? model->overruns_len : POINTS_LIMIT;
