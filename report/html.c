@@ -17,7 +17,7 @@
 #define HANDLERS_SHOWN 500
 #define LOOPS_SHOWN    200
 #define OVERRUNS_SHOWN 50
-#define SOCKETS_SHOWN  20
+#define SOCKETS_SHOWN  8
 #define TRACES_DRAWN   4
 #define CYCLES_DRAWN   3
 
@@ -495,7 +495,7 @@ static void put_trace(struct page *page, const struct trace *trace, int plot)
 	put(page, "</h3>\n");
 	put_plot(page, plot);
 	put(page, "<figcaption>");
-	if (trace->cycles_len > CYCLES_DRAWN && plot >= 0)
+	if (trace->cycles_len > CYCLES_DRAWN && plot >= 0 && !*page->no_plots)
 		buffer_printf(page->out, "Drawn are the first %d of %zu stalls. ", CYCLES_DRAWN,
 			      trace->cycles_len);
 	if (trace->cycles_len > 0)

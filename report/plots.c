@@ -82,7 +82,7 @@ static int begin_plot(struct plots *plots, const char *kind, int height)
 		"set border 3 lc rgb '" INK "' lw 0.8\nset tics nomirror out scale 0.5 textcolor rgb '" INK
 		"'\n"
 		"set grid lc rgb '" GRID "' lt 1 lw 0.6\nset key outside top left horizontal reverse Left "
-		"samplen 1.5 textcolor rgb '" INK "'\nset xlabel textcolor rgb '" INK "'\n"
+		"samplen 1 maxrows 2 textcolor rgb '" INK "'\nset xlabel textcolor rgb '" INK "'\n"
 		"set ylabel textcolor rgb '" INK "'\nset title textcolor rgb '" INK "'\n",
 		height, plot + 1, plots->names[plot]);
 	return plot;
@@ -274,16 +274,16 @@ static void put_moments(struct plots *plots, const struct trace *trace, size_t f
 	buffer_string(&plots->script, "EOD\n");
 }
 
-static void put_level(struct plots *plots, uint64_t bytes, const char *name, const char *colour)
+static void put_level(struct plots *plots, uint64_t bytes, const char *name, const char *colour, bool below)
 {
 	if (bytes == MODEL_UNKNOWN)
 		return;
 	buffer_printf(
 		&plots->script,
 		"set arrow from graph 0, first %.3f to graph 1, first %.3f nohead lc rgb '%s' lw 1.2 dt 2\n"
-		"set label '%s, %s' at graph 0.995, first %.3f right offset 0,0.6 textcolor rgb '%s'\n",
+		"set label '%s, %s' at graph 0.995, first %.3f right offset 0,%s textcolor rgb '%s'\n",
 		(double)bytes / 1024, (double)bytes / 1024, colour, name, units_bytes(bytes).text,
-		(double)bytes / 1024, colour);
+		(double)bytes / 1024, below ? "-1.1" : "0.6", colour);
 }
 
 int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
@@ -292,15 +292,15 @@ int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 		int kind;
 		const char *style, *title;
 	} moments[] = {
-		{MODEL_WRITE_EVENT, "points pt 9 ps 0.9 lc rgb '" AMBER "'", "write event"},
+		{MODEL_WRITE_EVENT, "impulses lc rgb '" AMBER "' lw 1.6", "write event"},
 		{MODEL_SEND, "points pt 5 ps 0.6 lc rgb '" BLUE "'", "send"},
-		{MODEL_SEND_SHORT, "points pt 7 ps 0.8 lc rgb '" RED "'", "send that found it full"},
+		{MODEL_SEND_SHORT, "points pt 7 ps 0.8 lc rgb '" RED "'", "short send"},
 	};
 	size_t counts[MODEL_CLOSE + 2] = {0};
 	const struct trace_cycle *last;
 	size_t first, end;
 	uint64_t sndbuf;
-	double top;
+	double top, span_ms;
 	int plot;
 
 	if (trace->cycles_len == 0 || cycles == 0 || (plot = begin_plot(plots, "write-buffer", 340)) < 0)
@@ -311,14 +311,15 @@ int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 	end = end - first > MOMENTS_LIMIT ? first + MOMENTS_LIMIT : end;
 	sndbuf = trace->cycles[0].send->sndbuf_bytes;
 	top = (double)(sndbuf == MODEL_UNKNOWN ? trace->cycles[0].send->queued_bytes : sndbuf) / 1024 * 1.25;
+	span_ms = (double)(trace->events[end - 1]->time_ns - trace->events[first]->time_ns) / 1e6 + 1e-6;
 	put_title(plots, "Write buffer of ", trace->process->command);
 	put_moments(plots, trace, first, end, counts);
 	buffer_printf(&plots->script,
 		      "set xlabel 'ms'\nset ylabel 'KiB in the write buffer'\nset yrange [0:%.1f<*]\n"
-		      "set style fill solid 0.15 noborder\nset offsets graph 0.01, graph 0.01, 0, 0\n",
-		      top);
-	put_level(plots, trace->cycles[0].threshold_bytes, "threshold of the write event", GREEN);
-	put_level(plots, sndbuf, "buffer size", INK);
+		      "set style fill solid 0.15 noborder\nset xrange [%.6f:%.6f]\n",
+		      top, -0.01 * span_ms, 1.01 * span_ms);
+	put_level(plots, trace->cycles[0].threshold_bytes, "threshold of the write event", GREEN, true);
+	put_level(plots, sndbuf, "buffer size", INK, false);
 	buffer_string(&plots->script, "plot $d using 1:2 with fillsteps lc rgb '" BLUE "' notitle, "
 				      "$d using 1:2 with steps lc rgb '" BLUE "' lw 1.4 title 'fill'");
 	if (counts[MODEL_ACK] > 0)
@@ -327,15 +328,15 @@ int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 			", $d using ($3 == %d ? $1 : 1/0):(0):(0):(%.1f) with vectors nohead lc rgb '" INK
 			"' title 'ACK'",
 			MODEL_ACK, top * 0.035);
-	if (counts[MODEL_CLOSE + 1] > 0)
-		buffer_string(&plots->script,
-			      ", $d using ($4 == 1 ? $1 : 1/0):2 with points pt 7 ps 0.8 lc rgb '" GREEN
-			      "' title 'ACK that opened it'");
 	for (int i = 0; i < 3; i++) {
 		if (counts[moments[i].kind] > 0)
 			buffer_printf(&plots->script, ", $d using ($3 == %d ? $1 : 1/0):2 with %s title '%s'",
 				      moments[i].kind, moments[i].style, moments[i].title);
 	}
+	if (counts[MODEL_CLOSE + 1] > 0)
+		buffer_string(&plots->script,
+			      ", $d using ($4 == 1 ? $1 : 1/0):2 with points pt 7 ps 0.8 lc rgb '" GREEN
+			      "' title 'ACK that opened the buffer'");
 	buffer_string(&plots->script, "\n");
 	return plot;
 }
