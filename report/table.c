@@ -81,6 +81,8 @@ static void put_cell(const struct table *table, struct buffer *out, size_t colum
 		buffer_printf(out, "%*s%s", padding, "", cell);
 	else
 		buffer_printf(out, "%s%*s", cell, last ? 0 : padding, "");
+	while (last && out->len > 0 && out->data[out->len - 1] == ' ')
+		out->data[--out->len] = '\0';
 	if (last)
 		buffer_string(out, "\n");
 }

@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <stint/histogram.h>
+
+#include "report/escape.h"
+#include "report/html.h"
+#include "report/json.h"
+#include "report/model.h"
+#include "report/recording.h"
+#include "report/text.h"
+
+#define HOSTILE "<script>\x1b[31m\"',\n\xff"
+#define START   UINT64_C(1000000000000)
+
+static char directory[64];
+static char path[128];
+static char why[512];
+
+static int setup(void **state)
+{
+	(void)state;
+	snprintf(directory, sizeof(directory), "/tmp/stint-report-test-XXXXXX");
+	if (!mkdtemp(directory))
+		return -1;
+	snprintf(path, sizeof(path), "%s/recording.stint", directory);
+	why[0] = '\0';
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char journal[160];
+
+	(void)state;
+	snprintf(journal, sizeof(journal), "%s-journal", path);
+	unlink(journal);
+	unlink(path);
+	return rmdir(directory);
+}
+
+static struct recording *begin(void)
+{
+	struct recording *recording;
+
+	assert_int_equal(recording_new(&recording, path), 0);
+	recording_meta_number(recording, "start_ns", (int64_t)START);
+	recording_meta_text(recording, "probes", "needs root");
+	return recording;
+}
+
+static struct model *load(void)
+{
+	struct model *model = NULL;
+
+	if (model_new(&model, path, why, sizeof(why)) < 0)
+		fail_msg("%s", why);
+	return model;
+}
+
+static void refuses_with(const char *part)
+{
+	struct model *model = NULL;
+
+	assert_true(model_new(&model, path, why, sizeof(why)) < 0);
+	assert_null(model);
+	if (!strstr(why, part))
+		fail_msg("\"%s\" does not say \"%s\"", why, part);
+}
+
+static void write_bytes(const void *bytes, size_t len)
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(bytes, 1, len, file), len);
+	fclose(file);
+}
+
+static void execute(const char *sql)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void put_histogram(struct recording *recording, struct recording_owner owner, const char *metric,
+			  const struct stint_histogram *histogram)
+{
+	const struct recording_total total = {histogram->count, histogram->sum, histogram->min,
+					      histogram->max, histogram->overflow};
+
+	for (uint32_t bucket = 0; bucket < STINT_HISTOGRAM_BUCKETS; bucket++) {
+		uint64_t half = histogram->bucket[bucket] / 2;
+
+		/* Spread over two seconds: a reader has to add them up. */
+		if (half)
+			recording_bucket(recording, owner, metric, 0, bucket, half);
+		if (histogram->bucket[bucket] - half)
+			recording_bucket(recording, owner, metric, 1, bucket,
+					 histogram->bucket[bucket] - half);
+	}
+	recording_total(recording, owner, metric, "ns", &total);
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* ---- the model ---- */
+
+static void percentiles_are_the_order_statistics_within_a_bucket(void **state)
+{
+	static const unsigned shares[] = {1, 5000, 9000, 9900, 9990, 10000};
+	static uint64_t values[10007];
+	static struct stint_histogram histogram;
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 1, "p");
+	int64_t handler = recording_handler(recording, process, "h", true, 1000000);
+	struct model *model;
+	uint64_t seed = 42;
+
+	(void)state;
+	stint_histogram_init(&histogram);
+	for (size_t i = 0; i < 10007; i++) {
+		seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+		values[i] = (seed >> 33) >> (seed % 23);
+		stint_histogram_record(&histogram, values[i]);
+	}
+	qsort(values, 10007, sizeof(values[0]), compare);
+	put_histogram(recording, (struct recording_owner){.handler = handler}, "service", &histogram);
+	recording_free(recording);
+	model = load();
+	for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++) {
+		size_t rank = (10007 * (size_t)shares[i] + 9999) / 10000;
+		uint64_t exact = values[rank - 1];
+		uint64_t told = model_percentile(&model->handlers[0].metrics[MODEL_SERVICE], shares[i]);
+
+		assert_int_equal(stint_histogram_bucket(told), stint_histogram_bucket(exact));
+		assert_in_range(told, values[0], values[10006]);
+	}
+	model_free(model);
+}
+
+static void a_rank_beyond_the_range_is_the_exact_maximum(void **state)
+{
+	static struct stint_histogram histogram;
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 1, "p");
+	int64_t handler = recording_handler(recording, process, "h", true, 1000000);
+	struct model *model;
+
+	(void)state;
+	stint_histogram_init(&histogram);
+	stint_histogram_record(&histogram, 100);
+	stint_histogram_record(&histogram, UINT64_C(1) << 45);
+	put_histogram(recording, (struct recording_owner){.handler = handler}, "service", &histogram);
+	recording_free(recording);
+	model = load();
+	assert_int_equal(model_percentile(&model->handlers[0].metrics[MODEL_SERVICE], 5000), 100);
+	assert_int_equal(model_percentile(&model->handlers[0].metrics[MODEL_SERVICE], 9900), UINT64_C(1)
+												     << 45);
+	model_free(model);
+}
+
+static void a_file_that_is_not_there_is_named_so_and_not_made(void **state)
+{
+	(void)state;
+	refuses_with("No such file");
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void foreign_files_are_refused(void **state)
+{
+	(void)state;
+	write_bytes("", 0);
+	refuses_with("empty");
+	write_bytes("hello, world: this is text and nothing else", 43);
+	refuses_with("no SQLite file");
+	unlink(path);
+	execute("CREATE TABLE t (x)");
+	refuses_with("another program");
+}
+
+static void a_newer_format_is_refused(void **state)
+{
+	(void)state;
+	recording_free(begin());
+	execute("PRAGMA user_version = 2");
+	refuses_with("newer stint");
+}
+
+static void a_file_cut_short_is_refused(void **state)
+{
+	struct stat status;
+
+	(void)state;
+	recording_free(begin());
+	assert_int_equal(stat(path, &status), 0);
+	assert_int_equal(truncate(path, status.st_size / 2), 0);
+	refuses_with("cut short");
+	assert_int_equal(truncate(path, 50), 0);
+	refuses_with("cut short");
+}
+
+static void wrong_types_and_signs_are_unknown(void **state)
+{
+	struct recording *recording = begin();
+	struct model *model;
+
+	(void)state;
+	recording_process(recording, 1, "p");
+	recording_free(recording);
+	execute("INSERT INTO overrun (process, handler, source, tid, fd, start_ns, duration_ns, on_cpu_ns,"
+		" runnable_ns, victims, blame_ns, stack_kind) VALUES"
+		" (99, 77, 'meter', -5, 'x', 'soon', 9223372036854775807, -1, x'00ff', -3, 1e300, NULL);"
+		"INSERT INTO overrun_syscall VALUES (1, -1, 'a', 1, 1, 1), (1, 99999999999, 'b', 1, 1, 1);"
+		"INSERT INTO overrun_frame VALUES (1, -7, 'f'), (1, 5, 'g');"
+		"INSERT INTO loop VALUES (1, 1, 1, -9, 'l', 'probes', -1, 'x', 9223372036854775807);"
+		"INSERT INTO histogram VALUES (NULL, 1, 'busy', -4, 0, -9), (NULL, 1, 'busy', 9223372036854775807, 1, 5);"
+		"INSERT INTO total VALUES (NULL, 1, 'busy', 'ns', -1, 'x', -5, NULL, 7)");
+	model = load();
+	assert_int_equal(model->overruns_len, 1);
+	assert_string_equal(model->overruns[0].process->command, "?");
+	assert_null(model->overruns[0].handler);
+	assert_int_equal(model->overruns[0].fd, -1);
+	assert_true(model->overruns[0].on_cpu_ns == MODEL_UNKNOWN);
+	assert_true(model->overruns[0].runnable_ns == MODEL_UNKNOWN);
+	assert_int_equal(model->overruns[0].frames_len, 1);
+	assert_int_equal(model->overruns[0].syscalls_len, 0);
+	model_free(model);
+}
+
+/* The child dies amid a transaction that has already been written to the file. */
+static void what_a_killed_recorder_began_is_rolled_back(void **state)
+{
+	struct recording *recording = begin();
+	char journal[160];
+	struct model *model;
+	int status;
+	pid_t child;
+
+	(void)state;
+	recording_process(recording, 1, "committed");
+	recording_free(recording);
+	child = fork();
+	if (child == 0) {
+		sqlite3 *db;
+
+		if (sqlite3_open(path, &db) != SQLITE_OK ||
+		    sqlite3_exec(
+			    db,
+			    "PRAGMA cache_size = 1; BEGIN; INSERT INTO process (pid, command) WITH RECURSIVE"
+			    " n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
+			    " SELECT i, hex(randomblob(200)) FROM n",
+			    NULL, NULL, NULL) != SQLITE_OK)
+			_exit(1);
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	snprintf(journal, sizeof(journal), "%s-journal", path);
+	assert_int_equal(access(journal, F_OK), 0);
+	model = load();
+	assert_int_equal(model->processes_total, 1);
+	assert_string_equal(model->processes[0].command, "committed");
+	model_free(model);
+	assert_int_equal(access(journal, F_OK), -1);
+}
+
+/* ---- outputs ---- */
+
+static void fill_hostile(void)
+{
+	static const char *const frames[] = {"main", HOSTILE};
+	static struct stint_histogram histogram;
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, HOSTILE);
+	int64_t handler = recording_handler(recording, process, HOSTILE, true, 1000);
+	const struct recording_overrun overrun = {.process = process,
+						  .handler = handler,
+						  .fd = -1,
+						  .start_ns = START + 1,
+						  .duration_ns = 2000,
+						  .iteration_ns = RECORDING_UNKNOWN,
+						  .on_cpu_ns = RECORDING_UNKNOWN,
+						  .runnable_ns = RECORDING_UNKNOWN,
+						  .blocked_ns = RECORDING_UNKNOWN,
+						  .cpu_min_ns = RECORDING_UNKNOWN,
+						  .cpu_max_ns = RECORDING_UNKNOWN,
+						  .ready_events = RECORDING_UNKNOWN,
+						  .syscall_count = RECORDING_UNKNOWN,
+						  .frames = frames,
+						  .frames_len = 2};
+
+	stint_histogram_init(&histogram);
+	stint_histogram_record(&histogram, 2000);
+	put_histogram(recording, (struct recording_owner){.handler = handler}, "service", &histogram);
+	recording_loss(recording, "ring_full", 0, HOSTILE);
+	recording_overrun(recording, &overrun);
+	recording_free(recording);
+}
+
+static void hostile_names_are_harmless_in_every_output(void **state)
+{
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	fill_hostile();
+	model = load();
+	text_report(&out, model, false);
+	assert_non_null(strstr(buffer_text(&out), "<script>\\x1b[31m\"',\\x0a\\xff"));
+	assert_null(strchr(buffer_text(&out), '\x1b'));
+	buffer_clear(&out);
+	html_report(&out, model, why, sizeof(why));
+	assert_non_null(strstr(buffer_text(&out), "&lt;script&gt;\\x1b[31m&quot;&#39;,\\x0a\\xff"));
+	assert_null(strstr(buffer_text(&out), "<script"));
+	assert_null(strchr(buffer_text(&out), '\x1b'));
+	buffer_clear(&out);
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out), "\"<script>\\u001b[31m\\\"',\\u000a\xef\xbf\xbd\""));
+	assert_null(strchr(buffer_text(&out), '\x1b'));
+	buffer_clear(&out);
+	escape_gnuplot(&out, "a'b`id`@m\n");
+	assert_string_equal(buffer_text(&out), "'a''b`id`@m\\x0a'");
+	buffer_free(&out);
+	model_free(model);
+}
+
+static void what_turns_the_direction_of_text_is_written_out(void **state)
+{
+	struct buffer out = {0};
+
+	(void)state;
+	escape_terminal(&out, "a\xe2\x80\xae"
+			      "b\xc3\xa9\xc0\x80");
+	assert_string_equal(buffer_text(&out), "a\\u202eb\xc3\xa9\\xc0\\x80");
+	buffer_free(&out);
+}
+
+static void unknown_figures_are_null_in_json(void **state)
+{
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	fill_hostile();
+	model = load();
+	json_report(&out, model);
+	assert_non_null(
+		strstr(buffer_text(&out), "\"on_cpu_ns\":null,\"runnable_ns\":null,\"blocked_ns\":null"));
+	assert_non_null(strstr(buffer_text(&out), "\"fd\":null,\"duration_ns\":2000"));
+	assert_non_null(strstr(buffer_text(&out), "\"wait\":null"));
+	assert_non_null(strstr(buffer_text(&out), "\"start\":null"));
+	buffer_free(&out);
+	model_free(model);
+}
+
+static void json_has_the_promised_keys_and_jq_reads_it(void **state)
+{
+	char command[512];
+	struct buffer out = {0};
+	struct model *model;
+	FILE *jq;
+
+	(void)state;
+	if (system("command -v jq >/dev/null") != 0) {
+		printf("skipped: jq is not installed\n");
+		skip();
+	}
+	fill_hostile();
+	model = load();
+	json_report(&out, model);
+	snprintf(command, sizeof(command),
+		 "jq -e '.schema == 1 and .recording.lost_events == 0 and .processes[0].pid == 7"
+		 " and .handlers[0].service.p99_ns == 2000 and .handlers[0].service.count == 1"
+		 " and (.overruns[0].stack | length) == 2 and .overruns[0].syscalls == []"
+		 " and .write_stalls == [] and .loops == []' >/dev/null");
+	jq = popen(command, "we");
+	assert_non_null(jq);
+	fwrite(out.data, 1, out.len, jq);
+	assert_int_equal(pclose(jq), 0);
+	buffer_free(&out);
+	model_free(model);
+}
+
+static void an_empty_recording_gives_sentences_and_no_plot(void **state)
+{
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	recording_free(begin());
+	model = load();
+	text_report(&out, model, false);
+	assert_non_null(strstr(buffer_text(&out), "No process is in this recording"));
+	assert_non_null(strstr(buffer_text(&out), "needs root"));
+	buffer_clear(&out);
+	html_report(&out, model, why, sizeof(why));
+	assert_string_equal(why, "");
+	assert_null(strstr(buffer_text(&out), "<svg"));
+	assert_non_null(strstr(buffer_text(&out), "No socket was traced"));
+	assert_non_null(strstr(buffer_text(&out), "There is no distribution of service times to draw"));
+	buffer_free(&out);
+	model_free(model);
+}
+
+static void without_gnuplot_the_page_says_what_to_install(void **state)
+{
+	char *search = strdup(getenv("PATH"));
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	fill_hostile();
+	model = load();
+	setenv("PATH", directory, 1);
+	html_report(&out, model, why, sizeof(why));
+	setenv("PATH", search, 1);
+	free(search);
+	assert_non_null(strstr(why, "gnuplot-nox"));
+	assert_null(strstr(buffer_text(&out), "<svg"));
+	assert_non_null(strstr(buffer_text(&out), "gnuplot-nox"));
+	assert_non_null(strstr(buffer_text(&out), "</html>"));
+	buffer_free(&out);
+	model_free(model);
+}
+
+static void fill_traced_socket(void)
+{
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "sender");
+	struct recording_socket_event event = {.process = process,
+					       .socket = 5,
+					       .fd = 3,
+					       .time_ns = START,
+					       .kind = "send_short",
+					       .requested_bytes = 2097152,
+					       .done_bytes = 1047728,
+					       .queued_before_bytes = RECORDING_UNKNOWN,
+					       .queued_bytes = 1048000,
+					       .sndbuf_bytes = 1048576,
+					       .unacked_bytes = RECORDING_UNKNOWN,
+					       .snd_wnd_bytes = RECORDING_UNKNOWN,
+					       .snd_cwnd = RECORDING_UNKNOWN};
+
+	recording_socket_event(recording, &event);
+	event.kind = "ack";
+	event.time_ns += 1000000;
+	event.queued_bytes = 798625;
+	recording_socket_event(recording, &event);
+	event.time_ns += 1000000;
+	event.queued_bytes = 666827;
+	event.cause = true;
+	recording_socket_event(recording, &event);
+	event.cause = false;
+	event.kind = "woken";
+	event.time_ns += 4000;
+	recording_socket_event(recording, &event);
+	event.kind = "send";
+	event.time_ns += 60000;
+	recording_socket_event(recording, &event);
+	recording_free(recording);
+}
+
+static void a_stall_is_told_by_its_own_figures(void **state)
+{
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	fill_traced_socket();
+	model = load();
+	/* Lines are broken anywhere; HTML keeps the sentence whole. */
+	html_report(&out, model, why, sizeof(why));
+	assert_non_null(strstr(buffer_text(&out), "A send of 2,097,152 bytes took 1,047,728"));
+	assert_non_null(strstr(buffer_text(&out), "1 ACK left 798,625 bytes in it: no write event."));
+	assert_non_null(
+		strstr(buffer_text(&out), "left 666,827 bytes, at or below the threshold of 699,050"));
+	assert_non_null(strstr(buffer_text(&out), "thread on a CPU 4.00 us later"));
+	if (*why)
+		printf("skipped: %s\n", why);
+	else
+		assert_non_null(strstr(buffer_text(&out), "<svg"));
+	buffer_free(&out);
+	model_free(model);
+}
+
+int main(void)
+{
+#define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		test(percentiles_are_the_order_statistics_within_a_bucket),
+		test(a_rank_beyond_the_range_is_the_exact_maximum),
+		test(a_file_that_is_not_there_is_named_so_and_not_made),
+		test(foreign_files_are_refused),
+		test(a_newer_format_is_refused),
+		test(a_file_cut_short_is_refused),
+		test(wrong_types_and_signs_are_unknown),
+		test(what_a_killed_recorder_began_is_rolled_back),
+		test(hostile_names_are_harmless_in_every_output),
+		test(what_turns_the_direction_of_text_is_written_out),
+		test(unknown_figures_are_null_in_json),
+		test(json_has_the_promised_keys_and_jq_reads_it),
+		test(an_empty_recording_gives_sentences_and_no_plot),
+		test(without_gnuplot_the_page_says_what_to_install),
+		test(a_stall_is_told_by_its_own_figures),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
