@@ -100,6 +100,7 @@ $(BUILD)/obj/report/%.o: report/%.c
 
 # Taken in by the assembler, which tells make nothing of it.
 $(BUILD)/obj/report/schema.o: report/schema.sql
+$(BUILD)/obj/report/css.o: report/report.css
 
 # -mcpu=v3 is what Linux 5.15 runs; debug information is needed for CO-RE and stripped to BTF.
 $(BUILD)/gen/probes/%.bpf.o: probes/%.bpf.c $(wildcard probes/*.h)
