@@ -138,13 +138,16 @@ static int save_plots(const struct plots *plots, const char *directory)
 static int draw_plots(struct plots *plots, const struct model *model, const struct traces *traces,
 		      const char *directory)
 {
+	struct pick_distribution distributions[PLOTS_LIMIT];
+	size_t distributions_len;
 	char why[256];
 
 	plots_overruns(plots, model);
 	for (size_t i = 0; i < traces->len && i < 8; i++)
 		plots_trace(plots, &traces->items[i], 3);
-	for (size_t i = 0; i < model->handlers_len; i++)
-		plots_service(plots, &model->handlers[i]);
+	distributions_len = pick_distributions(distributions, PLOTS_LIMIT, model);
+	for (size_t i = 0; i < distributions_len; i++)
+		plots_distribution(plots, &distributions[i]);
 	if (plots_count(plots) == 0) {
 		printf("There is nothing to draw: no dispatch, overrun or traced socket is in the recording.\n");
 		return 0;

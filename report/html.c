@@ -13,13 +13,14 @@
 #include "units.h"
 #include "words.h"
 
-#define HANDLERS_DRAWN 24
-#define HANDLERS_SHOWN 500
-#define LOOPS_SHOWN    200
-#define OVERRUNS_SHOWN 50
-#define SOCKETS_SHOWN  8
-#define TRACES_DRAWN   4
-#define CYCLES_DRAWN   3
+#define HANDLERS_DRAWN       24
+#define HANDLERS_SHOWN       500
+#define LOOPS_SHOWN          200
+#define OVERRUNS_SHOWN       50
+#define OVERRUNS_PER_HANDLER 10
+#define SOCKETS_SHOWN        8
+#define TRACES_DRAWN         4
+#define CYCLES_DRAWN         3
 
 struct page {
 	struct buffer *out;
@@ -29,7 +30,7 @@ struct page {
 	struct plots *plots;
 	const char *no_plots; /* why there are none; empty if there are */
 	int services[HANDLERS_DRAWN];
-	const struct model_handler *drawn[HANDLERS_DRAWN];
+	struct pick_distribution drawn[HANDLERS_DRAWN];
 	size_t drawn_len;
 	int overruns;
 	int buffers[TRACES_DRAWN];
@@ -191,24 +192,27 @@ static void put_distributions(struct page *page)
 
 	for (size_t i = 0; i < page->drawn_len; i++) {
 		put(page, "<figure><h3>");
-		escape_html(page->out, page->drawn[i]->name);
+		escape_html(page->out, page->drawn[i].name);
 		put(page, "</h3>\n");
 		put_plot(page, page->services[i]);
 		put(page, "<figcaption>");
-		words_distribution(page->out, page->drawn[i]);
+		words_distribution(page->out, &page->drawn[i]);
 		put(page, "</figcaption></figure>\n");
 	}
 	for (size_t i = 0; i < page->model->handlers_len; i++)
 		known += page->model->handlers[i].metrics[MODEL_SERVICE].count > 0;
-	if (known == 0)
+	if (page->drawn_len == 0)
 		put(page,
-		    "<p>There is no distribution of service times to draw: only a program built on libstint, or "
-		    "one that times its callbacks with libstint's meter, tells how long each dispatch took. Of others, "
-		    "<code>stint record</code> as root sees iterations and overruns.</p>\n");
+		    "<p>There is no distribution to draw: nothing was dispatched while it was recorded.</p>\n");
 	else if (known > page->drawn_len)
 		buffer_printf(page->out,
 			      "<p class=\"soft\">Drawn are the %zu with most overruns of %zu handlers.</p>\n",
 			      page->drawn_len, known);
+	if (known < page->model->handlers_len)
+		put(page,
+		    "<p class=\"soft\">Handlers marked ~ have no distribution of their own: only a program with "
+		    "libstint's meter tells how long each dispatch took. Of others, it is the iterations' that is "
+		    "drawn.</p>\n");
 }
 
 static void put_handlers(struct page *page)
@@ -372,7 +376,8 @@ static void put_overruns_words(struct page *page)
 static void put_overruns(struct page *page)
 {
 	const struct model *model = page->model;
-	size_t shown = model->overruns_len < OVERRUNS_SHOWN ? model->overruns_len : OVERRUNS_SHOWN;
+	const struct model_overrun *picked[OVERRUNS_SHOWN];
+	size_t shown = pick_overruns(picked, OVERRUNS_SHOWN, OVERRUNS_PER_HANDLER, model);
 
 	put(page, "<h2>Overruns</h2>\n");
 	if (shown == 0) {
@@ -386,7 +391,7 @@ static void put_overruns(struct page *page)
 	    "</figure>\n<p class=\"soft key\"><i class=\"cpu\"></i>on CPU<i class=\"runnable\"></i>runnable, waiting for "
 	    "a CPU<i class=\"blocked\"></i>blocked. Longest first; open one for its system calls and stack.</p>\n");
 	for (size_t i = 0; i < shown; i++)
-		put_overrun(page, &model->overruns[i]);
+		put_overrun(page, picked[i]);
 	put_left_out(page, shown, model->overruns_total, "overruns");
 }
 
@@ -575,34 +580,11 @@ static void put_limits(struct page *page)
 
 /* ---- the whole ---- */
 
-/* Those that overran most; handlers without overruns in the order of the recording. */
-static void choose_handlers(struct page *page)
-{
-	const struct model *model = page->model;
-
-	for (size_t i = 0; i < model->handlers_len; i++) {
-		const struct model_handler *handler = &model->handlers[i];
-		size_t place = page->drawn_len;
-
-		if (handler->metrics[MODEL_SERVICE].buckets_len == 0)
-			continue;
-		while (place > 0 && page->drawn[place - 1]->overruns < handler->overruns)
-			place--;
-		if (place == HANDLERS_DRAWN)
-			continue;
-		if (page->drawn_len < HANDLERS_DRAWN)
-			page->drawn_len++;
-		memmove(&page->drawn[place + 1], &page->drawn[place],
-			(page->drawn_len - place - 1) * sizeof(page->drawn[0]));
-		page->drawn[place] = handler;
-	}
-}
-
 static void describe_plots(struct page *page)
 {
-	choose_handlers(page);
+	page->drawn_len = pick_distributions(page->drawn, HANDLERS_DRAWN, page->model);
 	for (size_t i = 0; i < page->drawn_len; i++)
-		page->services[i] = plots_service(page->plots, page->drawn[i]);
+		page->services[i] = plots_distribution(page->plots, &page->drawn[i]);
 	page->overruns = plots_overruns(page->plots, page->model);
 	for (size_t i = 0; i < page->traces->len && i < TRACES_DRAWN; i++)
 		page->buffers[i] = plots_trace(page->plots, &page->traces->items[i], CYCLES_DRAWN);

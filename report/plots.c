@@ -159,34 +159,34 @@ static uint64_t put_bins(struct plots *plots, const struct model_metric *metric)
 	return most;
 }
 
-int plots_service(struct plots *plots, const struct model_handler *handler)
+int plots_distribution(struct plots *plots, const struct pick_distribution *distribution)
 {
-	const struct model_metric *service = &handler->metrics[MODEL_SERVICE];
+	const struct model_metric *metric = distribution->metric;
+	uint64_t budget_ns = distribution->budget_ns == MODEL_UNKNOWN ? 0 : distribution->budget_ns;
 	uint64_t low, high, most;
 	int plot;
 
-	if (service->buckets_len == 0 || (plot = begin_plot(plots, "service", 260)) < 0)
+	if (metric->buckets_len == 0 || (plot = begin_plot(plots, distribution->what, 260)) < 0)
 		return -1;
-	low = stint_histogram_bucket_low(service->buckets[0].bucket);
-	high = stint_histogram_bucket_low(service->buckets[service->buckets_len - 1].bucket + 1);
-	high = handler->budget_ns > high && handler->budget_ns < UINT64_MAX / 4 ? handler->budget_ns : high;
-	put_title(plots, "Service time of ", handler->name);
+	low = stint_histogram_bucket_low(metric->buckets[0].bucket);
+	high = stint_histogram_bucket_low(metric->buckets[metric->buckets_len - 1].bucket + 1);
+	high = budget_ns > high && budget_ns < UINT64_MAX / 4 ? budget_ns : high;
+	put_title(plots, "Lengths of the dispatches or iterations of ", distribution->name);
 	put_time_tics(plots, 'x');
-	most = put_bins(plots, service);
+	most = put_bins(plots, metric);
 	buffer_printf(&plots->script,
 		      "set tmargin %d\nset logscale y\nset format y '%%.0f'\nset yrange [0.5:%.1f]\n"
-		      "set xrange [%.1f:%.1f]\nset ylabel 'dispatches'\nset style fill solid 0.85 noborder\n",
+		      "set xrange [%.1f:%.1f]\nset ylabel '%s'\nset style fill solid 0.85 noborder\n",
 		      plots->titled ? 5 : 3, 2.0 * (double)most, (low ? (double)low : 0.5) / 1.6,
-		      (double)high * 2.2);
-	put_marker(plots, model_percentile(service, 5000), "p50", INK, 1.05, "right");
-	put_marker(plots, model_percentile(service, 9900), "p99", INK, 1.05, "left");
-	put_marker(plots, handler->budget_ns, "budget", RED, 1.14,
-		   handler->budget_ns > high / 8 ? "right" : "left");
+		      (double)high * 2.2, distribution->what);
+	put_marker(plots, model_percentile(metric, 5000), "p50", INK, 1.05, "right");
+	put_marker(plots, model_percentile(metric, 9900), "p99", INK, 1.05, "left");
+	put_marker(plots, budget_ns, "budget", RED, 1.14, budget_ns > high / 8 ? "right" : "left");
 	buffer_printf(&plots->script,
 		      "plot $d using 1:(0.5):1:2:(0.5):4 with boxxyerror lc rgb '" BLUE "' notitle, "
 		      "$d using ($1 >= %" PRIu64 " ? $1 : 1/0):(0.5):1:2:(0.5):4 with boxxyerror lc rgb '" RED
 		      "' notitle\n",
-		      handler->budget_ns ? handler->budget_ns : INT64_MAX);
+		      budget_ns ? budget_ns : INT64_MAX);
 	return plot;
 }
 

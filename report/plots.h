@@ -9,6 +9,7 @@
 
 #include "buffer.h"
 #include "model.h"
+#include "pick.h"
 #include "traces.h"
 
 #define PLOTS_LIMIT 64
@@ -20,7 +21,7 @@ int plots_new(struct plots **ret, bool titled);
 struct plots *plots_free(struct plots *plots);
 
 /* These return the plot's number, or -1 if there is nothing to draw or no room. */
-int plots_service(struct plots *plots, const struct model_handler *handler);
+int plots_distribution(struct plots *plots, const struct pick_distribution *distribution);
 int plots_overruns(struct plots *plots, const struct model *model);
 /* The first `cycles` stalls of a traced socket. */
 int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles);

@@ -6,20 +6,22 @@
 #include <string.h>
 
 #include "escape.h"
+#include "pick.h"
 #include "stalls.h"
 #include "table.h"
 #include "traces.h"
 #include "units.h"
 #include "words.h"
 
-#define OVERRUNS_SHOWN 10
-#define HANDLERS_SHOWN 40
-#define LOOPS_SHOWN    40
-#define SOCKETS_SHOWN  5
-#define TRACES_SHOWN   3
-#define FRAMES_SHOWN   14
-#define NAME_COLUMNS   40
-#define LINE_COLUMNS   108
+#define OVERRUNS_SHOWN       10
+#define OVERRUNS_PER_HANDLER 2
+#define HANDLERS_SHOWN       40
+#define LOOPS_SHOWN          40
+#define SOCKETS_SHOWN        5
+#define TRACES_SHOWN         3
+#define FRAMES_SHOWN         14
+#define NAME_COLUMNS         40
+#define LINE_COLUMNS         108
 
 struct page {
 	struct buffer *out;
@@ -347,13 +349,14 @@ static void put_overrun(struct page *page, const struct model_overrun *overrun)
 static void put_overruns(struct page *page)
 {
 	const struct model *model = page->model;
-	size_t shown = model->overruns_len < OVERRUNS_SHOWN ? model->overruns_len : OVERRUNS_SHOWN;
+	const struct model_overrun *picked[OVERRUNS_SHOWN];
+	size_t shown = pick_overruns(picked, OVERRUNS_SHOWN, OVERRUNS_PER_HANDLER, model);
 
-	put_heading(page, "Longest overruns", "stacks: outermost first");
+	put_heading(page, "Longest overruns", "at most two of a handler; stacks: outermost first");
 	if (shown == 0)
 		buffer_string(page->out, "  None was recorded.\n");
 	for (size_t i = 0; i < shown; i++)
-		put_overrun(page, &model->overruns[i]);
+		put_overrun(page, picked[i]);
 	put_left_out(page, shown, model->overruns_total, "overruns");
 }
 

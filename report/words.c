@@ -7,6 +7,8 @@
 
 #include "units.h"
 
+#define LATE_HANDLERS 3 /* named in a headline */
+
 /* ---- the recording ---- */
 
 static void put_time(struct buffer *out, const struct model *model)
@@ -249,6 +251,30 @@ static void put_not_late(struct buffer *out, const struct tally *tally)
 		buffer_string(out, units_ns(tally->budget_ns).text);
 }
 
+/* Which handlers it was, unless it was one alone, which the longest has named. */
+static void put_late_handlers(struct buffer *out, words_escape escape, const struct model *model,
+			      const struct model_process *process)
+{
+	struct pick_late late[LATE_HANDLERS];
+	size_t len = pick_late_handlers(late, LATE_HANDLERS, model, process);
+
+	if (len < 2)
+		return;
+	buffer_string(out, " Beyond budget for most time in sum:");
+	for (size_t i = 0; i < len; i++) {
+		buffer_string(out, i ? ", " : " ");
+		escape(out, late[i].handler->name);
+		buffer_printf(out, " (%s times, by %s", units_count(late[i].handler->overruns).text,
+			      units_ns(late[i].handler->over_ns).text);
+		if (late[i].longest) {
+			buffer_string(out, "; at the longest ");
+			words_cause(out, escape, late[i].longest);
+		}
+		buffer_string(out, ")");
+	}
+	buffer_string(out, ".");
+}
+
 void words_headline(struct buffer *out, words_escape escape, const struct model *model,
 		    const struct model_process *process)
 {
@@ -271,6 +297,7 @@ void words_headline(struct buffer *out, words_escape escape, const struct model 
 	if (process->exited_ns != MODEL_UNKNOWN)
 		buffer_printf(out, "; it exited at %.3f s", model_seconds(model, process->exited_ns));
 	buffer_string(out, ".");
+	put_late_handlers(out, escape, model, process);
 }
 
 /* ---- write stalls ---- */
@@ -440,24 +467,27 @@ void words_cycle(struct buffer *out, const struct trace *trace, const struct tra
 
 /* ---- distributions ---- */
 
-void words_distribution(struct buffer *out, const struct model_handler *handler)
+void words_distribution(struct buffer *out, const struct pick_distribution *distribution)
 {
-	const struct model_metric *service = &handler->metrics[MODEL_SERVICE];
-	uint64_t max_ns = service->max == MODEL_UNKNOWN ? model_percentile(service, 10000) : service->max;
+	const struct model_metric *metric = distribution->metric;
+	uint64_t max_ns = metric->max == MODEL_UNKNOWN ? model_percentile(metric, 10000) : metric->max;
 
-	buffer_printf(out,
-		      "Half of the %s dispatches took %s or less, 99 in 100 took %s or less, the longest %s",
-		      units_count(service->count).text, units_ns(model_percentile(service, 5000)).text,
-		      units_ns(model_percentile(service, 9900)).text, units_ns(max_ns).text);
-	if (handler->overruns > 0)
+	buffer_printf(out, "Half of the %s %s took %s or less, 99 in 100 took %s or less, the longest %s",
+		      units_count(metric->count).text, distribution->what,
+		      units_ns(model_percentile(metric, 5000)).text,
+		      units_ns(model_percentile(metric, 9900)).text, units_ns(max_ns).text);
+	if (distribution->budget_ns == MODEL_UNKNOWN || !distribution->budget_ns)
+		buffer_string(out, "; there is no budget");
+	else if (distribution->overruns > 0)
 		buffer_printf(out, "; %s (%s) went beyond the budget of %s",
-			      units_count(handler->overruns).text,
-			      units_share(handler->overruns, service->count).text,
-			      units_ns(handler->budget_ns).text);
+			      units_count(distribution->overruns).text,
+			      units_share(distribution->overruns, metric->count).text,
+			      units_ns(distribution->budget_ns).text);
 	else
-		buffer_printf(out, "; none went beyond the budget of %s", units_ns(handler->budget_ns).text);
-	if (service->overflow > 0)
+		buffer_printf(out, "; none went beyond the budget of %s",
+			      units_ns(distribution->budget_ns).text);
+	if (metric->overflow > 0)
 		buffer_printf(out, "; %s took longer than the histogram's 73 minutes",
-			      units_count(service->overflow).text);
+			      units_count(metric->overflow).text);
 	buffer_string(out, ".");
 }

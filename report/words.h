@@ -9,6 +9,7 @@
 
 #include "buffer.h"
 #include "model.h"
+#include "pick.h"
 #include "stalls.h"
 #include "traces.h"
 
@@ -41,7 +42,7 @@ void words_cycle(struct buffer *out, const struct trace *trace, const struct tra
 const struct trace_cycle *words_best_cycle(const struct trace *trace);
 
 /* "Half of the 12,000 dispatches took 4.1 us or less, ..." */
-void words_distribution(struct buffer *out, const struct model_handler *handler);
+void words_distribution(struct buffer *out, const struct pick_distribution *distribution);
 
 /* What stint cost. */
 void words_cost(struct buffer *out, const struct model *model);

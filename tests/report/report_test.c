@@ -419,7 +419,7 @@ static void an_empty_recording_gives_sentences_and_no_plot(void **state)
 	assert_string_equal(why, "");
 	assert_null(strstr(buffer_text(&out), "<svg"));
 	assert_non_null(strstr(buffer_text(&out), "No socket was traced"));
-	assert_non_null(strstr(buffer_text(&out), "There is no distribution of service times to draw"));
+	assert_non_null(strstr(buffer_text(&out), "There is no distribution to draw"));
 	buffer_free(&out);
 	model_free(model);
 }
