@@ -138,8 +138,8 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 	while (loop->objects.next != &loop->objects)
 		loop->objects.next->destroy(loop->objects.next);
 	fd_free_all(loop);
-	loop->heap_count = 0;
 	loop->timers_armed = 0;
+	loop->wheel = (struct timer_wheel){0};
 	loop->due_left = 0;
 	if (!loop->running)
 		release(loop);
@@ -152,7 +152,7 @@ static bool has_work(const struct stint_loop *loop)
 }
 
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */
-static uint64_t poll_timeout(struct stint_loop *loop, uint64_t limit_ns)
+static uint64_t poll_timeout(const struct stint_loop *loop, uint64_t limit_ns)
 {
 	uint64_t due_ns = timer_next_due(loop), now_ns = loop->clock->now_ns;
 

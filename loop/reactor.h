@@ -5,6 +5,7 @@
 /* The insides of the loop, shared by the files that implement its sources. */
 
 #include "meter_account.h"
+#include "timer_wheel.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,11 +51,6 @@ struct deferral {
 	bool queued;
 };
 
-struct heap_entry {
-	uint64_t due_ns;
-	uint64_t timer; /* its address and a sequence number: timer.c */
-};
-
 struct timer_chunk;
 
 struct stint_loop {
@@ -76,11 +72,8 @@ struct stint_loop {
 	uint32_t *by_number; /* descriptor -> index of the source that has it registered */
 	uint32_t by_number_size;
 
-	struct heap_entry *heap; /* within heap_memory */
-	void *heap_memory;
-	uint32_t heap_count, heap_size;
-	uint32_t timers_armed;
-	uint32_t due_left; /* expired timers of this iteration, not yet dispatched */
+	uint64_t timers_armed;
+	uint64_t due_left; /* expired timers of this iteration, not yet dispatched */
 	struct stint_timer *timer_free;
 	struct timer_chunk *timer_chunks;
 
@@ -92,6 +85,7 @@ struct stint_loop {
 	uint8_t *read_buffer; /* shared by streams */
 	struct stint_meter *meter;
 	struct clock own_clock;
+	struct timer_wheel wheel;
 };
 
 static inline struct stint_fd *loop_fd(struct stint_loop *loop, uint32_t index)
@@ -175,7 +169,7 @@ void fd_free_all(struct stint_loop *loop);
 void fd_free_memory(struct stint_loop *loop);
 
 /* timer.c */
-uint64_t timer_next_due(struct stint_loop *loop);
+uint64_t timer_next_due(const struct stint_loop *loop);
 void timer_count_due(struct stint_loop *loop);
 void timer_dispatch_due(struct stint_loop *loop);
 void timer_free_memory(struct stint_loop *loop);

@@ -130,7 +130,7 @@ STINT_API int stint_fd_descriptor(const struct stint_fd *source); /* -EINVAL for
 
 typedef void (*stint_timer_callback)(struct stint_timer *timer, void *ctx);
 
-/* Makes a timer that is not armed. 40 bytes, and 16 in the loop's heap. */
+/* Makes a timer that is not armed. 56 bytes. */
 STINT_API int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t handler,
 			      stint_timer_callback callback, void *ctx);
 STINT_API struct stint_timer *stint_timer_free(struct stint_timer *timer);
