@@ -4,6 +4,7 @@
 # make deps          install what is needed, from Debian by name
 # make demo          three real recordings, ending in a report
 # make check         layout, both compilers, every test; those that can run again under ASan and UBSan
+# make check-kernels the tests under eBPF on Debian's 6.1 and 6.12 kernels, in emulated machines
 # make check FILTER=loop   only the test programs whose path has "loop" in it
 # make install       PREFIX=/usr/local DESTDIR=
 # make V=1 ...       show the commands
@@ -56,7 +57,7 @@ LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz
 REPORT_LIBS  := -lsqlite3 -lm
 
-.PHONY: all deps demo tests check check-format clean
+.PHONY: all deps demo tests check check-format check-kernels clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -98,12 +99,12 @@ $(BUILD)/obj/report/%.o: report/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -I. -Iloop/include -c -o $@ $<
 
 # -mcpu=v3 is what Linux 5.15 runs; debug information is needed for CO-RE and stripped to BTF.
-$(BUILD)/gen/probes/%.bpf.o: probes/%.bpf.c $(wildcard probes/*.h)
+$(BUILD)/gen/%.bpf.o: %.bpf.c $(wildcard probes/*.h tests/kernels/oracle.h)
 	$(call say,BPF,$<)
 	$(Q)mkdir -p $(@D) && $(CLANG) -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 \
 		-c -o $@ $<
 
-$(BUILD)/gen/probes/%.skel.h: $(BUILD)/gen/probes/%.bpf.o
+$(BUILD)/gen/%.skel.h: $(BUILD)/gen/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_bpf > $@
 
@@ -117,10 +118,20 @@ $(BUILD)/tests/subjects/%: tests/subjects/%.c $(BUILD)/libstint.a
 
 $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a
 	$(call say,CC,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -I. -Itests/helpers -Iloop/include -o $@ $< $(TEST_HELPERS) \
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -I. -Itests/helpers -Iloop/include -isystem $(BUILD)/gen -o $@ $< $(TEST_HELPERS) \
 		$(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
 
 tests: all $(TESTS) $(SUBJECTS)
+
+# Other kernels than this machine's, emulated. The programs that the tests start are carried along.
+KERNELS      := linux-image-cloud-amd64 linux-image-6.12-cloud-amd64
+KERNEL_TESTS := $(filter $(BUILD)/tests/probes/% $(BUILD)/tests/kernels/%,$(TESTS))
+KERNEL_FILES := $(SUBJECTS) $(wildcard $(addprefix /usr/bin/,redis-server redis-cli redis-benchmark) /usr/sbin/tc)
+
+$(filter $(BUILD)/tests/kernels/%,$(TESTS)): $(BUILD)/gen/tests/kernels/oracle.skel.h
+
+check-kernels: $(KERNEL_TESTS) $(SUBJECTS)
+	$(Q)tests/kernels/check $(BUILD) $(KERNELS) -- $(KERNEL_FILES) -- $(KERNEL_TESTS)
 
 check-format:
 	$(call say,FORMAT,loop probes report tests examples)
@@ -141,7 +152,7 @@ demo: all
 # Everything comes from Debian by name. What only the demo or the tests need is said apart.
 DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev gnuplot-nox
 DEPS_DEMO  := redis-server redis-tools wrk sqlite3 procps
-DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev jq
+DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev jq $(shell cat tests/kernels/packages)
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
 
 deps:
@@ -152,4 +163,4 @@ deps:
 clean:
 	rm -rf build
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -path '*/kernels/linux-*' -prune -o -name '*.d' -type f -print 2>/dev/null)
