@@ -7,6 +7,7 @@
 # make check-kernels the tests under eBPF on Debian's 6.1 and 6.12 kernels, in emulated machines
 # make check FILTER=loop   only the test programs whose path has "loop" in it
 # make install       PREFIX=/usr/local DESTDIR=
+# make bench         the same workloads on raw epoll, stint, libev, libuv and libevent (QUICK=1: a minute)
 # make V=1 ...       show the commands
 # make SAN=address,undefined BUILD=build/asan   a sanitized build beside the plain one
 
@@ -57,7 +58,7 @@ LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz
 REPORT_LIBS  := -lsqlite3 -lm
 
-.PHONY: all deps demo tests check check-format check-kernels clean
+.PHONY: all deps demo tests check check-format check-kernels bench clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -106,7 +107,7 @@ $(BUILD)/gen/%.bpf.o: %.bpf.c $(wildcard probes/*.h tests/kernels/oracle.h)
 
 $(BUILD)/gen/%.skel.h: $(BUILD)/gen/%.bpf.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_bpf > $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_skeleton > $@
 
 $(BUILD)/examples/%: examples/%.c $(BUILD)/libstint.a
 	$(call say,CC,$@)
@@ -159,6 +160,23 @@ deps:
 	$(Q)$(AS_ROOT) apt-get update -q
 	$(Q)$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
 		$(DEPS_BUILD) $(DEPS_DEMO) $(DEPS_CHECK)
+
+# The same workloads on raw epoll, stint, libev, libuv and libevent. QUICK=1: a check that all of it runs, in a minute.
+BENCH_COMMON := tests/bench/main.c tests/bench/client.c
+BENCH_HEADERS := $(wildcard tests/bench/*.h)
+BENCHES := $(addprefix $(BUILD)/bench/bench-,raw stint libev libuv libevent)
+BENCH_LIBS_libev := -lev
+BENCH_LIBS_libuv := -luv
+BENCH_LIBS_libevent := -levent_core -levent_pthreads
+BENCH_LIBS_stint := $(BUILD)/libstint.a
+
+$(BUILD)/bench/bench-%: tests/bench/backend_%.c $(BENCH_COMMON) $(BENCH_HEADERS) $(BUILD)/libstint.a
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -Iloop/include -o $@ $< $(BENCH_COMMON) \
+		$(BENCH_LIBS_$*) $(LOOP_LIBS)
+
+bench: $(BENCHES)
+	$(Q)tests/bench/run $(BUILD)/bench $(if $(QUICK),quick)
 
 clean:
 	rm -rf build

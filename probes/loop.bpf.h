@@ -21,13 +21,13 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, LOOPS_MAX);
+	__uint(max_entries, 64);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, u32);
 	__type(value, struct loop_counters);
 } loop_table SEC(".maps");
 
-u32 loops_used;
+__u32 loops_used;
 
 static __always_inline bool is_wait(long number)
 {
@@ -51,7 +51,7 @@ static __noinline u32 loop_slot(struct thread *thread, s32 epfd)
 	struct loop_counters *loop;
 	u32 slot;
 
-	for (slot = 0; slot < LOOPS_MAX && slot < loops_used; slot++) {
+	for (slot = 0; slot < LOOPS_MAX && slot < loop_limit && slot < loops_used; slot++) {
 		u32 key = slot;
 
 		loop = bpf_map_lookup_elem(&loop_table, &key);
@@ -59,7 +59,7 @@ static __noinline u32 loop_slot(struct thread *thread, s32 epfd)
 			return slot;
 	}
 	slot = __sync_fetch_and_add(&loops_used, 1);
-	loop = slot < LOOPS_MAX ? bpf_map_lookup_elem(&loop_table, &slot) : NULL;
+	loop = bpf_map_lookup_elem(&loop_table, &slot);
 	if (!loop) {
 		lost_entry();
 		return LOOPS_MAX;

@@ -85,9 +85,9 @@ struct {
 	__type(value, struct touched);
 } touched_sockets SEC(".maps");
 
-u64 socket_ids;
-s64 sockets_known;
-s64 stalls_open;
+__u64 socket_ids;
+__s64 sockets_known;
+__s64 stalls_open;
 
 static __always_inline struct socket_state *find_socket(u64 sk)
 {
@@ -201,7 +201,7 @@ static __always_inline void raise(struct socket_state *state, u64 sk, u64 now_ns
 
 /*
  * What the last announced ACK did, seen now. `waking` is the thread that is being woken, 0 if this look
- * has another reason. Returns with no ACK pending.
+ * has another reason. Returns with no ACK pending, unless it is too early.
  */
 static __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking)
 {
@@ -210,6 +210,8 @@ static __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32
 	if (!state)
 		return 0;
 	opened = state->stage == STALL_FULL && !lacks_space(sk);
+	if (waking && !opened)
+		return 0; /* woken for another reason, amid the ACK's processing: too early to say what it did */
 	if (opened)
 		state->cause_ns = state->ack_time_ns;
 	if (state->ack_time_ns) {

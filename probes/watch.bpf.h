@@ -12,14 +12,15 @@
 #define THREADS_MAX 4096
 #define WATCHED_MAX 1024
 
-const volatile u64 budget_ns = 1000000;
-const volatile u64 sample_ns = 1000000;
+const volatile __u64 budget_ns = 1000000;
+const volatile __u64 sample_ns = 1000000;
+const volatile __u32 loop_limit = 64;
 const volatile bool trace_sockets = false;
 /* Since 5.18 sched_switch says in which state the task left; before, it is read off the task. */
 const volatile bool switch_has_state = true;
 
 /* The process watched, while there is just one; 0 while there are none or more. */
-u32 only_pid;
+__u32 only_pid;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

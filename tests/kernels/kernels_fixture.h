@@ -312,21 +312,21 @@ static inline int fixture_say_nothing(enum libbpf_print_level level, const char 
 }
 
 /* Watches sockets bound to `port`. Where the kernel does not allow it, the test ends as skipped. */
-static inline struct oracle_bpf *fixture_open_oracle(uint16_t port)
+static inline struct oracle_skeleton *fixture_open_oracle(uint16_t port)
 {
 	libbpf_print_fn_t print = libbpf_set_print(getenv("STINT_KERNELS") ? NULL : fixture_say_nothing);
-	struct oracle_bpf *oracle = oracle_bpf__open();
+	struct oracle_skeleton *oracle = oracle_skeleton__open();
 	int error;
 
 	assert_non_null(oracle);
 	oracle->rodata->sender_port = port;
-	error = oracle_bpf__load(oracle);
+	error = oracle_skeleton__load(oracle);
 	if (error == 0)
-		error = oracle_bpf__attach(oracle);
+		error = oracle_skeleton__attach(oracle);
 	libbpf_set_print(print);
 	if (error == 0)
 		return oracle;
-	oracle_bpf__destroy(oracle);
+	oracle_skeleton__destroy(oracle);
 	fixture_cannot("this kernel does not allow fentry to this user; make check-kernels has some that do");
 	return NULL;
 }

@@ -13,7 +13,7 @@ static void every_event_is_told_by_epoll_once(void **state)
 		.pause_us = 500,
 	};
 	struct fixture_writing writing;
-	struct oracle_bpf *oracle;
+	struct oracle_skeleton *oracle;
 	char nothing;
 
 	(void)state;
@@ -29,7 +29,7 @@ static void every_event_is_told_by_epoll_once(void **state)
 	assert_int_equal(oracle->bss->events_len, writing.account->edges);
 	assert_int_equal(writing.account->edges, writing.account->shorts);
 	assert_true(writing.account->edges >= plan.rounds);
-	oracle_bpf__destroy(oracle);
+	oracle_skeleton__destroy(oracle);
 	fixture_close(&writing);
 }
 
@@ -41,7 +41,7 @@ static void events_are_raised_at_two_thirds_of_the_buffer(void **state)
 						 .read_bytes = 16384,
 						 .pause_us = 500};
 	struct fixture_writing writing;
-	struct oracle_bpf *oracle;
+	struct oracle_skeleton *oracle;
 	char nothing;
 
 	(void)state;
@@ -58,7 +58,7 @@ static void events_are_raised_at_two_thirds_of_the_buffer(void **state)
 		assert_true(event->queued_bytes <= event->sndbuf_bytes / 3 * 2);
 		assert_true(event->segment_ns <= event->enter_ns && event->enter_ns <= event->exit_ns);
 	}
-	oracle_bpf__destroy(oracle);
+	oracle_skeleton__destroy(oracle);
 	fixture_close(&writing);
 }
 

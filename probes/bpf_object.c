@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+#include "bpf_object.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "skeleton.h"
+
+#define CPUS_MAX 1024
+
+struct stint_bpf {
+	struct stint_skeleton *skeleton;
+	struct bpf_link *samplers[CPUS_MAX];
+	int cpus;
+	uint32_t watched;
+};
+
+/* Since 5.18 sched_switch passes the state in which the task left: a fourth argument beside the context. */
+static bool switch_has_state(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	const struct btf_type *type = NULL;
+	bool has = false;
+	int id;
+
+	if (!btf)
+		return false;
+	id = btf__find_by_name_kind(btf, "btf_trace_sched_switch", BTF_KIND_TYPEDEF);
+	if (id > 0)
+		type = btf__type_by_id(btf, (uint32_t)id);
+	if (type)
+		type = btf__type_by_id(btf, type->type);
+	if (type && btf_is_ptr(type))
+		type = btf__type_by_id(btf, type->type);
+	if (type && btf_is_func_proto(type))
+		has = btf_vlen(type) >= 5;
+	btf__free(btf);
+	return has;
+}
+
+static void configure(struct stint_skeleton *skeleton, const struct stint_probes_options *options)
+{
+	skeleton->rodata->budget_ns = options->budget_ns;
+	skeleton->rodata->sample_ns = options->sample_ns;
+	skeleton->rodata->trace_sockets = options->trace_sockets;
+	skeleton->rodata->switch_has_state = switch_has_state();
+	skeleton->rodata->loop_limit = options->loop_limit;
+	bpf_map__set_max_entries(skeleton->maps.records, options->ring_bytes);
+	bpf_map__set_max_entries(skeleton->maps.loop_table, options->loop_limit);
+}
+
+/* The sampler: an hrtimer on each CPU, as a software clock event. It looks only at watched threads. */
+static int attach_samplers(struct stint_bpf *bpf, uint64_t period_ns)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.sample_period = period_ns,
+	};
+	int cpus = libbpf_num_possible_cpus();
+
+	if (cpus < 0)
+		return cpus;
+	bpf->cpus = cpus < CPUS_MAX ? cpus : CPUS_MAX;
+	for (int cpu = 0; cpu < bpf->cpus; cpu++) {
+		int fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+
+		if (fd < 0 && (errno == ENODEV || errno == ENXIO))
+			continue; /* a CPU that is offline */
+		if (fd < 0)
+			return -errno;
+		bpf->samplers[cpu] = bpf_program__attach_perf_event(bpf->skeleton->progs.on_sample, fd);
+		if (!bpf->samplers[cpu]) {
+			int err = -errno;
+
+			close(fd);
+			return err;
+		}
+	}
+	return 0;
+}
+
+static int load(struct stint_bpf *bpf, const struct stint_probes_options *options)
+{
+	int err;
+
+	bpf->skeleton = stint_skeleton__open();
+	if (!bpf->skeleton)
+		return -errno;
+	configure(bpf->skeleton, options);
+	err = stint_skeleton__load(bpf->skeleton);
+	if (err)
+		return err;
+	err = stint_skeleton__attach(bpf->skeleton);
+	return err ? err : attach_samplers(bpf, options->sample_ns);
+}
+
+static int print_nothing(enum libbpf_print_level level, const char *format, va_list args)
+{
+	(void)level;
+	(void)format;
+	(void)args;
+	return 0;
+}
+
+int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *options)
+{
+	struct stint_bpf *bpf = calloc(1, sizeof(*bpf));
+	int err;
+
+	if (!bpf)
+		return -ENOMEM;
+	if (!getenv("STINT_LIBBPF_DEBUG"))
+		libbpf_set_print(print_nothing);
+	err = load(bpf, options);
+	if (err) {
+		stint_bpf_free(bpf);
+		return err;
+	}
+	*ret = bpf;
+	return 0;
+}
+
+struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf)
+{
+	if (!bpf)
+		return NULL;
+	for (int cpu = 0; cpu < bpf->cpus; cpu++)
+		bpf_link__destroy(bpf->samplers[cpu]);
+	stint_skeleton__destroy(bpf->skeleton);
+	free(bpf);
+	return NULL;
+}
+
+int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid)
+{
+	uint32_t one = 1;
+
+	if (bpf_map_update_elem(bpf_map__fd(bpf->skeleton->maps.watched), &pid, &one, BPF_ANY) != 0)
+		return -errno;
+	bpf->watched++;
+	__atomic_store_n(&bpf->skeleton->bss->only_pid, bpf->watched == 1 ? pid : 0, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int stint_bpf_ring(const struct stint_bpf *bpf)
+{
+	return bpf_map__fd(bpf->skeleton->maps.records);
+}
+
+int stint_bpf_loop_table(const struct stint_bpf *bpf)
+{
+	return bpf_map__fd(bpf->skeleton->maps.loop_table);
+}
+
+void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret)
+{
+	struct loss_counters each[CPUS_MAX];
+	uint32_t zero = 0;
+	int cpus = libbpf_num_possible_cpus();
+
+	*ret = (struct loss_counters){0};
+	if (cpus < 0 || cpus > CPUS_MAX ||
+	    bpf_map_lookup_elem(bpf_map__fd(bpf->skeleton->maps.losses), &zero, each) != 0)
+		return;
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		ret->ring_full += each[cpu].ring_full;
+		ret->table_full += each[cpu].table_full;
+		ret->stacks_unread += each[cpu].stacks_unread;
+	}
+}
+
+uint64_t stint_bpf_cost_ns(const struct stint_bpf *bpf)
+{
+	struct bpf_program *program;
+	uint64_t cost_ns = 0;
+
+	bpf_object__for_each_program(program, bpf->skeleton->obj)
+	{
+		struct bpf_prog_info info = {0};
+		uint32_t bytes = sizeof(info);
+
+		if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &bytes) == 0)
+			cost_ns += info.run_time_ns;
+	}
+	return cost_ns;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_PROBES_BPF_OBJECT_H
+#define STINT_PROBES_BPF_OBJECT_H
+
+/* The eBPF object: opened, set up, loaded, attached; and what user space reads and writes of its maps. */
+
+#include <linux/types.h>
+
+#include "probes.h"
+#include "records.h"
+
+struct stint_bpf;
+
+/* `options` complete, with no field left 0. -EPERM, -ENOMEM, or what libbpf says. */
+int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *options);
+struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf);
+
+/* From now on the programs note what `pid` does. -ENOSPC if the table is full. */
+int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid);
+
+/* Descriptors of maps, owned by the object. */
+int stint_bpf_ring(const struct stint_bpf *bpf);
+int stint_bpf_loop_table(const struct stint_bpf *bpf);
+
+/* Sums over the CPUs. */
+void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret);
+
+/* Run time of all programs; 0 unless the kernel counts it (sysctl kernel.bpf_stats_enabled=1). */
+uint64_t stint_bpf_cost_ns(const struct stint_bpf *bpf);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+#include "convert.h"
+
+#include <string.h>
+
+#include "socket_names.h"
+#include "syscall_names.h"
+
+static uint32_t bounded(uint32_t len, uint32_t limit)
+{
+	return len < limit ? len : limit;
+}
+
+static void convert_syscalls(struct stint_probes_overrun *ret, const struct record_overrun *record)
+{
+	ret->syscall_count = record->syscall_count;
+	ret->syscalls_len = bounded(record->syscalls_len, STINT_PROBES_SYSCALLS);
+	for (uint32_t i = 0; i < ret->syscalls_len; i++) {
+		const struct record_syscall *from = &record->syscalls[i];
+		struct stint_probes_syscall *to = &ret->syscalls[i];
+
+		to->number = from->number;
+		to->fd = stint_syscall_has_fd(from->number) ? from->fd : -1;
+		to->start_ns = from->start_ns;
+		to->duration_ns = from->duration_ns;
+		stint_syscall_name(from->number, to->name, sizeof(to->name));
+	}
+}
+
+void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record_overrun *record)
+{
+	uint64_t off_cpu_ns = record->runnable_ns + record->blocked_ns;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->pid = record->pid;
+	ret->tid = record->tid;
+	ret->epfd = record->epfd;
+	ret->fd = -1;
+	ret->start_ns = record->start_ns;
+	ret->duration_ns = record->duration_ns;
+	ret->runnable_ns = record->runnable_ns;
+	ret->blocked_ns = record->blocked_ns;
+	ret->on_cpu_ns = off_cpu_ns < record->duration_ns ? record->duration_ns - off_cpu_ns : 0;
+	ret->ready_events = record->ready_events;
+	convert_syscalls(ret, record);
+	ret->segments_len = bounded(record->segments_len, STINT_PROBES_SEGMENTS);
+	ret->segments_lost = record->segments_lost;
+	for (uint32_t i = 0; i < ret->segments_len; i++) {
+		ret->segments[i].off_ns = record->segments[i].off_ns;
+		ret->segments[i].runnable_ns = record->segments[i].runnable_ns;
+		ret->segments[i].on_ns = record->segments[i].on_ns;
+	}
+}
+
+static bool contains(const int32_t *fds, uint32_t len, int32_t fd)
+{
+	for (uint32_t i = 0; i < len; i++)
+		if (fds[i] == fd)
+			return true;
+	return false;
+}
+
+/* Was there a system call on `fd` that began before `until_ns`? */
+static bool touched_before(const struct record_overrun *record, int32_t fd, uint64_t until_ns)
+{
+	uint32_t len = bounded(record->touches_len, RECORD_TOUCHES);
+
+	for (uint32_t i = 0; i < len; i++)
+		if (record->touches[i].fd == fd &&
+		    record->start_ns + record->touches[i].offset_us * 1000ull < until_ns)
+			return true;
+	return false;
+}
+
+void stint_convert_victims(struct stint_probes_overrun *ret, const struct record_overrun *record,
+			   const int32_t *fds, uint32_t fds_len)
+{
+	uint64_t part_end_ns = record->longest_start_ns + record->longest_ns;
+	uint32_t touches_len = bounded(record->touches_len, RECORD_TOUCHES);
+
+	ret->fd = fds_len == 1 ? fds[0] : -1;
+	for (uint32_t i = 0; i < touches_len; i++) {
+		uint64_t at_ns = record->start_ns + record->touches[i].offset_us * 1000ull;
+
+		if (at_ns <= record->longest_start_ns && contains(fds, fds_len, record->touches[i].fd))
+			ret->fd = record->touches[i].fd;
+	}
+	ret->victims = 0;
+	for (uint32_t i = 0; i < fds_len; i++)
+		if (fds[i] >= 0 && fds[i] != ret->fd && !touched_before(record, fds[i], part_end_ns))
+			ret->victims++;
+	ret->blame_ns = ret->victims * record->longest_ns;
+}
+
+static void convert_addresses(char *local, char *remote, size_t bytes, const struct record_addresses *from)
+{
+	stint_socket_name(local, bytes, from->family, from->local, from->local_port);
+	stint_socket_name(remote, bytes, from->family, from->remote, from->remote_port);
+}
+
+static uint64_t later(uint64_t a_ns, uint64_t b_ns)
+{
+	return a_ns > b_ns ? a_ns : b_ns;
+}
+
+/*
+ * The stages are the differences of moments, each not before the one it follows, and the last one not
+ * before all: so they add up to the whole. A moment that was not seen gives its stage 0 and its time to
+ * the next stage that was.
+ */
+void stint_convert_stall(struct stint_probes_stall *ret, const struct record_stall *record)
+{
+	uint64_t cause_ns = later(record->cause_ns, record->start_ns);
+	uint64_t raised_ns = later(record->raised_ns, cause_ns);
+	uint64_t on_cpu_ns = later(record->on_cpu_ns, raised_ns);
+	uint64_t returned_ns = later(record->returned_ns, on_cpu_ns);
+	uint64_t end_ns = later(record->end_ns, returned_ns);
+
+	memset(ret, 0, sizeof(*ret));
+	ret->pid = record->pid;
+	ret->tid = record->tid;
+	ret->fd = record->fd;
+	convert_addresses(ret->local, ret->remote, sizeof(ret->local), &record->addresses);
+	ret->socket = record->socket;
+	ret->start_ns = record->start_ns;
+	ret->duration_ns = end_ns - record->start_ns;
+	ret->ack_ns = cause_ns - record->start_ns;
+	ret->kernel_ns = raised_ns - cause_ns;
+	ret->scheduler_ns = on_cpu_ns - raised_ns;
+	ret->loop_ns = returned_ns - on_cpu_ns;
+	ret->queue_ns = end_ns - returned_ns;
+	ret->queued_bytes = record->queued_bytes;
+	ret->sndbuf_bytes = record->sndbuf_bytes;
+	ret->threshold_bytes = record->sndbuf_bytes * 2ull / 3;
+	ret->acks = record->acks;
+	ret->acked_bytes = record->acked_bytes;
+	ret->cause_time_ns = record->cause_ns;
+	ret->raise_inferred = record->raise_inferred != 0;
+	ret->snd_wnd_min_bytes = record->snd_wnd_min_bytes;
+	ret->retransmits = record->retransmits;
+}
+
+void stint_convert_socket(struct stint_probes_socket_event *ret, const struct record_socket *record)
+{
+	memset(ret, 0, sizeof(*ret));
+	ret->time_ns = record->time_ns;
+	ret->socket = record->socket;
+	ret->pid = record->pid;
+	ret->tid = record->tid;
+	ret->fd = record->fd;
+	ret->kind = (enum stint_probes_socket_kind)record->kind;
+	convert_addresses(ret->local, ret->remote, sizeof(ret->local), &record->addresses);
+	ret->requested_bytes = record->requested_bytes;
+	ret->done_bytes = record->done_bytes;
+	ret->queued_before_bytes = record->queued_before_bytes;
+	ret->queued_bytes = record->queued_bytes;
+	ret->sndbuf_bytes = record->sndbuf_bytes;
+	ret->unacked_bytes = record->unacked_bytes;
+	ret->snd_wnd_bytes = record->snd_wnd_bytes;
+	ret->snd_cwnd = record->snd_cwnd;
+	ret->cause = record->cause != 0;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_PROBES_CONVERT_H
+#define STINT_PROBES_CONVERT_H
+
+/*
+ * From the records of the ring buffer to what the callbacks are given. Pure functions: no state, no
+ * system calls. Records come from our own programs, but lengths in them are checked all the same.
+ */
+
+#include <linux/types.h>
+
+#include "probes.h"
+#include "records.h"
+
+/* Everything of an overrun but its stack, handler and descriptor. */
+void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record_overrun *record);
+
+/*
+ * Which descriptor was being handled in the overrun's longest part, and whom that made wait.
+ * `fds` are the descriptors of the `fds_len` ready events, -1 where one is not known. Inferred from the
+ * first system call on each: a ready descriptor that had none before the part's end had to wait for it.
+ */
+void stint_convert_victims(struct stint_probes_overrun *ret, const struct record_overrun *record,
+			   const int32_t *fds, uint32_t fds_len);
+
+void stint_convert_stall(struct stint_probes_stall *ret, const struct record_stall *record);
+void stint_convert_socket(struct stint_probes_socket_event *ret, const struct record_socket *record);
+
+#endif

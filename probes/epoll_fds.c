@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include "epoll_fds.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+int stint_epoll_fds_parse(const char *line, int32_t *fd, uint32_t *events, uint64_t *data)
+{
+	int32_t parsed_fd;
+	uint32_t parsed_events;
+	uint64_t parsed_data;
+
+	if (sscanf(line, "tfd: %" SCNd32 " events: %" SCNx32 " data: %" SCNx64, &parsed_fd, &parsed_events,
+		   &parsed_data) != 3 ||
+	    parsed_fd < 0)
+		return -EINVAL;
+	*fd = parsed_fd;
+	*events = parsed_events;
+	*data = parsed_data;
+	return 0;
+}
+
+int stint_epoll_fds_read(uint32_t pid, int32_t epfd, stint_epoll_fds_visit visit, void *ctx)
+{
+	char path[64], line[256];
+	FILE *file;
+	int err = 0;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fdinfo/%" PRId32, pid, epfd);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	while (!err && fgets(line, sizeof(line), file)) {
+		int32_t fd;
+		uint32_t events;
+		uint64_t data;
+
+		if (stint_epoll_fds_parse(line, &fd, &events, &data) == 0)
+			err = visit(ctx, fd, events, data);
+	}
+	if (!err && ferror(file))
+		err = -EIO;
+	fclose(file);
+	return err;
+}
+
+int stint_epoll_fds_count(uint32_t pid)
+{
+	char path[64], target[64];
+	struct dirent *entry;
+	int count = 0;
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd", pid);
+	folder = opendir(path);
+	if (!folder)
+		return errno == ENOENT ? -ESRCH : -errno;
+	while ((entry = readdir(folder))) {
+		ssize_t len = readlinkat(dirfd(folder), entry->d_name, target, sizeof(target) - 1);
+
+		if (len <= 0)
+			continue;
+		target[len] = '\0';
+		count += strcmp(target, "anon_inode:[eventpoll]") == 0;
+	}
+	closedir(folder);
+	return count;
+}

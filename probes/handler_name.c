@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#include "handler_name.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The same function; where no symbol covers it, the same place in it. */
+static bool same_function(const struct stint_frame *a, const struct stint_frame *b)
+{
+	if (a->function_start || b->function_start)
+		return a->function_start == b->function_start;
+	return a->pc == b->pc;
+}
+
+/* The frame at `depth` from the outermost. */
+static const struct stint_frame *at_depth(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	return &frames[len - 1 - depth];
+}
+
+static size_t common_depth(const struct stint_frame *loop, size_t loop_len, const struct stint_frame *overrun,
+			   size_t overrun_len)
+{
+	size_t depth = 0;
+
+	while (depth < loop_len && depth < overrun_len &&
+	       same_function(at_depth(loop, loop_len, depth), at_depth(overrun, overrun_len, depth)))
+		depth++;
+	return depth;
+}
+
+/*
+ * The first function below `depth` that has a name: in stripped binaries static functions have none, and
+ * what calls the handler (the loop's own dispatch) is often one of them.
+ */
+static const char *first_named(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	for (size_t below = depth; below < len; below++)
+		if (at_depth(frames, len, below)->function_start)
+			return at_depth(frames, len, below)->name;
+	return at_depth(frames, len, depth)->name;
+}
+
+static const char *called_by_main(const struct stint_frame *frames, size_t len)
+{
+	for (size_t depth = 0; depth + 1 < len; depth++)
+		if (strcmp(at_depth(frames, len, depth)->name, "main") == 0)
+			return first_named(frames, len, depth + 1);
+	return first_named(frames, len, 0);
+}
+
+void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *loop, size_t loop_len,
+			const struct stint_frame *overrun, size_t overrun_len, int fd)
+{
+	size_t depth = common_depth(loop, loop_len, overrun, overrun_len);
+
+	if (!overrun_len && fd >= 0)
+		snprintf(ret, ret_bytes, "fd %d", fd);
+	else if (!overrun_len)
+		snprintf(ret, ret_bytes, "unknown");
+	else if (!depth)
+		snprintf(ret, ret_bytes, "%s", called_by_main(overrun, overrun_len));
+	else if (depth == overrun_len)
+		snprintf(ret, ret_bytes, "%s (the loop itself)",
+			 at_depth(overrun, overrun_len, depth - 1)->name);
+	else
+		snprintf(ret, ret_bytes, "%s", first_named(overrun, overrun_len, depth));
+}

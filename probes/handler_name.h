@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_PROBES_HANDLER_NAME_H
+#define STINT_PROBES_HANDLER_NAME_H
+
+/*
+ * The handler of an overrun in a program that we know nothing of: the stack at the wait is the loop's own,
+ * the stack of the overrun begins as that one does, and the first function after the parting is the handler
+ * (in a stripped binary: the first that has a name).
+ */
+
+#include "unwind.h"
+
+/*
+ * Writes a name, always: where the overrun was spent in the loop's own function, that function's name with
+ * " (the loop itself)"; without the loop's stack, the function that main() called; without a stack, "fd N",
+ * or "unknown" if `fd` is negative. Frames are innermost first, as they come from the unwinder.
+ */
+void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *loop, size_t loop_len,
+			const struct stint_frame *overrun, size_t overrun_len, int fd);
+
+#endif

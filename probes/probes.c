@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+#include "probes.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "bpf_object.h"
+#include "convert.h"
+#include "epoll_fds.h"
+#include "process.h"
+
+#define DEFAULT_BUDGET_NS  1000000u
+#define DEFAULT_SAMPLE_NS  1000000u
+#define DEFAULT_RING_BYTES (8u << 20)
+#define DEFAULT_LOOPS      64u
+#define PROCESSES_MAX      1024
+
+struct stint_probes {
+	struct stint_probes_options options;
+	struct stint_probes_callbacks callbacks;
+	void *ctx;
+	struct stint_bpf *bpf;
+	struct ring_buffer *ring;
+	const struct loop_counters *loops; /* the kernel's own memory, read only */
+	size_t loops_bytes;
+	struct stint_process *processes[PROCESSES_MAX];
+	uint32_t processes_len;
+	uint64_t stacks_cut;
+	char error[512];
+};
+
+static int fail(struct stint_probes *probes, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int fail(struct stint_probes *probes, int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(probes->error, sizeof(probes->error), format, args);
+	va_end(args);
+	return err;
+}
+
+const char *stint_probes_error(const struct stint_probes *probes)
+{
+	return probes ? probes->error : "";
+}
+
+static struct stint_process *find_process(const struct stint_probes *probes, uint32_t pid)
+{
+	for (uint32_t i = 0; i < probes->processes_len; i++)
+		if (stint_process_pid(probes->processes[i]) == pid)
+			return probes->processes[i];
+	return NULL;
+}
+
+static void take_overrun(struct stint_probes *probes, const struct record_overrun *record)
+{
+	struct stint_process *process = find_process(probes, record->pid);
+	struct stint_probes_overrun overrun;
+
+	if (!process || !probes->callbacks.overrun)
+		return;
+	stint_convert_overrun(&overrun, record);
+	if (stint_process_complete(process, &overrun, record))
+		probes->stacks_cut++;
+	probes->callbacks.overrun(probes->ctx, &overrun);
+}
+
+static void take_stack(struct stint_probes *probes, const struct record_stack *record)
+{
+	struct stint_process *process = find_process(probes, record->pid);
+
+	if (process && stint_process_add_stack(process, record) != 0)
+		probes->stacks_cut++;
+}
+
+static void take_stall(struct stint_probes *probes, const struct record_stall *record)
+{
+	struct stint_probes_stall stall;
+
+	if (!probes->callbacks.stall)
+		return;
+	stint_convert_stall(&stall, record);
+	probes->callbacks.stall(probes->ctx, &stall);
+}
+
+static void take_socket(struct stint_probes *probes, const struct record_socket *record)
+{
+	struct stint_probes_socket_event event;
+
+	if (!probes->callbacks.socket)
+		return;
+	stint_convert_socket(&event, record);
+	probes->callbacks.socket(probes->ctx, &event);
+}
+
+static void take_exit(struct stint_probes *probes, const struct record_exit *record)
+{
+	if (probes->callbacks.exited)
+		probes->callbacks.exited(probes->ctx, record->pid);
+}
+
+static int take_record(void *ctx, void *data, size_t bytes)
+{
+	struct stint_probes *probes = ctx;
+	uint32_t type = 0;
+
+	if (bytes >= sizeof(type))
+		memcpy(&type, data, sizeof(type));
+	if (type == RECORD_OVERRUN && bytes >= sizeof(struct record_overrun))
+		take_overrun(probes, data);
+	else if (type == RECORD_STACK && bytes >= sizeof(struct record_stack))
+		take_stack(probes, data);
+	else if (type == RECORD_STALL && bytes >= sizeof(struct record_stall))
+		take_stall(probes, data);
+	else if (type == RECORD_SOCKET && bytes >= sizeof(struct record_socket))
+		take_socket(probes, data);
+	else if (type == RECORD_EXIT && bytes >= sizeof(struct record_exit))
+		take_exit(probes, data);
+	return 0;
+}
+
+static int map_loops(struct stint_probes *probes)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t bytes = probes->options.loop_limit * sizeof(struct loop_counters);
+	void *memory;
+
+	bytes = (bytes + page - 1) / page * page;
+	memory = mmap(NULL, bytes, PROT_READ, MAP_SHARED, stint_bpf_loop_table(probes->bpf), 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	probes->loops = memory;
+	probes->loops_bytes = bytes;
+	return 0;
+}
+
+static int start(struct stint_probes *probes)
+{
+	struct stint_probes_support support;
+	int err = stint_probes_supported(&support);
+
+	if (err)
+		return fail(probes, err, "%s", support.why);
+	err = stint_bpf_new(&probes->bpf, &probes->options);
+	if (err)
+		return fail(probes, err, "the kernel refused stint's eBPF programs: %s%s", strerror(-err),
+			    err == -EPERM || err == -EACCES
+				    ? " (run as root, or give CAP_BPF and CAP_PERFMON)"
+				    : "");
+	probes->ring = ring_buffer__new(stint_bpf_ring(probes->bpf), take_record, probes, NULL);
+	if (!probes->ring)
+		return fail(probes, -errno, "the ring buffer could not be mapped: %s", strerror(errno));
+	err = map_loops(probes);
+	return err ? fail(probes, err, "the table of loops could not be mapped: %s", strerror(-err)) : 0;
+}
+
+static void set_defaults(struct stint_probes_options *options)
+{
+	if (!options->budget_ns)
+		options->budget_ns = DEFAULT_BUDGET_NS;
+	if (!options->sample_ns)
+		options->sample_ns = DEFAULT_SAMPLE_NS;
+	if (!options->ring_bytes)
+		options->ring_bytes = DEFAULT_RING_BYTES;
+	if (!options->loop_limit)
+		options->loop_limit = DEFAULT_LOOPS;
+}
+
+int stint_probes_new(struct stint_probes **ret, const struct stint_probes_options *options,
+		     const struct stint_probes_callbacks *callbacks, void *ctx)
+{
+	struct stint_probes *probes;
+
+	if (!ret || !callbacks || (options && options->size != sizeof(*options)))
+		return -EINVAL;
+	probes = calloc(1, sizeof(*probes));
+	if (!probes)
+		return -ENOMEM;
+	if (options)
+		probes->options = *options;
+	set_defaults(&probes->options);
+	probes->callbacks = *callbacks;
+	probes->ctx = ctx;
+	*ret = probes; /* also on failure: it holds the reason */
+	return start(probes);
+}
+
+int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
+{
+	struct stint_process *process;
+	int err;
+
+	if (!probes || !probes->bpf || !pid)
+		return -EINVAL;
+	if (find_process(probes, pid))
+		return -EEXIST;
+	if (probes->processes_len == PROCESSES_MAX)
+		return fail(probes, -ENOSPC, "more than %d processes are not watched at once", PROCESSES_MAX);
+	err = stint_process_new(&process, pid);
+	if (err == -ESRCH)
+		return fail(probes, err, "there is no process %u", pid);
+	if (err)
+		return fail(probes, err, "process %u cannot be inspected: %s", pid, strerror(-err));
+	probes->processes[probes->processes_len++] = process;
+	err = stint_bpf_watch(probes->bpf, pid);
+	return err ? fail(probes, err, "process %u cannot be watched: %s", pid, strerror(-err)) : 0;
+}
+
+int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
+{
+	int taken;
+
+	if (!probes || !probes->ring)
+		return -EINVAL;
+	taken = ring_buffer__poll(probes->ring, timeout_ms);
+	return taken == -EINTR ? 0 : taken < 0 ? taken : 0;
+}
+
+static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters *loop)
+{
+	*ret = (struct stint_probes_loop){
+		.pid = loop->pid,
+		.tid = loop->tid,
+		.epfd = loop->epfd,
+		.iterations = loop->iterations,
+		.events = loop->events,
+		.overruns = loop->overruns,
+		.busy_sum_ns = loop->busy_sum_ns,
+		.busy_min_ns = loop->busy_min_ns,
+		.busy_max_ns = loop->busy_max_ns,
+		.poll_sum_ns = loop->poll_sum_ns,
+		.poll_min_ns = loop->poll_min_ns,
+		.poll_max_ns = loop->poll_max_ns,
+		.batch_max = loop->batch_max,
+		.overflow = loop->overflow,
+		.busy = (const uint64_t *)loop->busy,
+		.poll = (const uint64_t *)loop->poll,
+		.batch = (const uint64_t *)loop->batch,
+	};
+}
+
+int stint_probes_read_loops(struct stint_probes *probes,
+			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx)
+{
+	if (!probes || !probes->loops || !visit)
+		return -EINVAL;
+	for (uint32_t i = 0; i < probes->options.loop_limit && probes->loops[i].used; i++) {
+		struct stint_probes_loop loop;
+		int err;
+
+		fill_loop(&loop, &probes->loops[i]);
+		err = visit(ctx, &loop);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_losses *ret)
+{
+	struct loss_counters counters = {0};
+
+	if (probes->bpf)
+		stint_bpf_losses(probes->bpf, &counters);
+	ret->ring_full = counters.ring_full;
+	ret->table_full = counters.table_full;
+	ret->stacks_cut = counters.stacks_unread + probes->stacks_cut;
+}
+
+uint64_t stint_probes_cost_ns(const struct stint_probes *probes)
+{
+	return probes->bpf ? stint_bpf_cost_ns(probes->bpf) : 0;
+}
+
+struct stint_probes *stint_probes_free(struct stint_probes *probes)
+{
+	if (!probes)
+		return NULL;
+	ring_buffer__free(probes->ring);
+	if (probes->loops)
+		munmap((void *)(uintptr_t)probes->loops, probes->loops_bytes);
+	stint_bpf_free(probes->bpf);
+	for (uint32_t i = 0; i < probes->processes_len; i++)
+		stint_process_free(probes->processes[i]);
+	free(probes);
+	return NULL;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_PROBES_PROCESS_H
+#define STINT_PROBES_PROCESS_H
+
+/*
+ * What user space keeps of one watched process: how to unwind its stacks, the loops' own stacks, the
+ * stacks sampled in iterations that are still going on, and which epoll data stands for which descriptor.
+ */
+
+#include <linux/types.h>
+
+#include "probes.h"
+#include "records.h"
+
+struct stint_process;
+
+/* -ESRCH if there is no such process, -EACCES or -EPERM if it may not be inspected, -ENOMEM. */
+int stint_process_new(struct stint_process **ret, uint32_t pid);
+struct stint_process *stint_process_free(struct stint_process *process);
+uint32_t stint_process_pid(const struct stint_process *process);
+
+/* Keeps a copy of a stack until its iteration is reported. -ENOMEM. */
+int stint_process_add_stack(struct stint_process *process, const struct record_stack *record);
+
+/*
+ * Completes an overrun: stack, handler, descriptor, victims. The strings belong to the process and are
+ * valid until its next call. True if a stack was there but could not be unwound to its beginning.
+ */
+bool stint_process_complete(struct stint_process *process, struct stint_probes_overrun *overrun,
+			    const struct record_overrun *record);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#include "socket_names.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+void stint_socket_name(char *ret, size_t ret_bytes, uint32_t family, const uint8_t *address, uint16_t port)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	char text[INET6_ADDRSTRLEN] = "?";
+
+	if (family == AF_INET6 && memcmp(address, mapped, sizeof(mapped)) == 0) {
+		family = AF_INET;
+		address += sizeof(mapped);
+	}
+	if (family != AF_INET && family != AF_INET6) {
+		snprintf(ret, ret_bytes, "family %u", family);
+		return;
+	}
+	inet_ntop((int)family, address, text, sizeof(text));
+	snprintf(ret, ret_bytes, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_PROBES_UNWIND_H
+#define STINT_PROBES_UNWIND_H
+
+/*
+ * Unwinds user stacks from a copy of the registers and of the stack's top, by the call frame information
+ * that every binary carries (.eh_frame), with elfutils: no frame pointers, no debug information, and no
+ * need for the thread to stand still or still to exist.
+ *
+ * Price: some 100 us a stack, a few ms the first time a module is met. Names come from .symtab, else from
+ * .dynsym. One thread per unwinder.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STINT_UNWIND_REGISTERS 17
+#define STINT_FRAME_NAME_BYTES 128
+
+/* In DWARF's order for x86-64: rax rdx rcx rbx rsi rdi rbp rsp r8 ... r15 rip. */
+struct stint_unwind_regs {
+	uint64_t reg[STINT_UNWIND_REGISTERS];
+};
+
+struct stint_frame {
+	uint64_t pc;             /* a return address, but in the innermost frame */
+	uint64_t function_start; /* what tells one function from another; 0 if no symbol covers pc */
+	char name[STINT_FRAME_NAME_BYTES]; /* "function", or "module+0xoffset", or "0xaddress" */
+};
+
+struct stint_unwinder;
+
+/* Reads the modules of a process. -ESRCH, -EACCES, -ENOMEM, -ENOTSUP (not an x86-64 build), -EIO. */
+int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid);
+struct stint_unwinder *stint_unwinder_free(struct stint_unwinder *unwinder);
+
+/*
+ * Fills `frames`, innermost first, and returns how many; or a negative errno if not even one is known.
+ * `stack` is a copy of the memory from the stack pointer up. `complete` is false if the stack's beginning
+ * was not reached: the copy was cut, or a function has no frame information.
+ */
+int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwind_regs *regs,
+		       const void *stack, size_t stack_bytes, struct stint_frame *frames, size_t frames_max,
+		       bool *complete);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* stint, with its meter or without (meter=0). */
+#include <errno.h>
+#include <stint/stint.h>
+
+#include "bench.h"
+
+const char backend_name[] = "stint";
+
+static struct stint_loop *loop;
+static struct stint_timer **timers;
+static uint32_t handler;
+
+static void check(int result, const char *what)
+{
+	if (result >= 0)
+		return;
+	errno = -result;
+	bench_die(what);
+}
+
+void backend_open(uint32_t descriptors)
+{
+	struct stint_loop_options options = {.size = sizeof(options), .meter_off = !bench.meter};
+	int registered;
+
+	(void)descriptors;
+	check(stint_loop_new(&loop, &options), "stint_loop_new");
+	registered = stint_loop_handler(loop, "bench", 0);
+	check(registered, "stint_loop_handler");
+	handler = (uint32_t)registered;
+}
+
+static void on_ring(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)source;
+	(void)events;
+	if (bench_ring((uint32_t)(uintptr_t)ctx))
+		stint_loop_stop(loop);
+}
+
+static void on_dispatch(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)source;
+	(void)events;
+	(void)ctx;
+	if (bench_dispatch())
+		stint_loop_stop(loop);
+}
+
+static void on_turn(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)source;
+	(void)events;
+	(void)ctx;
+	if (bench.turn())
+		stint_loop_stop(loop);
+}
+
+static void on_echo(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)events;
+	(void)ctx;
+	if (bench_echo(stint_fd_descriptor(source)))
+		stint_loop_stop(loop);
+}
+
+void backend_watch(uint32_t index, int fd, enum bench_body body)
+{
+	static const stint_fd_callback callback[] = {on_ring, on_dispatch, on_turn, on_echo};
+	struct stint_fd *source;
+
+	check(stint_fd_new(&source, loop, fd, STINT_READ, handler, callback[body], (void *)(uintptr_t)index),
+	      "stint_fd_new");
+}
+
+static void on_read(struct stint_stream *stream, const void *data, size_t bytes, void *ctx)
+{
+	(void)ctx;
+	check(stint_stream_write(stream, data, bytes), "stint_stream_write");
+	if (bench_echoed(bytes))
+		stint_loop_stop(loop);
+}
+
+bool backend_stream(uint32_t index, int fd)
+{
+	const struct stint_stream_callbacks callbacks = {.read = on_read};
+	struct stint_stream *stream;
+
+	(void)index;
+	check(stint_stream_new(&stream, loop, fd, NULL, handler, &callbacks, NULL), "stint_stream_new");
+	return true;
+}
+
+void backend_run(void)
+{
+	check(stint_loop_run(loop), "stint_loop_run");
+}
+
+static void on_timer(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	(void)ctx;
+	if (bench_timer_fired())
+		stint_loop_stop(loop);
+}
+
+void backend_timers_new(uint32_t count)
+{
+	timers = bench_alloc(count, sizeof(struct stint_timer *));
+	for (uint32_t i = 0; i < count; i++)
+		check(stint_timer_new(&timers[i], loop, handler, on_timer, NULL), "stint_timer_new");
+}
+
+void backend_timer_start(uint32_t index, uint32_t delay_ms)
+{
+	check(stint_timer_start(timers[index], delay_ms * 1000000ull, 0), "stint_timer_start");
+}
+
+void backend_timer_stop(uint32_t index)
+{
+	check(stint_timer_stop(timers[index]), "stint_timer_stop");
+}
+
+/* Posts from other threads are not in the library: the program says so, and the table leaves the place empty. */
+void backend_post_open(void)
+{
+	exit(77);
+}
+
+void backend_post_wake(void)
+{
+}
