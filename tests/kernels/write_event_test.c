@@ -204,7 +204,7 @@ static void a_delayed_network_shows_in_the_ack_stage(void **state)
 
 	(void)state;
 	fixture_enter_network();
-	if (system("tc qdisc add dev lo root netem delay 20ms limit 10000 2>/dev/null") != 0)
+	if (system("tc qdisc add dev lo root netem delay 20ms limit 10000") != 0)
 		fixture_cannot("netem cannot be had here (tc, sch_netem); make check-kernels has it");
 	fixture_open(&writing, &plan);
 	probes = open_probes(&writing);
