@@ -4,6 +4,7 @@
 # make deps          install what is needed, from Debian by name
 # make demo          three real recordings, ending in a report
 # make check         layout, both compilers, every test; those that can run again under ASan and UBSan
+# make check-kernels the tests under eBPF on Debian's 6.1 and 6.12 kernels, in emulated machines
 # make check FILTER=loop   only the test programs whose path has "loop" in it
 # make install       PREFIX=/usr/local DESTDIR=
 # make bench         the same workloads on raw epoll, stint, libev, libuv and libevent (QUICK=1: a minute)
@@ -57,7 +58,7 @@ LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz
 REPORT_LIBS  := -lsqlite3 -lm
 
-.PHONY: all deps demo tests check check-format bench install clean
+.PHONY: all deps demo tests check check-format check-kernels bench install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -103,12 +104,12 @@ $(BUILD)/obj/report/schema.o: report/schema.sql
 $(BUILD)/obj/report/css.o: report/report.css
 
 # -mcpu=v3 is what Linux 5.15 runs; debug information is needed for CO-RE and stripped to BTF.
-$(BUILD)/gen/probes/%.bpf.o: probes/%.bpf.c $(wildcard probes/*.h)
+$(BUILD)/gen/%.bpf.o: %.bpf.c $(wildcard probes/*.h tests/kernels/oracle.h)
 	$(call say,BPF,$<)
 	$(Q)mkdir -p $(@D) && $(CLANG) -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 \
 		-c -o $@ $<
 
-$(BUILD)/gen/probes/%.skel.h: $(BUILD)/gen/probes/%.bpf.o
+$(BUILD)/gen/%.skel.h: $(BUILD)/gen/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_skeleton > $@
 
@@ -122,11 +123,21 @@ $(BUILD)/tests/subjects/%: tests/subjects/%.c $(BUILD)/libstint.a
 
 $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a
 	$(call say,CC,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -DBUILD_DIRECTORY='"$(BUILD)"' -I. -Itests/helpers -Iloop/include \
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -DBUILD_DIRECTORY='"$(BUILD)"' -I. -Itests/helpers -Iloop/include -isystem $(BUILD)/gen \
 		-o $@ $< $(TEST_HELPERS) \
 		$(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
 
 tests: all $(TESTS) $(SUBJECTS)
+
+# Other kernels than this machine's, emulated. The programs that the tests start are carried along.
+KERNELS      := linux-image-cloud-amd64 linux-image-6.12-cloud-amd64
+KERNEL_TESTS := $(filter $(BUILD)/tests/probes/% $(BUILD)/tests/kernels/%,$(TESTS))
+KERNEL_FILES := $(SUBJECTS) $(wildcard $(addprefix /usr/bin/,redis-server redis-cli redis-benchmark) /usr/sbin/tc)
+
+$(filter $(BUILD)/tests/kernels/%,$(TESTS)): $(BUILD)/gen/tests/kernels/oracle.skel.h
+
+check-kernels: $(KERNEL_TESTS) $(SUBJECTS)
+	$(Q)tests/kernels/check $(BUILD) $(KERNELS) -- $(KERNEL_FILES) -- $(KERNEL_TESTS)
 
 check-format:
 	$(call say,FORMAT,loop probes report tests examples)
@@ -147,7 +158,7 @@ demo: all
 # Everything comes from Debian by name. What only the demo or the tests need is said apart.
 DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev gnuplot-nox
 DEPS_DEMO  := redis-server redis-tools wrk sqlite3 procps
-DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev g++ pkg-config jq
+DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev g++ pkg-config jq $(shell cat tests/kernels/packages)
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
 
 deps:
@@ -190,4 +201,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -path '*/kernels/linux-*' -prune -o -name '*.d' -type f -print 2>/dev/null)
