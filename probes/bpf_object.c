@@ -5,11 +5,10 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <linux/perf_event.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "samplers.h"
 #include "skeleton.h"
 #include "syscall_names.h"
 
@@ -17,8 +16,7 @@
 
 struct stint_bpf {
 	struct stint_skeleton *skeleton;
-	struct bpf_link *samplers[CPUS_MAX];
-	int cpus;
+	struct stint_samplers *samplers;
 	uint32_t watched;
 };
 
@@ -64,38 +62,6 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	bpf_map__set_max_entries(skeleton->maps.loop_table, options->loop_limit);
 }
 
-/* The sampler: an hrtimer on each CPU, as a software clock event. It looks only at watched threads. */
-static int attach_samplers(struct stint_bpf *bpf, uint64_t period_ns)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_SW_CPU_CLOCK,
-		.sample_period = period_ns,
-	};
-	int cpus = libbpf_num_possible_cpus();
-
-	if (cpus < 0)
-		return cpus;
-	bpf->cpus = cpus < CPUS_MAX ? cpus : CPUS_MAX;
-	for (int cpu = 0; cpu < bpf->cpus; cpu++) {
-		int fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
-
-		if (fd < 0 && (errno == ENODEV || errno == ENXIO))
-			continue; /* a CPU that is offline */
-		if (fd < 0)
-			return -errno;
-		bpf->samplers[cpu] = bpf_program__attach_perf_event(bpf->skeleton->progs.on_sample, fd);
-		if (!bpf->samplers[cpu]) {
-			int err = -errno;
-
-			close(fd);
-			return err;
-		}
-	}
-	return 0;
-}
-
 static int load(struct stint_bpf *bpf, const struct stint_probes_options *options)
 {
 	int err;
@@ -108,7 +74,8 @@ static int load(struct stint_bpf *bpf, const struct stint_probes_options *option
 	if (err)
 		return err;
 	err = stint_skeleton__attach(bpf->skeleton);
-	return err ? err : attach_samplers(bpf, options->sample_ns);
+	return err ? err
+		   : stint_samplers_new(&bpf->samplers, bpf->skeleton->progs.on_sample, options->sample_ns);
 }
 
 static int print_nothing(enum libbpf_print_level level, const char *format, va_list args)
@@ -141,8 +108,7 @@ struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf)
 {
 	if (!bpf)
 		return NULL;
-	for (int cpu = 0; cpu < bpf->cpus; cpu++)
-		bpf_link__destroy(bpf->samplers[cpu]);
+	stint_samplers_free(bpf->samplers);
 	stint_skeleton__destroy(bpf->skeleton);
 	free(bpf);
 	return NULL;
@@ -168,6 +134,11 @@ void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)
 				    __ATOMIC_RELAXED);
 	if (bpf->watched > 0)
 		bpf->watched--;
+}
+
+struct stint_samplers *stint_bpf_samplers(const struct stint_bpf *bpf)
+{
+	return bpf->samplers;
 }
 
 int stint_bpf_ring(const struct stint_bpf *bpf)

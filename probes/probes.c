@@ -39,6 +39,7 @@ struct stint_probes {
 	struct stint_process *processes[PROCESSES_MAX];
 	uint32_t processes_len;
 	uint64_t stacks_cut;
+	uint64_t not_sampled;
 	uint64_t exits_looked_ns;
 	char error[512];
 };
@@ -82,10 +83,20 @@ static void take_overrun(struct stint_probes *probes, const struct record_overru
 	probes->callbacks.overrun(probes->ctx, &overrun);
 }
 
+/* Without samples, where it computed is not known; all else is. */
+static void sample_thread(struct stint_probes *probes, uint32_t tid)
+{
+	if (stint_samplers_add(stint_bpf_samplers(probes->bpf), tid) != 0)
+		probes->not_sampled++;
+}
+
 static void take_stack(struct stint_probes *probes, const struct record_stack *record)
 {
 	struct stint_process *process = find_process(probes, record->pid);
 
+	/* The stack at its first wait tells of a new loop. */
+	if (process && record->kind == RECORD_STACK_WAIT)
+		sample_thread(probes, record->tid);
 	if (process && stint_process_add_stack(process, record) != 0)
 		probes->stacks_cut++;
 }
@@ -286,6 +297,8 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 		return fail(probes, err, "process %u cannot be inspected: %s", pid, strerror(-err));
 	probes->processes[probes->processes_len++] = process;
 	err = stint_bpf_watch(probes->bpf, pid);
+	if (!err)
+		err = stint_samplers_add_process(stint_bpf_samplers(probes->bpf), pid);
 	if (!err && stint_process_runs(process))
 		return 0;
 	forget_process(probes, process);
@@ -355,6 +368,7 @@ void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_
 	ret->ring_full = counters.ring_full;
 	ret->table_full = counters.table_full;
 	ret->stacks_cut = counters.stacks_unread + probes->stacks_cut;
+	ret->not_sampled = probes->not_sampled;
 }
 
 uint64_t stint_probes_cost_ns(const struct stint_probes *probes)

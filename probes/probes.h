@@ -150,9 +150,10 @@ struct stint_probes_loop {
 
 /* What was lost, since the start. Each is shown in every report. */
 struct stint_probes_losses {
-	uint64_t ring_full;  /* records that found the ring buffer full */
-	uint64_t table_full; /* threads, loops or sockets that found a table full */
-	uint64_t stacks_cut; /* stacks that could not be copied or unwound to their beginning */
+	uint64_t ring_full;   /* records that found the ring buffer full */
+	uint64_t table_full;  /* threads, loops or sockets that found a table full */
+	uint64_t stacks_cut;  /* stacks that could not be copied or unwound to their beginning */
+	uint64_t not_sampled; /* threads that could not be sampled: too many, or no descriptors left */
 };
 
 struct stint_probes_callbacks {

@@ -253,6 +253,8 @@ void probe_source_write_losses(struct probe_source *source)
 		       "threads, loops or sockets that found a table of the probes full");
 	recording_loss(recording, "stacks_cut", losses.stacks_cut,
 		       "stacks that could not be copied, or not unwound to their beginning");
+	recording_loss(recording, "not_sampled", losses.not_sampled,
+		       "threads whose stacks could not be sampled: too many, or no descriptors left");
 	if (cost_ns)
 		recording_meta_number(recording, "bpf_ns", (int64_t)cost_ns);
 }
