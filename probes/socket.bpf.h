@@ -11,8 +11,12 @@
  *     read there as it was before that ACK, and "after" at the next point that looks at the socket;
  *   - if the ACK leaves sk_wmem_queued <= 2/3 sk_sndbuf (sk_stream_is_writeable), sk_stream_write_space
  *     clears the bit and wakes who waits: sched_waking in the same softirq, with the bit read as 0, is the
- *     write event; where nobody slept, the bit is found cleared at the softirq's end, or at the end of the
- *     owner's system call, and the time is an upper bound (`raise_inferred`).
+ *     write event; where nobody slept, the bit is found cleared at the next segment, the softirq's end, or the end
+ *     of the owner's system call. Its time is then that of the last ACK before which the bit was set: a few us
+ *     early, as the event comes at the end of that ACK's processing (`raise_inferred`).
+ *
+ * ACKs that come while the owner is inside its send are processed before that returns. They may so open the buffer
+ * of a send that is going to be known as short: the cause and the event are then earlier than the stall.
  *
  * A socket is known from the first time that it fills up until it is destroyed; sockets that never fill
  * cost a comparison. `stalls_open` and `sockets_known` keep the tracepoints that fire for everybody short.
@@ -61,6 +65,9 @@ struct socket_state {
 	u64 ack_time_ns; /* 0: none */
 	u32 ack_bytes;
 	u32 ack_queued_before;
+	u32 ack_lacked; /* the bit was set then */
+	u32 reserved;
+	u64 early_cause_ns; /* the ACK that cleared the bit while no stall was known; 0: none */
 	struct record_addresses addresses;
 };
 
@@ -185,13 +192,13 @@ static __always_inline void push_raised(u32 tid, u64 sk)
 		thread->raised[__sync_fetch_and_add(&thread->raised_head, 1) & (RAISED_SLOTS - 1)] = sk;
 }
 
-/* The write event was raised, for thread `tid`. */
-static __always_inline void raise(struct socket_state *state, u64 sk, u64 now_ns, u32 tid, bool inferred)
+/* The write event was raised at `at_ns`, for thread `tid`. */
+static __always_inline void raise(struct socket_state *state, u64 sk, u64 at_ns, u32 tid, bool inferred)
 {
-	struct moment moment = {.kind = SOCKET_WRITE_EVENT, .tid = tid, .time_ns = now_ns};
+	struct moment moment = {.kind = SOCKET_WRITE_EVENT, .tid = tid, .time_ns = at_ns};
 
 	state->stage = STALL_RAISED;
-	state->raised_ns = now_ns;
+	state->raised_ns = at_ns;
 	state->raise_inferred = inferred;
 	state->queued_bytes = queued_bytes(sk);
 	state->sndbuf_bytes = BPF_CORE_READ((struct sock *)sk, sk_sndbuf);
@@ -205,11 +212,14 @@ static __always_inline void raise(struct socket_state *state, u64 sk, u64 now_ns
  */
 static __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking)
 {
-	bool opened;
+	bool lacks, opened;
 
 	if (!state)
 		return 0;
-	opened = state->stage == STALL_FULL && !lacks_space(sk);
+	lacks = lacks_space(sk);
+	opened = state->stage == STALL_FULL && !lacks;
+	if (state->stage == STALL_NONE && state->ack_time_ns && state->ack_lacked && !lacks)
+		state->early_cause_ns = state->ack_time_ns;
 	if (waking && !opened)
 		return 0; /* woken for another reason, amid the ACK's processing: too early to say what it did */
 	if (opened)
@@ -221,14 +231,15 @@ static __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32
 			.time_ns = state->ack_time_ns,
 			.done_bytes = state->ack_bytes,
 			.queued_before_bytes = state->ack_queued_before,
-			.cause = opened,
+			.cause = opened || state->early_cause_ns == state->ack_time_ns,
 		};
 
 		report_moment(state, sk, &moment);
 		state->ack_time_ns = 0;
 	}
 	if (opened)
-		raise(state, sk, now_ns, waking ? waking : state->tid, !waking);
+		raise(state, sk, waking || !state->cause_ns ? now_ns : state->cause_ns,
+		      waking ? waking : state->tid, !waking);
 	return 0;
 }
 
@@ -296,6 +307,7 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 	if (acked <= 0)
 		return;
 	state->ack_time_ns = now_ns;
+	state->ack_lacked = lacks_space(sk);
 	state->ack_bytes = (u32)acked;
 	state->ack_queued_before = queued_bytes(sk);
 	if (state->stage != STALL_NONE) {
@@ -384,7 +396,8 @@ static __always_inline void begin_stall(struct socket_state *state, u64 sk, u64 
 {
 	state->stage = STALL_FULL;
 	state->start_ns = now_ns;
-	state->cause_ns = 0;
+	state->cause_ns = state->early_cause_ns;
+	state->early_cause_ns = 0;
 	state->raised_ns = 0;
 	state->on_cpu_ns = 0;
 	state->returned_ns = 0;
@@ -449,7 +462,9 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u64 requested, l
 		return;
 	begin_stall(state, sk, now_ns);
 	if (!lacks_space(sk))
-		raise(state, sk, now_ns, tid, true);
+		raise(state, sk, state->cause_ns ? state->cause_ns : now_ns, tid, true);
+	else
+		state->cause_ns = 0; /* it was opened, and filled up again, within the call */
 }
 
 /* A wait of this thread returned: the write events raised for it before are among what it returned. */

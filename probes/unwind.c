@@ -3,10 +3,12 @@
 
 #include <elfutils/libdwfl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define REGISTER_SP 7
 #define REGISTER_PC 16
@@ -14,6 +16,8 @@
 struct stint_unwinder {
 	Dwfl *dwfl;
 	pid_t pid;
+	Elf *self; /* this program's file */
+	int self_fd;
 	/* Of the run under way. */
 	const struct stint_unwind_regs *regs;
 	const unsigned char *stack;
@@ -143,6 +147,24 @@ static int report_modules(struct stint_unwinder *unwinder)
 	return err > 0 ? -err : err < 0 ? -EIO : 0;
 }
 
+/*
+ * Which registers there are, libdwfl takes from an ELF file; left to itself, from the first module that it finds,
+ * whatever that is, and ends us by an assertion if it makes no sense of it. This program's own is of the right kind.
+ */
+static int attach(struct stint_unwinder *unwinder)
+{
+	if (elf_version(EV_CURRENT) == EV_NONE)
+		return -EIO;
+	unwinder->self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	if (unwinder->self_fd < 0)
+		return -errno;
+	unwinder->self = elf_begin(unwinder->self_fd, ELF_C_READ, NULL);
+	if (!unwinder->self ||
+	    !dwfl_attach_state(unwinder->dwfl, unwinder->self, unwinder->pid, &thread_callbacks, unwinder))
+		return -EIO;
+	return 0;
+}
+
 int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid)
 {
 	static const Dwfl_Callbacks callbacks = {
@@ -159,16 +181,18 @@ int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid)
 	if (!unwinder)
 		return -ENOMEM;
 	unwinder->pid = (pid_t)pid;
+	unwinder->self_fd = -1;
 	unwinder->dwfl = dwfl_begin(&callbacks);
 	if (!unwinder->dwfl) {
 		free(unwinder);
 		return -ENOMEM;
 	}
 	err = report_modules(unwinder);
-	if (err == -ENOENT)
+	/* A process that is ending has no memory, so no auxiliary vector, and libdwfl calls that ENOEXEC. */
+	if (err == -ENOENT || err == -ENOEXEC)
 		err = -ESRCH;
-	if (!err && !dwfl_attach_state(unwinder->dwfl, NULL, unwinder->pid, &thread_callbacks, unwinder))
-		err = -EIO;
+	if (!err)
+		err = attach(unwinder);
 	if (err) {
 		stint_unwinder_free(unwinder);
 		return err;
@@ -182,6 +206,9 @@ struct stint_unwinder *stint_unwinder_free(struct stint_unwinder *unwinder)
 	if (!unwinder)
 		return NULL;
 	dwfl_end(unwinder->dwfl);
+	elf_end(unwinder->self);
+	if (unwinder->self_fd >= 0)
+		close(unwinder->self_fd);
 	free(unwinder);
 	return NULL;
 }

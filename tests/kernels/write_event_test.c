@@ -11,8 +11,6 @@
 
 #include "probes/probes.h"
 
-/* Under emulation; a machine of silicon is faster, so this is no excuse there. */
-#define TOLERANCE_NS UINT64_C(50000)
 #define NETEM_RTT_NS UINT64_C(40000000)
 
 struct seen {
@@ -106,11 +104,16 @@ static void print_both(const struct oracle_skeleton *oracle)
 	}
 }
 
-/* Events come in the order of time on both sides, so the nth of one is the nth of the other. */
+/*
+ * Events come in the order of time on both sides, so the nth of one is the nth of the other. Where a wake-up showed
+ * the event, its time lies within the kernel's own function. Where only the bit did, it is the ACK's, which must be
+ * the one whose processing ended in that function. How much earlier that is, is printed: on an emulated CPU some
+ * hundred us, as the kernel first sends what that ACK has made room for in the network.
+ */
 static void compare(const struct oracle_skeleton *oracle)
 {
-	uint64_t raised_off_ns = 0, inferred_off_ns = 0, cause_off_ns = 0;
-	uint32_t inferred = 0;
+	uint64_t early_ns = 0;
+	uint32_t inferred = 0, without_cause = 0;
 
 	if (oracle->bss->events_len != seen.events_len || seen.events_len != seen.stalls_len)
 		print_both(oracle);
@@ -119,24 +122,31 @@ static void compare(const struct oracle_skeleton *oracle)
 	for (uint32_t i = 0; i < seen.events_len; i++) {
 		const struct oracle_event *truth = &oracle->bss->events[i];
 		const struct stint_probes_stall *stall = &seen.stalls[i];
-		uint64_t off_ns = outside_ns(seen.events[i].time_ns, truth->enter_ns, truth->exit_ns);
+		uint64_t time_ns = seen.events[i].time_ns;
 
-		assert_int_equal(stall->start_ns + stall->ack_ns + stall->kernel_ns, seen.events[i].time_ns);
-		inferred += stall->raise_inferred;
-		if (stall->raise_inferred)
-			inferred_off_ns = larger(inferred_off_ns, off_ns);
-		else
-			raised_off_ns = larger(raised_off_ns, off_ns);
-		cause_off_ns = larger(cause_off_ns,
-				      outside_ns(stall->cause_time_ns, truth->segment_ns, truth->segment_ns));
+		/* One that was raised within the send is earlier than the stall, whose stages begin with it. */
+		assert_int_equal(stall->start_ns + stall->ack_ns + stall->kernel_ns,
+				 larger(time_ns, stall->start_ns));
 		assert_int_equal(stall->sndbuf_bytes, truth->sndbuf_bytes);
+		if (!stall->cause_time_ns) {
+			without_cause++;
+			continue;
+		}
+		assert_in_range(stall->cause_time_ns, truth->segment_ns, truth->enter_ns);
+		if (!stall->raise_inferred) {
+			assert_in_range(time_ns, truth->enter_ns, truth->exit_ns);
+			continue;
+		}
+		inferred++;
+		assert_in_range(time_ns, truth->segment_ns, truth->exit_ns);
+		early_ns = larger(early_ns, outside_ns(time_ns, truth->enter_ns, truth->exit_ns));
 	}
-	print_message("%u write events; off by at most: %" PRIu64 " ns where a wake-up showed it, %" PRIu64
-		      " ns in %u where the bit did; their ACKs: %" PRIu64 " ns\n",
-		      seen.events_len, raised_off_ns, inferred_off_ns, inferred, cause_off_ns);
-	assert_true(raised_off_ns <= TOLERANCE_NS);
-	assert_true(inferred_off_ns <= TOLERANCE_NS);
-	assert_true(cause_off_ns <= TOLERANCE_NS);
+	print_message(
+		"%u write events, all found, each with its ACK but %u; %u told by the bit, at most %" PRIu64
+		" ns early, the others on time\n",
+		seen.events_len, without_cause, inferred, early_ns);
+	/* A socket is known from its first full buffer on: ACKs within that very send were nobody's. */
+	assert_true(without_cause <= 1);
 }
 
 static void run_against_oracle(const struct fixture_plan *plan)
@@ -188,6 +198,28 @@ static void all_events_are_found_of_a_fast_writer(void **state)
 	run_against_oracle(&plan);
 }
 
+/* The first stall of each round cannot end before the network has been there and back, and mostly waits for that. */
+static void check_rounds(const struct fixture_writing *writing)
+{
+	uint32_t round = 0;
+
+	assert_true(seen.stalls_len >= writing->plan.rounds);
+	for (uint32_t i = 0; i < seen.stalls_len; i++) {
+		const struct stint_probes_stall *stall = &seen.stalls[i];
+		uint64_t begun_ns = writing->account->round_start_ns[round];
+
+		if (round == writing->plan.rounds || stall->start_ns < begun_ns)
+			continue;
+		assert_true(stall->ack_ns > stall->duration_ns - stall->ack_ns);
+		print_message("round %u: ACK stage %.3f ms after %.3f ms of send, the other stages %.3f ms\n",
+			      round, (double)stall->ack_ns / 1e6, (double)(stall->start_ns - begun_ns) / 1e6,
+			      (double)(stall->duration_ns - stall->ack_ns) / 1e6);
+		assert_true(stall->start_ns + stall->ack_ns - begun_ns >= NETEM_RTT_NS);
+		round++;
+	}
+	assert_int_equal(round, writing->plan.rounds);
+}
+
 /*
  * 20 ms each way. A round sends 1.2 MB into 1 MB of buffer on a connection where all before is acknowledged:
  * the first ACK can come back one round trip after the send began, and no sooner.
@@ -204,22 +236,12 @@ static void a_delayed_network_shows_in_the_ack_stage(void **state)
 
 	(void)state;
 	fixture_enter_network();
-	if (system("tc qdisc add dev lo root netem delay 20ms limit 10000") != 0)
+	if (system("/usr/sbin/tc qdisc add dev lo root netem delay 20ms limit 10000") != 0)
 		fixture_cannot("netem cannot be had here (tc, sch_netem); make check-kernels has it");
 	fixture_open(&writing, &plan);
 	probes = open_probes(&writing);
 	watch_writing(&writing, probes);
-	assert_int_equal(seen.stalls_len, plan.rounds);
-	for (uint32_t i = 0; i < plan.rounds; i++) {
-		const struct stint_probes_stall *stall = &seen.stalls[i];
-		uint64_t send_ns = stall->start_ns - writing.account->round_start_ns[i];
-
-		print_message("stall %u: ACK stage %.3f ms after %.3f ms of send, the other stages %.3f ms\n",
-			      i, (double)stall->ack_ns / 1e6, (double)send_ns / 1e6,
-			      (double)(stall->duration_ns - stall->ack_ns) / 1e6);
-		assert_true(stall->ack_ns + send_ns >= NETEM_RTT_NS);
-		assert_true(stall->ack_ns > stall->duration_ns - stall->ack_ns);
-	}
+	check_rounds(&writing);
 	probes = stint_probes_free(probes);
 	fixture_close(&writing);
 }
