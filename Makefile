@@ -35,9 +35,9 @@ ALL_CFLAGS := -std=gnu11 $(WARNINGS) $(CFLAGS) $(SAN_FLAGS) -D_GNU_SOURCE -fPIC 
 VERSION_FLAG := -DSTINT_VERSION='"$(VERSION)"'
 
 LOOP_SRC     := $(wildcard loop/*.c)
-BPF_SRC      := $(wildcard probes/*.bpf.c)
-PROBES_SRC   := $(filter-out %.bpf.c,$(wildcard probes/*.c))
-REPORT_SRC   := $(wildcard report/*.c)
+BPF_SRC      := $(wildcard probes/bpf/*.bpf.c)
+PROBES_SRC   := $(wildcard probes/*.c)
+REPORT_SRC   := $(wildcard report/*.c report/*/*.c)
 REPORT_MAIN  := report/main.c
 EXAMPLES     := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
 TEST_SRC     := $(wildcard tests/*/*_test.c)
@@ -46,13 +46,14 @@ TEST_HELPERS := $(wildcard tests/helpers/*.c)
 # Programs that tests start and watch.
 SUBJECTS     := $(patsubst tests/subjects/%.c,$(BUILD)/tests/subjects/%,$(wildcard tests/subjects/*.c))
 
-SOURCES := $(wildcard loop/*.[ch] loop/include/stint/*.h probes/*.[ch] report/*.[ch] examples/*.c tests/*/*.[ch])
+SOURCES := $(wildcard loop/*.[ch] loop/include/stint/*.h probes/*.[ch] probes/*/*.[ch] report/*.[ch] report/*/*.[ch] \
+	examples/*.c tests/*/*.[ch])
 
 object = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LOOP_OBJ     := $(call object,$(LOOP_SRC))
 PROBES_OBJ   := $(call object,$(PROBES_SRC))
 REPORT_OBJ   := $(call object,$(filter-out $(REPORT_MAIN),$(REPORT_SRC)))
-SKELETONS    := $(patsubst probes/%.bpf.c,$(BUILD)/gen/probes/%.skel.h,$(BPF_SRC))
+SKELETONS    := $(patsubst %.bpf.c,$(BUILD)/gen/%.skel.h,$(BPF_SRC))
 
 LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz
@@ -93,21 +94,21 @@ $(BUILD)/obj/loop/%.o: loop/%.c
 
 $(BUILD)/obj/probes/%.o: probes/%.c $(SKELETONS)
 	$(call say,CC,$<)
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -I$(BUILD)/gen -c -o $@ $<
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -I. -I$(BUILD)/gen -c -o $@ $<
 
 $(BUILD)/obj/report/%.o: report/%.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -I. -Iloop/include -c -o $@ $<
 
 # Taken in by the assembler, which tells make nothing of it.
-$(BUILD)/obj/report/schema.o: report/schema.sql
-$(BUILD)/obj/report/css.o: report/report.css
+$(BUILD)/obj/report/record/schema.o: report/record/schema.sql
+$(BUILD)/obj/report/show/css.o: report/show/report.css
 
 # -mcpu=v3 is what Linux 5.15 runs; debug information is needed for CO-RE and stripped to BTF.
-$(BUILD)/gen/%.bpf.o: %.bpf.c $(wildcard probes/*.h tests/kernels/oracle.h)
+$(BUILD)/gen/%.bpf.o: %.bpf.c $(wildcard probes/records.h probes/bpf/*.h tests/kernels/oracle.h)
 	$(call say,BPF,$<)
 	$(Q)mkdir -p $(@D) && $(CLANG) -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 \
-		-c -o $@ $<
+		-I. -c -o $@ $<
 
 $(BUILD)/gen/%.skel.h: $(BUILD)/gen/%.bpf.o
 	$(call say,SKEL,$@)

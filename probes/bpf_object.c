@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "bpf_object.h"
+#include "probes/bpf_object.h"
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "samplers.h"
-#include "skeleton.h"
-#include "syscall_names.h"
+#include "probes/samplers.h"
+#include "probes/skeleton.h"
+#include "probes/syscall_names.h"
 
 #define CPUS_MAX 1024
 

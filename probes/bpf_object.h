@@ -6,9 +6,9 @@
 
 #include <linux/types.h>
 
-#include "probes.h"
-#include "records.h"
-#include "samplers.h"
+#include "probes/probes.h"
+#include "probes/records.h"
+#include "probes/samplers.h"
 
 struct stint_bpf;
 

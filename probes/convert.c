@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "convert.h"
+#include "probes/convert.h"
 
 #include <string.h>
 
-#include "socket_names.h"
-#include "syscall_names.h"
+#include "probes/socket_names.h"
+#include "probes/syscall_names.h"
 
 static uint32_t bounded(uint32_t len, uint32_t limit)
 {

@@ -9,8 +9,8 @@
 
 #include <linux/types.h>
 
-#include "probes.h"
-#include "records.h"
+#include "probes/probes.h"
+#include "probes/records.h"
 
 /* Everything of an overrun but its stack, handler and descriptor. */
 void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record_overrun *record);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "epoll_fds.h"
+#include "probes/epoll_fds.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "handler_name.h"
+#include "probes/handler_name.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -8,7 +8,7 @@
  * (in a stripped binary: the first that has a name).
  */
 
-#include "unwind.h"
+#include "probes/unwind.h"
 
 /*
  * Writes a name, always: where the overrun was spent in the loop's own function, that function's name with

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "probes.h"
+#include "probes/probes.h"
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -15,10 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bpf_object.h"
-#include "convert.h"
-#include "epoll_fds.h"
-#include "process.h"
+#include "probes/bpf_object.h"
+#include "probes/convert.h"
+#include "probes/epoll_fds.h"
+#include "probes/process.h"
 
 #define DEFAULT_BUDGET_NS  1000000u
 #define DEFAULT_SAMPLE_NS  1000000u

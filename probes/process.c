@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-#include "process.h"
+#include "probes/process.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "convert.h"
-#include "epoll_fds.h"
-#include "handler_name.h"
-#include "unwind.h"
+#include "probes/convert.h"
+#include "probes/epoll_fds.h"
+#include "probes/handler_name.h"
+#include "probes/unwind.h"
 
 /*
  * Stacks are kept raw and only the one that explains an overrun is unwound: unwinding costs some hundred

@@ -9,8 +9,8 @@
 
 #include <linux/types.h>
 
-#include "probes.h"
-#include "records.h"
+#include "probes/probes.h"
+#include "probes/records.h"
 
 struct stint_process;
 

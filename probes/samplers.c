@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "samplers.h"
+#include "probes/samplers.h"
 
 #include <bpf/libbpf.h>
 #include <dirent.h>

@@ -13,7 +13,7 @@
 
 #include <linux/types.h>
 
-#include "probes/stint.skel.h"
+#include "probes/bpf/stint.skel.h"
 
 #pragma GCC diagnostic pop
 

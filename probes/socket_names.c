@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "socket_names.h"
+#include "probes/socket_names.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "probes.h"
+#include "probes/probes.h"
 
 #ifndef CAP_PERFMON
 #define CAP_PERFMON 38

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "syscall_names.h"
+#include "probes/syscall_names.h"
 
 #include <stdio.h>
 #include <sys/syscall.h>

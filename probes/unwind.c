@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "unwind.h"
+#include "probes/unwind.h"
 
 #include <elfutils/libdwfl.h>
 #include <errno.h>

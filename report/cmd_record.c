@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "commands.h"
-#include "recorder.h"
+#include "report/record/recorder.h"
 #include "target.h"
 
 #define PIDS_MAX 1024

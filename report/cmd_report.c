@@ -8,14 +8,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "buffer.h"
 #include "commands.h"
-#include "html.h"
-#include "json.h"
-#include "model.h"
-#include "plots.h"
-#include "text.h"
-#include "traces.h"
+#include "report/model/model.h"
+#include "report/model/traces.h"
+#include "report/show/buffer.h"
+#include "report/show/html.h"
+#include "report/show/json.h"
+#include "report/show/plots.h"
+#include "report/show/text.h"
 
 static const char usage_text[] = "usage: stint report FILE [--text | --json | --html OUT | --plots DIR]\n"
 				 "\n"

@@ -7,13 +7,13 @@
  * set. That function tests for enough free space, and only if there is does it clear the bit and wake who
  * waits. So calls are more than events: an event is a call that finds the bit set and leaves it clear.
  */
-#include "../../probes/kernel.h"
+#include "probes/bpf/kernel.h"
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#include "oracle.h"
+#include "tests/kernels/oracle.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 

@@ -29,7 +29,7 @@
 /* The eBPF side's own words, to compile its bucket function here. */
 typedef uint32_t u32;
 typedef uint64_t u64;
-#include "probes/histogram.bpf.h"
+#include "probes/bpf/histogram.bpf.h"
 
 #define MS UINT64_C(1000000)
 

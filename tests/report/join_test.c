@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "query.h"
-#include "report/join.h"
+#include "report/record/join.h"
 
 #define MS  UINT64_C(1000000)
 #define TID 77

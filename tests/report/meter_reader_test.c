@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "loop_fixture.h"
-#include "report/meter_reader.h"
+#include "report/record/meter_reader.h"
 
 struct seen {
 	unsigned loops, blocks, histograms, overruns, sockets;

@@ -16,12 +16,12 @@
 #include <cmocka.h>
 #include <stint/histogram.h>
 
-#include "report/escape.h"
-#include "report/html.h"
-#include "report/json.h"
-#include "report/model.h"
-#include "report/recording.h"
-#include "report/text.h"
+#include "report/model/model.h"
+#include "report/record/recording.h"
+#include "report/show/escape.h"
+#include "report/show/html.h"
+#include "report/show/json.h"
+#include "report/show/text.h"
 
 #define HOSTILE "<script>\x1b[31m\"',\n\xff"
 #define START   UINT64_C(1000000000000)

@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "query.h"
-#include "report/series.h"
+#include "report/record/series.h"
 #include "stint/histogram.h"
 
 static const struct series_source source = {1, 2, 3, 4};

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+
+/*
+ * The eBPF programs of stint: entry points only. They unpack what the kernel passes and call what the
+ * headers hold, which are the parts of one program and share its maps:
+ *
+ *   watch.bpf.h   who is watched, what is known of a thread
+ *   loop.bpf.h    iterations, system calls in them, time off the CPU
+ *   stack.bpf.h   copies of user stacks
+ *   socket.bpf.h  write stalls
+ *
+ * Tracepoints (tp_btf) and a software perf event only: they work where lockdown refuses kprobes and fentry,
+ * and need no tracefs.
+ */
+
+#include "kernel.h"
+
+#include "probes/records.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "histogram.bpf.h"
+#include "syscalls.bpf.h"
+#include "watch.bpf.h"
+
+#include "stack.bpf.h"
+
+#include "loop.bpf.h"
+
+#include "socket.bpf.h"
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	u32 pid = id >> 32, tid = (u32)id;
+	struct thread *thread;
+	bool zero;
+	int send_fd;
+	u64 now_ns;
+
+	if (!is_watched(pid))
+		return 0;
+	now_ns = bpf_ktime_get_ns();
+	thread = find_thread(tid);
+	if (thread)
+		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
+	send_fd = send_fd_argument(number);
+	if (send_fd)
+		enter_send((s32)(send_fd == 1 ? regs->di : regs->dx), now_ns);
+	if (!is_wait(number)) {
+		if (thread && thread->state == THREAD_DISPATCHING)
+			enter_syscall(thread, now_ns, number, regs->di, regs->dx);
+		return 0;
+	}
+	if (!thread)
+		thread = add_thread(pid, tid);
+	if (!thread)
+		return 0;
+	zero = wait_has_zero_timeout(number, regs->r10);
+	if (zero && thread->state == THREAD_DISPATCHING && thread->epfd != (s32)regs->di) {
+		enter_syscall(thread, now_ns, number, regs->di, regs->dx);
+		return 0;
+	}
+	enter_wait(thread, now_ns, (s32)regs->di, regs->si, zero);
+	if (!thread->baseline_taken) {
+		thread->baseline_taken = 1;
+		report_stack(thread, RECORD_STACK_WAIT, now_ns);
+	}
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	u32 pid = id >> 32, tid = (u32)id;
+	struct thread *thread;
+	long number;
+	int send_fd;
+	u64 now_ns;
+
+	if (!is_watched(pid))
+		return 0;
+	now_ns = bpf_ktime_get_ns();
+	number = regs->orig_ax;
+	thread = find_thread(tid);
+	if (thread)
+		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
+	send_fd = send_fd_argument(number);
+	if (send_fd)
+		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx),
+			  send_requested(number, regs->si, regs->dx), result, now_ns);
+	if (is_wait(number) && (!thread || thread->state != THREAD_DISPATCHING)) {
+		if (!thread)
+			thread = add_thread(pid, tid);
+		if (!thread)
+			return 0;
+		if (!thread->wait_start_ns) { /* it slept in this wait when stint came */
+			thread->epfd = (s32)regs->di;
+			thread->events_address = regs->si;
+			thread->loop_slot = loop_slot(thread, thread->epfd);
+		}
+		if (result > 0)
+			note_returned(thread, now_ns);
+		exit_wait(thread, now_ns, result);
+		return 0;
+	}
+	if (thread && thread->state == THREAD_DISPATCHING && thread->in_syscall &&
+	    exit_syscall(thread, now_ns))
+		report_stack(thread, RECORD_STACK_BLOCKED, now_ns);
+	return 0;
+}
+
+static __always_inline void on_switch(struct task_struct *prev, struct task_struct *next, bool runnable)
+{
+	u64 now_ns = 0;
+	struct thread *thread;
+
+	if (is_watched(prev->tgid)) {
+		thread = find_thread(prev->pid);
+		now_ns = bpf_ktime_get_ns();
+		if (thread)
+			switch_out(thread, prev, now_ns, runnable);
+	}
+	if (is_watched(next->tgid)) {
+		thread = find_thread(next->pid);
+		if (thread)
+			switch_in(thread, now_ns ? now_ns : bpf_ktime_get_ns());
+	}
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	bool runnable = preempt;
+
+	if (!runnable)
+		runnable = (switch_has_state ? (u32)ctx[3] : prev->__state) == TASK_RUNNING;
+	on_switch(prev, next, runnable);
+	return 0;
+}
+
+SEC("tp_btf/sched_waking")
+int BPF_PROG(on_sched_waking, struct task_struct *task)
+{
+	u32 pid = task->tgid;
+	struct thread *thread;
+	u64 now_ns;
+
+	if (!is_watched(pid))
+		return 0;
+	now_ns = bpf_ktime_get_ns();
+	thread = find_thread(task->pid);
+	if (!thread)
+		return 0;
+	made_runnable(thread, now_ns);
+	if (stalls_open > 0 && thread->state == THREAD_WAITING)
+		settle_touched(now_ns, pid, task->pid);
+	return 0;
+}
+
+SEC("perf_event")
+int on_sample(void *ctx)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	struct thread *thread;
+	u64 now_ns;
+
+	(void)ctx;
+	if (!is_watched(id >> 32))
+		return 0;
+	thread = find_thread((u32)id);
+	if (!thread)
+		return 0;
+	now_ns = bpf_ktime_get_ns();
+	find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
+	sample_overrun(thread, now_ns);
+	return 0;
+}
+
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
+{
+	struct socket_state *state;
+
+	if (sockets_known <= 0)
+		return 0;
+	state = find_socket((u64)sk);
+	if (state)
+		announce_segment(state, (u64)sk, skb, bpf_ktime_get_ns());
+	return 0;
+}
+
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(on_softirq_exit, unsigned int vector)
+{
+	if (vector != NET_RX_SOFTIRQ || sockets_known <= 0)
+		return 0;
+	settle_touched(bpf_ktime_get_ns(), 0, 0);
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(on_tcp_retransmit, struct sock *sk)
+{
+	if (sockets_known > 0)
+		note_retransmit((u64)sk, bpf_ktime_get_ns());
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_tcp_destroy, struct sock *sk)
+{
+	if (sockets_known > 0)
+		forget_socket((u64)sk);
+	return 0;
+}
+
+static __always_inline void report_life(u32 type, u32 pid)
+{
+	struct record_exit *record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+
+	if (!record) {
+		lost_record();
+		return;
+	}
+	record->type = type;
+	record->pid = pid;
+	bpf_ringbuf_submit(record, 0);
+}
+
+/* Another program from now on: neither its stacks nor its loop are those of the one before. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task)
+{
+	u32 pid = task->tgid, tid = task->pid;
+
+	if (!is_watched(pid))
+		return 0;
+	bpf_map_delete_elem(&threads, &tid);
+	report_life(RECORD_EXEC, pid);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+	u32 pid = task->tgid, tid = task->pid;
+
+	if (!is_watched(pid))
+		return 0;
+	bpf_map_delete_elem(&threads, &tid);
+	if (task->signal->live.counter > 0)
+		return 0; /* other threads run on, also if this was the first one */
+	if (bpf_map_delete_elem(&watched, &pid) != 0)
+		return 0; /* the last two exited at once, and the other has told */
+	if (only_pid == pid)
+		only_pid = 0;
+	report_life(RECORD_EXIT, pid);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/model/pick.h"
+
+#include <string.h>
+
+static size_t count_like(const struct model_overrun *const *picked, size_t len,
+			 const struct model_overrun *overrun)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < len; i++)
+		count += picked[i]->process == overrun->process && picked[i]->handler == overrun->handler;
+	return count;
+}
+
+size_t pick_overruns(const struct model_overrun **ret, size_t max, size_t per_handler,
+		     const struct model *model)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < model->overruns_len && len < max; i++)
+		if (count_like(ret, len, &model->overruns[i]) < per_handler)
+			ret[len++] = &model->overruns[i];
+	return len;
+}
+
+static const struct model_overrun *longest_of(const struct model *model, const struct model_handler *handler)
+{
+	for (size_t i = 0; i < model->overruns_len; i++)
+		if (model->overruns[i].handler == handler)
+			return &model->overruns[i];
+	return NULL;
+}
+
+size_t pick_late_handlers(struct pick_late *ret, size_t max, const struct model *model,
+			  const struct model_process *process)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < model->handlers_len; i++) {
+		const struct model_handler *handler = &model->handlers[i];
+		size_t place = len;
+
+		if (handler->process != process || !handler->overruns)
+			continue;
+		while (place > 0 && ret[place - 1].handler->over_ns < handler->over_ns)
+			place--;
+		if (place == max)
+			continue;
+		if (len < max)
+			len++;
+		memmove(&ret[place + 1], &ret[place], (len - place - 1) * sizeof(ret[0]));
+		ret[place] = (struct pick_late){handler, longest_of(model, handler)};
+	}
+	return len;
+}
+
+static bool has_meter(const struct model *model, const struct model_process *process)
+{
+	for (size_t i = 0; i < model->loops_len; i++)
+		if (model->loops[i].process == process && model->loops[i].source == MODEL_METER)
+			return true;
+	return false;
+}
+
+static size_t pick_handlers(struct pick_distribution *ret, size_t max, const struct model *model)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < model->handlers_len; i++) {
+		const struct model_handler *handler = &model->handlers[i];
+		size_t place = len;
+
+		if (!handler->metrics[MODEL_SERVICE].buckets_len)
+			continue;
+		while (place > 0 && ret[place - 1].overruns < handler->overruns)
+			place--;
+		if (place == max)
+			continue;
+		if (len < max)
+			len++;
+		memmove(&ret[place + 1], &ret[place], (len - place - 1) * sizeof(ret[0]));
+		ret[place] = (struct pick_distribution){handler->name, "dispatches",
+							&handler->metrics[MODEL_SERVICE], handler->budget_ns,
+							handler->overruns};
+	}
+	return len;
+}
+
+/* Of iterations, the probes keep no count of those beyond the budget but the overruns themselves. */
+static uint64_t count_overruns(const struct model *model, const struct model_loop *loop)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < model->overruns_len; i++)
+		count += model->overruns[i].process == loop->process && model->overruns[i].tid == loop->tid;
+	return count;
+}
+
+size_t pick_distributions(struct pick_distribution *ret, size_t max, const struct model *model)
+{
+	size_t len = pick_handlers(ret, max, model);
+
+	for (size_t i = 0; i < model->loops_len && len < max; i++) {
+		const struct model_loop *loop = &model->loops[i];
+
+		if (loop->source == MODEL_METER || !loop->metrics[MODEL_BUSY].buckets_len ||
+		    has_meter(model, loop->process))
+			continue;
+		ret[len++] = (struct pick_distribution){loop->process->command, "iterations",
+							&loop->metrics[MODEL_BUSY],
+							model_meta_number(model, "budget_ns"),
+							count_overruns(model, loop)};
+	}
+	return len;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_PICK_H
+#define REPORT_PICK_H
+
+/* What of a recording is worth showing first, where not all of it can be. */
+
+#include "report/model/model.h"
+
+/*
+ * The longest overruns, but at most `per_handler` of any one handler, so that one that is late all the time does
+ * not hide the others. Writes at most `max` into `ret`, longest first, and returns how many.
+ */
+size_t pick_overruns(const struct model_overrun **ret, size_t max, size_t per_handler,
+		     const struct model *model);
+
+/* A handler that overran, with what its recorded overruns were spent on. */
+struct pick_late {
+	const struct model_handler *handler;
+	const struct model_overrun *longest; /* may be NULL: its overruns were not kept */
+};
+
+/* The handlers of a process that were beyond their budget for most time in sum. Returns how many, up to `max`. */
+size_t pick_late_handlers(struct pick_late *ret, size_t max, const struct model *model,
+			  const struct model_process *process);
+
+/* A distribution to draw: of a handler's dispatches or, where nobody tells those, of a loop's iterations. */
+struct pick_distribution {
+	const char *name;
+	const char *what; /* "dispatches" or "iterations" */
+	const struct model_metric *metric;
+	uint64_t budget_ns;
+	uint64_t overruns;
+};
+
+/* Handlers, those that overran most first, then the loops of processes without a meter. */
+size_t pick_distributions(struct pick_distribution *ret, size_t max, const struct model *model);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_STALLS_H
+#define REPORT_STALLS_H
+
+/* Write stalls summed up: for each process, and for each of its sockets. Percentiles are exact. */
+
+#include "report/model/model.h"
+
+enum stall_stage {
+	STALL_ACK,
+	STALL_KERNEL,
+	STALL_SCHEDULER,
+	STALL_LOOP,
+	STALL_QUEUE,
+	STALL_STAGES,
+	STALL_WHOLE = STALL_STAGES,
+	STALL_COLUMNS
+};
+
+extern const char *const stall_stage_names[STALL_COLUMNS];
+
+/* What the stage waits for, as the end of a sentence. */
+extern const char *const stall_stage_meanings[STALL_STAGES];
+
+struct stall_group {
+	const struct model_process *process;
+	const struct model_stall *first; /* names the socket; NULL: all sockets of the process */
+	size_t count;
+	uint64_t retransmits;
+	uint64_t sum_ns[STALL_COLUMNS];
+	uint64_t p50_ns[STALL_COLUMNS];
+	uint64_t p99_ns[STALL_COLUMNS];
+	uint64_t max_ns[STALL_COLUMNS];
+	enum stall_stage worst; /* that took most time in sum */
+};
+
+struct stall_groups {
+	struct stall_group *items; /* a process, then its sockets, those that stalled longest first; ... */
+	size_t len;
+};
+
+/* -ENOMEM. The model must outlive it. */
+int stall_groups_new(struct stall_groups **ret, const struct model *model);
+struct stall_groups *stall_groups_free(struct stall_groups *groups);
+
+#endif

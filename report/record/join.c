@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/record/join.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Calls of join_settle() that a dispatch waits for its iteration, which is reported when it ends. */
+#define ROUNDS_HELD 3
+
+struct dispatch {
+	struct dispatch *next;
+	int64_t process;
+	int64_t handler;
+	uint32_t tid;
+	unsigned rounds;
+	struct stint_meter_file_overrun overrun;
+};
+
+struct iteration {
+	struct iteration *next;
+	int64_t process;
+	struct stint_probes_overrun overrun; /* its stack and handler are our own copies */
+	const char *stack[];
+};
+
+struct join {
+	struct recording *recording;
+	struct roster *roster;
+	uint64_t budget_ns;
+	struct dispatch *dispatches; /* newest first, as are iterations */
+	struct iteration *iterations;
+};
+
+int join_new(struct join **ret, struct recording *recording, struct roster *roster, uint64_t budget_ns)
+{
+	struct join *join = calloc(1, sizeof(*join));
+
+	if (!join)
+		return -ENOMEM;
+	join->recording = recording;
+	join->roster = roster;
+	join->budget_ns = budget_ns;
+	*ret = join;
+	return 0;
+}
+
+static void free_iteration(struct iteration *iteration)
+{
+	for (uint32_t i = 0; i < iteration->overrun.stack_len; i++)
+		free((void *)(uintptr_t)iteration->stack[i]);
+	free((void *)(uintptr_t)iteration->overrun.handler);
+	free(iteration);
+}
+
+struct join *join_free(struct join *join)
+{
+	if (!join)
+		return NULL;
+	for (struct dispatch *at = join->dispatches, *next; at; at = next) {
+		next = at->next;
+		free(at);
+	}
+	for (struct iteration *at = join->iterations, *next; at; at = next) {
+		next = at->next;
+		free_iteration(at);
+	}
+	free(join);
+	return NULL;
+}
+
+int join_add_dispatch(struct join *join, int64_t process, int64_t handler, uint32_t tid,
+		      const struct stint_meter_file_overrun *overrun)
+{
+	struct dispatch *dispatch = calloc(1, sizeof(*dispatch));
+
+	if (!dispatch)
+		return -ENOMEM;
+	dispatch->process = process;
+	dispatch->handler = handler;
+	dispatch->tid = tid;
+	dispatch->overrun = *overrun;
+	dispatch->next = join->dispatches;
+	join->dispatches = dispatch;
+	return 0;
+}
+
+int join_add_iteration(struct join *join, int64_t process, const struct stint_probes_overrun *overrun)
+{
+	struct iteration *copy = calloc(1, sizeof(*copy) + overrun->stack_len * sizeof(copy->stack[0]));
+
+	if (!copy)
+		return -ENOMEM;
+	copy->process = process;
+	copy->overrun = *overrun;
+	copy->overrun.stack = copy->stack;
+	copy->overrun.stack_len = 0;
+	copy->overrun.handler = strdup(overrun->handler);
+	if (!copy->overrun.handler)
+		goto out_of_memory;
+	for (uint32_t i = 0; i < overrun->stack_len; i++) {
+		copy->stack[i] = strdup(overrun->stack[i]);
+		if (!copy->stack[i])
+			goto out_of_memory;
+		copy->overrun.stack_len++;
+	}
+	copy->next = join->iterations;
+	join->iterations = copy;
+	return 0;
+
+out_of_memory:
+	free_iteration(copy);
+	return -ENOMEM;
+}
+
+/* ---- what the kernel knows of a dispatch ---- */
+
+/* By its middle: the two clocks agree to a few us, and an overrun is many of those long. */
+static bool contains(const struct iteration *iteration, const struct dispatch *dispatch)
+{
+	const struct stint_probes_overrun *outer = &iteration->overrun;
+	uint64_t middle_ns = dispatch->overrun.start_ns + dispatch->overrun.duration_ns / 2;
+
+	return iteration->process == dispatch->process && outer->tid == dispatch->tid &&
+	       middle_ns >= outer->start_ns && middle_ns - outer->start_ns <= outer->duration_ns;
+}
+
+static uint64_t overlap_ns(uint64_t from_ns, uint64_t to_ns, uint64_t start_ns, uint64_t end_ns)
+{
+	uint64_t begin_ns = from_ns > start_ns ? from_ns : start_ns;
+	uint64_t stop_ns = to_ns < end_ns ? to_ns : end_ns;
+
+	return stop_ns > begin_ns ? stop_ns - begin_ns : 0;
+}
+
+/* Cuts the iteration's time off the CPU to the dispatch; unknown if not every segment was kept. */
+static void cut_times(struct recording_overrun *row, const struct stint_probes_overrun *outer)
+{
+	uint64_t end_ns = row->start_ns + row->duration_ns;
+	uint64_t blocked_ns = 0, runnable_ns = 0;
+
+	if (outer->segments_lost)
+		return;
+	for (uint32_t i = 0; i < outer->segments_len; i++) {
+		const struct stint_probes_segment *segment = &outer->segments[i];
+
+		blocked_ns += overlap_ns(segment->off_ns, segment->runnable_ns, row->start_ns, end_ns);
+		runnable_ns += overlap_ns(segment->runnable_ns, segment->on_ns, row->start_ns, end_ns);
+	}
+	if (blocked_ns + runnable_ns > row->duration_ns)
+		return;
+	row->blocked_ns = blocked_ns;
+	row->runnable_ns = runnable_ns;
+	row->on_cpu_ns = row->duration_ns - blocked_ns - runnable_ns;
+}
+
+static uint32_t cut_syscalls(struct stint_probes_syscall *ret, const struct recording_overrun *row,
+			     const struct stint_probes_overrun *outer)
+{
+	uint32_t len = 0;
+
+	for (uint32_t i = 0; i < outer->syscalls_len; i++) {
+		uint64_t middle_ns = outer->syscalls[i].start_ns + outer->syscalls[i].duration_ns / 2;
+
+		if (middle_ns >= row->start_ns && middle_ns <= row->start_ns + row->duration_ns)
+			ret[len++] = outer->syscalls[i];
+	}
+	return len;
+}
+
+/* ---- rows ---- */
+
+static struct recording_overrun dispatch_row(const struct dispatch *dispatch)
+{
+	const struct stint_meter_file_overrun *overrun = &dispatch->overrun;
+	uint64_t victims = overrun->victims, blame_ns;
+
+	if (__builtin_mul_overflow(victims, overrun->duration_ns, &blame_ns))
+		blame_ns = UINT64_MAX - 1; /* only a hostile file says so */
+	return (struct recording_overrun){
+		.source = RECORDING_METER,
+		.process = dispatch->process,
+		.handler = dispatch->handler,
+		.tid = dispatch->tid,
+		.fd = overrun->fd,
+		.start_ns = overrun->start_ns,
+		.duration_ns = overrun->duration_ns,
+		.iteration_ns = RECORDING_UNKNOWN,
+		.on_cpu_ns = RECORDING_UNKNOWN,
+		.runnable_ns = RECORDING_UNKNOWN,
+		.blocked_ns = RECORDING_UNKNOWN,
+		.cpu_min_ns = overrun->cpu_min_ns,
+		.cpu_max_ns = overrun->cpu_max_ns,
+		.victims = victims,
+		.blame_ns = blame_ns,
+		.ready_events = RECORDING_UNKNOWN,
+		.syscall_count = RECORDING_UNKNOWN,
+	};
+}
+
+static void write_joined(struct join *join, const struct dispatch *dispatch,
+			 const struct iteration *iteration, bool longest)
+{
+	const struct stint_probes_overrun *outer = &iteration->overrun;
+	struct stint_probes_syscall syscalls[STINT_PROBES_SYSCALLS];
+	struct recording_overrun row = dispatch_row(dispatch);
+
+	row.source = RECORDING_BOTH;
+	row.iteration_ns = outer->duration_ns;
+	row.ready_events = outer->ready_events;
+	cut_times(&row, outer);
+	row.syscalls_len = cut_syscalls(syscalls, &row, outer);
+	row.syscalls = syscalls;
+	if (longest) {
+		row.stack_kind = outer->stack_kind;
+		row.frames = outer->stack;
+		row.frames_len = outer->stack_len;
+	}
+	recording_overrun(join->recording, &row);
+}
+
+/* An iteration in which no single dispatch is known to have overrun. */
+static void write_iteration(struct join *join, const struct iteration *iteration, bool has_meter)
+{
+	const struct stint_probes_overrun *overrun = &iteration->overrun;
+	struct recording_overrun row = {
+		.source = RECORDING_PROBES,
+		.process = iteration->process,
+		.tid = overrun->tid,
+		.fd = overrun->fd,
+		.start_ns = overrun->start_ns,
+		.duration_ns = overrun->duration_ns,
+		.iteration_ns = overrun->duration_ns,
+		.on_cpu_ns = overrun->on_cpu_ns,
+		.runnable_ns = overrun->runnable_ns,
+		.blocked_ns = overrun->blocked_ns,
+		.cpu_min_ns = overrun->on_cpu_ns,
+		.cpu_max_ns = overrun->on_cpu_ns,
+		.victims = overrun->victims,
+		.blame_ns = overrun->blame_ns,
+		.ready_events = overrun->ready_events,
+		.syscall_count = overrun->syscall_count,
+		.stack_kind = overrun->stack_kind,
+		.syscalls = overrun->syscalls,
+		.syscalls_len = overrun->syscalls_len,
+		.segments = overrun->segments,
+		.segments_len = overrun->segments_len,
+		.frames = overrun->stack,
+		.frames_len = overrun->stack_len,
+	};
+	uint64_t over_ns =
+		overrun->duration_ns > join->budget_ns ? overrun->duration_ns - join->budget_ns : 0;
+
+	if (!has_meter) {
+		/* Without a stack nobody knows the handler: one row for all such, not one for each descriptor. */
+		const char *name = overrun->stack_len ? overrun->handler : "unknown";
+
+		row.handler = roster_handler(join->roster, iteration->process, name, false, join->budget_ns);
+		roster_charge(join->roster, row.handler,
+			      &(struct recording_handler_counts){1, over_ns, overrun->blame_ns,
+								 overrun->victims});
+	}
+	recording_overrun(join->recording, &row);
+}
+
+/* ---- settling ---- */
+
+static const struct dispatch *longest_within(const struct join *join, const struct iteration *iteration)
+{
+	const struct dispatch *longest = NULL;
+
+	for (const struct dispatch *at = join->dispatches; at; at = at->next)
+		if (contains(iteration, at) &&
+		    (!longest || at->overrun.duration_ns > longest->overrun.duration_ns))
+			longest = at;
+	return longest;
+}
+
+static void settle_iteration(struct join *join, const struct iteration *iteration, bool has_meter)
+{
+	const struct dispatch *longest = longest_within(join, iteration);
+
+	if (!longest) {
+		write_iteration(join, iteration, has_meter);
+		return;
+	}
+	for (struct dispatch **link = &join->dispatches; *link;) {
+		struct dispatch *dispatch = *link;
+		bool is_longest = dispatch == longest;
+
+		if (!contains(iteration, dispatch)) {
+			link = &dispatch->next;
+			continue;
+		}
+		*link = dispatch->next;
+		write_joined(join, dispatch, iteration, is_longest);
+		free(dispatch);
+	}
+}
+
+static void settle_dispatches(struct join *join, int64_t process, unsigned rounds)
+{
+	for (struct dispatch **link = &join->dispatches; *link;) {
+		struct dispatch *dispatch = *link;
+		struct recording_overrun row;
+
+		if (dispatch->process != process || ++dispatch->rounds < rounds) {
+			link = &dispatch->next;
+			continue;
+		}
+		*link = dispatch->next;
+		row = dispatch_row(dispatch);
+		recording_overrun(join->recording, &row);
+		free(dispatch);
+	}
+}
+
+static void settle(struct join *join, int64_t process, bool has_meter, unsigned rounds)
+{
+	for (struct iteration **link = &join->iterations; *link;) {
+		struct iteration *iteration = *link;
+
+		if (iteration->process != process) {
+			link = &iteration->next;
+			continue;
+		}
+		*link = iteration->next;
+		settle_iteration(join, iteration, has_meter);
+		free_iteration(iteration);
+	}
+	settle_dispatches(join, process, rounds);
+}
+
+void join_settle(struct join *join, int64_t process, bool has_meter)
+{
+	settle(join, process, has_meter, ROUNDS_HELD);
+}
+
+void join_settle_last(struct join *join, int64_t process, bool has_meter)
+{
+	settle(join, process, has_meter, 0);
+}

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/record/meter_reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "stint/meter.h"
+
+#define LOOPS_MAX    1024
+#define HANDLERS_MAX 65536
+#define METRICS_MAX  64
+#define SLOTS_MAX    65536
+
+struct meter_reader {
+	int fd;
+	struct stint_meter_file_header header;
+	uint32_t metric_count;
+	struct stint_meter_file_metric metrics[METRICS_MAX];
+	uint64_t overruns_read[LOOPS_MAX];
+	uint64_t sockets_read[LOOPS_MAX];
+	uint64_t lost;
+	struct stint_histogram histogram; /* room for the one being visited: too large for a stack */
+};
+
+static int read_at(const struct meter_reader *reader, void *ret, size_t bytes, uint64_t offset)
+{
+	ssize_t taken;
+
+	if (offset > reader->header.file_bytes || bytes > reader->header.file_bytes - offset)
+		return -EPROTO;
+	taken = pread(reader->fd, ret, bytes, (off_t)offset);
+	return taken == (ssize_t)bytes ? 0 : -EPROTO;
+}
+
+/* Entry `index` of a table; false if that would be beyond 64 bits. */
+static bool entry_offset(uint64_t *ret, uint64_t base, uint64_t stride, uint64_t index)
+{
+	uint64_t product;
+
+	return !__builtin_mul_overflow(stride, index, &product) &&
+	       !__builtin_add_overflow(base, product, ret);
+}
+
+static int read_entry(const struct meter_reader *reader, void *ret, size_t bytes, uint64_t base,
+		      uint64_t stride, uint64_t index)
+{
+	uint64_t offset;
+
+	if (stride < bytes || !entry_offset(&offset, base, stride, index))
+		return -EPROTO;
+	return read_at(reader, ret, bytes, offset);
+}
+
+/* ---- opening ---- */
+
+static const char *header_fault(const struct stint_meter_file_header *header, uint64_t file_bytes)
+{
+	if (header->magic != STINT_METER_MAGIC)
+		return "it is not a meter's file";
+	if (header->version != STINT_METER_VERSION)
+		return "it is of a version that this stint does not know";
+	if (header->ready != 1)
+		return "it is not ready";
+	if (header->file_bytes > file_bytes)
+		return "it is shorter than its header says";
+	if (header->histogram_bytes != sizeof(struct stint_histogram) ||
+	    header->histogram_buckets != STINT_HISTOGRAM_BUCKETS)
+		return "its histograms are of another size";
+	if (header->metric_count > METRICS_MAX || header->handler_limit > HANDLERS_MAX ||
+	    header->loop_limit > LOOPS_MAX || header->handler_count > header->handler_limit ||
+	    header->loop_count > header->loop_limit)
+		return "its tables are out of bounds";
+	return NULL;
+}
+
+static int read_metrics(struct meter_reader *reader)
+{
+	const struct stint_meter_file_header *header = &reader->header;
+
+	for (uint32_t i = 0; i < header->metric_count; i++) {
+		struct stint_meter_file_metric *metric = &reader->metrics[i];
+		int err = read_entry(reader, metric, sizeof(*metric), header->metrics_offset,
+				     header->metric_stride, i);
+
+		if (err)
+			return err;
+		metric->name[sizeof(metric->name) - 1] = '\0';
+		if (metric->scope > STINT_METER_SCOPE_HANDLER || metric->unit > STINT_METER_UNIT_BYTES ||
+		    metric->index >= METRICS_MAX)
+			return -EPROTO;
+	}
+	reader->metric_count = header->metric_count;
+	return 0;
+}
+
+static int read_header(struct meter_reader *reader, const char **why)
+{
+	struct stat status;
+	const char *fault;
+	ssize_t taken;
+	int err;
+
+	*why = "it cannot be read";
+	if (fstat(reader->fd, &status) != 0)
+		return -errno;
+	taken = pread(reader->fd, &reader->header, sizeof(reader->header), 0);
+	if (taken < 0)
+		return -errno;
+	*why = "it is too short";
+	if (!S_ISREG(status.st_mode) || taken != sizeof(reader->header))
+		return -EPROTO;
+	fault = header_fault(&reader->header, (uint64_t)status.st_size);
+	if (fault) {
+		*why = fault;
+		return -EPROTO;
+	}
+	reader->header.command[sizeof(reader->header.command) - 1] = '\0';
+	*why = "its table of metrics is out of bounds";
+	err = read_metrics(reader);
+	if (!err)
+		*why = NULL;
+	return err;
+}
+
+int meter_reader_open(struct meter_reader **ret, const char *path, const char **why)
+{
+	struct meter_reader *reader = calloc(1, sizeof(*reader));
+	const char *ignored;
+	int err;
+
+	if (!reader)
+		return -ENOMEM;
+	/* Without O_NONBLOCK a fifo put in the file's place would hold us up. */
+	reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	err = reader->fd < 0 ? -errno : read_header(reader, why ? why : &ignored);
+	if (err) {
+		meter_reader_free(reader);
+		return err;
+	}
+	*ret = reader;
+	return 0;
+}
+
+struct meter_reader *meter_reader_free(struct meter_reader *reader)
+{
+	if (!reader)
+		return NULL;
+	if (reader->fd >= 0)
+		close(reader->fd);
+	free(reader);
+	return NULL;
+}
+
+const struct stint_meter_file_header *meter_reader_header(const struct meter_reader *reader)
+{
+	return &reader->header;
+}
+
+/* /proc/PID/stat, field 22; the command in field 2 may hold brackets, so it is left behind from the right. */
+static uint64_t start_ticks(uint32_t pid)
+{
+	char path[64], text[1024];
+	const char *at;
+	size_t taken;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/stat", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	taken = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[taken] = '\0';
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+static int open_in(struct meter_reader **ret, uint32_t pid, const char *directory)
+{
+	char path[PATH_MAX];
+	int err;
+
+	if (snprintf(path, sizeof(path), "%s/%" PRIu32 STINT_METER_FILE_SUFFIX, directory, pid) >=
+	    (int)sizeof(path))
+		return -ENAMETOOLONG;
+	err = meter_reader_open(ret, path, NULL);
+	if (err)
+		return err;
+	if ((*ret)->header.pid == pid && (*ret)->header.process_start_ticks == start_ticks(pid))
+		return 0;
+	*ret = meter_reader_free(*ret);
+	return -ESTALE;
+}
+
+/* Where a process of another user would have put its file: root looks there too. */
+static int open_of_owner(struct meter_reader **ret, uint32_t pid)
+{
+	char path[PATH_MAX];
+	struct stat status;
+	int err;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32, pid);
+	if (stat(path, &status) != 0)
+		return -ENOENT;
+	snprintf(path, sizeof(path), "/run/user/%u/stint", status.st_uid);
+	err = open_in(ret, pid, path);
+	if (err != -ENOENT)
+		return err;
+	if (status.st_uid == 0)
+		return open_in(ret, pid, "/run/stint");
+	snprintf(path, sizeof(path), "/tmp/stint-%u", status.st_uid);
+	return open_in(ret, pid, path);
+}
+
+int meter_reader_new(struct meter_reader **ret, uint32_t pid)
+{
+	char directory[PATH_MAX];
+	int err = stint_runtime_dir(directory, sizeof(directory));
+
+	if (err)
+		return err;
+	err = open_in(ret, pid, directory);
+	return err == -ENOENT ? open_of_owner(ret, pid) : err;
+}
+
+/* ---- visiting ---- */
+
+static int visit_histograms(struct meter_reader *reader, const struct meter_reader_visitor *visitor,
+			    void *ctx, uint32_t loop, int64_t handler, uint64_t base)
+{
+	uint32_t scope = handler < 0 ? STINT_METER_SCOPE_LOOP : STINT_METER_SCOPE_HANDLER;
+
+	for (uint32_t i = 0; i < reader->metric_count; i++) {
+		const struct stint_meter_file_metric *metric = &reader->metrics[i];
+		int err;
+
+		if (metric->scope != scope)
+			continue;
+		err = read_entry(reader, &reader->histogram, sizeof(reader->histogram), base,
+				 sizeof(struct stint_histogram), metric->index);
+		if (err)
+			return err;
+		if (reader->histogram.count)
+			visitor->histogram(ctx, loop, handler, metric, &reader->histogram);
+	}
+	return 0;
+}
+
+static int read_handler(const struct meter_reader *reader, struct stint_meter_file_handler *ret,
+			uint32_t handler)
+{
+	const struct stint_meter_file_header *header = &reader->header;
+	int err = read_entry(reader, ret, sizeof(*ret), header->handlers_offset, header->handler_stride,
+			     handler);
+
+	ret->name[sizeof(ret->name) - 1] = '\0';
+	return err;
+}
+
+static int visit_blocks(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx,
+			uint32_t loop, const struct stint_meter_file_loop *entry)
+{
+	for (uint32_t i = 0; i < reader->header.handler_count; i++) {
+		struct stint_meter_file_handler handler;
+		struct stint_meter_file_block block;
+		uint64_t offset;
+		int err;
+
+		if (!entry_offset(&offset, entry->blocks_offset, entry->block_stride, i))
+			return -EPROTO;
+		err = read_at(reader, &block, sizeof(block), offset);
+		if (!err)
+			err = read_handler(reader, &handler, i);
+		if (err)
+			return err;
+		if (!block.used)
+			continue;
+		visitor->block(ctx, loop, i, &handler,
+			       &(struct meter_reader_block){block.overruns, block.over_ns, block.blame_ns,
+							    block.victims});
+		err = visit_histograms(reader, visitor, ctx, loop, i, offset + sizeof(block));
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* How many of a ring's entries are still there, after `*read` were read; what is not is counted as lost. */
+static uint64_t ring_begin(struct meter_reader *reader, uint64_t *read, uint64_t written, uint32_t slots)
+{
+	uint64_t oldest = written > slots ? written - slots : 0;
+
+	if (*read > written) /* the file says that time ran backwards: it is not to be believed */
+		*read = written;
+	if (*read < oldest) {
+		reader->lost += oldest - *read;
+		*read = oldest;
+	}
+	return *read;
+}
+
+/* Whether an entry that was just read has been overwritten meanwhile; it is lost then. */
+static bool overtaken(struct meter_reader *reader, uint64_t entry, uint64_t written_offset, uint32_t slots)
+{
+	uint64_t written;
+
+	if (read_at(reader, &written, sizeof(written), written_offset) == 0 && written < entry + slots)
+		return false;
+	reader->lost++;
+	return true;
+}
+
+static int visit_overruns(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx,
+			  uint32_t loop, const struct stint_meter_file_loop *entry, uint64_t entry_at)
+{
+	uint64_t *read = &reader->overruns_read[loop];
+
+	if (!entry->overrun_slots || entry->overrun_slots > SLOTS_MAX)
+		return -EPROTO;
+	for (uint64_t i = ring_begin(reader, read, entry->overruns_written, entry->overrun_slots);
+	     i < entry->overruns_written; i++) {
+		struct stint_meter_file_overrun overrun;
+		struct stint_meter_file_handler handler;
+		int err = read_entry(reader, &overrun, sizeof(overrun), entry->overruns_offset,
+				     entry->overrun_stride, i % entry->overrun_slots);
+
+		if (err)
+			return err;
+		*read = i + 1;
+		if (overtaken(reader, i, entry_at + offsetof(struct stint_meter_file_loop, overruns_written),
+			      entry->overrun_slots))
+			continue;
+		if (overrun.handler >= reader->header.handler_count ||
+		    read_handler(reader, &handler, overrun.handler))
+			return -EPROTO;
+		if (overrun.frames > STINT_METER_STACK_FRAMES)
+			overrun.frames = STINT_METER_STACK_FRAMES;
+		visitor->overrun(ctx, loop, handler.name, &overrun);
+	}
+	return 0;
+}
+
+static int visit_sockets(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx,
+			 uint32_t loop, const struct stint_meter_file_loop *entry, uint64_t entry_at)
+{
+	uint64_t *read = &reader->sockets_read[loop];
+
+	if (!entry->socket_slots || entry->socket_slots > SLOTS_MAX)
+		return -EPROTO;
+	for (uint64_t i = ring_begin(reader, read, entry->sockets_written, entry->socket_slots);
+	     i < entry->sockets_written; i++) {
+		struct stint_meter_file_socket moment;
+		int err = read_entry(reader, &moment, sizeof(moment), entry->sockets_offset,
+				     entry->socket_stride, i % entry->socket_slots);
+
+		if (err)
+			return err;
+		*read = i + 1;
+		if (!overtaken(reader, i, entry_at + offsetof(struct stint_meter_file_loop, sockets_written),
+			       entry->socket_slots))
+			visitor->socket(ctx, loop, &moment);
+	}
+	return 0;
+}
+
+/* Counts that grow while the program runs: its handlers and loops. */
+static int refresh_counts(struct meter_reader *reader)
+{
+	struct stint_meter_file_header header;
+	int err = read_at(reader, &header, sizeof(header), 0);
+
+	if (err)
+		return err;
+	if (header.handler_count > reader->header.handler_limit ||
+	    header.loop_count > reader->header.loop_limit)
+		return -EPROTO;
+	reader->header.handler_count = header.handler_count;
+	reader->header.loop_count = header.loop_count;
+	return 0;
+}
+
+static int read_loop(const struct meter_reader *reader, struct stint_meter_file_loop *ret,
+		     uint64_t *ret_offset, uint32_t loop)
+{
+	const struct stint_meter_file_header *header = &reader->header;
+	int err = read_entry(reader, ret, sizeof(*ret), header->loops_offset, header->loop_stride, loop);
+
+	ret->name[sizeof(ret->name) - 1] = '\0';
+	*ret_offset = header->loops_offset + (uint64_t)header->loop_stride * loop;
+	return err;
+}
+
+static int visit_loop(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx,
+		      uint32_t loop)
+{
+	struct stint_meter_file_loop entry;
+	uint64_t entry_at;
+	int err = read_loop(reader, &entry, &entry_at, loop);
+
+	if (err)
+		return err;
+	visitor->loop(ctx, loop, &entry);
+	err = visit_histograms(reader, visitor, ctx, loop, -1, entry.histograms_offset);
+	if (!err)
+		err = visit_blocks(reader, visitor, ctx, loop, &entry);
+	if (!err)
+		err = visit_overruns(reader, visitor, ctx, loop, &entry, entry_at);
+	return err ? err : visit_sockets(reader, visitor, ctx, loop, &entry, entry_at);
+}
+
+int meter_reader_visit(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx)
+{
+	int err = refresh_counts(reader);
+
+	for (uint32_t i = 0; !err && i < reader->header.loop_count; i++)
+		err = visit_loop(reader, visitor, ctx, i);
+	return err;
+}
+
+int meter_reader_skip_rings(struct meter_reader *reader)
+{
+	int err = refresh_counts(reader);
+
+	for (uint32_t i = 0; !err && i < reader->header.loop_count; i++) {
+		struct stint_meter_file_loop entry;
+		uint64_t entry_at;
+
+		err = read_loop(reader, &entry, &entry_at, i);
+		if (err)
+			break;
+		reader->overruns_read[i] = entry.overruns_written;
+		reader->sockets_read[i] = entry.sockets_written;
+	}
+	return err;
+}
+
+uint64_t meter_reader_lost(const struct meter_reader *reader)
+{
+	return reader->lost;
+}

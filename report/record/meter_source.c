@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/record/meter_source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "report/record/meter_reader.h"
+
+struct loop {
+	int64_t id; /* its row; 0: none yet */
+	uint32_t tid;
+	uint64_t iterations, busy_ns, poll_ns; /* as of the session's start */
+};
+
+/* What a handler was charged with when it was last read, in one loop. */
+struct charge {
+	uint32_t loop;
+	uint32_t handler;
+	struct meter_reader_block block;
+};
+
+struct meter_source {
+	struct session *session;
+	struct meter_reader *reader;
+	int64_t process;
+	struct loop *loops;
+	uint32_t loops_len;
+	struct charge *charges;
+	size_t charges_len;
+	size_t charges_capacity;
+
+	bool baseline; /* this read is the zero to count from */
+	uint64_t second;
+	struct stint_meter_file_handler entry; /* of the block being visited */
+	int64_t handler;                       /* its row; 0: none yet */
+	int err;
+};
+
+/* ---- loops ---- */
+
+static struct loop *get_loop(struct meter_source *source, uint32_t index)
+{
+	struct loop *larger;
+
+	if (index < source->loops_len)
+		return &source->loops[index];
+	larger = realloc(source->loops, (index + 1) * sizeof(*larger));
+	if (!larger) {
+		source->err = -ENOMEM;
+		return NULL;
+	}
+	for (uint32_t i = source->loops_len; i <= index; i++)
+		larger[i] = (struct loop){0};
+	source->loops = larger;
+	source->loops_len = index + 1;
+	return &source->loops[index];
+}
+
+static uint64_t growth(uint64_t now, uint64_t before)
+{
+	return now > before ? now - before : 0;
+}
+
+static void take_loop(void *ctx, uint32_t index, const struct stint_meter_file_loop *entry)
+{
+	struct meter_source *source = ctx;
+	struct loop *loop = get_loop(source, index);
+
+	if (!loop)
+		return;
+	loop->tid = entry->tid;
+	if (source->baseline) {
+		loop->iterations = entry->iterations;
+		loop->busy_ns = entry->busy_ns;
+		loop->poll_ns = entry->poll_ns;
+		return;
+	}
+	/* A loop that had ended before is no part of this recording. */
+	if (!loop->id && entry->closed && entry->iterations == loop->iterations)
+		return;
+	if (!loop->id)
+		loop->id = recording_loop(source->session->recording, source->process, entry->tid, -1,
+					  entry->name, true);
+	recording_loop_counts(source->session->recording, loop->id,
+			      growth(entry->iterations, loop->iterations),
+			      growth(entry->busy_ns, loop->busy_ns), growth(entry->poll_ns, loop->poll_ns));
+}
+
+/* ---- handlers ---- */
+
+static struct charge *get_charge(struct meter_source *source, uint32_t loop, uint32_t handler)
+{
+	size_t capacity = source->charges_capacity ? 2 * source->charges_capacity : 64;
+	struct charge *larger;
+
+	for (size_t i = 0; i < source->charges_len; i++)
+		if (source->charges[i].loop == loop && source->charges[i].handler == handler)
+			return &source->charges[i];
+	if (source->charges_len == source->charges_capacity) {
+		larger = realloc(source->charges, capacity * sizeof(*larger));
+		if (!larger) {
+			source->err = -ENOMEM;
+			return NULL;
+		}
+		source->charges = larger;
+		source->charges_capacity = capacity;
+	}
+	source->charges[source->charges_len] = (struct charge){.loop = loop, .handler = handler};
+	return &source->charges[source->charges_len++];
+}
+
+/* The row of the block being visited: made once there is something to say of it. */
+static int64_t block_handler(struct meter_source *source)
+{
+	if (!source->handler)
+		source->handler = roster_handler(source->session->roster, source->process, source->entry.name,
+						 true, source->entry.budget_ns);
+	return source->handler;
+}
+
+static void take_block(void *ctx, uint32_t loop, uint32_t handler,
+		       const struct stint_meter_file_handler *entry, const struct meter_reader_block *block)
+{
+	struct meter_source *source = ctx;
+	struct charge *charge = get_charge(source, loop, handler);
+	struct recording_handler_counts counts;
+
+	if (!charge)
+		return;
+	counts = (struct recording_handler_counts){
+		.overruns = growth(block->overruns, charge->block.overruns),
+		.over_ns = growth(block->over_ns, charge->block.over_ns),
+		.blame_ns = growth(block->blame_ns, charge->block.blame_ns),
+		.victims = growth(block->victims, charge->block.victims),
+	};
+	charge->block = *block;
+	source->entry = *entry;
+	source->handler = 0;
+	if (!source->baseline && (counts.overruns || counts.blame_ns || counts.victims))
+		roster_charge(source->session->roster, block_handler(source), &counts);
+}
+
+static const char *unit_name(uint32_t unit)
+{
+	static const char *const names[] = {"ns", "count", "bytes"};
+
+	return names[unit]; /* the reader has refused all others */
+}
+
+static void take_histogram(void *ctx, uint32_t loop, int64_t handler,
+			   const struct stint_meter_file_metric *metric,
+			   const struct stint_histogram *histogram)
+{
+	struct meter_source *source = ctx;
+	struct series_source key = {source->process, loop, handler,
+				    metric->scope << 16 | (metric->index & 0xffff)};
+	struct series_sample sample = {histogram->count, histogram->sum,      histogram->min,
+				       histogram->max,   histogram->overflow, histogram->bucket};
+	struct recording_owner owner = {0};
+	int err;
+
+	if (source->baseline) {
+		err = series_baseline(source->session->series, key, &sample);
+		goto out;
+	}
+	if (handler >= 0)
+		owner.handler = block_handler(source);
+	else if (loop < source->loops_len)
+		owner.loop = source->loops[loop].id;
+	if (!owner.handler && !owner.loop)
+		return;
+	err = series_grow(source->session->series, key, &sample, owner, metric->name, unit_name(metric->unit),
+			  source->second);
+out:
+	if (err)
+		source->err = err;
+}
+
+/* ---- rings ---- */
+
+static void take_overrun(void *ctx, uint32_t loop, const char *handler,
+			 const struct stint_meter_file_overrun *overrun)
+{
+	struct meter_source *source = ctx;
+	int64_t id;
+	int err;
+
+	if (loop >= source->loops_len || overrun->start_ns + overrun->duration_ns < source->session->start_ns)
+		return;
+	id = roster_handler(source->session->roster, source->process, handler, true, overrun->budget_ns);
+	err = join_add_dispatch(source->session->join, source->process, id, source->loops[loop].tid, overrun);
+	if (err)
+		source->err = err;
+}
+
+static const char *socket_kind_name(uint32_t kind)
+{
+	static const char *const names[] = {
+		[STINT_METER_SOCKET_OPEN] = "open",
+		[STINT_METER_SOCKET_SEND] = "send",
+		[STINT_METER_SOCKET_SEND_SHORT] = "send_short",
+		[STINT_METER_SOCKET_ACK] = "ack",
+		[STINT_METER_SOCKET_WRITE_EVENT] = "returned",
+		[STINT_METER_SOCKET_SAMPLE] = "sample",
+		[STINT_METER_SOCKET_CLOSE] = "close",
+	};
+
+	return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : NULL;
+}
+
+static void take_socket(void *ctx, uint32_t loop, const struct stint_meter_file_socket *moment)
+{
+	struct meter_source *source = ctx;
+	const char *kind = socket_kind_name(moment->kind);
+	bool is_send =
+		moment->kind == STINT_METER_SOCKET_SEND || moment->kind == STINT_METER_SOCKET_SEND_SHORT;
+
+	if (!kind || loop >= source->loops_len || moment->time_ns < source->session->start_ns)
+		return;
+	recording_socket_event(source->session->recording,
+			       &(struct recording_socket_event){
+				       .from_meter = true,
+				       .process = source->process,
+				       .tid = source->loops[loop].tid,
+				       .fd = moment->fd,
+				       .time_ns = moment->time_ns,
+				       .kind = kind,
+				       .requested_bytes =
+					       is_send ? moment->requested_bytes : RECORDING_UNKNOWN,
+				       .done_bytes = is_send || moment->kind == STINT_METER_SOCKET_ACK
+							     ? moment->done_bytes
+							     : RECORDING_UNKNOWN,
+				       .queued_before_bytes = RECORDING_UNKNOWN,
+				       .queued_bytes = moment->queued_bytes,
+				       .sndbuf_bytes = moment->sndbuf_bytes,
+				       .unacked_bytes = moment->unacked_bytes,
+				       .snd_wnd_bytes = RECORDING_UNKNOWN,
+				       .snd_cwnd = RECORDING_UNKNOWN,
+			       });
+}
+
+/* ---- the source ---- */
+
+static int visit(struct meter_source *source, uint64_t second)
+{
+	static const struct meter_reader_visitor visitor = {
+		.loop = take_loop,
+		.block = take_block,
+		.histogram = take_histogram,
+		.overrun = take_overrun,
+		.socket = take_socket,
+	};
+	int err;
+
+	source->second = second;
+	source->err = 0;
+	err = meter_reader_visit(source->reader, &visitor, source);
+	return source->err ? source->err : err;
+}
+
+int meter_source_new(struct meter_source **ret, struct session *session, int64_t process, uint32_t pid)
+{
+	struct meter_source *source = calloc(1, sizeof(*source));
+	int err;
+
+	if (!source)
+		return -ENOMEM;
+	source->session = session;
+	source->process = process;
+	err = meter_reader_new(&source->reader, pid);
+	/* A program that was started for the recording has nothing that is older. */
+	if (!err && meter_reader_header(source->reader)->created_ns < session->start_ns) {
+		source->baseline = true;
+		err = meter_reader_skip_rings(source->reader);
+		if (!err)
+			err = visit(source, 0);
+		source->baseline = false;
+	}
+	if (err) {
+		meter_source_free(source);
+		return err;
+	}
+	*ret = source;
+	return 0;
+}
+
+struct meter_source *meter_source_free(struct meter_source *source)
+{
+	if (!source)
+		return NULL;
+	meter_reader_free(source->reader);
+	free(source->loops);
+	free(source->charges);
+	free(source);
+	return NULL;
+}
+
+int meter_source_read(struct meter_source *source, uint64_t second)
+{
+	return visit(source, second);
+}
+
+uint64_t meter_source_lost(const struct meter_source *source)
+{
+	return meter_reader_lost(source->reader);
+}
+
+const char *meter_source_clock(const struct meter_source *source)
+{
+	return meter_reader_header(source->reader)->clock == STINT_METER_CLOCK_TSC ? "tsc" : "clock_gettime";
+}

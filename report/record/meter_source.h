@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_METER_SOURCE_H
+#define REPORT_METER_SOURCE_H
+
+/* Brings what a process tells of itself, in its meter's file, into a recording. */
+
+#include <stdint.h>
+
+#include "report/record/session.h"
+
+struct meter_source;
+
+/*
+ * Opens the meter's file of process `pid`, whose row is `process`. What was counted before the session's start
+ * is not part of the recording. Errors as of meter_reader_new(); -ENOENT: the process has no meter (yet).
+ */
+int meter_source_new(struct meter_source **ret, struct session *session, int64_t process, uint32_t pid);
+struct meter_source *meter_source_free(struct meter_source *source);
+
+/*
+ * Reads what is new and writes it under `second`. -EPROTO: the file has become unusable and what follows it
+ * is not recorded; -ENOMEM.
+ */
+int meter_source_read(struct meter_source *source, uint64_t second);
+
+/* Entries of its rings that were overwritten before they were read. */
+uint64_t meter_source_lost(const struct meter_source *source);
+
+/* The clock of the program's figures: "tsc" or "clock_gettime". */
+const char *meter_source_clock(const struct meter_source *source);
+
+#endif

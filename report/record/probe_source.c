@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/record/probe_source.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "probes/probes.h"
+
+struct process {
+	uint32_t pid;
+	int64_t id;
+};
+
+struct loop {
+	uint32_t pid;
+	uint32_t tid;
+	int32_t epfd;
+	int64_t id;
+};
+
+struct probe_source {
+	struct session *session;
+	struct stint_probes *probes;
+	struct process *processes;
+	size_t processes_len;
+	struct loop *loops;
+	size_t loops_len;
+	uint64_t second;
+	int err;
+};
+
+static int64_t find_process(const struct probe_source *source, uint32_t pid)
+{
+	for (size_t i = 0; i < source->processes_len; i++)
+		if (source->processes[i].pid == pid)
+			return source->processes[i].id;
+	return 0;
+}
+
+/* ---- events ---- */
+
+static void take_overrun(void *ctx, const struct stint_probes_overrun *overrun)
+{
+	struct probe_source *source = ctx;
+	int64_t process = find_process(source, overrun->pid);
+	int err = process ? join_add_iteration(source->session->join, process, overrun) : 0;
+
+	if (err)
+		source->err = err;
+}
+
+static void take_stall(void *ctx, const struct stint_probes_stall *stall)
+{
+	struct probe_source *source = ctx;
+	int64_t process = find_process(source, stall->pid);
+
+	if (process)
+		recording_stall(source->session->recording, process, stall);
+}
+
+static void take_socket(void *ctx, const struct stint_probes_socket_event *event)
+{
+	static const char *const kinds[] = {
+		[STINT_PROBES_SOCKET_SEND] = "send",
+		[STINT_PROBES_SOCKET_SEND_SHORT] = "send_short",
+		[STINT_PROBES_SOCKET_ACK] = "ack",
+		[STINT_PROBES_SOCKET_WRITE_EVENT] = "write_event",
+		[STINT_PROBES_SOCKET_WOKEN] = "woken",
+		[STINT_PROBES_SOCKET_RETURNED] = "returned",
+		[STINT_PROBES_SOCKET_RETRANSMIT] = "retransmit",
+	};
+	struct probe_source *source = ctx;
+	int64_t process = find_process(source, event->pid);
+	bool is_send =
+		event->kind == STINT_PROBES_SOCKET_SEND || event->kind == STINT_PROBES_SOCKET_SEND_SHORT;
+	bool is_ack = event->kind == STINT_PROBES_SOCKET_ACK;
+
+	if (!process || (size_t)event->kind >= sizeof(kinds) / sizeof(kinds[0]))
+		return;
+	recording_socket_event(
+		source->session->recording,
+		&(struct recording_socket_event){
+			.process = process,
+			.socket = event->socket,
+			.tid = event->tid,
+			.fd = event->fd,
+			.local = event->local,
+			.remote = event->remote,
+			.time_ns = event->time_ns,
+			.kind = kinds[event->kind],
+			.requested_bytes = is_send && event->requested_bytes ? event->requested_bytes
+									     : RECORDING_UNKNOWN,
+			.done_bytes = is_send || is_ack ? event->done_bytes : RECORDING_UNKNOWN,
+			.queued_before_bytes = is_ack ? event->queued_before_bytes : RECORDING_UNKNOWN,
+			.queued_bytes = event->queued_bytes,
+			.sndbuf_bytes = event->sndbuf_bytes,
+			.unacked_bytes = event->unacked_bytes,
+			.snd_wnd_bytes = event->snd_wnd_bytes,
+			.snd_cwnd = event->snd_cwnd,
+			.cause = event->cause,
+		});
+}
+
+/* ---- loops ---- */
+
+static struct loop *get_loop(struct probe_source *source, const struct stint_probes_loop *seen,
+			     int64_t process)
+{
+	struct loop *larger;
+
+	for (size_t i = 0; i < source->loops_len; i++) {
+		struct loop *loop = &source->loops[i];
+
+		if (loop->pid == seen->pid && loop->tid == seen->tid && loop->epfd == seen->epfd)
+			return loop;
+	}
+	larger = realloc(source->loops, (source->loops_len + 1) * sizeof(*larger));
+	if (!larger)
+		return NULL;
+	source->loops = larger;
+	larger[source->loops_len] = (struct loop){.pid = seen->pid, .tid = seen->tid, .epfd = seen->epfd};
+	larger[source->loops_len].id =
+		recording_loop(source->session->recording, process, seen->tid, seen->epfd, "epoll", false);
+	return &larger[source->loops_len++];
+}
+
+/* The kernel's side counts how often, how long and the extremes; sums of counters that it has as buckets. */
+static uint64_t bucket_count(const uint64_t *bucket)
+{
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < STINT_PROBES_BUCKETS; i++)
+		count += bucket[i];
+	return count;
+}
+
+static int take_loop(void *ctx, const struct stint_probes_loop *seen)
+{
+	struct probe_source *source = ctx;
+	struct session *session = source->session;
+	int64_t process = find_process(source, seen->pid);
+	struct loop *loop = process ? get_loop(source, seen, process) : NULL;
+	struct recording_owner owner = {.loop = loop ? loop->id : 0};
+	uint64_t polls, batches;
+	int err;
+
+	if (!loop)
+		return process ? -ENOMEM : 0;
+	recording_loop_counts(session->recording, loop->id, seen->iterations, seen->busy_sum_ns,
+			      seen->poll_sum_ns);
+	polls = bucket_count(seen->poll);
+	batches = bucket_count(seen->batch);
+	err = series_grow(session->series, (struct series_source){-process, loop->id, -1, 0},
+			  &(struct series_sample){seen->iterations, seen->busy_sum_ns, seen->busy_min_ns,
+						  seen->busy_max_ns, seen->overflow, seen->busy},
+			  owner, "busy", "ns", source->second);
+	if (!err)
+		err = series_grow(session->series, (struct series_source){-process, loop->id, -1, 1},
+				  &(struct series_sample){polls, seen->poll_sum_ns, seen->poll_min_ns,
+							  seen->poll_max_ns, 0, seen->poll},
+				  owner, "poll", "ns", source->second);
+	if (!err)
+		err = series_grow(session->series, (struct series_source){-process, loop->id, -1, 2},
+				  &(struct series_sample){batches, seen->events, 0, seen->batch_max, 0,
+							  seen->batch},
+				  owner, "batch", "count", source->second);
+	return err;
+}
+
+/* ---- the source ---- */
+
+int probe_source_new(struct probe_source **ret, struct session *session, bool trace_sockets, char *why,
+		     size_t why_size)
+{
+	static const struct stint_probes_callbacks callbacks = {.overrun = take_overrun,
+								.stall = take_stall,
+								.socket = take_socket};
+	struct stint_probes_options options = {.size = sizeof(options),
+					       .budget_ns = session->budget_ns,
+					       .trace_sockets = trace_sockets};
+	struct probe_source *source = calloc(1, sizeof(*source));
+	int err;
+
+	*ret = NULL;
+	snprintf(why, why_size, "out of memory");
+	if (!source)
+		return -ENOMEM;
+	source->session = session;
+	err = stint_probes_new(&source->probes, &options, &callbacks, source);
+	if (err) {
+		snprintf(why, why_size, "%s", stint_probes_error(source->probes));
+		probe_source_free(source);
+		return err;
+	}
+	*ret = source;
+	return 0;
+}
+
+struct probe_source *probe_source_free(struct probe_source *source)
+{
+	if (!source)
+		return NULL;
+	stint_probes_free(source->probes);
+	free(source->processes);
+	free(source->loops);
+	free(source);
+	return NULL;
+}
+
+const char *probe_source_error(const struct probe_source *source)
+{
+	return stint_probes_error(source->probes);
+}
+
+int probe_source_watch(struct probe_source *source, uint32_t pid, int64_t process)
+{
+	struct process *larger =
+		realloc(source->processes, (source->processes_len + 1) * sizeof(*source->processes));
+
+	if (!larger)
+		return -ENOMEM;
+	source->processes = larger;
+	source->processes[source->processes_len++] = (struct process){pid, process};
+	return stint_probes_watch(source->probes, pid);
+}
+
+int probe_source_poll(struct probe_source *source, int timeout_ms)
+{
+	int err = stint_probes_poll(source->probes, timeout_ms);
+
+	return err ? err : source->err;
+}
+
+int probe_source_read(struct probe_source *source, uint64_t second)
+{
+	int err = probe_source_poll(source, 0);
+
+	source->second = second;
+	return err ? err : stint_probes_read_loops(source->probes, take_loop, source);
+}
+
+void probe_source_write_losses(struct probe_source *source)
+{
+	struct recording *recording = source->session->recording;
+	struct stint_probes_losses losses;
+	uint64_t cost_ns = stint_probes_cost_ns(source->probes);
+
+	stint_probes_losses(source->probes, &losses);
+	recording_loss(recording, "ring_full", losses.ring_full,
+		       "overruns, stalls, stacks and socket moments that found the ring buffer full");
+	recording_loss(recording, "table_full", losses.table_full,
+		       "threads, loops or sockets that found a table of the probes full");
+	recording_loss(recording, "stacks_cut", losses.stacks_cut,
+		       "stacks that could not be copied, or not unwound to their beginning");
+	recording_loss(recording, "not_sampled", losses.not_sampled,
+		       "threads whose stacks could not be sampled: too many, or no descriptors left");
+	if (cost_ns)
+		recording_meta_number(recording, "bpf_ns", (int64_t)cost_ns);
+}

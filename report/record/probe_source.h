@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_PROBE_SOURCE_H
+#define REPORT_PROBE_SOURCE_H
+
+/* Brings what the kernel knows of processes under watch into a recording. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "report/record/session.h"
+
+struct probe_source;
+
+/* Loads the probes. If that fails, `why` of `why_size` bytes says why, in words for the user, and *ret is NULL. */
+int probe_source_new(struct probe_source **ret, struct session *session, bool trace_sockets, char *why,
+		     size_t why_size);
+struct probe_source *probe_source_free(struct probe_source *source);
+
+/* The reason for the last failure. */
+const char *probe_source_error(const struct probe_source *source);
+
+/* Watches process `pid`, whose row is `process`. */
+int probe_source_watch(struct probe_source *source, uint32_t pid, int64_t process);
+
+/* Waits for events, up to `timeout_ms`, and takes what is there. */
+int probe_source_poll(struct probe_source *source, int timeout_ms);
+
+/* Takes what is there, and writes what the loops' counters grew by under `second`. */
+int probe_source_read(struct probe_source *source, uint64_t second);
+
+/* Writes what was lost, and what the probes cost. */
+void probe_source_write_losses(struct probe_source *source);
+
+#endif

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/record/recorder.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "report/record/meter_source.h"
+#include "report/record/probe_source.h"
+#include "report/record/session.h"
+
+#define SECOND_NS     UINT64_C(1000000000)
+#define POLL_MS       100
+#define EARLY_POLL_MS 10 /* in the first second: a program may be shorter than one POLL_MS */
+#define PROCESSES_MAX 1024
+
+struct process {
+	uint32_t pid;
+	int64_t id;
+	int pidfd;
+	bool exited;
+	struct meter_source *meter;
+	int meter_err; /* -ENOENT: look again, it may make one yet */
+};
+
+struct recorder {
+	struct session session;
+	struct probe_source *probes;
+	struct process processes[PROCESSES_MAX];
+	uint32_t processes_len;
+	uint64_t meter_lost; /* of sources that are closed */
+	uint64_t meter_broken;
+	uint64_t end_ns;
+	char probes_missing[512];
+	char error[512];
+};
+
+static int fail(struct recorder *recorder, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int fail(struct recorder *recorder, int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(recorder->error, sizeof(recorder->error), format, args);
+	va_end(args);
+	return err;
+}
+
+const char *recorder_error(const struct recorder *recorder)
+{
+	return recorder ? recorder->error : "out of memory";
+}
+
+const char *recorder_probes_missing(const struct recorder *recorder)
+{
+	return recorder->probes ? NULL : recorder->probes_missing;
+}
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec now;
+
+	clock_gettime(id, &now);
+	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+}
+
+/* ---- beginning ---- */
+
+static void write_facts(struct recorder *recorder, const struct recorder_options *options)
+{
+	struct recording *recording = recorder->session.recording;
+	struct utsname name;
+
+	recording_meta_number(recording, "schema", RECORDING_SCHEMA_VERSION);
+	recording_meta_text(recording, "stint_version", STINT_VERSION);
+	if (uname(&name) == 0) {
+		recording_meta_text(recording, "kernel", name.release);
+		recording_meta_text(recording, "host", name.nodename);
+	}
+	recording_meta_number(recording, "start_ns", (int64_t)recorder->session.start_ns);
+	recording_meta_number(recording, "start_realtime_ns", (int64_t)clock_ns(CLOCK_REALTIME));
+	recording_meta_number(recording, "budget_ns", (int64_t)options->budget_ns);
+	/* sk_stream_is_writeable() in the kernel's include/net/sock.h; Linux 5.15 to 6.18 have it so. */
+	recording_meta_text(
+		recording, "epollout_rule",
+		"EPOLLOUT is raised once sk_wmem_queued <= 2/3 sk_sndbuf (free space at least half of what "
+		"is queued) and, where set, unsent bytes < TCP_NOTSENT_LOWAT");
+	recording_meta_text(recording, "probes", recorder->probes ? "yes" : recorder->probes_missing);
+}
+
+static int open_probes(struct recorder *recorder, const struct recorder_options *options)
+{
+	int err;
+
+	if (options->no_probes) {
+		snprintf(recorder->probes_missing, sizeof(recorder->probes_missing),
+			 "left out as --no-probes asks");
+		return 0;
+	}
+	err = probe_source_new(&recorder->probes, &recorder->session, options->trace_sockets,
+			       recorder->probes_missing, sizeof(recorder->probes_missing));
+	return err == -ENOMEM ? fail(recorder, err, "out of memory") : 0;
+}
+
+static int open_session(struct recorder *recorder, const struct recorder_options *options)
+{
+	struct session *session = &recorder->session;
+	int err;
+
+	session->start_ns = clock_ns(CLOCK_MONOTONIC);
+	session->budget_ns = options->budget_ns;
+	err = recording_new(&session->recording, options->path);
+	if (err)
+		return fail(recorder, err, "%s: %s", options->path, recording_error(session->recording));
+	err = roster_new(&session->roster, session->recording);
+	if (!err)
+		err = series_new(&session->series, session->recording);
+	if (!err)
+		err = join_new(&session->join, session->recording, session->roster, session->budget_ns);
+	return err ? fail(recorder, err, "out of memory") : 0;
+}
+
+int recorder_new(struct recorder **ret, const struct recorder_options *options)
+{
+	struct recorder *recorder = calloc(1, sizeof(*recorder));
+	int err;
+
+	if (!recorder)
+		return -ENOMEM;
+	*ret = recorder;
+	err = open_session(recorder, options);
+	if (!err)
+		err = open_probes(recorder, options);
+	if (err)
+		return err;
+	write_facts(recorder, options);
+	err = recording_commit(recorder->session.recording);
+	return err ? fail(recorder, err, "%s: %s", options->path,
+			  recording_error(recorder->session.recording))
+		   : 0;
+}
+
+/* ---- processes ---- */
+
+/* The meter's file may come later than the process: -ENOENT is asked again. */
+static void open_meter(struct recorder *recorder, struct process *process)
+{
+	if (process->meter || (process->meter_err && process->meter_err != -ENOENT))
+		return;
+	process->meter_err = meter_source_new(&process->meter, &recorder->session, process->id, process->pid);
+	if (process->meter)
+		recording_meta_text(recorder->session.recording, "clock", meter_source_clock(process->meter));
+}
+
+int recorder_add(struct recorder *recorder, uint32_t pid, const char *command)
+{
+	struct process *process;
+	int err;
+
+	for (uint32_t i = 0; i < recorder->processes_len; i++)
+		if (recorder->processes[i].pid == pid)
+			return 0;
+	if (recorder->processes_len == PROCESSES_MAX)
+		return fail(recorder, -ENOSPC, "more than %d processes are not recorded at once",
+			    PROCESSES_MAX);
+	process = &recorder->processes[recorder->processes_len];
+	*process = (struct process){.pid = pid};
+	process->pidfd = pidfd_open((pid_t)pid, 0);
+	if (process->pidfd < 0)
+		return fail(recorder, -errno, "process %" PRIu32 ": %s", pid, strerror(errno));
+	process->id = recording_process(recorder->session.recording, pid, command);
+	recorder->processes_len++;
+	open_meter(recorder, process);
+	err = recorder->probes ? probe_source_watch(recorder->probes, pid, process->id) : 0;
+	return err ? fail(recorder, err, "%s", probe_source_error(recorder->probes)) : 0;
+}
+
+bool recorder_sees(const struct recorder *recorder, uint32_t pid)
+{
+	for (uint32_t i = 0; i < recorder->processes_len; i++)
+		if (recorder->processes[i].pid == pid)
+			return recorder->probes || recorder->processes[i].meter;
+	return false;
+}
+
+static bool all_exited(struct recorder *recorder)
+{
+	bool all = true;
+
+	for (uint32_t i = 0; i < recorder->processes_len; i++) {
+		struct process *process = &recorder->processes[i];
+		struct pollfd ended = {.fd = process->pidfd, .events = POLLIN};
+
+		if (!process->exited && poll(&ended, 1, 0) > 0) {
+			process->exited = true;
+			recording_process_exited(recorder->session.recording, process->id,
+						 clock_ns(CLOCK_MONOTONIC));
+		}
+		all = all && process->exited;
+	}
+	return all;
+}
+
+/* ---- a second ---- */
+
+static int read_meter(struct recorder *recorder, struct process *process, uint64_t second)
+{
+	int err;
+
+	open_meter(recorder, process);
+	if (!process->meter)
+		return process->meter_err == -ENOMEM ? -ENOMEM : 0;
+	err = meter_source_read(process->meter, second);
+	if (err != -EPROTO)
+		return err;
+	/* The file is broken, or was made to look so: what it said until now is kept, and no more is read. */
+	recorder->meter_broken++;
+	recorder->meter_lost += meter_source_lost(process->meter);
+	process->meter = meter_source_free(process->meter);
+	process->meter_err = err;
+	return 0;
+}
+
+static uint64_t meter_lost(const struct recorder *recorder)
+{
+	uint64_t lost = recorder->meter_lost;
+
+	for (uint32_t i = 0; i < recorder->processes_len; i++)
+		if (recorder->processes[i].meter)
+			lost += meter_source_lost(recorder->processes[i].meter);
+	return lost;
+}
+
+static void write_losses(struct recorder *recorder)
+{
+	struct recording *recording = recorder->session.recording;
+
+	recording_loss(recording, "meter_overwritten", meter_lost(recorder),
+		       "overruns and socket moments of a meter that were overwritten before they were read");
+	recording_loss(recording, "meter_broken", recorder->meter_broken,
+		       "meter files that became unreadable while they were recorded");
+	if (recorder->probes)
+		probe_source_write_losses(recorder->probes);
+	recording_meta_number(recording, "recorder_cpu_ns", (int64_t)clock_ns(CLOCK_PROCESS_CPUTIME_ID));
+}
+
+/* Everything that both sides know until now. */
+static int take_all(struct recorder *recorder)
+{
+	uint64_t second = (clock_ns(CLOCK_MONOTONIC) - recorder->session.start_ns) / SECOND_NS;
+	int err = 0;
+
+	if (recorder->probes)
+		err = probe_source_read(recorder->probes, second);
+	for (uint32_t i = 0; !err && i < recorder->processes_len; i++)
+		err = read_meter(recorder, &recorder->processes[i], second);
+	return err;
+}
+
+static int commit(struct recorder *recorder)
+{
+	struct session *session = &recorder->session;
+	int err;
+
+	roster_write(session->roster);
+	series_write_totals(session->series);
+	write_losses(recorder);
+	err = recording_commit(session->recording);
+	return err ? fail(recorder, err, "the recording cannot be written: %s",
+			  recording_error(session->recording))
+		   : 0;
+}
+
+static int tick(struct recorder *recorder)
+{
+	int err = take_all(recorder);
+
+	if (err)
+		return fail(recorder, err, "%s", strerror(-err));
+	for (uint32_t i = 0; i < recorder->processes_len; i++)
+		join_settle(recorder->session.join, recorder->processes[i].id,
+			    recorder->processes[i].meter != NULL);
+	return commit(recorder);
+}
+
+static int finish(struct recorder *recorder)
+{
+	int err = take_all(recorder);
+
+	for (uint32_t i = 0; i < recorder->processes_len; i++)
+		join_settle_last(recorder->session.join, recorder->processes[i].id,
+				 recorder->processes[i].meter != NULL);
+	recorder->end_ns = clock_ns(CLOCK_MONOTONIC);
+	recording_meta_number(recorder->session.recording, "end_ns", (int64_t)recorder->end_ns);
+	return err ? fail(recorder, err, "%s", strerror(-err)) : commit(recorder);
+}
+
+static int wait_for_events(struct recorder *recorder)
+{
+	bool early = clock_ns(CLOCK_MONOTONIC) - recorder->session.start_ns < SECOND_NS;
+	int timeout_ms = early ? EARLY_POLL_MS : POLL_MS;
+	int err;
+
+	if (recorder->probes)
+		err = probe_source_poll(recorder->probes, timeout_ms);
+	else
+		err = poll(NULL, 0, timeout_ms) < 0 && errno != EINTR ? -errno : 0;
+	for (uint32_t i = 0; !err && i < recorder->processes_len; i++)
+		open_meter(recorder, &recorder->processes[i]);
+	return err;
+}
+
+int recorder_run(struct recorder *recorder, uint64_t duration_ns, const volatile bool *stop)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t end_ns = duration_ns ? now_ns + duration_ns : UINT64_MAX;
+	uint64_t next_ns = now_ns + SECOND_NS;
+	int err = 0;
+
+	while (!err && !*stop && now_ns < end_ns && !all_exited(recorder)) {
+		err = wait_for_events(recorder);
+		if (err)
+			return fail(recorder, err, "the probes cannot be read: %s", strerror(-err));
+		now_ns = clock_ns(CLOCK_MONOTONIC);
+		if (now_ns < next_ns)
+			continue;
+		err = tick(recorder);
+		next_ns = clock_ns(CLOCK_MONOTONIC) + SECOND_NS;
+	}
+	return err ? err : finish(recorder);
+}
+
+/* ---- end ---- */
+
+uint64_t recorder_duration_ns(const struct recorder *recorder)
+{
+	return recorder->end_ns > recorder->session.start_ns ? recorder->end_ns - recorder->session.start_ns
+							     : 0;
+}
+
+void recorder_sums(const struct recorder *recorder, struct recording_sums *ret)
+{
+	recording_sums(recorder->session.recording, ret);
+}
+
+struct recorder *recorder_free(struct recorder *recorder)
+{
+	if (!recorder)
+		return NULL;
+	probe_source_free(recorder->probes);
+	for (uint32_t i = 0; i < recorder->processes_len; i++) {
+		meter_source_free(recorder->processes[i].meter);
+		close(recorder->processes[i].pidfd);
+	}
+	join_free(recorder->session.join);
+	series_free(recorder->session.series);
+	roster_free(recorder->session.roster);
+	recording_free(recorder->session.recording);
+	free(recorder);
+	return NULL;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_RECORDER_H
+#define REPORT_RECORDER_H
+
+/*
+ * Records processes into a file, once a second, from both sides: their meters' files and the probes.
+ *
+ *   recorder_new -> recorder_add (a pid, as often as wanted) -> recorder_run -> recorder_free
+ *
+ * One thread. Functions return 0 or a negative errno, with the reason in recorder_error().
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "report/record/recording.h"
+
+struct recorder;
+
+struct recorder_options {
+	const char *path;   /* of the recording */
+	uint64_t budget_ns; /* of iterations; handlers with a meter have their own */
+	bool trace_sockets; /* each ACK of sockets that stall */
+	bool no_probes;
+};
+
+/*
+ * Makes the recording and loads the probes. That those are not to be had is no error: recorder_probes_missing()
+ * says why. *ret is set on failure too, for recorder_error().
+ */
+int recorder_new(struct recorder **ret, const struct recorder_options *options);
+
+/* Ends the recording with its last rows. NULL is allowed. Returns NULL. */
+struct recorder *recorder_free(struct recorder *recorder);
+
+const char *recorder_error(const struct recorder *recorder);
+
+/* Why there are no probes; NULL if there are. */
+const char *recorder_probes_missing(const struct recorder *recorder);
+
+/* Records process `pid`, called `command`, from now on. What is to be recorded of it is found as it appears. */
+int recorder_add(struct recorder *recorder, uint32_t pid, const char *command);
+
+/* Whether anything can be known of a process that was added: by probes, or by its meter. */
+bool recorder_sees(const struct recorder *recorder, uint32_t pid);
+
+/*
+ * Records until `duration_ns` is over (0: no limit), `*stop` is true (set by a signal handler), or every
+ * process has exited. What is recorded is committed once a second.
+ */
+int recorder_run(struct recorder *recorder, uint64_t duration_ns, const volatile bool *stop);
+
+/* How long it recorded, once recorder_run() is over; and what is in the recording. */
+uint64_t recorder_duration_ns(const struct recorder *recorder);
+void recorder_sums(const struct recorder *recorder, struct recording_sums *ret);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_SERIES_H
+#define REPORT_SERIES_H
+
+/*
+ * Turns histograms that only grow, in the meter's file and in the kernel, into rows of a recording: what
+ * grew in each second, and the totals within the recording.
+ *
+ * A figure (say, the service time of one handler) may have several sources (one in each loop's memory); what
+ * they grew by is added up. Memory: 19 KB a source.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "report/record/recording.h"
+
+/* Reads of a histogram; `bucket` has STINT_HISTOGRAM_BUCKETS counters. */
+struct series_sample {
+	uint64_t count;
+	uint64_t sum;
+	uint64_t min;
+	uint64_t max;
+	uint64_t overflow;
+	const uint64_t *bucket;
+};
+
+/* Which counters a sample was read from: of a process, a loop's, and if `handler` is not negative a handler's. */
+struct series_source {
+	int64_t process;
+	int64_t loop;
+	int64_t handler;
+	uint32_t metric;
+};
+
+struct series_set;
+
+/* `recording` must outlive the set. -ENOMEM. */
+int series_new(struct series_set **ret, struct recording *recording);
+struct series_set *series_free(struct series_set *set);
+
+/* Takes what the counters hold now as the zero to count from. -ENOMEM. */
+int series_baseline(struct series_set *set, struct series_source source, const struct series_sample *sample);
+
+/* Writes what the counters grew by to `second` of the figure (owner, metric). -ENOMEM; names are copied. */
+int series_grow(struct series_set *set, struct series_source source, const struct series_sample *sample,
+		struct recording_owner owner, const char *metric, const char *unit, uint64_t second);
+
+/* Writes the totals of all figures, in place of those written before. */
+void series_write_totals(struct series_set *set);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_SESSION_H
+#define REPORT_SESSION_H
+
+/* What the recorder's sources write to. Owned by the recorder. */
+
+#include <stdint.h>
+
+#include "report/record/join.h"
+#include "report/record/recording.h"
+#include "report/record/roster.h"
+#include "report/record/series.h"
+
+struct session {
+	struct recording *recording;
+	struct roster *roster;
+	struct series_set *series;
+	struct join *join;
+	uint64_t start_ns;
+	uint64_t budget_ns;
+};
+
+#endif

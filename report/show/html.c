@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/show/html.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "report/model/stalls.h"
+#include "report/model/traces.h"
+#include "report/show/css.h"
+#include "report/show/escape.h"
+#include "report/show/plots.h"
+#include "report/show/units.h"
+#include "report/show/words.h"
+
+#define HANDLERS_DRAWN       24
+#define HANDLERS_SHOWN       500
+#define LOOPS_SHOWN          200
+#define OVERRUNS_SHOWN       50
+#define OVERRUNS_PER_HANDLER 10
+#define SOCKETS_SHOWN        8
+#define TRACES_DRAWN         4
+#define CYCLES_DRAWN         3
+
+struct page {
+	struct buffer *out;
+	const struct model *model;
+	struct traces *traces;
+	struct stall_groups *stalls;
+	struct plots *plots;
+	const char *no_plots; /* why there are none; empty if there are */
+	int services[HANDLERS_DRAWN];
+	struct pick_distribution drawn[HANDLERS_DRAWN];
+	size_t drawn_len;
+	int overruns;
+	int buffers[TRACES_DRAWN];
+};
+
+/* ---- pieces ---- */
+
+static void put(struct page *page, const char *html)
+{
+	buffer_string(page->out, html);
+}
+
+static bool is_text_column(const char *head)
+{
+	static const char *const texts[] = {"handler", "loop", "local", "remote", "stage", "what it is"};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (strcmp(head, texts[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void put_heads(struct page *page, const char *const *heads, size_t len)
+{
+	put(page, "<tr>");
+	for (size_t i = 0; i < len; i++)
+		buffer_printf(page->out, "<th%s>%s</th>", is_text_column(heads[i]) ? " class=\"l\"" : "",
+			      heads[i]);
+	put(page, "</tr>\n");
+}
+
+static void begin_table(struct page *page, const char *const *heads, size_t len)
+{
+	put(page, "<div class=\"scroll\"><table>\n");
+	put_heads(page, heads, len);
+}
+
+static void end_table(struct page *page)
+{
+	put(page, "</table></div>\n");
+}
+
+static void put_cell(struct page *page, struct figure figure)
+{
+	buffer_printf(page->out, "<td>%s</td>", figure.text);
+}
+
+static void put_ns(struct page *page, uint64_t ns)
+{
+	put_cell(page, units_ns(ns));
+}
+
+static void put_count(struct page *page, uint64_t count)
+{
+	put_cell(page, units_count(count));
+}
+
+static void put_name(struct page *page, const char *name, bool inferred)
+{
+	buffer_printf(page->out, "<td class=\"name\">%s",
+		      inferred ? "<abbr title=\"inferred\">~</abbr>" : "");
+	escape_html(page->out, name);
+	put(page, "</td>");
+}
+
+static void put_left_out(struct page *page, size_t shown, size_t total, const char *what)
+{
+	if (total > shown)
+		buffer_printf(
+			page->out,
+			"<p class=\"soft\">%s %s more are not shown here: <code>stint report --json</code> "
+			"has them.</p>\n",
+			units_count(total - shown).text, what);
+}
+
+/* The plot, or why there is none. */
+static void put_plot(struct page *page, int plot)
+{
+	if (plot < 0)
+		return;
+	if (*page->no_plots) {
+		put(page, "<p class=\"soft\">No plot here: ");
+		escape_html(page->out, page->no_plots);
+		put(page, ".</p>\n");
+		return;
+	}
+	put(page, "<div class=\"scroll\">");
+	plots_put_inline(page->plots, plot, page->out);
+	put(page, "</div>\n");
+}
+
+static uint64_t maximum_of(const struct model_metric *metric)
+{
+	return metric->max == MODEL_UNKNOWN ? model_percentile(metric, 10000) : metric->max;
+}
+
+/* ---- head ---- */
+
+static void put_head(struct page *page)
+{
+	const struct model *model = page->model;
+
+	put(page,
+	    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+	    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>stint report");
+	for (size_t i = 0; i < model->processes_len && i < 3; i++) {
+		put(page, i ? ", " : ": ");
+		escape_html(page->out, model->processes[i].command);
+	}
+	put(page, "</title>\n<style>\n");
+	put(page, report_css);
+	put(page, "</style></head><body>\n<h1>Event loop latency</h1>\n<p class=\"soft\">");
+	words_recording(page->out, escape_html, model);
+	put(page, "</p>\n");
+	for (size_t i = 0; i < model->processes_len; i++) {
+		buffer_printf(page->out, "<p class=\"headline%s\"><strong>",
+			      words_is_late(model, &model->processes[i]) ? " late" : "");
+		words_process(page->out, escape_html, &model->processes[i]);
+		put(page, "</strong>: ");
+		words_headline(page->out, escape_html, model, &model->processes[i]);
+		put(page, "</p>\n");
+	}
+	if (model->processes_len == 0)
+		put(page,
+		    "<p class=\"headline\">No process is in this recording: it ended before one was found.</p>\n");
+}
+
+/* ---- handlers and loops ---- */
+
+static bool is_worth_showing(const struct model_handler *handler)
+{
+	return handler->overruns > 0 || handler->metrics[MODEL_SERVICE].count > 0;
+}
+
+static void put_handler(struct page *page, const struct model_handler *handler)
+{
+	const struct model_metric *service = &handler->metrics[MODEL_SERVICE];
+
+	put(page, "<tr>");
+	put_name(page, handler->name, handler->source == MODEL_PROBES);
+	buffer_printf(page->out, "<td>%" PRIu64 "</td>", handler->process->pid);
+	put_count(page, service->known ? service->count : MODEL_UNKNOWN);
+	put_ns(page, model_percentile(service, 5000));
+	put_ns(page, model_percentile(service, 9900));
+	put_ns(page, maximum_of(service));
+	put_ns(page, model_percentile(&handler->metrics[MODEL_WAIT], 9900));
+	put_ns(page, handler->budget_ns);
+	buffer_printf(page->out, "<td%s>%s</td>", handler->overruns ? " class=\"late-figure\"" : "",
+		      units_count(handler->overruns).text);
+	put_ns(page, handler->blame_ns);
+	put_count(page, handler->victims);
+	put(page, "</tr>\n");
+}
+
+static void put_distributions(struct page *page)
+{
+	size_t known = 0;
+
+	for (size_t i = 0; i < page->drawn_len; i++) {
+		put(page, "<figure><h3>");
+		escape_html(page->out, page->drawn[i].name);
+		put(page, "</h3>\n");
+		put_plot(page, page->services[i]);
+		put(page, "<figcaption>");
+		words_distribution(page->out, &page->drawn[i]);
+		put(page, "</figcaption></figure>\n");
+	}
+	for (size_t i = 0; i < page->model->handlers_len; i++)
+		known += page->model->handlers[i].metrics[MODEL_SERVICE].count > 0;
+	if (page->drawn_len == 0)
+		put(page,
+		    "<p>There is no distribution to draw: nothing was dispatched while it was recorded.</p>\n");
+	else if (known > page->drawn_len)
+		buffer_printf(page->out,
+			      "<p class=\"soft\">Drawn are the %zu with most overruns of %zu handlers.</p>\n",
+			      page->drawn_len, known);
+	if (known < page->model->handlers_len)
+		put(page,
+		    "<p class=\"soft\">Handlers marked ~ have no distribution of their own: only a program with "
+		    "libstint's meter tells how long each dispatch took. Of others, it is the iterations' that is "
+		    "drawn.</p>\n");
+}
+
+static void put_handlers(struct page *page)
+{
+	static const char *const heads[] = {"handler",  "pid",    "dispatches", "p50",   "p99",    "max",
+					    "wait p99", "budget", "overruns",   "blame", "victims"};
+	const struct model *model = page->model;
+	size_t worth = 0, shown = 0;
+
+	for (size_t i = 0; i < model->handlers_len; i++)
+		worth += is_worth_showing(&model->handlers[i]);
+	put(page, "<h2>Handlers</h2>\n");
+	if (worth == 0) {
+		put(page, "<p>Nothing was dispatched that has a name, and nothing overran.</p>\n");
+	} else {
+		begin_table(page, heads, 11);
+		for (size_t i = 0; i < model->handlers_len && shown < HANDLERS_SHOWN; i++) {
+			if (!is_worth_showing(&model->handlers[i]))
+				continue;
+			put_handler(page, &model->handlers[i]);
+			shown++;
+		}
+		end_table(page);
+		put_left_out(page, shown, worth, "handlers");
+		put(page,
+		    "<p class=\"soft\">p50, p99 and max are service time, the length of one dispatch. Wait is a lower "
+		    "bound: from when the poll returned the event to its handler. Blame is the delay inflicted on "
+		    "victims, events that were ready and had to wait.</p>\n");
+	}
+	put_distributions(page);
+}
+
+static void put_loops(struct page *page)
+{
+	static const char *const heads[] = {"loop",        "pid",      "tid",      "seen by",  "iterations",
+					    "utilization", "busy p50", "busy p99", "busy max", "poll p50"};
+	const struct model *model = page->model;
+	size_t shown = model->loops_len < LOOPS_SHOWN ? model->loops_len : LOOPS_SHOWN;
+
+	put(page, "<h2>Loops</h2>\n");
+	if (shown == 0) {
+		put(page, "<p>No thread was seen to wait in epoll.</p>\n");
+		return;
+	}
+	begin_table(page, heads, 10);
+	for (size_t i = 0; i < shown; i++) {
+		const struct model_loop *loop = &model->loops[i];
+
+		put(page, "<tr>");
+		put_name(page, loop->name, false);
+		buffer_printf(page->out, "<td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%s</td>",
+			      loop->process->pid, loop->tid,
+			      loop->source == MODEL_PROBES ? "kernel" : "process");
+		put_count(page, loop->iterations);
+		put_cell(page, units_share(loop->busy_ns, loop->busy_ns + loop->poll_ns));
+		put_ns(page, model_percentile(&loop->metrics[MODEL_BUSY], 5000));
+		put_ns(page, model_percentile(&loop->metrics[MODEL_BUSY], 9900));
+		put_ns(page, maximum_of(&loop->metrics[MODEL_BUSY]));
+		put_ns(page, model_percentile(&loop->metrics[MODEL_POLL], 5000));
+		put(page, "</tr>\n");
+	}
+	end_table(page);
+	put_left_out(page, shown, model->loops_total, "loops");
+	put(page, "<p class=\"soft\">Busy is an iteration without its poll.</p>\n");
+}
+
+/* ---- overruns ---- */
+
+static void put_bar(struct page *page, const struct model_overrun *overrun)
+{
+	double whole =
+		(double)overrun->on_cpu_ns + (double)overrun->runnable_ns + (double)overrun->blocked_ns;
+
+	if (overrun->on_cpu_ns == MODEL_UNKNOWN || overrun->runnable_ns == MODEL_UNKNOWN ||
+	    overrun->blocked_ns == MODEL_UNKNOWN) {
+		if (overrun->cpu_min_ns != MODEL_UNKNOWN && overrun->cpu_max_ns != MODEL_UNKNOWN)
+			buffer_printf(page->out, "<p>CPU time between %s and %s.</p>\n",
+				      units_ns(overrun->cpu_min_ns).text, units_ns(overrun->cpu_max_ns).text);
+		return;
+	}
+	if (whole > 0)
+		buffer_printf(
+			page->out,
+			"<div class=\"bar\"><i class=\"cpu\" style=\"width:%.2f%%\"></i><i class=\"runnable\" "
+			"style=\"width:%.2f%%\"></i><i class=\"blocked\" style=\"width:%.2f%%\"></i></div>\n",
+			100 * (double)overrun->on_cpu_ns / whole, 100 * (double)overrun->runnable_ns / whole,
+			100 * (double)overrun->blocked_ns / whole);
+	buffer_printf(page->out, "<p>On CPU %s, runnable %s, blocked %s.</p>\n",
+		      units_ns(overrun->on_cpu_ns).text, units_ns(overrun->runnable_ns).text,
+		      units_ns(overrun->blocked_ns).text);
+}
+
+static void put_details(struct page *page, const struct model_overrun *overrun)
+{
+	if (overrun->victims > 0)
+		buffer_printf(page->out, "<p>It held up %s%s other event%s, by %s in sum.</p>\n",
+			      overrun->source == MODEL_PROBES ? "~" : "", units_count(overrun->victims).text,
+			      overrun->victims == 1 ? "" : "s", units_ns(overrun->blame_ns).text);
+	if (overrun->syscalls_len > 0) {
+		put(page, "<p>Longest system calls: ");
+		for (size_t i = 0; i < overrun->syscalls_len; i++) {
+			put(page, i ? ", <code>" : "<code>");
+			escape_html(page->out, overrun->syscalls[i].name);
+			put(page, "</code>");
+			if (overrun->syscalls[i].fd >= 0)
+				buffer_printf(page->out, " on fd %d", overrun->syscalls[i].fd);
+			buffer_printf(page->out, " %s", units_ns(overrun->syscalls[i].duration_ns).text);
+		}
+		put(page, ".</p>\n");
+	}
+	if (overrun->frames_len == 0)
+		return;
+	buffer_printf(page->out, "<p>Stack where it %s, outermost first:</p><ol class=\"stack\">\n",
+		      overrun->stack_kind == MODEL_STACK_BLOCKED    ? "blocked"
+		      : overrun->stack_kind == MODEL_STACK_COMPUTED ? "computed"
+								    : "was");
+	for (size_t i = 0; i < overrun->frames_len; i++) {
+		put(page, "<li>");
+		escape_html(page->out, overrun->frames[i]);
+		put(page, "</li>\n");
+	}
+	put(page, "</ol>\n");
+}
+
+static void put_overrun(struct page *page, const struct model_overrun *overrun)
+{
+	buffer_printf(page->out, "<details><summary><b>%s</b>", units_ns(overrun->duration_ns).text);
+	words_cause(page->out, escape_html, overrun);
+	if (overrun->handler) {
+		put(page, overrun->handler->source == MODEL_PROBES ? ", in <code>~" : ", in <code>");
+		escape_html(page->out, overrun->handler->name);
+		put(page, "</code>");
+	}
+	buffer_printf(page->out, " <span class=\"soft\">at %.3f s, ",
+		      model_seconds(page->model, overrun->start_ns));
+	words_process(page->out, escape_html, overrun->process);
+	put(page, "</span></summary>\n");
+	put_bar(page, overrun);
+	put_details(page, overrun);
+	put(page, "</details>\n");
+}
+
+/* What the time line shows: how many, and when most of them. */
+static void put_overruns_words(struct page *page)
+{
+	const struct model *model = page->model;
+	const struct model_overrun *longest = &model->overruns[0];
+	size_t half = 0;
+
+	for (size_t i = 0; i < model->overruns_len; i++)
+		half += model_seconds(model, model->overruns[i].start_ns) * 2e9 < (double)model->duration_ns;
+	buffer_printf(
+		page->out,
+		"<figcaption>%s overrun%s in %s, the longest of %s at %.3f s; %zu in the first half of the "
+		"recording, %zu in the second.</figcaption>",
+		units_count(model->overruns_total).text, model->overruns_total == 1 ? "" : "s",
+		units_ns(model->duration_ns).text, units_ns(longest->duration_ns).text,
+		model_seconds(model, longest->start_ns), half, model->overruns_len - half);
+}
+
+static void put_overruns(struct page *page)
+{
+	const struct model *model = page->model;
+	const struct model_overrun *picked[OVERRUNS_SHOWN];
+	size_t shown = pick_overruns(picked, OVERRUNS_SHOWN, OVERRUNS_PER_HANDLER, model);
+
+	put(page, "<h2>Overruns</h2>\n");
+	if (shown == 0) {
+		put(page, "<p>None was recorded.</p>\n");
+		return;
+	}
+	put(page, "<figure>");
+	put_plot(page, page->overruns);
+	put_overruns_words(page);
+	put(page,
+	    "</figure>\n<p class=\"soft key\"><i class=\"cpu\"></i>on CPU<i class=\"runnable\"></i>runnable, waiting for "
+	    "a CPU<i class=\"blocked\"></i>blocked. Longest first; open one for its system calls and stack.</p>\n");
+	for (size_t i = 0; i < shown; i++)
+		put_overrun(page, picked[i]);
+	put_left_out(page, shown, model->overruns_total, "overruns");
+}
+
+/* ---- write stalls ---- */
+
+static void put_stages(struct page *page, const struct stall_group *group)
+{
+	static const char *const heads[] = {"stage", "p50", "p99", "max", "share", "what it is"};
+
+	begin_table(page, heads, 6);
+	for (int stage = 0; stage < STALL_COLUMNS; stage++) {
+		bool worst = stage == (int)group->worst;
+
+		buffer_printf(page->out, "<tr><td class=\"l\">%s</td>", stall_stage_names[stage]);
+		put_ns(page, group->p50_ns[stage]);
+		put_ns(page, group->p99_ns[stage]);
+		put_ns(page, group->max_ns[stage]);
+		buffer_printf(page->out, "<td%s>%s</td><td class=\"l\">%s</td></tr>\n",
+			      worst ? " class=\"late-figure\"" : "",
+			      units_share(group->sum_ns[stage], group->sum_ns[STALL_WHOLE]).text,
+			      stage < STALL_STAGES ? stall_stage_meanings[stage]
+						   : "from the short send to the next send");
+	}
+	end_table(page);
+}
+
+static size_t put_sockets(struct page *page, const struct stall_group *groups, size_t len)
+{
+	static const char *const heads[] = {"fd",  "local", "remote", "stalls",
+					    "p50", "p99",   "max",    "worst stage"};
+	size_t i = 1;
+
+	begin_table(page, heads, 8);
+	for (; i < len && groups[i].process == groups->process; i++) {
+		if (i > SOCKETS_SHOWN)
+			continue;
+		buffer_printf(page->out, "<tr><td>%d</td>", groups[i].first->fd);
+		put_name(page, groups[i].first->local, false);
+		put_name(page, groups[i].first->remote, false);
+		put_count(page, groups[i].count);
+		put_ns(page, groups[i].p50_ns[STALL_WHOLE]);
+		put_ns(page, groups[i].p99_ns[STALL_WHOLE]);
+		put_ns(page, groups[i].max_ns[STALL_WHOLE]);
+		buffer_printf(page->out, "<td>%s</td></tr>\n", stall_stage_names[groups[i].worst]);
+	}
+	end_table(page);
+	put_left_out(page, SOCKETS_SHOWN, i - 1, "sockets");
+	return i;
+}
+
+static void put_meter_stalls(struct page *page)
+{
+	for (size_t i = 0; i < page->model->handlers_len; i++) {
+		const struct model_handler *handler = &page->model->handlers[i];
+		const struct model_metric *stall = &handler->metrics[MODEL_WRITE_STALL];
+
+		if (!stall->known || stall->count == 0)
+			continue;
+		put(page, "<p>As the program saw it, <code>");
+		escape_html(page->out, handler->name);
+		buffer_printf(
+			page->out,
+			"</code> had %s write stalls: half of them %s or shorter, 99 in 100 %s or shorter, "
+			"the longest %s.</p>\n",
+			units_count(stall->count).text, units_ns(model_percentile(stall, 5000)).text,
+			units_ns(model_percentile(stall, 9900)).text, units_ns(maximum_of(stall)).text);
+	}
+}
+
+static void put_stalls(struct page *page)
+{
+	put(page,
+	    "<h2>Write stalls</h2>\n<p class=\"soft\">From a send that found the buffer full to the next send on that "
+	    "socket.</p>\n");
+	put_meter_stalls(page);
+	for (size_t i = 0; i < page->stalls->len;) {
+		put(page, "<p>");
+		words_stalls(page->out, escape_html, page->model, &page->stalls->items[i]);
+		put(page, "</p>\n");
+		put_stages(page, &page->stalls->items[i]);
+		i += put_sockets(page, &page->stalls->items[i], page->stalls->len - i);
+	}
+	if (page->model->stalls_total > page->model->stalls_len)
+		buffer_printf(page->out, "<p class=\"soft\">These are the first %s of %s stalls.</p>\n",
+			      units_count(page->model->stalls_len).text,
+			      units_count(page->model->stalls_total).text);
+	if (page->stalls->len == 0)
+		put(page,
+		    words_has_probes(page->model)
+			    ? "<p>The kernel's side was watched, and no send found its buffer full.</p>\n"
+			    : "<p>The stages of a stall are known only with the probes: run <code>stint record</code> as "
+			      "root; <code>stint doctor</code> says what is missing.</p>\n");
+}
+
+static void put_trace(struct page *page, const struct trace *trace, int plot)
+{
+	put(page, "<figure><h3>");
+	words_process(page->out, escape_html, trace->process);
+	buffer_printf(page->out, ", fd %d", trace->fd);
+	if (trace->local && trace->remote) {
+		put(page, ", ");
+		escape_html(page->out, trace->local);
+		put(page, " to ");
+		escape_html(page->out, trace->remote);
+	}
+	put(page, "</h3>\n");
+	put_plot(page, plot);
+	put(page, "<figcaption>");
+	if (trace->cycles_len > CYCLES_DRAWN && plot >= 0 && !*page->no_plots)
+		buffer_printf(page->out, "Drawn are the first %d of %zu stalls. ", CYCLES_DRAWN,
+			      trace->cycles_len);
+	if (trace->cycles_len > 0)
+		words_cycle(page->out, trace, words_best_cycle(trace));
+	else
+		put(page, "No send on it found the buffer full, so there is nothing to draw.");
+	if (!trace->from_probes)
+		put(page, " This is the process's own view: an ACK is known only where it ends a send.");
+	put(page, "</figcaption></figure>\n");
+}
+
+static void put_traces(struct page *page)
+{
+	size_t shown = page->traces->len < TRACES_DRAWN ? page->traces->len : TRACES_DRAWN;
+	size_t total = page->traces->len + page->traces->left_out;
+
+	put(page, "<h2>Write buffers</h2>\n");
+	if (shown == 0)
+		put(page,
+		    "<p>No socket was traced. <code>stint record --trace-socket</code> as root records each send, ACK "
+		    "and write event of sockets that stall.</p>\n");
+	for (size_t i = 0; i < shown; i++)
+		put_trace(page, &page->traces->items[i], page->buffers[i]);
+	if (total > shown)
+		buffer_printf(
+			page->out,
+			"<p class=\"soft\">Drawn are %zu of %zu traced sockets; all are in the recording's "
+			"table <code>socket_event</code>.</p>\n",
+			shown, total);
+}
+
+/* ---- what limits the truth of all this ---- */
+
+static void put_losses(struct page *page)
+{
+	const struct model *model = page->model;
+
+	put(page, "<h2>Lost</h2>\n");
+	if (model->losses_len == 0)
+		put(page, "<p>Not known: the recording has no account of it.</p>\n");
+	else if (model_lost(model) == 0)
+		put(page, "<p>Nothing: every ring and table had room.</p>\n");
+	for (size_t i = 0; i < model->losses_len; i++) {
+		if (model->losses[i].count == 0)
+			continue;
+		buffer_printf(page->out, "<p class=\"late-figure\">%s ",
+			      units_count(model->losses[i].count).text);
+		escape_html(page->out, model->losses[i].name);
+		if (model->losses[i].meaning) {
+			put(page, ": ");
+			escape_html(page->out, model->losses[i].meaning);
+		}
+		put(page, "</p>\n");
+	}
+}
+
+static void put_limits(struct page *page)
+{
+	const char *rule = model_meta_text(page->model, "epollout_rule");
+
+	put(page, "<h2>How this was measured</h2>\n<p>");
+	if (!words_has_probes(page->model)) {
+		words_no_probes(page->out, escape_html, page->model);
+		put(page, "</p>\n<p>");
+	}
+	words_cost(page->out, page->model);
+	put(page, "</p>\n");
+	if (rule) {
+		put(page, "<p>This kernel's rule for the write event: ");
+		escape_html(page->out, rule);
+		put(page, "</p>\n");
+	}
+	put(page,
+	    "<p>Percentiles are middles of histogram buckets, within 0.8 % of the value. <b>-</b> is not known. <b>~</b> "
+	    "is inferred, from stacks or from the order of system calls.</p>\n</body></html>\n");
+}
+
+/* ---- the whole ---- */
+
+static void describe_plots(struct page *page)
+{
+	page->drawn_len = pick_distributions(page->drawn, HANDLERS_DRAWN, page->model);
+	for (size_t i = 0; i < page->drawn_len; i++)
+		page->services[i] = plots_distribution(page->plots, &page->drawn[i]);
+	page->overruns = plots_overruns(page->plots, page->model);
+	for (size_t i = 0; i < page->traces->len && i < TRACES_DRAWN; i++)
+		page->buffers[i] = plots_trace(page->plots, &page->traces->items[i], CYCLES_DRAWN);
+}
+
+void html_report(struct buffer *out, const struct model *model, char *why_no_plots, size_t why_size)
+{
+	struct page page = {.out = out, .model = model, .no_plots = why_no_plots, .overruns = -1};
+
+	*why_no_plots = '\0';
+	if (traces_new(&page.traces, model) < 0 || stall_groups_new(&page.stalls, model) < 0 ||
+	    plots_new(&page.plots, false) < 0) {
+		out->err = -ENOMEM;
+	} else {
+		describe_plots(&page);
+		plots_draw(page.plots, why_no_plots, why_size);
+		put_head(&page);
+		put_handlers(&page);
+		put_loops(&page);
+		put_overruns(&page);
+		put_stalls(&page);
+		put_traces(&page);
+		put_losses(&page);
+		put_limits(&page);
+	}
+	plots_free(page.plots);
+	stall_groups_free(page.stalls);
+	traces_free(page.traces);
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/show/json.h"
+
+#include <inttypes.h>
+#include <time.h>
+
+#include "report/show/escape.h"
+
+/*
+ * Members are put with the comma before them; `begin` forgets it. A key is a literal of this file.
+ */
+struct json {
+	struct buffer *out;
+	const struct model *model;
+	bool first;
+};
+
+static void put_comma(struct json *json)
+{
+	if (!json->first)
+		buffer_string(json->out, ",");
+	json->first = false;
+}
+
+static void put_key(struct json *json, const char *key)
+{
+	put_comma(json);
+	if (key)
+		buffer_printf(json->out, "\"%s\":", key);
+}
+
+static void begin(struct json *json, const char *key, const char *bracket)
+{
+	put_key(json, key);
+	buffer_string(json->out, bracket);
+	json->first = true;
+}
+
+static void end(struct json *json, const char *bracket)
+{
+	buffer_string(json->out, bracket);
+	json->first = false;
+}
+
+/* A row of an array: each on a line of its own, for people with less and grep. */
+static void begin_row(struct json *json)
+{
+	put_comma(json);
+	buffer_string(json->out, "\n{");
+	json->first = true;
+}
+
+static void put_null(struct json *json, const char *key)
+{
+	put_key(json, key);
+	buffer_string(json->out, "null");
+}
+
+static void put_number(struct json *json, const char *key, uint64_t value)
+{
+	put_key(json, key);
+	if (value == MODEL_UNKNOWN)
+		buffer_string(json->out, "null");
+	else
+		buffer_printf(json->out, "%" PRIu64, value);
+}
+
+static void put_fd(struct json *json, int fd)
+{
+	put_number(json, "fd", fd < 0 ? MODEL_UNKNOWN : (uint64_t)fd);
+}
+
+static void put_real(struct json *json, const char *key, double value, int digits)
+{
+	put_key(json, key);
+	buffer_printf(json->out, "%.*f", digits, value);
+}
+
+static void put_bool(struct json *json, const char *key, bool value)
+{
+	put_key(json, key);
+	buffer_string(json->out, value ? "true" : "false");
+}
+
+static void put_text(struct json *json, const char *key, const char *text)
+{
+	put_key(json, key);
+	if (text)
+		escape_json(json->out, text);
+	else
+		buffer_string(json->out, "null");
+}
+
+static void put_source(struct json *json, enum model_source source)
+{
+	static const char *const names[] = {"meter", "probes", "both"};
+
+	put_text(json, "source", names[source]);
+}
+
+static void put_metric(struct json *json, const char *key, const struct model_metric *metric)
+{
+	bool known;
+	double mean = model_mean(metric, &known);
+
+	if (!metric->known) {
+		put_null(json, key);
+		return;
+	}
+	begin(json, key, "{");
+	put_number(json, "count", metric->count);
+	put_number(json, "p50_ns", model_percentile(metric, 5000));
+	put_number(json, "p90_ns", model_percentile(metric, 9000));
+	put_number(json, "p99_ns", model_percentile(metric, 9900));
+	put_number(json, "p999_ns", model_percentile(metric, 9990));
+	put_number(json, "min_ns", metric->min);
+	put_number(json, "max_ns", metric->max);
+	if (known)
+		put_real(json, "mean_ns", mean, 1);
+	else
+		put_null(json, "mean_ns");
+	put_number(json, "overflow", metric->overflow);
+	end(json, "}");
+}
+
+/* A batch counts events: the same keys without the unit of time. */
+static void put_batch(struct json *json, const struct model_metric *metric)
+{
+	bool known;
+	double mean = model_mean(metric, &known);
+
+	if (!metric->known) {
+		put_null(json, "batch");
+		return;
+	}
+	begin(json, "batch", "{");
+	put_number(json, "count", metric->count);
+	put_number(json, "p50", model_percentile(metric, 5000));
+	put_number(json, "p90", model_percentile(metric, 9000));
+	put_number(json, "p99", model_percentile(metric, 9900));
+	put_number(json, "p999", model_percentile(metric, 9990));
+	put_number(json, "min", metric->min);
+	put_number(json, "max", metric->max);
+	if (known)
+		put_real(json, "mean", mean, 2);
+	else
+		put_null(json, "mean");
+	put_number(json, "overflow", metric->overflow);
+	end(json, "}");
+}
+
+static void put_start(struct json *json)
+{
+	uint64_t ns = model_meta_number(json->model, "start_realtime_ns");
+	time_t seconds = (time_t)(ns / 1000000000);
+	char text[64];
+	struct tm tm;
+
+	if (ns == MODEL_UNKNOWN || !gmtime_r(&seconds, &tm) ||
+	    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		put_null(json, "start");
+	else
+		put_text(json, "start", text);
+}
+
+static void put_losses(struct json *json)
+{
+	begin(json, "losses", "[");
+	for (size_t i = 0; i < json->model->losses_len; i++) {
+		begin_row(json);
+		put_text(json, "name", json->model->losses[i].name);
+		put_number(json, "count", json->model->losses[i].count);
+		put_text(json, "meaning", json->model->losses[i].meaning);
+		end(json, "}");
+	}
+	end(json, "]");
+}
+
+static void put_recording(struct json *json)
+{
+	const struct model *model = json->model;
+
+	begin(json, "recording", "{");
+	put_start(json);
+	put_number(json, "start_ns", model_meta_number(model, "start_ns"));
+	put_real(json, "duration_s", (double)model->duration_ns / 1e9, 6);
+	put_bool(json, "ended", model->ended);
+	put_text(json, "kernel", model_meta_text(model, "kernel"));
+	put_text(json, "host", model_meta_text(model, "host"));
+	put_number(json, "lost_events", model->losses_len ? model_lost(model) : MODEL_UNKNOWN);
+	put_losses(json);
+	put_text(json, "stint_version", model_meta_text(model, "stint_version"));
+	put_text(json, "clock", model_meta_text(model, "clock"));
+	put_text(json, "probes", model_meta_text(model, "probes"));
+	put_text(json, "epollout_rule", model_meta_text(model, "epollout_rule"));
+	put_number(json, "budget_ns", model_meta_number(model, "budget_ns"));
+	put_number(json, "recorder_cpu_ns", model_meta_number(model, "recorder_cpu_ns"));
+	put_number(json, "bpf_ns", model_meta_number(model, "bpf_ns"));
+	end(json, "}");
+}
+
+static void put_totals(struct json *json)
+{
+	const struct model *model = json->model;
+
+	begin(json, "totals", "{");
+	put_number(json, "processes", model->processes_total);
+	put_number(json, "loops", model->loops_total);
+	put_number(json, "handlers", model->handlers_total);
+	put_number(json, "overruns", model->overruns_total);
+	put_number(json, "write_stalls", model->stalls_total);
+	put_number(json, "socket_events", model->events_total);
+	end(json, "}");
+}
+
+static void put_processes(struct json *json)
+{
+	begin(json, "processes", "[");
+	for (size_t i = 0; i < json->model->processes_len; i++) {
+		const struct model_process *process = &json->model->processes[i];
+
+		begin_row(json);
+		put_number(json, "pid", process->pid);
+		put_text(json, "command", process->command);
+		if (process->exited_ns == MODEL_UNKNOWN)
+			put_null(json, "exited_s");
+		else
+			put_real(json, "exited_s", model_seconds(json->model, process->exited_ns), 6);
+		end(json, "}");
+	}
+	end(json, "]");
+}
+
+static void put_loop(struct json *json, const struct model_loop *loop)
+{
+	uint64_t whole_ns = loop->busy_ns + loop->poll_ns;
+
+	begin_row(json);
+	put_number(json, "pid", loop->process->pid);
+	put_number(json, "tid", loop->tid);
+	put_text(json, "name", loop->name);
+	put_source(json, loop->source);
+	put_number(json, "iterations", loop->iterations);
+	if (whole_ns > 0)
+		put_real(json, "utilization", (double)loop->busy_ns / (double)whole_ns, 6);
+	else
+		put_null(json, "utilization");
+	put_number(json, "busy_ns", loop->busy_ns);
+	put_number(json, "poll_ns", loop->poll_ns);
+	put_metric(json, "busy", &loop->metrics[MODEL_BUSY]);
+	put_metric(json, "poll", &loop->metrics[MODEL_POLL]);
+	put_batch(json, &loop->metrics[MODEL_BATCH]);
+	put_metric(json, "lateness", &loop->metrics[MODEL_LATENESS]);
+	end(json, "}");
+}
+
+static void put_handler(struct json *json, const struct model_handler *handler)
+{
+	begin_row(json);
+	put_number(json, "pid", handler->process->pid);
+	put_text(json, "name", handler->name);
+	put_source(json, handler->source);
+	put_number(json, "budget_ns", handler->budget_ns);
+	put_number(json, "overruns", handler->overruns);
+	put_number(json, "over_ns", handler->over_ns);
+	put_number(json, "blame_ns", handler->blame_ns);
+	put_number(json, "victims", handler->victims);
+	put_metric(json, "service", &handler->metrics[MODEL_SERVICE]);
+	put_metric(json, "wait", &handler->metrics[MODEL_WAIT]);
+	put_metric(json, "write_stall", &handler->metrics[MODEL_WRITE_STALL]);
+	end(json, "}");
+}
+
+static void put_owners(struct json *json)
+{
+	begin(json, "loops", "[");
+	for (size_t i = 0; i < json->model->loops_len; i++)
+		put_loop(json, &json->model->loops[i]);
+	end(json, "]");
+	begin(json, "handlers", "[");
+	for (size_t i = 0; i < json->model->handlers_len; i++)
+		put_handler(json, &json->model->handlers[i]);
+	end(json, "]");
+}
+
+static void put_details(struct json *json, const struct model_overrun *overrun)
+{
+	static const char *const kinds[] = {NULL, "computed", "blocked"};
+
+	begin(json, "syscalls", "[");
+	for (size_t i = 0; i < overrun->syscalls_len; i++) {
+		begin(json, NULL, "{");
+		put_text(json, "name", overrun->syscalls[i].name);
+		put_fd(json, overrun->syscalls[i].fd);
+		put_number(json, "duration_ns", overrun->syscalls[i].duration_ns);
+		end(json, "}");
+	}
+	end(json, "]");
+	put_text(json, "stack_kind", kinds[overrun->stack_kind]);
+	begin(json, "stack", "[");
+	for (size_t i = 0; i < overrun->frames_len; i++)
+		put_text(json, NULL, overrun->frames[i]);
+	end(json, "]");
+}
+
+static void put_overrun(struct json *json, const struct model_overrun *overrun)
+{
+	begin_row(json);
+	put_real(json, "time_s", model_seconds(json->model, overrun->start_ns), 6);
+	put_number(json, "pid", overrun->process->pid);
+	put_number(json, "tid", overrun->tid);
+	put_text(json, "handler", overrun->handler ? overrun->handler->name : NULL);
+	put_source(json, overrun->source);
+	put_fd(json, overrun->fd);
+	put_number(json, "duration_ns", overrun->duration_ns);
+	put_number(json, "iteration_ns", overrun->iteration_ns);
+	put_number(json, "on_cpu_ns", overrun->on_cpu_ns);
+	put_number(json, "runnable_ns", overrun->runnable_ns);
+	put_number(json, "blocked_ns", overrun->blocked_ns);
+	put_number(json, "cpu_min_ns", overrun->cpu_min_ns);
+	put_number(json, "cpu_max_ns", overrun->cpu_max_ns);
+	put_number(json, "victims", overrun->victims);
+	put_number(json, "blame_ns", overrun->blame_ns);
+	put_number(json, "ready_events", overrun->ready_events);
+	put_number(json, "syscall_count", overrun->syscall_count);
+	put_details(json, overrun);
+	end(json, "}");
+}
+
+static void put_stall(struct json *json, const struct model_stall *stall)
+{
+	begin_row(json);
+	put_real(json, "time_s", model_seconds(json->model, stall->start_ns), 6);
+	put_number(json, "pid", stall->process->pid);
+	put_number(json, "tid", stall->tid);
+	put_fd(json, stall->fd);
+	put_text(json, "local", stall->local);
+	put_text(json, "remote", stall->remote);
+	put_number(json, "queued_bytes", stall->queued_bytes);
+	put_number(json, "sndbuf_bytes", stall->sndbuf_bytes);
+	put_number(json, "threshold_bytes", stall->threshold_bytes);
+	put_number(json, "acks", stall->acks);
+	put_number(json, "acked_bytes", stall->acked_bytes);
+	put_number(json, "duration_ns", stall->duration_ns);
+	put_number(json, "ack_ns", stall->ack_ns);
+	put_number(json, "kernel_ns", stall->kernel_ns);
+	put_number(json, "scheduler_ns", stall->scheduler_ns);
+	put_number(json, "loop_ns", stall->loop_ns);
+	put_number(json, "queue_ns", stall->queue_ns);
+	if (stall->cause_ns == MODEL_UNKNOWN)
+		put_null(json, "cause_s");
+	else
+		put_real(json, "cause_s", model_seconds(json->model, stall->cause_ns), 9);
+	put_bool(json, "raise_inferred", stall->raise_inferred);
+	put_number(json, "snd_wnd_min_bytes", stall->snd_wnd_min_bytes);
+	put_number(json, "retransmits", stall->retransmits);
+	end(json, "}");
+}
+
+void json_report(struct buffer *out, const struct model *model)
+{
+	struct json json = {.out = out, .model = model, .first = true};
+
+	begin(&json, NULL, "{");
+	put_number(&json, "schema", 1);
+	put_recording(&json);
+	put_totals(&json);
+	put_processes(&json);
+	put_owners(&json);
+	begin(&json, "overruns", "[");
+	for (size_t i = 0; i < model->overruns_len; i++)
+		put_overrun(&json, &model->overruns[i]);
+	end(&json, "]");
+	begin(&json, "write_stalls", "[");
+	for (size_t i = 0; i < model->stalls_len; i++)
+		put_stall(&json, &model->stalls[i]);
+	end(&json, "]");
+	end(&json, "}");
+	buffer_string(out, "\n");
+}

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/show/plots.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/show/escape.h"
+#include "report/show/gnuplot.h"
+#include "report/show/units.h"
+#include "stint/histogram.h"
+
+#define POINTS_LIMIT  2000
+#define MOMENTS_LIMIT 4000
+
+/* Colours of files; a page has its own in the place of each, for light and dark. */
+#define INK   "#404040"
+#define GRID  "#dddddd"
+#define BLUE  "#2f6db5"
+#define RED   "#c0392b"
+#define AMBER "#b7791f"
+#define GREEN "#2e8b57"
+
+struct plots {
+	struct buffer script;
+	bool titled;
+	size_t count;
+	char names[PLOTS_LIMIT][32];
+	struct buffer svg[PLOTS_LIMIT];
+};
+
+int plots_new(struct plots **ret, bool titled)
+{
+	struct plots *plots = calloc(1, sizeof(*plots));
+
+	if (!plots)
+		return -ENOMEM;
+	plots->titled = titled;
+	buffer_string(&plots->script, "set encoding utf8\n");
+	*ret = plots;
+	return 0;
+}
+
+struct plots *plots_free(struct plots *plots)
+{
+	if (!plots)
+		return NULL;
+	for (size_t i = 0; i < plots->count; i++)
+		buffer_free(&plots->svg[i]);
+	buffer_free(&plots->script);
+	free(plots);
+	return NULL;
+}
+
+size_t plots_count(const struct plots *plots)
+{
+	return plots->count;
+}
+
+const char *plots_name(const struct plots *plots, int plot)
+{
+	return plots->names[plot];
+}
+
+/* ---- describing ---- */
+
+static int begin_plot(struct plots *plots, const char *kind, int height)
+{
+	struct buffer *script = &plots->script;
+	int plot = (int)plots->count;
+
+	if (plots->count == PLOTS_LIMIT)
+		return -1;
+	snprintf(plots->names[plot], sizeof(plots->names[plot]), "%s-%d.svg", kind, plot + 1);
+	plots->count++;
+	buffer_printf(
+		script,
+		"reset\nset terminal svg noenhanced size 760,%d dynamic font 'sans-serif,13' name 'p%d'\n"
+		"set output '%s'\n"
+		"set border 3 lc rgb '" INK "' lw 0.8\nset tics nomirror out scale 0.5 textcolor rgb '" INK
+		"'\n"
+		"set grid lc rgb '" GRID "' lt 1 lw 0.6\nset key outside top left horizontal reverse Left "
+		"samplen 1 maxrows 2 textcolor rgb '" INK "'\nset xlabel textcolor rgb '" INK "'\n"
+		"set ylabel textcolor rgb '" INK "'\nset title textcolor rgb '" INK "'\n",
+		height, plot + 1, plots->names[plot]);
+	return plot;
+}
+
+static void put_title(struct plots *plots, const char *what, const char *name)
+{
+	struct buffer title = {0};
+
+	if (!plots->titled)
+		return;
+	buffer_printf(&title, "%s%s", what, name);
+	buffer_string(&plots->script, "set title ");
+	escape_gnuplot(&plots->script, title.err ? "" : title.data);
+	buffer_string(&plots->script, "\n");
+	buffer_free(&title);
+}
+
+/* Times on a logarithmic axis: 1, 10, 100 of each unit. */
+static void put_time_tics(struct plots *plots, char axis)
+{
+	uint64_t tic = 1;
+
+	buffer_printf(&plots->script, "set logscale %c\nset %ctics (", axis, axis);
+	for (int i = 0; i <= 12; i++, tic *= 10) {
+		struct figure figure;
+		static const char *const units[] = {"ns", "us", "ms", "s"};
+		unsigned mantissa = i % 3 == 0 ? 1 : i % 3 == 1 ? 10 : 100;
+
+		snprintf(figure.text, sizeof(figure.text), "%u %s", i == 12 ? 1000 : mantissa,
+			 units[i == 12 ? 3 : i / 3]);
+		buffer_printf(&plots->script, "%s'%s' %" PRIu64, i ? ", " : "", figure.text, tic);
+	}
+	buffer_string(&plots->script, ")\n");
+}
+
+static void put_marker(struct plots *plots, uint64_t ns, const char *name, const char *colour, double height,
+		       const char *align)
+{
+	if (ns == MODEL_UNKNOWN || ns == 0)
+		return;
+	buffer_printf(&plots->script,
+		      "set arrow from first %" PRIu64 ", graph 0 to first %" PRIu64
+		      ", graph %.2f nohead lc rgb '%s' lw 1.2 dt 2 front\n"
+		      "set label '%s %s' at first %" PRIu64
+		      ", graph %.2f %s offset %s,0 textcolor rgb '%s'\n",
+		      ns, ns, height - 0.02, colour, name, units_ns(ns).text, ns, height, align,
+		      strcmp(align, "left") == 0 ? "0.3" : "-0.3", colour);
+}
+
+/* Eight bins an octave: the histogram's 64 would be thinner than a line. */
+static uint32_t bin_of(uint32_t bucket)
+{
+	return bucket < STINT_HISTOGRAM_SUB_BUCKETS ? bucket : bucket / 8 * 8;
+}
+
+static uint64_t put_bins(struct plots *plots, const struct model_metric *metric)
+{
+	uint64_t most = 0;
+
+	buffer_string(&plots->script, "$d << EOD\n");
+	for (size_t i = 0; i < metric->buckets_len;) {
+		uint32_t bin = bin_of(metric->buckets[i].bucket);
+		uint64_t low = stint_histogram_bucket_low(bin), count = 0, high;
+
+		high = stint_histogram_bucket_low(bin < STINT_HISTOGRAM_SUB_BUCKETS ? bin + 1 : bin + 8);
+		for (; i < metric->buckets_len && bin_of(metric->buckets[i].bucket) == bin; i++)
+			count += metric->buckets[i].count;
+		most = count > most ? count : most;
+		buffer_printf(&plots->script, "%.1f %" PRIu64 " %.1f %" PRIu64 "\n", low ? (double)low : 0.5,
+			      high, low ? (double)low : 0.5, count);
+	}
+	buffer_string(&plots->script, "EOD\n");
+	return most;
+}
+
+int plots_distribution(struct plots *plots, const struct pick_distribution *distribution)
+{
+	const struct model_metric *metric = distribution->metric;
+	uint64_t budget_ns = distribution->budget_ns == MODEL_UNKNOWN ? 0 : distribution->budget_ns;
+	uint64_t low, high, most;
+	int plot;
+
+	if (metric->buckets_len == 0 || (plot = begin_plot(plots, distribution->what, 260)) < 0)
+		return -1;
+	low = stint_histogram_bucket_low(metric->buckets[0].bucket);
+	high = stint_histogram_bucket_low(metric->buckets[metric->buckets_len - 1].bucket + 1);
+	high = budget_ns > high && budget_ns < UINT64_MAX / 4 ? budget_ns : high;
+	put_title(plots, "Lengths of the dispatches or iterations of ", distribution->name);
+	put_time_tics(plots, 'x');
+	most = put_bins(plots, metric);
+	buffer_printf(&plots->script,
+		      "set tmargin %d\nset logscale y\nset format y '%%.0f'\nset yrange [0.5:%.1f]\n"
+		      "set xrange [%.1f:%.1f]\nset ylabel '%s'\nset style fill solid 0.85 noborder\n",
+		      plots->titled ? 5 : 3, 2.0 * (double)most, (low ? (double)low : 0.5) / 1.6,
+		      (double)high * 2.2, distribution->what);
+	put_marker(plots, model_percentile(metric, 5000), "p50", INK, 1.05, "right");
+	put_marker(plots, model_percentile(metric, 9900), "p99", INK, 1.05, "left");
+	put_marker(plots, budget_ns, "budget", RED, 1.14, budget_ns > high / 8 ? "right" : "left");
+	buffer_printf(&plots->script,
+		      "plot $d using 1:(0.5):1:2:(0.5):4 with boxxyerror lc rgb '" BLUE "' notitle, "
+		      "$d using ($1 >= %" PRIu64 " ? $1 : 1/0):(0.5):1:2:(0.5):4 with boxxyerror lc rgb '" RED
+		      "' notitle\n",
+		      budget_ns ? budget_ns : INT64_MAX);
+	return plot;
+}
+
+/* 0 computing, 1 runnable, 2 blocked, 3 not known. */
+static int kind_of(const struct model_overrun *overrun)
+{
+	uint64_t half_ns = overrun->duration_ns / 2;
+
+	if (overrun->on_cpu_ns == MODEL_UNKNOWN || overrun->runnable_ns == MODEL_UNKNOWN ||
+	    overrun->blocked_ns == MODEL_UNKNOWN)
+		return overrun->cpu_min_ns != MODEL_UNKNOWN && overrun->cpu_min_ns > half_ns ? 0 : 3;
+	if (overrun->blocked_ns >= overrun->on_cpu_ns && overrun->blocked_ns >= overrun->runnable_ns)
+		return 2;
+	return overrun->runnable_ns > overrun->on_cpu_ns;
+}
+
+int plots_overruns(struct plots *plots, const struct model *model)
+{
+	static const char *const names[] = {"computing", "waiting for a CPU", "blocked",
+					    "off the CPU, or not known"};
+	static const char *const colours[] = {BLUE, AMBER, RED, INK};
+	size_t counts[4] = {0};
+	size_t len = model->overruns_len < POINTS_LIMIT ? model->overruns_len : POINTS_LIMIT;
+	uint64_t budget_ns = model_meta_number(model, "budget_ns"), least;
+	const char *comma = "plot ";
+	int plot;
+
+	if (len == 0 || (plot = begin_plot(plots, "overruns", 260)) < 0)
+		return -1;
+	put_title(plots, "Overruns", "");
+	put_time_tics(plots, 'y');
+	buffer_string(&plots->script, "$d << EOD\n");
+	for (size_t i = 0; i < len; i++) {
+		const struct model_overrun *overrun = &model->overruns[i];
+
+		counts[kind_of(overrun)]++;
+		buffer_printf(&plots->script, "%.6f %" PRIu64 " %d\n",
+			      model_seconds(model, overrun->start_ns),
+			      overrun->duration_ns ? overrun->duration_ns : 1, kind_of(overrun));
+	}
+	least = model->overruns[len - 1].duration_ns;
+	least = budget_ns != MODEL_UNKNOWN && budget_ns > 0 && budget_ns < least ? budget_ns : least;
+	buffer_printf(
+		&plots->script,
+		"EOD\nset xrange [0:%.3f]\nset yrange [%.1f:%.1f]\nset xlabel 'seconds from the start'\n",
+		model->duration_ns ? (double)model->duration_ns / 1e9 : 1, (least ? (double)least : 1) / 1.5,
+		(double)(model->overruns[0].duration_ns ? model->overruns[0].duration_ns : 1) * 1.6);
+	if (budget_ns != MODEL_UNKNOWN && budget_ns > 0)
+		buffer_printf(&plots->script,
+			      "set arrow from graph 0, first %" PRIu64 " to graph 1, first %" PRIu64
+			      " nohead lc rgb '" RED "' dt 2\n",
+			      budget_ns, budget_ns);
+	for (int kind = 0; kind < 4; kind++) {
+		if (counts[kind] == 0)
+			continue;
+		buffer_printf(
+			&plots->script,
+			"%s$d using ($3 == %d ? $1 : 1/0):2 with impulses lc rgb '%s' lw 1.2 notitle, "
+			"$d using ($3 == %d ? $1 : 1/0):2 with points pt 7 ps 0.5 lc rgb '%s' title '%s'",
+			comma, kind, colours[kind], kind, colours[kind], names[kind]);
+		comma = ", ";
+	}
+	buffer_string(&plots->script, "\n");
+	return plot;
+}
+
+/* Columns: ms, KiB, and which of the moments it is. */
+static void put_moments(struct plots *plots, const struct trace *trace, size_t first, size_t end,
+			size_t *counts)
+{
+	uint64_t start_ns = trace->events[first]->time_ns;
+	double fill = 0;
+
+	buffer_string(&plots->script, "$d << EOD\n");
+	for (size_t i = first; i < end; i++) {
+		const struct model_event *event = trace->events[i];
+
+		if (event->queued_bytes != MODEL_UNKNOWN)
+			fill = (double)event->queued_bytes / 1024;
+		counts[event->kind]++;
+		buffer_printf(&plots->script, "%.6f %.3f %d %d\n", (double)(event->time_ns - start_ns) / 1e6,
+			      fill, (int)event->kind, event->cause);
+		counts[MODEL_CLOSE + 1] += event->cause;
+	}
+	buffer_string(&plots->script, "EOD\n");
+}
+
+static void put_level(struct plots *plots, uint64_t bytes, const char *name, const char *colour, bool below)
+{
+	if (bytes == MODEL_UNKNOWN)
+		return;
+	buffer_printf(
+		&plots->script,
+		"set arrow from graph 0, first %.3f to graph 1, first %.3f nohead lc rgb '%s' lw 1.2 dt 2\n"
+		"set label '%s, %s' at graph 0.995, first %.3f right offset 0,%s textcolor rgb '%s'\n",
+		(double)bytes / 1024, (double)bytes / 1024, colour, name, units_bytes(bytes).text,
+		(double)bytes / 1024, below ? "-1.1" : "0.6", colour);
+}
+
+int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
+{
+	static const struct {
+		int kind;
+		const char *style, *title;
+	} moments[] = {
+		{MODEL_WRITE_EVENT, "impulses lc rgb '" AMBER "' lw 1.6", "write event"},
+		{MODEL_SEND, "points pt 5 ps 0.6 lc rgb '" BLUE "'", "send"},
+		{MODEL_SEND_SHORT, "points pt 7 ps 0.8 lc rgb '" RED "'", "short send"},
+	};
+	size_t counts[MODEL_CLOSE + 2] = {0};
+	const struct trace_cycle *last;
+	size_t first, end;
+	uint64_t sndbuf;
+	double top, span_ms;
+	int plot;
+
+	if (trace->cycles_len == 0 || cycles == 0 || (plot = begin_plot(plots, "write-buffer", 340)) < 0)
+		return -1;
+	last = &trace->cycles[(cycles < trace->cycles_len ? cycles : trace->cycles_len) - 1];
+	first = trace->cycles[0].first > 2 ? trace->cycles[0].first - 2 : 0;
+	end = last->next ? last->end + 1 : last->end;
+	end = end - first > MOMENTS_LIMIT ? first + MOMENTS_LIMIT : end;
+	sndbuf = trace->cycles[0].send->sndbuf_bytes;
+	top = (double)(sndbuf == MODEL_UNKNOWN ? trace->cycles[0].send->queued_bytes : sndbuf) / 1024 * 1.25;
+	span_ms = (double)(trace->events[end - 1]->time_ns - trace->events[first]->time_ns) / 1e6 + 1e-6;
+	put_title(plots, "Write buffer of ", trace->process->command);
+	put_moments(plots, trace, first, end, counts);
+	buffer_printf(&plots->script,
+		      "set xlabel 'ms'\nset ylabel 'KiB in the write buffer'\nset yrange [0:%.1f<*]\n"
+		      "set style fill solid 0.15 noborder\nset xrange [%.6f:%.6f]\n",
+		      top, -0.01 * span_ms, 1.01 * span_ms);
+	put_level(plots, trace->cycles[0].threshold_bytes, "threshold of the write event", GREEN, true);
+	put_level(plots, sndbuf, "buffer size", INK, false);
+	buffer_string(&plots->script, "plot $d using 1:2 with fillsteps lc rgb '" BLUE "' notitle, "
+				      "$d using 1:2 with steps lc rgb '" BLUE "' lw 1.4 title 'fill'");
+	if (counts[MODEL_ACK] > 0)
+		buffer_printf(
+			&plots->script,
+			", $d using ($3 == %d ? $1 : 1/0):(0):(0):(%.1f) with vectors nohead lc rgb '" INK
+			"' title 'ACK'",
+			MODEL_ACK, top * 0.035);
+	for (int i = 0; i < 3; i++) {
+		if (counts[moments[i].kind] > 0)
+			buffer_printf(&plots->script, ", $d using ($3 == %d ? $1 : 1/0):2 with %s title '%s'",
+				      moments[i].kind, moments[i].style, moments[i].title);
+	}
+	if (counts[MODEL_CLOSE + 1] > 0)
+		buffer_string(&plots->script,
+			      ", $d using ($4 == 1 ? $1 : 1/0):2 with points pt 7 ps 0.8 lc rgb '" GREEN
+			      "' title 'ACK that opened the buffer'");
+	buffer_string(&plots->script, "\n");
+	return plot;
+}
+
+/* ---- drawing ---- */
+
+int plots_draw(struct plots *plots, char *error, size_t error_size)
+{
+	const char *names[PLOTS_LIMIT];
+	int err;
+
+	if (plots->count == 0)
+		return 0;
+	buffer_string(&plots->script, "set output\n");
+	if (!buffer_text(&plots->script)) {
+		snprintf(error, error_size, "out of memory");
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < plots->count; i++)
+		names[i] = plots->names[i];
+	err = gnuplot_run(plots->script.data, plots->script.len, names, plots->svg, plots->count, error,
+			  error_size);
+	for (size_t i = 0; err < 0 && i < plots->count; i++)
+		buffer_free(&plots->svg[i]);
+	return err;
+}
+
+void plots_put_file(const struct plots *plots, int plot, struct buffer *out)
+{
+	const char *text = buffer_text(&plots->svg[plot]);
+	const char *begin = text ? strstr(text, "<g id=\"gnuplot_canvas\">") : NULL;
+
+	if (!begin)
+		return;
+	buffer_put(out, text, (size_t)(begin - text));
+	buffer_string(out, "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n");
+	buffer_string(out, begin);
+}
+
+/* gnuplot writes a colour as rgb(r,g,b), with or without spaces. Returns the length of one of ours, or 0. */
+static size_t put_colour(const char *text, struct buffer *out)
+{
+	static const struct {
+		unsigned r, g, b;
+		const char *name;
+	} colours[] = {{0x40, 0x40, 0x40, "ink"}, {0xdd, 0xdd, 0xdd, "grid"},  {0x2f, 0x6d, 0xb5, "blue"},
+		       {0xc0, 0x39, 0x2b, "red"}, {0xb7, 0x79, 0x1f, "amber"}, {0x2e, 0x8b, 0x57, "green"}};
+	unsigned r, g, b;
+	int len = 0;
+
+	if (sscanf(text, "rgb(%u,%u,%u)%n", &r, &g, &b, &len) != 3 || len == 0)
+		return 0;
+	for (size_t i = 0; i < sizeof(colours) / sizeof(colours[0]); i++) {
+		if (colours[i].r == r && colours[i].g == g && colours[i].b == b) {
+			buffer_printf(out, "var(--%s)", colours[i].name);
+			return (size_t)len;
+		}
+	}
+	return 0;
+}
+
+/* Puts what stands before a name of an element, and the page's prefix for it. Returns its length, or 0. */
+static size_t put_reference(const char *text, int plot, struct buffer *out)
+{
+	static const char *const references[] = {" id='", " id=\"", "href='#", "href=\"#", "url(#"};
+
+	for (size_t i = 0; i < sizeof(references) / sizeof(references[0]); i++) {
+		size_t len = strlen(references[i]);
+
+		if (strncmp(text, references[i], len) == 0) {
+			buffer_put(out, text, len);
+			buffer_printf(out, "plot%d-", plot + 1);
+			return len;
+		}
+	}
+	return 0;
+}
+
+void plots_put_inline(const struct plots *plots, int plot, struct buffer *out)
+{
+	const char *text = buffer_text(&plots->svg[plot]);
+
+	text = text ? strstr(text, "<svg") : NULL;
+	while (text && *text) {
+		size_t len = 0;
+
+		if (*text == 'r')
+			len = put_colour(text, out);
+		else if (*text == ' ' || *text == 'h' || *text == 'u')
+			len = put_reference(text, plot, out);
+		else if (strncmp(text, "<title>", 7) == 0)
+			len = strcspn(text,
+				      "\n"); /* a tool tip of gnuplot's, with a name of its own making */
+		if (len == 0)
+			buffer_put(out, text, len = 1);
+		text += len;
+	}
+}

@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/show/text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "report/model/pick.h"
+#include "report/model/stalls.h"
+#include "report/model/traces.h"
+#include "report/show/escape.h"
+#include "report/show/table.h"
+#include "report/show/units.h"
+#include "report/show/words.h"
+
+#define OVERRUNS_SHOWN       10
+#define OVERRUNS_PER_HANDLER 2
+#define HANDLERS_SHOWN       40
+#define LOOPS_SHOWN          40
+#define SOCKETS_SHOWN        5
+#define TRACES_SHOWN         3
+#define FRAMES_SHOWN         14
+#define NAME_COLUMNS         40
+#define LINE_COLUMNS         108
+
+struct page {
+	struct buffer *out;
+	const struct model *model;
+	bool colour;
+	bool inferred; /* something was marked with ~ */
+};
+
+/* ---- pieces ---- */
+
+static void put_heading(struct page *page, const char *title, const char *remark)
+{
+	buffer_printf(page->out, "\n%s%s%s", page->colour ? "\033[1m" : "", title,
+		      page->colour ? "\033[0m" : "");
+	buffer_printf(page->out, "%s%s\n", *remark ? "  " : "", remark);
+}
+
+/* Words of `text` in lines, each after `indent` spaces, but for the first, which goes on after `column`. */
+static void put_wrapped(struct buffer *out, const char *text, size_t column, int indent)
+{
+	while (*text) {
+		size_t len = strcspn(text, " ");
+
+		if (column > (size_t)indent && column + len > LINE_COLUMNS) {
+			buffer_printf(out, "\n%*s", indent, "");
+			column = (size_t)indent;
+		}
+		buffer_put(out, text, len);
+		text += len;
+		column += len;
+		if (*text == ' ') {
+			if (column + 1 + strcspn(text + 1, " ") <= LINE_COLUMNS)
+				buffer_string(out, " ");
+			text++;
+			column++;
+		}
+	}
+	buffer_string(out, "\n");
+}
+
+/* A sentence on lines of its own. Takes the buffer's content. */
+static void put_sentence(struct page *page, struct buffer *sentence, int indent)
+{
+	const char *text = buffer_text(sentence);
+
+	if (!text) {
+		page->out->err = -ENOMEM;
+	} else {
+		buffer_printf(page->out, "%*s", indent, "");
+		put_wrapped(page->out, text, (size_t)indent, indent);
+	}
+	buffer_free(sentence);
+}
+
+/* A name as a cell: escaped, cut in its middle where it is long, and with ~ before it if it was inferred. */
+static void put_name(struct page *page, struct table *table, const char *name, bool inferred)
+{
+	struct buffer escaped = {0};
+	const char *text;
+	size_t len;
+
+	escape_terminal(&escaped, name);
+	text = buffer_text(&escaped);
+	if (!text) {
+		page->out->err = -ENOMEM;
+		text = "";
+	}
+	page->inferred |= inferred;
+	len = strlen(text);
+	if (len <= NAME_COLUMNS) {
+		table_format(table, "%s%s", inferred ? "~" : "", text);
+	} else {
+		const char *tail = text + len - NAME_COLUMNS / 2;
+		int head = NAME_COLUMNS / 2 - 3;
+
+		while (head > 0 && ((unsigned char)text[head] & 0xc0) == 0x80)
+			head--;
+		while (((unsigned char)*tail & 0xc0) == 0x80)
+			tail++;
+		table_format(table, "%s%.*s...%s", inferred ? "~" : "", head, text, tail);
+	}
+	buffer_free(&escaped);
+}
+
+static void put_ns(struct table *table, uint64_t ns)
+{
+	table_cell(table, units_ns(ns).text);
+}
+
+static void put_count(struct table *table, uint64_t count)
+{
+	table_cell(table, units_count(count).text);
+}
+
+static void put_left_out(struct page *page, size_t shown, size_t total, const char *what)
+{
+	if (total > shown)
+		buffer_printf(page->out, "  ... and %s %s more: --json has them.\n",
+			      units_count(total - shown).text, what);
+}
+
+static uint64_t maximum_of(const struct model_metric *metric)
+{
+	return metric->max == MODEL_UNKNOWN ? model_percentile(metric, 10000) : metric->max;
+}
+
+/* ---- the first lines ---- */
+
+static void put_headlines(struct page *page)
+{
+	const struct model *model = page->model;
+	struct buffer line = {0};
+
+	words_recording(&line, escape_terminal, model);
+	put_sentence(page, &line, 0);
+	buffer_string(page->out, "\n");
+	for (size_t i = 0; i < model->processes_len; i++) {
+		const struct model_process *process = &model->processes[i];
+		const char *colour = !page->colour                   ? ""
+				     : words_is_late(model, process) ? "\033[1;31m"
+								     : "\033[1;32m";
+
+		words_process(&line, escape_terminal, process);
+		buffer_printf(page->out, "%s%s%s: ", colour, line.err ? "" : line.data,
+			      page->colour ? "\033[0m" : "");
+		size_t column = line.len + 2;
+		buffer_clear(&line);
+		words_headline(&line, escape_terminal, model, process);
+		if (buffer_text(&line))
+			put_wrapped(page->out, buffer_text(&line), column, 4);
+		else
+			page->out->err = -ENOMEM;
+		buffer_free(&line);
+	}
+	if (model->processes_len == 0)
+		buffer_string(page->out, "No process is in this recording: it ended before one was found.\n");
+}
+
+/* ---- handlers and loops ---- */
+
+static size_t next_handler(const struct model *model, size_t from)
+{
+	while (from < model->handlers_len && model->handlers[from].overruns == 0 &&
+	       model->handlers[from].metrics[MODEL_SERVICE].count == 0)
+		from++;
+	return from;
+}
+
+static void put_handler(struct page *page, struct table *table, const struct model_handler *handler)
+{
+	const struct model_metric *service = &handler->metrics[MODEL_SERVICE];
+
+	table_format(table, "%" PRIu64, handler->process->pid);
+	put_name(page, table, handler->name, handler->source == MODEL_PROBES);
+	put_count(table, service->known ? service->count : MODEL_UNKNOWN);
+	put_ns(table, model_percentile(service, 5000));
+	put_ns(table, model_percentile(service, 9900));
+	put_ns(table, maximum_of(service));
+	put_ns(table, model_percentile(&handler->metrics[MODEL_WAIT], 9900));
+	put_ns(table, handler->budget_ns);
+	put_count(table, handler->overruns);
+	put_ns(table, handler->blame_ns);
+	put_count(table, handler->victims);
+}
+
+static void put_handlers(struct page *page)
+{
+	static const char *const heads[] = {"pid",      "handler", "dispatches", "p50",   "p99",    "max",
+					    "wait p99", "budget",  "overruns",   "blame", "victims"};
+	const struct model *model = page->model;
+	struct table *table;
+	size_t shown = 0, total = 0;
+
+	put_heading(
+		page, "Handlers",
+		"p50, p99, max: service time. wait: a lower bound, from when the poll returned the event.");
+	if (next_handler(model, 0) == model->handlers_len) {
+		buffer_string(page->out,
+			      "  None: nothing was dispatched that has a name, and nothing overran.\n");
+		return;
+	}
+	table = table_new(heads, "rlrrrrrrrrr");
+	for (size_t i = next_handler(model, 0); i < model->handlers_len; i = next_handler(model, i + 1)) {
+		total++;
+		if (shown == HANDLERS_SHOWN)
+			continue;
+		put_handler(page, table, &model->handlers[i]);
+		shown++;
+	}
+	table_put(table, page->out);
+	put_left_out(page, shown, total + model->handlers_total - model->handlers_len, "handlers");
+}
+
+static void put_loop(struct page *page, struct table *table, const struct model_loop *loop)
+{
+	const struct model_metric *busy = &loop->metrics[MODEL_BUSY];
+
+	table_format(table, "%" PRIu64, loop->process->pid);
+	table_format(table, "%" PRIu64, loop->tid);
+	put_name(page, table, loop->name, false);
+	table_cell(table, loop->source == MODEL_PROBES ? "kernel" : "process");
+	put_count(table, loop->iterations);
+	table_cell(table, units_share(loop->busy_ns, loop->busy_ns + loop->poll_ns).text);
+	put_ns(table, model_percentile(busy, 5000));
+	put_ns(table, model_percentile(busy, 9900));
+	put_ns(table, maximum_of(busy));
+	put_ns(table, model_percentile(&loop->metrics[MODEL_POLL], 5000));
+	put_count(table, model_percentile(&loop->metrics[MODEL_BATCH], 9900));
+}
+
+static void put_loops(struct page *page)
+{
+	static const char *const heads[] = {"pid",        "tid",         "loop",     "seen by",
+					    "iterations", "utilization", "busy p50", "busy p99",
+					    "busy max",   "poll p50",    "batch p99"};
+	const struct model *model = page->model;
+	size_t shown = model->loops_len < LOOPS_SHOWN ? model->loops_len : LOOPS_SHOWN;
+	struct table *table;
+
+	put_heading(page, "Loops",
+		    "busy: an iteration without its poll. batch: events that one poll returned.");
+	if (shown == 0) {
+		buffer_string(page->out, "  None: no thread was seen to wait in epoll.\n");
+		return;
+	}
+	table = table_new(heads, "rrllrrrrrrr");
+	for (size_t i = 0; i < shown; i++)
+		put_loop(page, table, &model->loops[i]);
+	table_put(table, page->out);
+	put_left_out(page, shown, model->loops_total, "loops");
+}
+
+/* ---- overruns ---- */
+
+static void put_split(struct page *page, struct buffer *line, const struct model_overrun *overrun)
+{
+	if (overrun->on_cpu_ns != MODEL_UNKNOWN)
+		buffer_printf(line, "on CPU %s, runnable %s, blocked %s", units_ns(overrun->on_cpu_ns).text,
+			      units_ns(overrun->runnable_ns).text, units_ns(overrun->blocked_ns).text);
+	else if (overrun->cpu_min_ns != MODEL_UNKNOWN && overrun->cpu_max_ns != MODEL_UNKNOWN)
+		buffer_printf(line, "CPU time between %s and %s", units_ns(overrun->cpu_min_ns).text,
+			      units_ns(overrun->cpu_max_ns).text);
+	else
+		buffer_string(line, "CPU time not known");
+	if (overrun->ready_events != MODEL_UNKNOWN)
+		buffer_printf(line, "; %s ready event%s", units_count(overrun->ready_events).text,
+			      overrun->ready_events == 1 ? "" : "s");
+	if (overrun->victims > 0) {
+		bool inferred = overrun->source == MODEL_PROBES;
+
+		page->inferred |= inferred;
+		buffer_printf(line, "; %s%s victim%s, blame %s", inferred ? "~" : "",
+			      units_count(overrun->victims).text, overrun->victims == 1 ? "" : "s",
+			      units_ns(overrun->blame_ns).text);
+	}
+}
+
+static void put_syscalls(struct buffer *line, const struct model_overrun *overrun)
+{
+	if (overrun->syscalls_len == 0)
+		return;
+	buffer_string(line, "system calls: ");
+	for (size_t i = 0; i < overrun->syscalls_len && i < 3; i++) {
+		const struct model_syscall *call = &overrun->syscalls[i];
+
+		buffer_string(line, i ? ", " : "");
+		escape_terminal(line, call->name);
+		if (call->fd >= 0)
+			buffer_printf(line, "(fd %d)", call->fd);
+		buffer_printf(line, " %s", units_ns(call->duration_ns).text);
+	}
+	if (overrun->syscall_count != MODEL_UNKNOWN && overrun->syscall_count > 3)
+		buffer_printf(line, "; %s in all", units_count(overrun->syscall_count).text);
+}
+
+/* The beginning tells the program, the end tells where it was: what is between may go. */
+static void put_stack(struct buffer *line, const struct model_overrun *overrun)
+{
+	size_t len = overrun->frames_len, head = 4, tail = FRAMES_SHOWN - 4;
+
+	if (len == 0)
+		return;
+	buffer_printf(line, "%s: ",
+		      overrun->stack_kind == MODEL_STACK_BLOCKED    ? "blocked at"
+		      : overrun->stack_kind == MODEL_STACK_COMPUTED ? "computing at"
+								    : "stack");
+	for (size_t i = 0; i < len; i++) {
+		if (len > FRAMES_SHOWN && i == head) {
+			buffer_printf(line, " > [%zu more]", len - head - tail);
+			i = len - tail;
+		}
+		buffer_string(line, i ? " > " : "");
+		escape_terminal(line, overrun->frames[i]);
+	}
+}
+
+static void put_overrun(struct page *page, const struct model_overrun *overrun)
+{
+	struct buffer line = {0};
+	bool inferred = overrun->handler && overrun->handler->source == MODEL_PROBES;
+
+	buffer_printf(&line, "%7s  at %.3f s, ", units_ns(overrun->duration_ns).text,
+		      model_seconds(page->model, overrun->start_ns));
+	words_process(&line, escape_terminal, overrun->process);
+	page->inferred |= inferred;
+	if (overrun->handler) {
+		buffer_printf(&line, ", %s", inferred ? "~" : "");
+		escape_terminal(&line, overrun->handler->name);
+	}
+	if (overrun->fd >= 0)
+		buffer_printf(&line, ", fd %d", overrun->fd);
+	buffer_string(&line, ": ");
+	words_cause(&line, escape_terminal, overrun);
+	put_sentence(page, &line, 2);
+	put_split(page, &line, overrun);
+	put_sentence(page, &line, 11);
+	put_syscalls(&line, overrun);
+	if (line.len > 0)
+		put_sentence(page, &line, 11);
+	put_stack(&line, overrun);
+	if (line.len > 0)
+		put_sentence(page, &line, 11);
+}
+
+static void put_overruns(struct page *page)
+{
+	const struct model *model = page->model;
+	const struct model_overrun *picked[OVERRUNS_SHOWN];
+	size_t shown = pick_overruns(picked, OVERRUNS_SHOWN, OVERRUNS_PER_HANDLER, model);
+
+	put_heading(page, "Longest overruns", "at most two of a handler; stacks: outermost first");
+	if (shown == 0)
+		buffer_string(page->out, "  None was recorded.\n");
+	for (size_t i = 0; i < shown; i++)
+		put_overrun(page, picked[i]);
+	put_left_out(page, shown, model->overruns_total, "overruns");
+}
+
+/* ---- write stalls ---- */
+
+static void put_stages(struct page *page, const struct stall_group *group)
+{
+	static const char *const heads[] = {"stage", "p50", "p99", "max", "share", ""};
+	struct table *table = table_new(heads, "lrrrrl");
+
+	for (int stage = 0; stage < STALL_COLUMNS; stage++) {
+		table_cell(table, stall_stage_names[stage]);
+		put_ns(table, group->p50_ns[stage]);
+		put_ns(table, group->p99_ns[stage]);
+		put_ns(table, group->max_ns[stage]);
+		table_cell(table, units_share(group->sum_ns[stage], group->sum_ns[STALL_WHOLE]).text);
+		if (stage < STALL_STAGES)
+			table_format(table, "%s%s", stall_stage_meanings[stage],
+				     stage == (int)group->worst ? "  <- most of it" : "");
+		else
+			table_cell(table, "from the short send to the next send");
+	}
+	table_put(table, page->out);
+}
+
+/* The sockets of groups[0]'s process. Returns how many groups were passed. */
+static size_t put_sockets(struct page *page, const struct stall_group *groups, size_t len)
+{
+	static const char *const heads[] = {"fd",  "local", "remote",  "stalls",     "p50",
+					    "p99", "max",   "ACK p50", "worst stage"};
+	struct table *table = table_new(heads, "rllrrrrrl");
+	size_t i = 1;
+
+	for (; i < len && groups[i].process == groups->process; i++) {
+		const struct stall_group *group = &groups[i];
+
+		if (i > SOCKETS_SHOWN)
+			continue;
+		table_format(table, "%d", group->first->fd);
+		put_name(page, table, group->first->local, false);
+		put_name(page, table, group->first->remote, false);
+		put_count(table, group->count);
+		put_ns(table, group->p50_ns[STALL_WHOLE]);
+		put_ns(table, group->p99_ns[STALL_WHOLE]);
+		put_ns(table, group->max_ns[STALL_WHOLE]);
+		put_ns(table, group->p50_ns[STALL_ACK]);
+		table_cell(table, stall_stage_names[group->worst]);
+	}
+	table_put(table, page->out);
+	put_left_out(page, SOCKETS_SHOWN, i - 1, "sockets");
+	return i;
+}
+
+static bool has_meter_stalls(struct page *page)
+{
+	static const char *const heads[] = {"pid", "handler", "stalls", "p50", "p99", "max"};
+	const struct model *model = page->model;
+	struct table *table = NULL;
+
+	for (size_t i = 0; i < model->handlers_len; i++) {
+		const struct model_handler *handler = &model->handlers[i];
+		const struct model_metric *stall = &handler->metrics[MODEL_WRITE_STALL];
+
+		if (!stall->known || stall->count == 0)
+			continue;
+		if (!table && !(table = table_new(heads, "rlrrrr"))) {
+			page->out->err = -ENOMEM;
+			return false;
+		}
+		table_format(table, "%" PRIu64, handler->process->pid);
+		put_name(page, table, handler->name, false);
+		put_count(table, stall->count);
+		put_ns(table, model_percentile(stall, 5000));
+		put_ns(table, model_percentile(stall, 9900));
+		put_ns(table, maximum_of(stall));
+	}
+	if (table)
+		table_put(table, page->out);
+	return table != NULL;
+}
+
+static void put_stall_groups(struct page *page, const struct stall_groups *groups)
+{
+	struct buffer line = {0};
+
+	for (size_t i = 0; i < groups->len;) {
+		words_stalls(&line, escape_terminal, page->model, &groups->items[i]);
+		put_sentence(page, &line, 2);
+		put_stages(page, &groups->items[i]);
+		buffer_string(page->out, "\n");
+		i += put_sockets(page, &groups->items[i], groups->len - i);
+	}
+	if (page->model->stalls_total > page->model->stalls_len)
+		buffer_printf(page->out, "  These are the first %s of %s stalls.\n",
+			      units_count(page->model->stalls_len).text,
+			      units_count(page->model->stalls_total).text);
+}
+
+static void put_stalls(struct page *page)
+{
+	struct stall_groups *groups;
+	bool any;
+
+	put_heading(page, "Write stalls",
+		    "from a send that found the buffer full to the next send on that socket");
+	if (stall_groups_new(&groups, page->model) < 0) {
+		page->out->err = -ENOMEM;
+		return;
+	}
+	any = has_meter_stalls(page);
+	put_stall_groups(page, groups);
+	if (groups->len == 0 && !any)
+		buffer_string(page->out, "  None was seen.\n");
+	else if (groups->len == 0)
+		buffer_string(
+			page->out,
+			"  By stage they are known only with the probes: run `stint record` as root.\n");
+	stall_groups_free(groups);
+}
+
+static void put_trace(struct page *page, const struct trace *trace)
+{
+	const struct trace_cycle *cycle = words_best_cycle(trace);
+	struct buffer line = {0};
+
+	words_process(&line, escape_terminal, trace->process);
+	buffer_printf(&line, ", fd %d", trace->fd);
+	if (trace->local && trace->remote) {
+		buffer_string(&line, ", ");
+		escape_terminal(&line, trace->local);
+		buffer_string(&line, " to ");
+		escape_terminal(&line, trace->remote);
+	}
+	buffer_printf(&line, ", seen by the %s: ",
+		      !trace->from_probes ? "process itself"
+		      : trace->from_meter ? "kernel and the process"
+					  : "kernel");
+	if (cycle)
+		words_cycle(&line, trace, cycle);
+	else
+		buffer_string(&line, "no send found the buffer full.");
+	put_sentence(page, &line, 2);
+}
+
+static void put_traces(struct page *page)
+{
+	struct traces *traces;
+	size_t shown;
+
+	if (page->model->events_len == 0)
+		return;
+	if (traces_new(&traces, page->model) < 0) {
+		page->out->err = -ENOMEM;
+		return;
+	}
+	shown = traces->len < TRACES_SHOWN ? traces->len : TRACES_SHOWN;
+	put_heading(page, "Traced sockets", "one stall of each");
+	for (size_t i = 0; i < shown; i++)
+		put_trace(page, &traces->items[i]);
+	if (traces->len + traces->left_out > shown)
+		buffer_printf(page->out, "  ... and %zu sockets more: --html draws the first.\n",
+			      traces->len + traces->left_out - shown);
+	traces_free(traces);
+}
+
+/* ---- what limits the truth of all this ---- */
+
+static void put_losses(struct page *page)
+{
+	const struct model *model = page->model;
+	struct buffer line = {0};
+	bool any = false;
+
+	put_heading(page, "Lost", "");
+	for (size_t i = 0; i < model->losses_len; i++) {
+		const struct model_loss *loss = &model->losses[i];
+
+		if (loss->count == 0)
+			continue;
+		any = true;
+		buffer_printf(&line, "%s ", units_count(loss->count).text);
+		escape_terminal(&line, loss->name);
+		if (loss->meaning) {
+			buffer_string(&line, ": ");
+			escape_terminal(&line, loss->meaning);
+		}
+		put_sentence(page, &line, 2);
+	}
+	if (!any && model->losses_len > 0)
+		buffer_string(page->out, "  Nothing: every ring and table had room.\n");
+	else if (!any)
+		buffer_string(page->out, "  Not known: the recording has no account of it.\n");
+}
+
+static void put_limits(struct page *page)
+{
+	const struct model *model = page->model;
+	const char *rule = model_meta_text(model, "epollout_rule");
+	struct buffer line = {0};
+
+	put_heading(page, "How this was measured", "");
+	if (!words_has_probes(model)) {
+		words_no_probes(&line, escape_terminal, model);
+		put_sentence(page, &line, 2);
+	}
+	words_cost(&line, model);
+	put_sentence(page, &line, 2);
+	if (rule) {
+		buffer_string(&line, "This kernel's rule for the write event: ");
+		escape_terminal(&line, rule);
+		put_sentence(page, &line, 2);
+	}
+	buffer_string(&line, "Percentiles are middles of buckets, within 0.8 % of the value. - : not known.");
+	if (page->inferred)
+		buffer_string(&line, " ~ : inferred, from stacks or from the order of system calls.");
+	put_sentence(page, &line, 2);
+}
+
+void text_report(struct buffer *out, const struct model *model, bool colour)
+{
+	struct page page = {.out = out, .model = model, .colour = colour};
+
+	put_headlines(&page);
+	put_handlers(&page);
+	put_loops(&page);
+	put_overruns(&page);
+	put_stalls(&page);
+	put_traces(&page);
+	put_losses(&page);
+	put_limits(&page);
+}

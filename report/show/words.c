@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/show/words.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "report/show/units.h"
+
+#define LATE_HANDLERS 3 /* named in a headline */
+
+/* ---- the recording ---- */
+
+static void put_time(struct buffer *out, const struct model *model)
+{
+	uint64_t ns = model_meta_number(model, "start_realtime_ns");
+	time_t seconds = (time_t)(ns / 1000000000);
+	char text[64];
+	struct tm tm;
+
+	if (ns == MODEL_UNKNOWN || !gmtime_r(&seconds, &tm) ||
+	    strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+		buffer_string(out, "at an unknown time");
+	else
+		buffer_string(out, text);
+}
+
+static void put_meta(struct buffer *out, words_escape escape, const struct model *model, const char *before,
+		     const char *key)
+{
+	const char *text = model_meta_text(model, key);
+
+	if (!text)
+		return;
+	buffer_string(out, before);
+	escape(out, text);
+}
+
+void words_recording(struct buffer *out, words_escape escape, const struct model *model)
+{
+	buffer_string(out, "Recorded ");
+	put_time(out, model);
+	buffer_printf(out, " for %s", units_ns(model->duration_ns).text);
+	put_meta(out, escape, model, " on ", "host");
+	put_meta(out, escape, model, ", kernel ", "kernel");
+	buffer_string(out, ".");
+	if (!model->ended)
+		buffer_string(out,
+			      " It has no end: the recorder still runs or was killed, and this is what it "
+			      "had written.");
+}
+
+void words_process(struct buffer *out, words_escape escape, const struct model_process *process)
+{
+	escape(out, process->command);
+	buffer_printf(out, " (pid %" PRIu64 ")", process->pid);
+}
+
+bool words_has_probes(const struct model *model)
+{
+	const char *probes = model_meta_text(model, "probes");
+
+	return probes && strcmp(probes, "yes") == 0;
+}
+
+void words_no_probes(struct buffer *out, words_escape escape, const struct model *model)
+{
+	const char *why = model_meta_text(model, "probes");
+
+	buffer_string(out, "The kernel's side was not recorded: ");
+	escape(out, why ? why : "the recording does not say why");
+	buffer_string(
+		out,
+		". So it is not known on what an overrun was spent (CPU, waiting for a CPU, blocked), nor "
+		"its system calls and stack, nor each ACK. Command to see what would allow it: "
+		"stint doctor");
+}
+
+void words_cost(struct buffer *out, const struct model *model)
+{
+	uint64_t cpu_ns = model_meta_number(model, "recorder_cpu_ns");
+	uint64_t bpf_ns = model_meta_number(model, "bpf_ns");
+
+	if (cpu_ns == MODEL_UNKNOWN)
+		buffer_string(out, "The recorder's CPU time is not known");
+	else
+		buffer_printf(out, "The recorder used %s of CPU (%s of one CPU)", units_ns(cpu_ns).text,
+			      units_share(cpu_ns, model->duration_ns).text);
+	if (bpf_ns != MODEL_UNKNOWN)
+		buffer_printf(out, "; its eBPF programs ran for %s in sum (%s of one CPU).",
+			      units_ns(bpf_ns).text, units_share(bpf_ns, model->duration_ns).text);
+	else if (words_has_probes(model))
+		buffer_string(
+			out, "; what its eBPF programs cost is not known (kernel.bpf_stats_enabled is off).");
+	else
+		buffer_string(out, "; no eBPF program ran.");
+}
+
+/* ---- overruns ---- */
+
+static const struct model_syscall *longest_call(const struct model_overrun *overrun)
+{
+	return overrun->syscalls_len ? &overrun->syscalls[0] : NULL;
+}
+
+static void put_split_cause(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
+{
+	const struct model_syscall *call = longest_call(overrun);
+
+	if (overrun->blocked_ns >= overrun->on_cpu_ns && overrun->blocked_ns >= overrun->runnable_ns) {
+		buffer_string(out, "blocked");
+		if (call) {
+			buffer_string(out, " in ");
+			escape(out, call->name);
+		}
+	} else if (overrun->runnable_ns > overrun->on_cpu_ns) {
+		buffer_string(out, "waiting for a CPU");
+	} else {
+		buffer_string(out, "computing");
+		if (call && call->duration_ns > overrun->duration_ns / 2) {
+			buffer_string(out, " in the kernel, in ");
+			escape(out, call->name);
+		}
+	}
+}
+
+void words_cause(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
+{
+	uint64_t half_ns = overrun->duration_ns / 2;
+
+	if (overrun->on_cpu_ns != MODEL_UNKNOWN && overrun->runnable_ns != MODEL_UNKNOWN &&
+	    overrun->blocked_ns != MODEL_UNKNOWN)
+		put_split_cause(out, escape, overrun);
+	else if (overrun->cpu_min_ns != MODEL_UNKNOWN && overrun->cpu_min_ns > half_ns)
+		buffer_string(out, "computing");
+	else if (overrun->cpu_max_ns != MODEL_UNKNOWN && overrun->cpu_max_ns < half_ns)
+		buffer_string(out, "off the CPU (blocked, or waiting for one)");
+	else
+		buffer_string(out, "on what it was spent is not known");
+}
+
+static const struct model_overrun *longest_overrun(const struct model *model,
+						   const struct model_process *process)
+{
+	for (size_t i = 0; i < model->overruns_len; i++) {
+		if (model->overruns[i].process == process)
+			return &model->overruns[i];
+	}
+	return NULL;
+}
+
+bool words_is_late(const struct model *model, const struct model_process *process)
+{
+	if (longest_overrun(model, process))
+		return true;
+	for (size_t i = 0; i < model->handlers_len; i++) {
+		if (model->handlers[i].process == process && model->handlers[i].overruns > 0)
+			return true;
+	}
+	return false;
+}
+
+struct tally {
+	uint64_t dispatches; /* beyond budget, as the program counted them */
+	uint64_t iterations; /* beyond budget, seen by the probes alone */
+	uint64_t budget_ns;  /* MODEL_UNKNOWN: handlers differ */
+	bool has_meter;
+	bool was_watched;
+};
+
+static void tally_handlers(struct tally *tally, const struct model *model,
+			   const struct model_process *process)
+{
+	bool first = true;
+
+	for (size_t i = 0; i < model->handlers_len; i++) {
+		const struct model_handler *handler = &model->handlers[i];
+
+		if (handler->process != process)
+			continue;
+		if (first || tally->budget_ns == handler->budget_ns)
+			tally->budget_ns = handler->budget_ns;
+		else
+			tally->budget_ns = MODEL_UNKNOWN;
+		first = false;
+		if (handler->source == MODEL_PROBES)
+			continue;
+		tally->has_meter = true;
+		tally->dispatches += handler->overruns;
+	}
+}
+
+static struct tally tally_of(const struct model *model, const struct model_process *process)
+{
+	struct tally tally = {.budget_ns = model_meta_number(model, "budget_ns")};
+	uint64_t rows = 0;
+
+	tally_handlers(&tally, model, process);
+	for (size_t i = 0; i < model->overruns_len; i++) {
+		const struct model_overrun *overrun = &model->overruns[i];
+
+		if (overrun->process != process)
+			continue;
+		if (overrun->source == MODEL_PROBES)
+			tally.iterations++;
+		else
+			rows++;
+	}
+	if (rows > tally.dispatches)
+		tally.dispatches = rows;
+	for (size_t i = 0; i < model->loops_len; i++)
+		tally.was_watched |= model->loops[i].process == process;
+	return tally;
+}
+
+static void put_beyond(struct buffer *out, uint64_t count, const char *what, uint64_t budget_ns)
+{
+	buffer_printf(out, "%s %s%s beyond ", units_count(count).text, what, count == 1 ? "" : "s");
+	if (budget_ns == MODEL_UNKNOWN || budget_ns == 0)
+		buffer_string(out, count == 1 ? "its budget" : "their budgets");
+	else
+		buffer_string(out, units_ns(budget_ns).text);
+}
+
+static void put_longest(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
+{
+	buffer_printf(out, ", the longest %s: ", units_ns(overrun->duration_ns).text);
+	words_cause(out, escape, overrun);
+	if (overrun->handler) {
+		buffer_string(out, ", in ");
+		escape(out, overrun->handler->name);
+	}
+	if (overrun->victims > 0)
+		buffer_printf(out, "; it held up %s other event%s by %s in sum",
+			      units_count(overrun->victims).text, overrun->victims == 1 ? "" : "s",
+			      units_ns(overrun->blame_ns).text);
+}
+
+static void put_not_late(struct buffer *out, const struct tally *tally)
+{
+	if (!tally->was_watched && !tally->has_meter) {
+		buffer_string(
+			out, "nothing of it was seen: no thread of it waited in epoll while it was recorded");
+		return;
+	}
+	buffer_string(out,
+		      tally->has_meter ? "no dispatch took longer than " : "no iteration took longer than ");
+	if (tally->budget_ns == MODEL_UNKNOWN || tally->budget_ns == 0)
+		buffer_string(out, "its budget");
+	else
+		buffer_string(out, units_ns(tally->budget_ns).text);
+}
+
+/* Which handlers it was, unless it was one alone, which the longest has named. */
+static void put_late_handlers(struct buffer *out, words_escape escape, const struct model *model,
+			      const struct model_process *process)
+{
+	struct pick_late late[LATE_HANDLERS];
+	size_t len = pick_late_handlers(late, LATE_HANDLERS, model, process);
+
+	if (len < 2)
+		return;
+	buffer_string(out, " Beyond budget for most time in sum:");
+	for (size_t i = 0; i < len; i++) {
+		buffer_string(out, i ? ", " : " ");
+		escape(out, late[i].handler->name);
+		buffer_printf(out, " (%s times, by %s", units_count(late[i].handler->overruns).text,
+			      units_ns(late[i].handler->over_ns).text);
+		if (late[i].longest) {
+			buffer_string(out, "; at the longest ");
+			words_cause(out, escape, late[i].longest);
+		}
+		buffer_string(out, ")");
+	}
+	buffer_string(out, ".");
+}
+
+void words_headline(struct buffer *out, words_escape escape, const struct model *model,
+		    const struct model_process *process)
+{
+	const struct model_overrun *longest = longest_overrun(model, process);
+	struct tally tally = tally_of(model, process);
+
+	if (tally.dispatches > 0)
+		put_beyond(out, tally.dispatches, tally.dispatches == 1 ? "dispatch" : "dispatche",
+			   tally.budget_ns);
+	if (tally.dispatches > 0 && tally.iterations > 0)
+		buffer_string(out, ", and ");
+	if (tally.iterations > 0)
+		put_beyond(out, tally.iterations, "iteration", tally.budget_ns);
+	if (tally.dispatches > 0 && tally.iterations > 0)
+		buffer_string(out, " in which no single dispatch was");
+	if (longest)
+		put_longest(out, escape, longest);
+	else if (tally.dispatches == 0)
+		put_not_late(out, &tally);
+	if (process->exited_ns != MODEL_UNKNOWN)
+		buffer_printf(out, "; it exited at %.3f s", model_seconds(model, process->exited_ns));
+	buffer_string(out, ".");
+	put_late_handlers(out, escape, model, process);
+}
+
+/* ---- write stalls ---- */
+
+static size_t sockets_of(const struct model *model, const struct model_process *process)
+{
+	uint64_t last = 0;
+	size_t sockets = 0;
+
+	/* Stalls are in order of time; a socket that comes back later is counted once by looking back. */
+	for (size_t i = 0; i < model->stalls_len; i++) {
+		const struct model_stall *stall = &model->stalls[i];
+		bool seen = false;
+
+		if (stall->process != process || (sockets > 0 && stall->socket == last))
+			continue;
+		for (size_t j = i; j > 0 && !seen && i - j < 1000; j--)
+			seen = model->stalls[j - 1].process == process &&
+			       model->stalls[j - 1].socket == stall->socket;
+		last = stall->socket;
+		sockets += !seen;
+	}
+	return sockets;
+}
+
+void words_stalls(struct buffer *out, words_escape escape, const struct model *model,
+		  const struct stall_group *group)
+{
+	size_t sockets = sockets_of(model, group->process);
+
+	words_process(out, escape, group->process);
+	buffer_printf(
+		out,
+		" had %s write stall%s on %s socket%s, %s in sum: half of them %s or shorter, the longest "
+		"%s. ",
+		units_count(group->count).text, group->count == 1 ? "" : "s", units_count(sockets).text,
+		sockets == 1 ? "" : "s", units_ns(group->sum_ns[STALL_WHOLE]).text,
+		units_ns(group->p50_ns[STALL_WHOLE]).text, units_ns(group->max_ns[STALL_WHOLE]).text);
+	buffer_printf(out, "%s of that time went by %s.",
+		      units_share(group->sum_ns[group->worst], group->sum_ns[STALL_WHOLE]).text,
+		      stall_stage_meanings[group->worst]);
+	if (group->retransmits > 0)
+		buffer_printf(out, " %s segment%s had to be sent again meanwhile.",
+			      units_count(group->retransmits).text, group->retransmits == 1 ? "" : "s");
+}
+
+const struct trace_cycle *words_best_cycle(const struct trace *trace)
+{
+	const struct trace_cycle *best = trace->cycles_len ? &trace->cycles[0] : NULL;
+
+	for (size_t i = 0; i < trace->cycles_len; i++) {
+		const struct trace_cycle *cycle = &trace->cycles[i];
+
+		if (cycle->cause && (cycle->woken || cycle->returned) &&
+		    cycle->threshold_bytes != MODEL_UNKNOWN)
+			return cycle;
+	}
+	return best;
+}
+
+static void put_after(struct buffer *out, const char *what, const struct model_event *event,
+		      const struct model_event *since)
+{
+	if (event && event->time_ns >= since->time_ns)
+		buffer_printf(out, ", %s %s later", what, units_ns(event->time_ns - since->time_ns).text);
+}
+
+static void put_send(struct buffer *out, const struct model_event *send)
+{
+	buffer_string(out, send->requested_bytes == MODEL_UNKNOWN || send->requested_bytes == 0
+				   ? "A send"
+				   : "A send of ");
+	if (send->requested_bytes != MODEL_UNKNOWN && send->requested_bytes != 0)
+		buffer_printf(out, "%s bytes", units_count(send->requested_bytes).text);
+	if (send->done_bytes == MODEL_UNKNOWN)
+		buffer_string(out, " found the buffer full");
+	else
+		buffer_printf(out, " took %s and found the buffer full", units_count(send->done_bytes).text);
+	if (send->queued_bytes != MODEL_UNKNOWN && send->sndbuf_bytes != MODEL_UNKNOWN)
+		buffer_printf(out, " (%s of %s in use)", units_count(send->queued_bytes).text,
+			      units_count(send->sndbuf_bytes).text);
+	buffer_string(out, ". ");
+}
+
+static bool is_ack(const struct model_event *event)
+{
+	return event->kind == MODEL_ACK && event->queued_bytes != MODEL_UNKNOWN;
+}
+
+/* The ACKs before the one that opened the buffer: the first two and the last by their figures. */
+static void put_vain_acks(struct buffer *out, const struct trace *trace, const struct trace_cycle *cycle)
+{
+	size_t vain = 0, shown = 0;
+
+	for (size_t i = cycle->first; i < cycle->end && trace->events[i] != cycle->cause; i++)
+		vain += is_ack(trace->events[i]);
+	if (vain == 0)
+		return;
+	buffer_printf(out, "%s ACK%s left ", units_count(vain).text, vain == 1 ? "" : "s");
+	for (size_t i = cycle->first; i < cycle->end && trace->events[i] != cycle->cause; i++) {
+		if (!is_ack(trace->events[i]))
+			continue;
+		shown++;
+		if (shown > 2 && shown < vain)
+			continue;
+		buffer_printf(out, "%s%s",
+			      shown == 1      ? ""
+			      : shown == vain ? (vain > 3 ? ", ..., " : " and ")
+					      : ", ",
+			      units_count(trace->events[i]->queued_bytes).text);
+	}
+	buffer_string(out, " bytes in it: no write event. ");
+}
+
+static void put_cause(struct buffer *out, const struct trace_cycle *cycle)
+{
+	const struct model_event *cause = cycle->cause;
+
+	buffer_printf(out, "The ACK at +%s ", units_ns(cause->time_ns - cycle->send->time_ns).text);
+	if (cause->queued_bytes == MODEL_UNKNOWN)
+		buffer_string(out, "opened the buffer");
+	else if (cycle->threshold_bytes == MODEL_UNKNOWN)
+		buffer_printf(out, "left %s bytes", units_count(cause->queued_bytes).text);
+	else
+		buffer_printf(out, "left %s bytes, %s the threshold of %s",
+			      units_count(cause->queued_bytes).text,
+			      cause->queued_bytes <= cycle->threshold_bytes ? "at or below" : "above",
+			      units_count(cycle->threshold_bytes).text);
+	put_after(out, "write event", cycle->write_event, cause);
+	put_after(out, "thread on a CPU", cycle->woken, cause);
+	put_after(out, "epoll_wait returned", cycle->returned, cause);
+	put_after(out, "next send", cycle->next, cause);
+	buffer_string(out, ".");
+}
+
+/* The process alone cannot tell which ACK it was. */
+static void put_own_view(struct buffer *out, const struct trace_cycle *cycle)
+{
+	const struct model_event *event = cycle->write_event ? cycle->write_event : cycle->returned;
+
+	if (!event) {
+		buffer_string(out, "No write event was seen after it.");
+		return;
+	}
+	buffer_printf(out, "The write event reached the program at +%s",
+		      units_ns(event->time_ns - cycle->send->time_ns).text);
+	if (event->queued_bytes != MODEL_UNKNOWN)
+		buffer_printf(out, ", when %s bytes were left in the buffer",
+			      units_count(event->queued_bytes).text);
+	if (cycle->threshold_bytes != MODEL_UNKNOWN)
+		buffer_printf(out, " (the kernel raises it at or below %s)",
+			      units_count(cycle->threshold_bytes).text);
+	put_after(out, "the next send followed", cycle->next, event);
+	buffer_string(out, ". Which ACK opened the buffer is only known with the probes.");
+}
+
+void words_cycle(struct buffer *out, const struct trace *trace, const struct trace_cycle *cycle)
+{
+	put_send(out, cycle->send);
+	if (!cycle->cause) {
+		put_own_view(out, cycle);
+		return;
+	}
+	put_vain_acks(out, trace, cycle);
+	put_cause(out, cycle);
+}
+
+/* ---- distributions ---- */
+
+void words_distribution(struct buffer *out, const struct pick_distribution *distribution)
+{
+	const struct model_metric *metric = distribution->metric;
+	uint64_t max_ns = metric->max == MODEL_UNKNOWN ? model_percentile(metric, 10000) : metric->max;
+
+	buffer_printf(out, "Half of the %s %s took %s or less, 99 in 100 took %s or less, the longest %s",
+		      units_count(metric->count).text, distribution->what,
+		      units_ns(model_percentile(metric, 5000)).text,
+		      units_ns(model_percentile(metric, 9900)).text, units_ns(max_ns).text);
+	if (distribution->budget_ns == MODEL_UNKNOWN || !distribution->budget_ns)
+		buffer_string(out, "; there is no budget");
+	else if (distribution->overruns > 0)
+		buffer_printf(out, "; %s (%s) went beyond the budget of %s",
+			      units_count(distribution->overruns).text,
+			      units_share(distribution->overruns, metric->count).text,
+			      units_ns(distribution->budget_ns).text);
+	else
+		buffer_printf(out, "; none went beyond the budget of %s",
+			      units_ns(distribution->budget_ns).text);
+	if (metric->overflow > 0)
+		buffer_printf(out, "; %s took longer than the histogram's 73 minutes",
+			      units_count(metric->overflow).text);
+	buffer_string(out, ".");
+}
