@@ -160,6 +160,11 @@ uint64_t model_percentile(const struct model_metric *metric, unsigned permyriad)
 	return metric->max;
 }
 
+uint64_t model_maximum(const struct model_metric *metric)
+{
+	return metric->max == MODEL_UNKNOWN ? model_percentile(metric, 10000) : metric->max;
+}
+
 double model_mean(const struct model_metric *metric, bool *known)
 {
 	*known = metric->known && metric->count > 0;

@@ -231,6 +231,9 @@ uint64_t model_lost(const struct model *model);
  */
 uint64_t model_percentile(const struct model_metric *metric, unsigned permyriad);
 
+/* The exact maximum, or where that is not known the middle of the last bucket. */
+uint64_t model_maximum(const struct model_metric *metric);
+
 /* Unknown if nothing was counted. */
 double model_mean(const struct model_metric *metric, bool *known);
 

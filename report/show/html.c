@@ -9,6 +9,7 @@
 #include "report/model/traces.h"
 #include "report/show/css.h"
 #include "report/show/escape.h"
+#include "report/show/html_page.h"
 #include "report/show/plots.h"
 #include "report/show/units.h"
 #include "report/show/words.h"
@@ -43,70 +44,6 @@ static void put(struct page *page, const char *html)
 	buffer_string(page->out, html);
 }
 
-static bool is_text_column(const char *head)
-{
-	static const char *const texts[] = {"handler", "loop", "local", "remote", "stage", "what it is"};
-
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		if (strcmp(head, texts[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-static void put_heads(struct page *page, const char *const *heads, size_t len)
-{
-	put(page, "<tr>");
-	for (size_t i = 0; i < len; i++)
-		buffer_printf(page->out, "<th%s>%s</th>", is_text_column(heads[i]) ? " class=\"l\"" : "",
-			      heads[i]);
-	put(page, "</tr>\n");
-}
-
-static void begin_table(struct page *page, const char *const *heads, size_t len)
-{
-	put(page, "<div class=\"scroll\"><table>\n");
-	put_heads(page, heads, len);
-}
-
-static void end_table(struct page *page)
-{
-	put(page, "</table></div>\n");
-}
-
-static void put_cell(struct page *page, struct figure figure)
-{
-	buffer_printf(page->out, "<td>%s</td>", figure.text);
-}
-
-static void put_ns(struct page *page, uint64_t ns)
-{
-	put_cell(page, units_ns(ns));
-}
-
-static void put_count(struct page *page, uint64_t count)
-{
-	put_cell(page, units_count(count));
-}
-
-static void put_name(struct page *page, const char *name, bool inferred)
-{
-	buffer_printf(page->out, "<td class=\"name\">%s",
-		      inferred ? "<abbr title=\"inferred\">~</abbr>" : "");
-	escape_html(page->out, name);
-	put(page, "</td>");
-}
-
-static void put_left_out(struct page *page, size_t shown, size_t total, const char *what)
-{
-	if (total > shown)
-		buffer_printf(
-			page->out,
-			"<p class=\"soft\">%s %s more are not shown here: <code>stint report --json</code> "
-			"has them.</p>\n",
-			units_count(total - shown).text, what);
-}
-
 /* The plot, or why there is none. */
 static void put_plot(struct page *page, int plot)
 {
@@ -121,11 +58,6 @@ static void put_plot(struct page *page, int plot)
 	put(page, "<div class=\"scroll\">");
 	plots_put_inline(page->plots, plot, page->out);
 	put(page, "</div>\n");
-}
-
-static uint64_t maximum_of(const struct model_metric *metric)
-{
-	return metric->max == MODEL_UNKNOWN ? model_percentile(metric, 10000) : metric->max;
 }
 
 /* ---- head ---- */
@@ -171,18 +103,18 @@ static void put_handler(struct page *page, const struct model_handler *handler)
 	const struct model_metric *service = &handler->metrics[MODEL_SERVICE];
 
 	put(page, "<tr>");
-	put_name(page, handler->name, handler->source == MODEL_PROBES);
+	html_name(page->out, handler->name, handler->source == MODEL_PROBES);
 	buffer_printf(page->out, "<td>%" PRIu64 "</td>", handler->process->pid);
-	put_count(page, service->known ? service->count : MODEL_UNKNOWN);
-	put_ns(page, model_percentile(service, 5000));
-	put_ns(page, model_percentile(service, 9900));
-	put_ns(page, maximum_of(service));
-	put_ns(page, model_percentile(&handler->metrics[MODEL_WAIT], 9900));
-	put_ns(page, handler->budget_ns);
+	html_count(page->out, service->known ? service->count : MODEL_UNKNOWN);
+	html_ns(page->out, model_percentile(service, 5000));
+	html_ns(page->out, model_percentile(service, 9900));
+	html_ns(page->out, model_maximum(service));
+	html_ns(page->out, model_percentile(&handler->metrics[MODEL_WAIT], 9900));
+	html_ns(page->out, handler->budget_ns);
 	buffer_printf(page->out, "<td%s>%s</td>", handler->overruns ? " class=\"late-figure\"" : "",
 		      units_count(handler->overruns).text);
-	put_ns(page, handler->blame_ns);
-	put_count(page, handler->victims);
+	html_ns(page->out, handler->blame_ns);
+	html_count(page->out, handler->victims);
 	put(page, "</tr>\n");
 }
 
@@ -228,15 +160,15 @@ static void put_handlers(struct page *page)
 	if (worth == 0) {
 		put(page, "<p>Nothing was dispatched that has a name, and nothing overran.</p>\n");
 	} else {
-		begin_table(page, heads, 11);
+		html_table(page->out, heads, 11);
 		for (size_t i = 0; i < model->handlers_len && shown < HANDLERS_SHOWN; i++) {
 			if (!is_worth_showing(&model->handlers[i]))
 				continue;
 			put_handler(page, &model->handlers[i]);
 			shown++;
 		}
-		end_table(page);
-		put_left_out(page, shown, worth, "handlers");
+		html_end_table(page->out);
+		html_left_out(page->out, shown, worth, "handlers");
 		put(page,
 		    "<p class=\"soft\">p50, p99 and max are service time, the length of one dispatch. Wait is a lower "
 		    "bound: from when the poll returned the event to its handler. Blame is the delay inflicted on "
@@ -257,25 +189,25 @@ static void put_loops(struct page *page)
 		put(page, "<p>No thread was seen to wait in epoll.</p>\n");
 		return;
 	}
-	begin_table(page, heads, 10);
+	html_table(page->out, heads, 10);
 	for (size_t i = 0; i < shown; i++) {
 		const struct model_loop *loop = &model->loops[i];
 
 		put(page, "<tr>");
-		put_name(page, loop->name, false);
+		html_name(page->out, loop->name, false);
 		buffer_printf(page->out, "<td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%s</td>",
 			      loop->process->pid, loop->tid,
 			      loop->source == MODEL_PROBES ? "kernel" : "process");
-		put_count(page, loop->iterations);
-		put_cell(page, units_share(loop->busy_ns, loop->busy_ns + loop->poll_ns));
-		put_ns(page, model_percentile(&loop->metrics[MODEL_BUSY], 5000));
-		put_ns(page, model_percentile(&loop->metrics[MODEL_BUSY], 9900));
-		put_ns(page, maximum_of(&loop->metrics[MODEL_BUSY]));
-		put_ns(page, model_percentile(&loop->metrics[MODEL_POLL], 5000));
+		html_count(page->out, loop->iterations);
+		html_cell(page->out, units_share(loop->busy_ns, loop->busy_ns + loop->poll_ns));
+		html_ns(page->out, model_percentile(&loop->metrics[MODEL_BUSY], 5000));
+		html_ns(page->out, model_percentile(&loop->metrics[MODEL_BUSY], 9900));
+		html_ns(page->out, model_maximum(&loop->metrics[MODEL_BUSY]));
+		html_ns(page->out, model_percentile(&loop->metrics[MODEL_POLL], 5000));
 		put(page, "</tr>\n");
 	}
-	end_table(page);
-	put_left_out(page, shown, model->loops_total, "loops");
+	html_end_table(page->out);
+	html_left_out(page->out, shown, model->loops_total, "loops");
 	put(page, "<p class=\"soft\">Busy is an iteration without its poll.</p>\n");
 }
 
@@ -392,7 +324,7 @@ static void put_overruns(struct page *page)
 	    "a CPU<i class=\"blocked\"></i>blocked. Longest first; open one for its system calls and stack.</p>\n");
 	for (size_t i = 0; i < shown; i++)
 		put_overrun(page, picked[i]);
-	put_left_out(page, shown, model->overruns_total, "overruns");
+	html_left_out(page->out, shown, model->overruns_total, "overruns");
 }
 
 /* ---- write stalls ---- */
@@ -401,21 +333,21 @@ static void put_stages(struct page *page, const struct stall_group *group)
 {
 	static const char *const heads[] = {"stage", "p50", "p99", "max", "share", "what it is"};
 
-	begin_table(page, heads, 6);
+	html_table(page->out, heads, 6);
 	for (int stage = 0; stage < STALL_COLUMNS; stage++) {
 		bool worst = stage == (int)group->worst;
 
 		buffer_printf(page->out, "<tr><td class=\"l\">%s</td>", stall_stage_names[stage]);
-		put_ns(page, group->p50_ns[stage]);
-		put_ns(page, group->p99_ns[stage]);
-		put_ns(page, group->max_ns[stage]);
+		html_ns(page->out, group->p50_ns[stage]);
+		html_ns(page->out, group->p99_ns[stage]);
+		html_ns(page->out, group->max_ns[stage]);
 		buffer_printf(page->out, "<td%s>%s</td><td class=\"l\">%s</td></tr>\n",
 			      worst ? " class=\"late-figure\"" : "",
 			      units_share(group->sum_ns[stage], group->sum_ns[STALL_WHOLE]).text,
 			      stage < STALL_STAGES ? stall_stage_meanings[stage]
 						   : "from the short send to the next send");
 	}
-	end_table(page);
+	html_end_table(page->out);
 }
 
 static size_t put_sockets(struct page *page, const struct stall_group *groups, size_t len)
@@ -424,21 +356,21 @@ static size_t put_sockets(struct page *page, const struct stall_group *groups, s
 					    "p50", "p99",   "max",    "worst stage"};
 	size_t i = 1;
 
-	begin_table(page, heads, 8);
+	html_table(page->out, heads, 8);
 	for (; i < len && groups[i].process == groups->process; i++) {
 		if (i > SOCKETS_SHOWN)
 			continue;
 		buffer_printf(page->out, "<tr><td>%d</td>", groups[i].first->fd);
-		put_name(page, groups[i].first->local, false);
-		put_name(page, groups[i].first->remote, false);
-		put_count(page, groups[i].count);
-		put_ns(page, groups[i].p50_ns[STALL_WHOLE]);
-		put_ns(page, groups[i].p99_ns[STALL_WHOLE]);
-		put_ns(page, groups[i].max_ns[STALL_WHOLE]);
+		html_name(page->out, groups[i].first->local, false);
+		html_name(page->out, groups[i].first->remote, false);
+		html_count(page->out, groups[i].count);
+		html_ns(page->out, groups[i].p50_ns[STALL_WHOLE]);
+		html_ns(page->out, groups[i].p99_ns[STALL_WHOLE]);
+		html_ns(page->out, groups[i].max_ns[STALL_WHOLE]);
 		buffer_printf(page->out, "<td>%s</td></tr>\n", stall_stage_names[groups[i].worst]);
 	}
-	end_table(page);
-	put_left_out(page, SOCKETS_SHOWN, i - 1, "sockets");
+	html_end_table(page->out);
+	html_left_out(page->out, SOCKETS_SHOWN, i - 1, "sockets");
 	return i;
 }
 
@@ -457,7 +389,7 @@ static void put_meter_stalls(struct page *page)
 			"</code> had %s write stalls: half of them %s or shorter, 99 in 100 %s or shorter, "
 			"the longest %s.</p>\n",
 			units_count(stall->count).text, units_ns(model_percentile(stall, 5000)).text,
-			units_ns(model_percentile(stall, 9900)).text, units_ns(maximum_of(stall)).text);
+			units_ns(model_percentile(stall, 9900)).text, units_ns(model_maximum(stall)).text);
 	}
 }
 

@@ -10,6 +10,7 @@
 #include "report/model/traces.h"
 #include "report/show/escape.h"
 #include "report/show/table.h"
+#include "report/show/text_page.h"
 #include "report/show/units.h"
 #include "report/show/words.h"
 
@@ -20,123 +21,16 @@
 #define SOCKETS_SHOWN        5
 #define TRACES_SHOWN         3
 #define FRAMES_SHOWN         14
-#define NAME_COLUMNS         40
-#define LINE_COLUMNS         108
-
-struct page {
-	struct buffer *out;
-	const struct model *model;
-	bool colour;
-	bool inferred; /* something was marked with ~ */
-};
-
-/* ---- pieces ---- */
-
-static void put_heading(struct page *page, const char *title, const char *remark)
-{
-	buffer_printf(page->out, "\n%s%s%s", page->colour ? "\033[1m" : "", title,
-		      page->colour ? "\033[0m" : "");
-	buffer_printf(page->out, "%s%s\n", *remark ? "  " : "", remark);
-}
-
-/* Words of `text` in lines, each after `indent` spaces, but for the first, which goes on after `column`. */
-static void put_wrapped(struct buffer *out, const char *text, size_t column, int indent)
-{
-	while (*text) {
-		size_t len = strcspn(text, " ");
-
-		if (column > (size_t)indent && column + len > LINE_COLUMNS) {
-			buffer_printf(out, "\n%*s", indent, "");
-			column = (size_t)indent;
-		}
-		buffer_put(out, text, len);
-		text += len;
-		column += len;
-		if (*text == ' ') {
-			if (column + 1 + strcspn(text + 1, " ") <= LINE_COLUMNS)
-				buffer_string(out, " ");
-			text++;
-			column++;
-		}
-	}
-	buffer_string(out, "\n");
-}
-
-/* A sentence on lines of its own. Takes the buffer's content. */
-static void put_sentence(struct page *page, struct buffer *sentence, int indent)
-{
-	const char *text = buffer_text(sentence);
-
-	if (!text) {
-		page->out->err = -ENOMEM;
-	} else {
-		buffer_printf(page->out, "%*s", indent, "");
-		put_wrapped(page->out, text, (size_t)indent, indent);
-	}
-	buffer_free(sentence);
-}
-
-/* A name as a cell: escaped, cut in its middle where it is long, and with ~ before it if it was inferred. */
-static void put_name(struct page *page, struct table *table, const char *name, bool inferred)
-{
-	struct buffer escaped = {0};
-	const char *text;
-	size_t len;
-
-	escape_terminal(&escaped, name);
-	text = buffer_text(&escaped);
-	if (!text) {
-		page->out->err = -ENOMEM;
-		text = "";
-	}
-	page->inferred |= inferred;
-	len = strlen(text);
-	if (len <= NAME_COLUMNS) {
-		table_format(table, "%s%s", inferred ? "~" : "", text);
-	} else {
-		const char *tail = text + len - NAME_COLUMNS / 2;
-		int head = NAME_COLUMNS / 2 - 3;
-
-		while (head > 0 && ((unsigned char)text[head] & 0xc0) == 0x80)
-			head--;
-		while (((unsigned char)*tail & 0xc0) == 0x80)
-			tail++;
-		table_format(table, "%s%.*s...%s", inferred ? "~" : "", head, text, tail);
-	}
-	buffer_free(&escaped);
-}
-
-static void put_ns(struct table *table, uint64_t ns)
-{
-	table_cell(table, units_ns(ns).text);
-}
-
-static void put_count(struct table *table, uint64_t count)
-{
-	table_cell(table, units_count(count).text);
-}
-
-static void put_left_out(struct page *page, size_t shown, size_t total, const char *what)
-{
-	if (total > shown)
-		buffer_printf(page->out, "  ... and %s %s more: --json has them.\n",
-			      units_count(total - shown).text, what);
-}
-
-static uint64_t maximum_of(const struct model_metric *metric)
-{
-	return metric->max == MODEL_UNKNOWN ? model_percentile(metric, 10000) : metric->max;
-}
 
 /* ---- the first lines ---- */
 
-static void put_headlines(struct page *page)
+static void put_headlines(struct text_page *page)
 {
 	const struct model *model = page->model;
 	struct buffer line = {0};
 
 	words_recording(&line, escape_terminal, model);
-	put_sentence(page, &line, 0);
+	text_sentence(page, &line, 0);
 	buffer_string(page->out, "\n");
 	for (size_t i = 0; i < model->processes_len; i++) {
 		const struct model_process *process = &model->processes[i];
@@ -151,7 +45,7 @@ static void put_headlines(struct page *page)
 		buffer_clear(&line);
 		words_headline(&line, escape_terminal, model, process);
 		if (buffer_text(&line))
-			put_wrapped(page->out, buffer_text(&line), column, 4);
+			text_wrapped(page->out, buffer_text(&line), column, 4);
 		else
 			page->out->err = -ENOMEM;
 		buffer_free(&line);
@@ -170,24 +64,24 @@ static size_t next_handler(const struct model *model, size_t from)
 	return from;
 }
 
-static void put_handler(struct page *page, struct table *table, const struct model_handler *handler)
+static void put_handler(struct text_page *page, struct table *table, const struct model_handler *handler)
 {
 	const struct model_metric *service = &handler->metrics[MODEL_SERVICE];
 
 	table_format(table, "%" PRIu64, handler->process->pid);
-	put_name(page, table, handler->name, handler->source == MODEL_PROBES);
-	put_count(table, service->known ? service->count : MODEL_UNKNOWN);
-	put_ns(table, model_percentile(service, 5000));
-	put_ns(table, model_percentile(service, 9900));
-	put_ns(table, maximum_of(service));
-	put_ns(table, model_percentile(&handler->metrics[MODEL_WAIT], 9900));
-	put_ns(table, handler->budget_ns);
-	put_count(table, handler->overruns);
-	put_ns(table, handler->blame_ns);
-	put_count(table, handler->victims);
+	text_name(page, table, handler->name, handler->source == MODEL_PROBES);
+	text_count(table, service->known ? service->count : MODEL_UNKNOWN);
+	text_ns(table, model_percentile(service, 5000));
+	text_ns(table, model_percentile(service, 9900));
+	text_ns(table, model_maximum(service));
+	text_ns(table, model_percentile(&handler->metrics[MODEL_WAIT], 9900));
+	text_ns(table, handler->budget_ns);
+	text_count(table, handler->overruns);
+	text_ns(table, handler->blame_ns);
+	text_count(table, handler->victims);
 }
 
-static void put_handlers(struct page *page)
+static void put_handlers(struct text_page *page)
 {
 	static const char *const heads[] = {"pid",      "handler", "dispatches", "p50",   "p99",    "max",
 					    "wait p99", "budget",  "overruns",   "blame", "victims"};
@@ -195,7 +89,7 @@ static void put_handlers(struct page *page)
 	struct table *table;
 	size_t shown = 0, total = 0;
 
-	put_heading(
+	text_heading(
 		page, "Handlers",
 		"p50, p99, max: service time. wait: a lower bound, from when the poll returned the event.");
 	if (next_handler(model, 0) == model->handlers_len) {
@@ -212,27 +106,27 @@ static void put_handlers(struct page *page)
 		shown++;
 	}
 	table_put(table, page->out);
-	put_left_out(page, shown, total + model->handlers_total - model->handlers_len, "handlers");
+	text_left_out(page, shown, total + model->handlers_total - model->handlers_len, "handlers");
 }
 
-static void put_loop(struct page *page, struct table *table, const struct model_loop *loop)
+static void put_loop(struct text_page *page, struct table *table, const struct model_loop *loop)
 {
 	const struct model_metric *busy = &loop->metrics[MODEL_BUSY];
 
 	table_format(table, "%" PRIu64, loop->process->pid);
 	table_format(table, "%" PRIu64, loop->tid);
-	put_name(page, table, loop->name, false);
+	text_name(page, table, loop->name, false);
 	table_cell(table, loop->source == MODEL_PROBES ? "kernel" : "process");
-	put_count(table, loop->iterations);
+	text_count(table, loop->iterations);
 	table_cell(table, units_share(loop->busy_ns, loop->busy_ns + loop->poll_ns).text);
-	put_ns(table, model_percentile(busy, 5000));
-	put_ns(table, model_percentile(busy, 9900));
-	put_ns(table, maximum_of(busy));
-	put_ns(table, model_percentile(&loop->metrics[MODEL_POLL], 5000));
-	put_count(table, model_percentile(&loop->metrics[MODEL_BATCH], 9900));
+	text_ns(table, model_percentile(busy, 5000));
+	text_ns(table, model_percentile(busy, 9900));
+	text_ns(table, model_maximum(busy));
+	text_ns(table, model_percentile(&loop->metrics[MODEL_POLL], 5000));
+	text_count(table, model_percentile(&loop->metrics[MODEL_BATCH], 9900));
 }
 
-static void put_loops(struct page *page)
+static void put_loops(struct text_page *page)
 {
 	static const char *const heads[] = {"pid",        "tid",         "loop",     "seen by",
 					    "iterations", "utilization", "busy p50", "busy p99",
@@ -241,8 +135,8 @@ static void put_loops(struct page *page)
 	size_t shown = model->loops_len < LOOPS_SHOWN ? model->loops_len : LOOPS_SHOWN;
 	struct table *table;
 
-	put_heading(page, "Loops",
-		    "busy: an iteration without its poll. batch: events that one poll returned.");
+	text_heading(page, "Loops",
+		     "busy: an iteration without its poll. batch: events that one poll returned.");
 	if (shown == 0) {
 		buffer_string(page->out, "  None: no thread was seen to wait in epoll.\n");
 		return;
@@ -251,12 +145,12 @@ static void put_loops(struct page *page)
 	for (size_t i = 0; i < shown; i++)
 		put_loop(page, table, &model->loops[i]);
 	table_put(table, page->out);
-	put_left_out(page, shown, model->loops_total, "loops");
+	text_left_out(page, shown, model->loops_total, "loops");
 }
 
 /* ---- overruns ---- */
 
-static void put_split(struct page *page, struct buffer *line, const struct model_overrun *overrun)
+static void put_split(struct text_page *page, struct buffer *line, const struct model_overrun *overrun)
 {
 	if (overrun->on_cpu_ns != MODEL_UNKNOWN)
 		buffer_printf(line, "on CPU %s, runnable %s, blocked %s", units_ns(overrun->on_cpu_ns).text,
@@ -318,7 +212,7 @@ static void put_stack(struct buffer *line, const struct model_overrun *overrun)
 	}
 }
 
-static void put_overrun(struct page *page, const struct model_overrun *overrun)
+static void put_overrun(struct text_page *page, const struct model_overrun *overrun)
 {
 	struct buffer line = {0};
 	bool inferred = overrun->handler && overrun->handler->source == MODEL_PROBES;
@@ -335,43 +229,43 @@ static void put_overrun(struct page *page, const struct model_overrun *overrun)
 		buffer_printf(&line, ", fd %d", overrun->fd);
 	buffer_string(&line, ": ");
 	words_cause(&line, escape_terminal, overrun);
-	put_sentence(page, &line, 2);
+	text_sentence(page, &line, 2);
 	put_split(page, &line, overrun);
-	put_sentence(page, &line, 11);
+	text_sentence(page, &line, 11);
 	put_syscalls(&line, overrun);
 	if (line.len > 0)
-		put_sentence(page, &line, 11);
+		text_sentence(page, &line, 11);
 	put_stack(&line, overrun);
 	if (line.len > 0)
-		put_sentence(page, &line, 11);
+		text_sentence(page, &line, 11);
 }
 
-static void put_overruns(struct page *page)
+static void put_overruns(struct text_page *page)
 {
 	const struct model *model = page->model;
 	const struct model_overrun *picked[OVERRUNS_SHOWN];
 	size_t shown = pick_overruns(picked, OVERRUNS_SHOWN, OVERRUNS_PER_HANDLER, model);
 
-	put_heading(page, "Longest overruns", "at most two of a handler; stacks: outermost first");
+	text_heading(page, "Longest overruns", "at most two of a handler; stacks: outermost first");
 	if (shown == 0)
 		buffer_string(page->out, "  None was recorded.\n");
 	for (size_t i = 0; i < shown; i++)
 		put_overrun(page, picked[i]);
-	put_left_out(page, shown, model->overruns_total, "overruns");
+	text_left_out(page, shown, model->overruns_total, "overruns");
 }
 
 /* ---- write stalls ---- */
 
-static void put_stages(struct page *page, const struct stall_group *group)
+static void put_stages(struct text_page *page, const struct stall_group *group)
 {
 	static const char *const heads[] = {"stage", "p50", "p99", "max", "share", ""};
 	struct table *table = table_new(heads, "lrrrrl");
 
 	for (int stage = 0; stage < STALL_COLUMNS; stage++) {
 		table_cell(table, stall_stage_names[stage]);
-		put_ns(table, group->p50_ns[stage]);
-		put_ns(table, group->p99_ns[stage]);
-		put_ns(table, group->max_ns[stage]);
+		text_ns(table, group->p50_ns[stage]);
+		text_ns(table, group->p99_ns[stage]);
+		text_ns(table, group->max_ns[stage]);
 		table_cell(table, units_share(group->sum_ns[stage], group->sum_ns[STALL_WHOLE]).text);
 		if (stage < STALL_STAGES)
 			table_format(table, "%s%s", stall_stage_meanings[stage],
@@ -383,7 +277,7 @@ static void put_stages(struct page *page, const struct stall_group *group)
 }
 
 /* The sockets of groups[0]'s process. Returns how many groups were passed. */
-static size_t put_sockets(struct page *page, const struct stall_group *groups, size_t len)
+static size_t put_sockets(struct text_page *page, const struct stall_group *groups, size_t len)
 {
 	static const char *const heads[] = {"fd",  "local", "remote",  "stalls",     "p50",
 					    "p99", "max",   "ACK p50", "worst stage"};
@@ -396,21 +290,21 @@ static size_t put_sockets(struct page *page, const struct stall_group *groups, s
 		if (i > SOCKETS_SHOWN)
 			continue;
 		table_format(table, "%d", group->first->fd);
-		put_name(page, table, group->first->local, false);
-		put_name(page, table, group->first->remote, false);
-		put_count(table, group->count);
-		put_ns(table, group->p50_ns[STALL_WHOLE]);
-		put_ns(table, group->p99_ns[STALL_WHOLE]);
-		put_ns(table, group->max_ns[STALL_WHOLE]);
-		put_ns(table, group->p50_ns[STALL_ACK]);
+		text_name(page, table, group->first->local, false);
+		text_name(page, table, group->first->remote, false);
+		text_count(table, group->count);
+		text_ns(table, group->p50_ns[STALL_WHOLE]);
+		text_ns(table, group->p99_ns[STALL_WHOLE]);
+		text_ns(table, group->max_ns[STALL_WHOLE]);
+		text_ns(table, group->p50_ns[STALL_ACK]);
 		table_cell(table, stall_stage_names[group->worst]);
 	}
 	table_put(table, page->out);
-	put_left_out(page, SOCKETS_SHOWN, i - 1, "sockets");
+	text_left_out(page, SOCKETS_SHOWN, i - 1, "sockets");
 	return i;
 }
 
-static bool has_meter_stalls(struct page *page)
+static bool has_meter_stalls(struct text_page *page)
 {
 	static const char *const heads[] = {"pid", "handler", "stalls", "p50", "p99", "max"};
 	const struct model *model = page->model;
@@ -427,24 +321,24 @@ static bool has_meter_stalls(struct page *page)
 			return false;
 		}
 		table_format(table, "%" PRIu64, handler->process->pid);
-		put_name(page, table, handler->name, false);
-		put_count(table, stall->count);
-		put_ns(table, model_percentile(stall, 5000));
-		put_ns(table, model_percentile(stall, 9900));
-		put_ns(table, maximum_of(stall));
+		text_name(page, table, handler->name, false);
+		text_count(table, stall->count);
+		text_ns(table, model_percentile(stall, 5000));
+		text_ns(table, model_percentile(stall, 9900));
+		text_ns(table, model_maximum(stall));
 	}
 	if (table)
 		table_put(table, page->out);
 	return table != NULL;
 }
 
-static void put_stall_groups(struct page *page, const struct stall_groups *groups)
+static void put_stall_groups(struct text_page *page, const struct stall_groups *groups)
 {
 	struct buffer line = {0};
 
 	for (size_t i = 0; i < groups->len;) {
 		words_stalls(&line, escape_terminal, page->model, &groups->items[i]);
-		put_sentence(page, &line, 2);
+		text_sentence(page, &line, 2);
 		put_stages(page, &groups->items[i]);
 		buffer_string(page->out, "\n");
 		i += put_sockets(page, &groups->items[i], groups->len - i);
@@ -455,13 +349,13 @@ static void put_stall_groups(struct page *page, const struct stall_groups *group
 			      units_count(page->model->stalls_total).text);
 }
 
-static void put_stalls(struct page *page)
+static void put_stalls(struct text_page *page)
 {
 	struct stall_groups *groups;
 	bool any;
 
-	put_heading(page, "Write stalls",
-		    "from a send that found the buffer full to the next send on that socket");
+	text_heading(page, "Write stalls",
+		     "from a send that found the buffer full to the next send on that socket");
 	if (stall_groups_new(&groups, page->model) < 0) {
 		page->out->err = -ENOMEM;
 		return;
@@ -477,7 +371,7 @@ static void put_stalls(struct page *page)
 	stall_groups_free(groups);
 }
 
-static void put_trace(struct page *page, const struct trace *trace)
+static void put_trace(struct text_page *page, const struct trace *trace)
 {
 	const struct trace_cycle *cycle = words_best_cycle(trace);
 	struct buffer line = {0};
@@ -498,10 +392,10 @@ static void put_trace(struct page *page, const struct trace *trace)
 		words_cycle(&line, trace, cycle);
 	else
 		buffer_string(&line, "no send found the buffer full.");
-	put_sentence(page, &line, 2);
+	text_sentence(page, &line, 2);
 }
 
-static void put_traces(struct page *page)
+static void put_traces(struct text_page *page)
 {
 	struct traces *traces;
 	size_t shown;
@@ -513,7 +407,7 @@ static void put_traces(struct page *page)
 		return;
 	}
 	shown = traces->len < TRACES_SHOWN ? traces->len : TRACES_SHOWN;
-	put_heading(page, "Traced sockets", "one stall of each");
+	text_heading(page, "Traced sockets", "one stall of each");
 	for (size_t i = 0; i < shown; i++)
 		put_trace(page, &traces->items[i]);
 	if (traces->len + traces->left_out > shown)
@@ -524,13 +418,13 @@ static void put_traces(struct page *page)
 
 /* ---- what limits the truth of all this ---- */
 
-static void put_losses(struct page *page)
+static void put_losses(struct text_page *page)
 {
 	const struct model *model = page->model;
 	struct buffer line = {0};
 	bool any = false;
 
-	put_heading(page, "Lost", "");
+	text_heading(page, "Lost", "");
 	for (size_t i = 0; i < model->losses_len; i++) {
 		const struct model_loss *loss = &model->losses[i];
 
@@ -543,7 +437,7 @@ static void put_losses(struct page *page)
 			buffer_string(&line, ": ");
 			escape_terminal(&line, loss->meaning);
 		}
-		put_sentence(page, &line, 2);
+		text_sentence(page, &line, 2);
 	}
 	if (!any && model->losses_len > 0)
 		buffer_string(page->out, "  Nothing: every ring and table had room.\n");
@@ -551,33 +445,33 @@ static void put_losses(struct page *page)
 		buffer_string(page->out, "  Not known: the recording has no account of it.\n");
 }
 
-static void put_limits(struct page *page)
+static void put_limits(struct text_page *page)
 {
 	const struct model *model = page->model;
 	const char *rule = model_meta_text(model, "epollout_rule");
 	struct buffer line = {0};
 
-	put_heading(page, "How this was measured", "");
+	text_heading(page, "How this was measured", "");
 	if (!words_has_probes(model)) {
 		words_no_probes(&line, escape_terminal, model);
-		put_sentence(page, &line, 2);
+		text_sentence(page, &line, 2);
 	}
 	words_cost(&line, model);
-	put_sentence(page, &line, 2);
+	text_sentence(page, &line, 2);
 	if (rule) {
 		buffer_string(&line, "This kernel's rule for the write event: ");
 		escape_terminal(&line, rule);
-		put_sentence(page, &line, 2);
+		text_sentence(page, &line, 2);
 	}
 	buffer_string(&line, "Percentiles are middles of buckets, within 0.8 % of the value. - : not known.");
 	if (page->inferred)
 		buffer_string(&line, " ~ : inferred, from stacks or from the order of system calls.");
-	put_sentence(page, &line, 2);
+	text_sentence(page, &line, 2);
 }
 
 void text_report(struct buffer *out, const struct model *model, bool colour)
 {
-	struct page page = {.out = out, .model = model, .colour = colour};
+	struct text_page page = {.out = out, .model = model, .colour = colour};
 
 	put_headlines(&page);
 	put_handlers(&page);
