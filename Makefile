@@ -159,7 +159,8 @@ demo: all
 	$(Q)examples/demo $(BUILD)
 
 # Everything comes from Debian by name. What only the demo or the tests need is said apart.
-DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev gnuplot-nox
+DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev gnuplot-nox \
+	systemtap-sdt-dev libuv1-dev libev-dev libevent-dev
 DEPS_DEMO  := redis-server redis-tools wrk sqlite3 procps
 DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev g++ pkg-config jq $(shell cat tests/kernels/packages)
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)

@@ -15,8 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE    4096u
-#define METRICS (STINT_METER_LOOP_METRICS + STINT_METER_HANDLER_METRICS)
+#define PAGE        4096u
+#define STACK_SLOTS 8 /* of 16 KiB; backed when a watchdog takes the first */
+#define METRICS     (STINT_METER_LOOP_METRICS + STINT_METER_HANDLER_METRICS)
 
 /* A handler block fills whole pages, so that one that was never used is never backed. */
 #define BLOCK_BYTES \
@@ -61,6 +62,10 @@ void meter_map_layout_region(const struct stint_meter_options *options, uint64_t
 	loop->socket_slots = options->socket_slots;
 	loop->socket_stride = sizeof(struct stint_meter_file_socket);
 	offset += page_up((uint64_t)loop->socket_slots * loop->socket_stride);
+	loop->stacks_offset = offset;
+	loop->stack_slots = STACK_SLOTS;
+	loop->stack_stride = sizeof(struct stint_meter_file_stack);
+	offset += page_up((uint64_t)loop->stack_slots * loop->stack_stride);
 	loop->blocks_offset = offset;
 	loop->block_stride = page_up(BLOCK_BYTES);
 }

@@ -342,8 +342,6 @@ static int visit_overruns(struct meter_reader *reader, const struct meter_reader
 		if (overrun.handler >= reader->header.handler_count ||
 		    read_handler(reader, &handler, overrun.handler))
 			return -EPROTO;
-		if (overrun.frames > STINT_METER_STACK_FRAMES)
-			overrun.frames = STINT_METER_STACK_FRAMES;
 		visitor->overrun(ctx, loop, handler.name, &overrun);
 	}
 	return 0;

@@ -54,8 +54,7 @@ static void see_overrun(void *ctx, uint32_t loop, const char *handler,
 {
 	struct seen *seen = ctx;
 
-	(void)loop, (void)handler;
-	assert_true(overrun->frames <= STINT_METER_STACK_FRAMES);
+	(void)loop, (void)handler, (void)overrun;
 	seen->overruns++;
 }
 

@@ -7,14 +7,15 @@
  * recorder reads of it. One file per process, mode 0600, in the runtime directory (stint_runtime_dir()).
  *
  *   header | metric table | handler table | loop table | a region for each loop
- *   a region: loop histograms | handler blocks | overrun ring | socket ring
+ *   a region: loop histograms | overrun ring | socket ring | stack ring | handler blocks
  *
  * Every place in the file follows from offsets, strides and limits in the header, so a reader of this
  * version can walk a file whose tables are larger or whose metrics are more than it knows of. A reader
  * trusts none of it: each offset, index, length and name is checked against the file's size.
  *
  * Order of publication: a table entry is filled, then its table's count is raised (store-release). The
- * header's `ready` is set last. Counters have one writer, the loop's thread, and are stored relaxed.
+ * header's `ready` is set last. Counters have one writer, the loop's thread (the watchdog's for the ring of stacks
+ * and what it counts), and are stored relaxed.
  *
  * The file is sparse: a handler that a loop has never dispatched costs no memory. Blocks are backed by
  * fallocate() when they are handed out, so that a full file system is an error code and not a SIGBUS.
@@ -26,11 +27,12 @@
 #include <stint/histogram.h>
 
 #define STINT_METER_MAGIC       0x3172657465546e53ull /* "SnTeter1", little endian */
-#define STINT_METER_VERSION     1u
+#define STINT_METER_VERSION     2u
 #define STINT_METER_FILE_SUFFIX ".meter"
 
-#define STINT_METER_NAME_BYTES   56
-#define STINT_METER_STACK_FRAMES 32
+#define STINT_METER_NAME_BYTES      56
+#define STINT_METER_STACK_REGISTERS 17
+#define STINT_METER_STACK_BYTES     16384
 
 enum stint_meter_clock { STINT_METER_CLOCK_GETTIME = 0, STINT_METER_CLOCK_TSC = 1 };
 
@@ -120,7 +122,7 @@ struct stint_meter_file_loop {
 	uint64_t dispatch_begin_ns; /* start of the handler that runs now, 0 if none does */
 	uint32_t dispatch_handler;  /* which one */
 	int32_t dispatch_fd;        /* its descriptor, -1 if it has none */
-	uint64_t watchdog_hits;
+	uint64_t watchdog_hits;     /* dispatches that the watchdog found late */
 
 	uint64_t histograms_offset; /* STINT_METER_LOOP_METRICS histograms */
 	uint64_t blocks_offset;     /* handler_limit handler blocks */
@@ -135,6 +137,12 @@ struct stint_meter_file_loop {
 	uint32_t socket_slots;
 	uint32_t socket_stride;
 	uint64_t sockets_written;
+
+	uint64_t stacks_offset;
+	uint32_t stack_slots;
+	uint32_t stack_stride;
+	uint64_t stacks_written;
+	uint64_t stacks_missed; /* that could not be taken */
 };
 
 /* What one loop knows of one handler. The histograms follow, metric by metric, at this struct's end. */
@@ -159,9 +167,24 @@ struct stint_meter_file_overrun {
 	int32_t fd;       /* -1 if it has none */
 	uint64_t victims; /* events that were ready and waited for it */
 	uint64_t iteration;
-	uint32_t frames; /* of `stack`, if the watchdog sampled it, else 0 */
+};
+
+/*
+ * Registers and the top of the stack of a loop's thread, taken by the watchdog in a dispatch that was late. To be
+ * unwound by the reader, by the program's .eh_frame.
+ */
+struct stint_meter_file_stack {
+	uint64_t begin_ns; /* of the dispatch: the start_ns of its overrun, if it ends */
+	uint64_t time_ns;  /* when it was taken */
+	uint32_t handler;
+	int32_t fd;
+	uint32_t machine; /* whose registers: the ELF constant EM_X86_64 */
+	uint32_t blocked; /* 1: in the kernel; of the registers only sp and pc are known, the others are 0 */
+	uint64_t reg
+		[STINT_METER_STACK_REGISTERS]; /* DWARF's order: rax rdx rcx rbx rsi rdi rbp rsp r8-r15 rip */
+	uint32_t stack_bytes;                  /* of `stack`: from the stack pointer up */
 	uint32_t reserved;
-	uint64_t stack[STINT_METER_STACK_FRAMES]; /* return addresses, innermost first */
+	uint8_t stack[STINT_METER_STACK_BYTES];
 };
 
 enum stint_meter_socket_kind {
