@@ -59,6 +59,8 @@ static void note_overrun(struct stint_meter_loop *account, const struct meter_ho
 	counter_add(&hot->block->over_ns, service_ns - hot->budget_ns);
 	*slot = overrun;
 	__atomic_store_n(&figures->overruns_written, written + 1, __ATOMIC_RELEASE);
+	usdt_overrun(meter_map_handler(meter_get_map(account->meter), scope->handler)->name, scope->fd,
+		     service_ns, hot->budget_ns, account->behind);
 }
 
 /* The values that are no extremes, not beyond the range, and at most `limit`. */
@@ -202,8 +204,10 @@ static void charge_scope(struct stint_meter_loop *account, const struct meter_sc
 static void pop(struct stint_meter_loop *account, uint64_t end_ns)
 {
 	struct meter_scope *scope = &account->scope[--account->depth];
+	uint64_t service_ns = scope->service_ns + (end_ns - scope->resumed_ns);
 
-	charge_scope(account, scope, scope->service_ns + (end_ns - scope->resumed_ns));
+	usdt_dispatch_end(scope->handler, scope->fd, service_ns);
+	charge_scope(account, scope, service_ns);
 }
 
 uint64_t meter_account_unwind(struct stint_meter_loop *account, uint64_t end_ns)
@@ -251,6 +255,7 @@ int stint_meter_begin(struct stint_meter_loop *account, uint32_t handler, int fd
 	}
 	push(account, handler, fd, now_ns);
 	meter_account_mark(account, handler, fd, now_ns);
+	usdt_dispatch_begin(handler, fd, now_ns);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "histogram_record.h"
 #include "meter_map.h"
+#include "usdt.h"
 
 #include <stdbool.h>
 

@@ -107,6 +107,7 @@ static inline struct meter_hot *dispatch_begin(struct stint_meter_loop *account,
 		&account->hot[handler]; /* sources carry only handlers that are in the table */
 
 	meter_account_mark(account, handler, fd, start_ns);
+	usdt_dispatch_begin(handler, fd, start_ns);
 	return __builtin_expect(hot->block != NULL, 1) ? hot : meter_account_adopt(account, handler);
 }
 
@@ -118,6 +119,7 @@ static inline uint64_t dispatch_end(struct stint_meter_loop *account, struct met
 
 	if (__builtin_expect(account->depth != 0, 0))
 		service_ns = meter_account_unwind(account, now_ns);
+	usdt_dispatch_end(handler, fd, service_ns);
 	if (__builtin_expect(!meter_account_charge(account, hot, service_ns), 0)) {
 		struct meter_scope scope = {.handler = handler, .fd = fd, .start_ns = start_ns};
 
