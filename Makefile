@@ -114,9 +114,14 @@ $(BUILD)/gen/%.skel.h: $(BUILD)/gen/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_skeleton > $@
 
+# The loops of others, which some examples put the meter on.
+EXAMPLE_LIBS_meter_libuv := -luv
+EXAMPLE_LIBS_meter_libev := -lev
+EXAMPLE_LIBS_meter_libevent := -levent_core
+
 $(BUILD)/examples/%: examples/%.c $(BUILD)/libstint.a
 	$(call say,CC,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -Iloop/include -o $@ $< $(BUILD)/libstint.a $(LOOP_LIBS)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -Iloop/include -o $@ $< $(BUILD)/libstint.a $(EXAMPLE_LIBS_$*) $(LOOP_LIBS)
 
 $(BUILD)/tests/subjects/%: tests/subjects/%.c $(BUILD)/libstint.a
 	$(call say,CC,$@)

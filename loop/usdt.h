@@ -21,6 +21,12 @@
 #endif
 #endif
 
+/* The header's macros take arguments in a way that clang calls an extension. */
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
+#endif
+
 static inline void usdt_dispatch_begin(uint32_t handler, int32_t fd, uint64_t start_ns)
 {
 #if defined(STAP_PROBE3)
@@ -48,5 +54,9 @@ static inline void usdt_overrun(const char *handler_name, int32_t fd, uint64_t d
 	(void)handler_name, (void)fd, (void)duration_ns, (void)budget_ns, (void)victims;
 #endif
 }
+
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
 
 #endif
