@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Deferred callbacks: a ring that embeds in whoever wants to be called in step 5 of the iteration. */
+/* Deferred callbacks: a ring that embeds in whoever wants to be called in step 6 of the iteration. */
 
 struct stint_deferred {
 	struct object object; /* first: it is what is freed */

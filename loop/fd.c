@@ -251,7 +251,7 @@ void fd_flush_changes(struct stint_loop *loop)
 
 __attribute__((cold, noinline)) static void drop_event(struct stint_loop *loop, const struct stint_fd *source)
 {
-	if (source->freed_iteration != loop->iteration)
+	if (source->index != WAKE_INDEX && source->freed_iteration != loop->iteration)
 		loop->rebuild = true;
 }
 
@@ -342,7 +342,7 @@ int fd_rebuild(struct stint_loop *loop)
 		loop->by_number[source->fd] = NO_INDEX;
 	}
 	close(old);
-	return 0;
+	return loop->port ? job_port_watch(loop) : 0;
 }
 
 void fd_free_all(struct stint_loop *loop)

@@ -87,6 +87,7 @@ static int open_meter(struct stint_loop *loop, const struct stint_loop_options *
 
 static void release(struct stint_loop *loop)
 {
+	job_port_close(loop);
 	fd_free_memory(loop);
 	timer_free_memory(loop);
 	if (loop->epoll >= 0)
@@ -135,6 +136,7 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 	if (!loop || loop->dead)
 		return NULL;
 	loop->dead = loop->stopped = true;
+	job_abandon_all(loop);
 	while (loop->objects.next != &loop->objects)
 		loop->objects.next->destroy(loop->objects.next);
 	fd_free_all(loop);
@@ -148,7 +150,7 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 
 static bool has_work(const struct stint_loop *loop)
 {
-	return loop->fd_live || loop->timers_armed || loop->deferred_count;
+	return loop->fd_live || loop->timers_armed || loop->deferred_count || loop->jobs_out;
 }
 
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */
@@ -228,6 +230,8 @@ static int iterate(struct stint_loop *loop, uint64_t limit_ns)
 	fd_dispatch(loop, (uint32_t)count);
 	if (loop->due_left)
 		timer_dispatch_due(loop);
+	if (loop->jobs_out)
+		job_dispatch(loop);
 	if (loop->deferred_count)
 		deferral_dispatch(loop);
 	loop->dispatching = false;

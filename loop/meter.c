@@ -259,7 +259,7 @@ static int prepare_region(struct stint_meter_loop *account, const char *name)
 	meter_account_set_thread(account);
 	/* "other" must never be without a block: it takes what finds no room. */
 	if (meter_map_back(&account->meter->map, account->base + figures->blocks_offset,
-			   figures->block_stride) < 0)
+			   METER_MAP_BLOCK_BASE_BYTES) < 0)
 		return -ENOSPC;
 	meter_account_adopt(account, 0);
 	return 0;

@@ -141,18 +141,42 @@ __attribute__((cold, noinline)) struct meter_hot *meter_account_adopt(struct sti
 	if (account->hot[handler].block)
 		return &account->hot[handler];
 	/* No room for its own: it goes to "other", whose block the account was made with. */
-	if (meter_map_back(map, block, figures->block_stride) < 0) {
+	if (meter_map_back(map, block, METER_MAP_BLOCK_BASE_BYTES) < 0) {
 		__atomic_fetch_add(&meter_map_header(map)->handlers_refused, 1, __ATOMIC_RELAXED);
 		account->hot[handler].block = account->hot[0].block;
 		set_windows(&account->hot[handler]);
 		return &account->hot[handler];
 	}
-	for (int i = 0; i < STINT_METER_HANDLER_METRICS; i++)
+	for (int i = 0; i < STINT_METER_HANDLER_WORK_QUEUE; i++)
 		stint_histogram_init(&block->histogram[i]);
 	__atomic_store_n(&block->used, 1, __ATOMIC_RELEASE);
 	account->hot[handler].block = block;
 	set_windows(&account->hot[handler]);
 	return &account->hot[handler];
+}
+
+struct stint_histogram *meter_account_work(struct stint_meter_loop *account, uint32_t handler)
+{
+	struct meter_hot *hot = meter_account_hot(account, handler);
+	struct meter_map *map = meter_get_map(account->meter);
+	struct stint_histogram *histograms = hot->block->histogram;
+
+	if (hot->works)
+		return histograms;
+	if (hot->works_refused)
+		return NULL;
+	if (meter_map_back(map, &histograms[STINT_METER_HANDLER_WORK_QUEUE],
+			   (STINT_METER_HANDLER_METRICS - STINT_METER_HANDLER_WORK_QUEUE) *
+				   sizeof(*histograms)) < 0) {
+		__atomic_fetch_add(&meter_map_header(map)->handlers_refused, 1, __ATOMIC_RELAXED);
+		hot->works_refused = true;
+		return NULL;
+	}
+	for (int i = STINT_METER_HANDLER_WORK_QUEUE; i < STINT_METER_HANDLER_METRICS; i++)
+		if (histograms[i].count == 0) /* two handlers may share the block of "other" */
+			stint_histogram_init(&histograms[i]);
+	hot->works = true;
+	return histograms;
 }
 
 int meter_account_socket(struct stint_meter_loop *account, const struct stint_meter_file_socket *moment)

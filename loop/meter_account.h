@@ -41,7 +41,9 @@ struct meter_hot {
 	uint64_t budget_ns;
 	struct meter_window service;
 	struct meter_window wait;
-	uint64_t reserved[2];
+	bool works;         /* the histograms of offloaded work are backed */
+	bool works_refused; /* there was no room for them */
+	uint64_t reserved;
 };
 
 struct stint_meter_loop {
@@ -81,6 +83,8 @@ void meter_account_odd_wait(struct meter_hot *hot, uint64_t wait_ns);
 uint64_t meter_account_unwind(struct stint_meter_loop *account, uint64_t end_ns);
 /* Cold: ties the clocks anew. */
 void meter_account_anchor(struct stint_meter_loop *account);
+/* The handler's histograms, those of offloaded work included; NULL if there is no room for them. */
+struct stint_histogram *meter_account_work(struct stint_meter_loop *account, uint32_t handler);
 /* Appends to the socket ring. */
 int meter_account_socket(struct stint_meter_loop *account, const struct stint_meter_file_socket *moment);
 /* The thread that runs the loop may not be the one that made it. */

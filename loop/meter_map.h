@@ -26,6 +26,11 @@ void meter_map_close(struct meter_map *map);
 /* Turns the mapping into a private copy, in a child that came by fork. */
 void meter_map_detach(struct meter_map *map);
 
+/* What a handler needs from its first dispatch on: its block without the histograms of offloaded work. */
+#define METER_MAP_BLOCK_BASE_BYTES               \
+	(sizeof(struct stint_meter_file_block) + \
+	 STINT_METER_HANDLER_WORK_QUEUE * sizeof(struct stint_histogram))
+
 /* Reserves file space for a part of the mapping, so that a full file system is an error and no SIGBUS. */
 int meter_map_back(struct meter_map *map, const void *start, size_t bytes);
 

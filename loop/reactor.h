@@ -13,6 +13,8 @@
 #include <sys/epoll.h>
 
 #define NO_INDEX UINT32_MAX
+/* Of what is registered and yet no source: its events only wake the loop. */
+#define WAKE_INDEX ((1u << 28) - 1)
 
 /*
  * A watched descriptor, one cache line, from a table that lives as long as the loop. The kernel is given the
@@ -43,7 +45,7 @@ struct object {
 	struct stint_loop *loop;
 };
 
-/* A callback to come in step 5; embedded by the objects that need one. */
+/* A callback to come in step 6; embedded by the objects that need one. */
 struct deferral {
 	struct deferral *next, *previous;
 	void (*run)(struct deferral *deferral);
@@ -52,6 +54,8 @@ struct deferral {
 };
 
 struct timer_chunk;
+struct stint_job;
+struct job_port;
 
 struct stint_loop {
 	struct stint_meter_loop *account; /* NULL: not metered */
@@ -79,6 +83,10 @@ struct stint_loop {
 
 	struct deferral deferrals; /* head of a ring */
 	uint32_t deferred_count;
+
+	struct job_port *port;           /* where jobs come back; NULL until the first */
+	struct stint_job *jobs_out;      /* those that `done` has not been called for */
+	struct stint_job *jobs_returned; /* of these, those that this iteration dispatches */
 
 	struct object objects; /* head of a ring */
 	struct object *graves;
@@ -181,6 +189,15 @@ void deferral_init(struct deferral *deferral, uint32_t handler, void (*run)(stru
 void deferral_schedule(struct stint_loop *loop, struct deferral *deferral);
 void deferral_cancel(struct stint_loop *loop, struct deferral *deferral);
 void deferral_dispatch(struct stint_loop *loop);
+
+/* job.c */
+/* Calls `done` for the jobs that have come back. */
+void job_dispatch(struct stint_loop *loop);
+/* Cancels all jobs, waits until no thread has one of them, and calls nobody. */
+void job_abandon_all(struct stint_loop *loop);
+/* Has a fresh epoll set wake the loop for jobs that come back. */
+int job_port_watch(struct stint_loop *loop);
+void job_port_close(struct stint_loop *loop);
 
 /* Copies options of a caller whose struct may be older or newer than ours. */
 int options_take(void *ret, size_t known, const void *given);

@@ -54,7 +54,7 @@ STINT_API struct stint_loop *stint_loop_free(struct stint_loop *loop);
 
 /*
  * Runs until stint_loop_stop(), or until nothing is left that could call back (no descriptor, no armed
- * timer, no scheduled deferred). Returns 0; -EBUSY inside a callback of the same loop; or what epoll says.
+ * timer, no scheduled deferred, no job that is out). Returns 0; -EBUSY inside a callback of the same loop; or what epoll says.
  *
  * The contract, iteration by iteration:
  *  1. Changes to descriptors' events that callbacks made are told to the kernel.
@@ -65,7 +65,8 @@ STINT_API struct stint_loop *stint_loop_free(struct stint_loop *loop);
  *  4. Timers that were due when the poll returned are dispatched in the order of their deadlines (equal
  *     ones in no certain order). A timer started from here on waits for the next iteration, even if its
  *     deadline has passed, so timers cannot starve descriptors.
- *  5. Deferred callbacks are dispatched in the order in which they were scheduled. One scheduled by a
+ *  5. Jobs that have come back from a pool by then (pool.h), in the order in which they came back.
+ *  6. Deferred callbacks are dispatched in the order in which they were scheduled. One scheduled by a
  *     deferred callback waits for the next iteration, so they cannot starve the rest either.
  * A stop lets the iteration end first: no event of an edge-triggered descriptor is lost to it.
  */
@@ -154,7 +155,7 @@ STINT_API uint64_t stint_timer_due_ns(const struct stint_timer *timer);
 
 typedef void (*stint_deferred_callback)(struct stint_deferred *deferred, void *ctx);
 
-/* Called once in step 5 of the iteration for each time that it is scheduled; scheduled twice, called once. */
+/* Called once in step 6 of the iteration for each time that it is scheduled; scheduled twice, called once. */
 STINT_API int stint_deferred_new(struct stint_deferred **ret, struct stint_loop *loop, uint32_t handler,
 				 stint_deferred_callback callback, void *ctx);
 STINT_API struct stint_deferred *stint_deferred_free(struct stint_deferred *deferred);

@@ -55,6 +55,10 @@ enum stint_meter_handler_metric {
 	STINT_METER_HANDLER_SERVICE = 0, /* length of one dispatch, ns */
 	STINT_METER_HANDLER_WAIT,        /* known ready to start of the handler, ns (a lower bound) */
 	STINT_METER_HANDLER_WRITE_STALL, /* short send to the next send on that stream, ns */
+	/* From here on, only handlers that offload work have memory behind theirs; others read as empty. */
+	STINT_METER_HANDLER_WORK_QUEUE,  /* a job's submission to its start in a thread, ns */
+	STINT_METER_HANDLER_WORK_RUN,    /* how long it ran there, ns */
+	STINT_METER_HANDLER_WORK_RETURN, /* the end of that to the start of the handler, ns */
 	STINT_METER_HANDLER_METRICS
 };
 
@@ -152,7 +156,9 @@ struct stint_meter_file_block {
 	uint64_t over_ns;  /* sum of the time beyond the budget */
 	uint64_t blame_ns; /* service time, once for every event that had to wait for it */
 	uint64_t victims;
-	uint64_t reserved[3];
+	uint64_t jobs_refused;      /* the pool's queue was full */
+	uint64_t file_reads_cached; /* chunks of files that the page cache had */
+	uint64_t file_reads_missed; /* those that it had not, and a thread of the pool read */
 	__extension__ struct stint_histogram histogram[]; /* an extension in C++ */
 };
 

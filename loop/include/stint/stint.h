@@ -2,11 +2,12 @@
 #ifndef STINT_H
 #define STINT_H
 
-/* All of libstint: the meter and its watchdog, the reactor, streams, traced sockets. */
+/* All of libstint: the meter and its watchdog, the reactor, streams, long work, traced sockets. */
 
 #include <stint/histogram.h>
 #include <stint/loop.h>
 #include <stint/meter.h>
+#include <stint/pool.h>
 #include <stint/socket_trace.h>
 #include <stint/stream.h>
 #include <stint/watchdog.h>
