@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STREAM_H
+#define STREAM_H
+
+/*
+ * The insides of streams, shared by the files that implement them: stream.c (life), stream_read.c,
+ * stream_write.c, stream_limits.c (timeouts).
+ *
+ * Life: open -> (end seen, FIN sent, in any order) -> closed. `finished` streams wait for their deferral,
+ * which is the only place that calls `closed`: never from inside a call of the user's.
+ *
+ * Price: 248 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
+ * limit is set. The buffer for reading is the loop's.
+ */
+
+#include "reactor.h"
+#include "write_queue.h"
+
+#include <stint/socket_trace.h>
+#include <stint/stream.h>
+
+#define STREAM_READ_BYTES 65536u
+
+struct stint_stream {
+	struct object object;
+	struct deferral deferral;
+	struct stint_stream_callbacks callbacks;
+	void *ctx;
+	struct stint_fd *source;
+	struct stint_timer *timer; /* checks the limits; NULL if there are none */
+	struct stint_socket_trace *trace;
+	struct write_queue queue;
+	uint64_t high_bytes, low_bytes;
+	uint64_t idle_ns, write_ns, close_ns;
+	uint64_t read_at_ns;    /* something came */
+	uint64_t sent_at_ns;    /* something went, or the queue began to fill */
+	uint64_t stall_from_ns; /* the last send came back short; 0: it did not */
+	uint64_t close_by_ns;
+	int error; /* what `closed` will say */
+	uint16_t handler;
+	bool paused, ended, end_told, shutting, shut, closing, finished, full, freed;
+};
+
+/* Whether what comes is read; it is while closing, to be thrown away. */
+static inline bool stream_reading(const struct stint_stream *stream)
+{
+	return !stream->ended && (stream->closing || !stream->paused);
+}
+
+/* stream.c */
+
+/* It is over; `closed` comes from the loop. The descriptor goes quiet at once. */
+void stream_finish(struct stint_stream *stream, int error);
+/* Asks for the events that the state calls for. */
+void stream_update_events(struct stint_stream *stream);
+/* Sends the FIN once nothing is queued; ends the stream once both directions have ended. */
+void stream_advance_shutdown(struct stint_stream *stream);
+
+/* stream_read.c */
+void stream_on_ready(struct stint_fd *source, uint32_t events, void *ctx);
+
+/* stream_write.c */
+
+/* Sends what is queued, as far as the socket and one dispatch's share go, and tells the user of it. */
+void stream_send_queue(struct stint_stream *stream);
+
+/* stream_limits.c */
+int stream_need_timer(struct stint_stream *stream);
+/* Sets the timer to the next limit, if any is running. */
+int stream_watch_limits(struct stint_stream *stream);
+
+#endif

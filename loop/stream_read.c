@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#include "stream.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+/* Reading: once a dispatch, so that one fast peer does not hold up the others; the poll reports what is left. */
+
+static void on_end(struct stint_stream *stream)
+{
+	stream->ended = true;
+	stream_update_events(stream);
+	if (!stream->closing && !stream->end_told) {
+		stream->end_told = true;
+		if (stream->callbacks.end)
+			stream->callbacks.end(stream, stream->ctx);
+		else
+			stint_stream_close(stream);
+	}
+	stream_advance_shutdown(stream);
+}
+
+static void receive(struct stint_stream *stream)
+{
+	struct stint_loop *loop = stream->object.loop;
+	ssize_t bytes =
+		recv(stint_fd_descriptor(stream->source), loop->read_buffer, STREAM_READ_BYTES, MSG_DONTWAIT);
+
+	if (bytes > 0) {
+		stream->read_at_ns = loop->clock->now_ns;
+		if (!stream->closing)
+			stream->callbacks.read(stream, loop->read_buffer, (size_t)bytes, stream->ctx);
+	} else if (bytes == 0) {
+		on_end(stream);
+	} else if (errno != EAGAIN && errno != EINTR) {
+		stream_finish(stream, -errno);
+	}
+}
+
+/* EPOLLERR on a traced socket may only mean that an ACK time has come. */
+static int socket_error(const struct stint_stream *stream)
+{
+	int error = 0;
+	socklen_t bytes = sizeof(error);
+
+	if (getsockopt(stint_fd_descriptor(stream->source), SOL_SOCKET, SO_ERROR, &error, &bytes) < 0)
+		return -errno;
+	return -error;
+}
+
+void stream_on_ready(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	struct stint_stream *stream = ctx;
+	int error;
+
+	(void)source;
+	if (stream->trace)
+		stint_socket_trace_event(stream->trace,
+					 (events & STINT_WRITE ? (uint32_t)EPOLLOUT : 0) |
+						 (events & STINT_ERROR ? (uint32_t)EPOLLERR : 0));
+	if (events & STINT_ERROR) {
+		error = socket_error(stream);
+		if (error < 0) {
+			stream_finish(stream, error);
+			return;
+		}
+	}
+	if (events & STINT_WRITE)
+		stream_send_queue(stream);
+	if ((events & (STINT_READ | STINT_HANGUP)) && !stream->finished && !stream->freed &&
+	    stream_reading(stream))
+		receive(stream);
+}
