@@ -104,7 +104,9 @@ static int configure(struct stint_stream *stream, int fd, const struct stint_str
 	stream->high_bytes = options->high_bytes ? options->high_bytes : HIGH_DEFAULT;
 	stream->low_bytes = options->low_bytes ? options->low_bytes : stream->high_bytes / 4;
 	stream->idle_ns = options->idle_ns;
+	stream->read_ns = options->read_ns;
 	stream->write_ns = options->write_ns;
+	stream->expecting = true;
 	stream->close_ns = options->close_ns ? options->close_ns : CLOSE_NS;
 	if (stream->low_bytes > stream->high_bytes)
 		return -EINVAL;
@@ -127,7 +129,7 @@ static int open_parts(struct stint_stream *stream, int fd)
 	int error = need_read_buffer(loop);
 
 	stream->read_at_ns = stream->sent_at_ns = stint_loop_now_ns(loop);
-	if (error == 0 && (stream->idle_ns || stream->write_ns))
+	if (error == 0 && (stream->idle_ns || stream->read_ns || stream->write_ns))
 		error = stream_need_timer(stream);
 	if (error == 0 && stream->timer)
 		error = stream_watch_limits(stream);
@@ -185,6 +187,8 @@ static int set_paused(struct stint_stream *stream, bool paused)
 {
 	if (!stream || stream->freed)
 		return -EINVAL;
+	if (stream->paused && !paused)
+		stream->expect_at_ns = stint_loop_now_ns(stream->object.loop);
 	stream->paused = paused;
 	stream_update_events(stream);
 	return 0;
@@ -198,6 +202,16 @@ int stint_stream_pause(struct stint_stream *stream)
 int stint_stream_resume(struct stint_stream *stream)
 {
 	return set_paused(stream, false);
+}
+
+int stint_stream_expect(struct stint_stream *stream, bool expecting)
+{
+	if (!stream || stream->freed)
+		return -EINVAL;
+	if (expecting && !stream->expecting)
+		stream->expect_at_ns = stint_loop_now_ns(stream->object.loop);
+	stream->expecting = expecting;
+	return 0;
 }
 
 int stint_stream_shutdown(struct stint_stream *stream)

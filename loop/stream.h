@@ -4,12 +4,12 @@
 
 /*
  * The insides of streams, shared by the files that implement them: stream.c (life), stream_read.c,
- * stream_write.c, stream_limits.c (timeouts).
+ * stream_write.c, stream_file.c (file ranges in the queue), stream_limits.c (timeouts).
  *
  * Life: open -> (end seen, FIN sent, in any order) -> closed. `finished` streams wait for their deferral,
  * which is the only place that calls `closed`: never from inside a call of the user's.
  *
- * Price: 248 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
+ * Price: 264 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
  * limit is set. The buffer for reading is the loop's.
  */
 
@@ -31,14 +31,16 @@ struct stint_stream {
 	struct stint_socket_trace *trace;
 	struct write_queue queue;
 	uint64_t high_bytes, low_bytes;
-	uint64_t idle_ns, write_ns, close_ns;
+	uint64_t idle_ns, read_ns, write_ns, close_ns;
 	uint64_t read_at_ns;    /* something came */
+	uint64_t expect_at_ns;  /* since when the peer owes data, if it is not since something came */
 	uint64_t sent_at_ns;    /* something went, or the queue began to fill */
 	uint64_t stall_from_ns; /* the last send came back short; 0: it did not */
 	uint64_t close_by_ns;
 	int error; /* what `closed` will say */
 	uint16_t handler;
 	bool paused, ended, end_told, shutting, shut, closing, finished, full, freed;
+	bool expecting; /* the peer owes data */
 };
 
 /* Whether what comes is read; it is while closing, to be thrown away. */
@@ -63,6 +65,22 @@ void stream_on_ready(struct stint_fd *source, uint32_t events, void *ctx);
 
 /* Sends what is queued, as far as the socket and one dispatch's share go, and tells the user of it. */
 void stream_send_queue(struct stint_stream *stream);
+/* 0, or why nothing can be written any more. */
+int stream_check_writable(const struct stint_stream *stream);
+/* Brackets of an addition to the queue. */
+void stream_begin_queue(struct stint_stream *stream);
+void stream_after_queueing(struct stint_stream *stream);
+/* One send. Returns bytes taken, 0 if the buffer is full, or a negative errno. */
+ssize_t stream_send_parts(struct stint_stream *stream, struct iovec *parts, int count, size_t bytes,
+			  int flags);
+/* Around any other call that sends: a stall ends with the attempt, and begins when it came back short. */
+void stream_before_send(struct stint_stream *stream);
+ssize_t stream_after_send(struct stint_stream *stream, size_t bytes, ssize_t done);
+
+/* stream_file.c */
+
+/* One send of a part of the range, `asked` bytes; returns as stream_send_parts(). The loop's buffer is used. */
+ssize_t stream_send_file(struct stint_stream *stream, const struct write_queue_range *range, size_t *asked);
 
 /* stream_limits.c */
 int stream_need_timer(struct stint_stream *stream);

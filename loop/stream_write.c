@@ -8,7 +8,7 @@
 /*
  * Writing. A write goes to the socket at once if nothing is queued before it, so EPOLLOUT is asked for only
  * while something waits. A dispatch sends at most SEND_LIMIT, so that one fast peer does not hold up the
- * others; the poll reports what is left.
+ * others; the poll reports what is left. A file range ends it, too (stream_file.c).
  */
 
 #define SEND_LIMIT 1048576u
@@ -27,20 +27,16 @@ static void end_stall(struct stint_stream *stream, uint64_t now_ns)
 	stream->stall_from_ns = 0;
 }
 
-/* One send. Returns bytes taken, 0 if the buffer is full, or a negative errno. */
-static ssize_t send_parts(struct stint_stream *stream, struct iovec *parts, int count, size_t bytes)
+void stream_before_send(struct stint_stream *stream)
 {
-	struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
-	struct clock *clock = stream->object.loop->clock;
-	ssize_t done;
-
 	if (stream->stall_from_ns)
-		end_stall(stream, clock_read(clock));
-	do {
-		done = sendmsg(stint_fd_descriptor(stream->source), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-	} while (done < 0 && errno == EINTR);
-	if (done < 0)
-		done = -errno;
+		end_stall(stream, clock_read(stream->object.loop->clock));
+}
+
+ssize_t stream_after_send(struct stint_stream *stream, size_t bytes, ssize_t done)
+{
+	struct clock *clock = stream->object.loop->clock;
+
 	if (stream->trace && (done >= 0 || done == -EAGAIN))
 		stint_socket_trace_send(stream->trace, bytes, done);
 	if (done == -EAGAIN)
@@ -52,6 +48,27 @@ static ssize_t send_parts(struct stint_stream *stream, struct iovec *parts, int 
 	return done;
 }
 
+/* Inline: every write that finds the queue empty comes this way. */
+static inline ssize_t send_parts(struct stint_stream *stream, struct iovec *parts, int count, size_t bytes,
+				 int flags)
+{
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
+	ssize_t done;
+
+	stream_before_send(stream);
+	do {
+		done = sendmsg(stint_fd_descriptor(stream->source), &message,
+			       MSG_NOSIGNAL | MSG_DONTWAIT | flags);
+	} while (done < 0 && errno == EINTR);
+	return stream_after_send(stream, bytes, done < 0 ? -errno : done);
+}
+
+ssize_t stream_send_parts(struct stint_stream *stream, struct iovec *parts, int count, size_t bytes,
+			  int flags)
+{
+	return send_parts(stream, parts, count, bytes, flags);
+}
+
 static void tell_drained(struct stint_stream *stream)
 {
 	if (!stream->full || stream->queue.bytes > stream->low_bytes)
@@ -61,21 +78,34 @@ static void tell_drained(struct stint_stream *stream)
 		stream->callbacks.drained(stream, stream->ctx);
 }
 
+/* One send of what is next in the queue; all in memory that belongs together goes out in whole segments. */
+static ssize_t send_next(struct stint_stream *stream, size_t *asked, bool *is_file)
+{
+	struct write_queue_range range;
+	struct iovec parts[PARTS];
+	int count;
+
+	*is_file = write_queue_peek_file(&stream->queue, &range);
+	if (*is_file)
+		return stream_send_file(stream, &range, asked);
+	count = write_queue_peek(&stream->queue, parts, PARTS, asked);
+	return stream_send_parts(stream, parts, count, *asked, *asked < stream->queue.bytes ? MSG_MORE : 0);
+}
+
 void stream_send_queue(struct stint_stream *stream)
 {
 	uint64_t sent = 0;
+	bool is_file = false;
 
-	while (stream->queue.bytes && sent < SEND_LIMIT) {
-		struct iovec parts[PARTS];
+	while (stream->queue.bytes && sent < SEND_LIMIT && !is_file) {
 		size_t bytes;
-		int count = write_queue_peek(&stream->queue, parts, PARTS, &bytes);
-		ssize_t done = send_parts(stream, parts, count, bytes);
+		ssize_t done = send_next(stream, &bytes, &is_file);
 
 		if (done < 0) {
 			stream_finish(stream, (int)done);
 			return;
 		}
-		write_queue_advance(&stream->queue, (size_t)done);
+		write_queue_advance(&stream->queue, (uint64_t)done);
 		if (stream->freed || stream->finished) /* a release callback did that */
 			return;
 		if ((size_t)done < bytes)
@@ -88,14 +118,14 @@ void stream_send_queue(struct stint_stream *stream)
 		tell_drained(stream);
 }
 
-static int check_writable(const struct stint_stream *stream)
+int stream_check_writable(const struct stint_stream *stream)
 {
 	if (!stream || stream->freed)
 		return -EINVAL;
 	return stream->shutting || stream->finished ? -EPIPE : 0;
 }
 
-static void after_queueing(struct stint_stream *stream)
+void stream_after_queueing(struct stint_stream *stream)
 {
 	if (stream->queue.bytes > stream->high_bytes)
 		stream->full = true;
@@ -110,13 +140,13 @@ static ssize_t send_now(struct stint_stream *stream, const void *data, size_t by
 
 	if (stream->queue.bytes || bytes == 0)
 		return 0;
-	done = send_parts(stream, &part, 1, bytes);
+	done = send_parts(stream, &part, 1, bytes, 0);
 	if (done < 0)
 		stream_finish(stream, (int)done);
 	return done < 0 ? -EPIPE : done;
 }
 
-static void begin_queue(struct stint_stream *stream)
+void stream_begin_queue(struct stint_stream *stream)
 {
 	if (stream->queue.bytes == 0)
 		stream->sent_at_ns = stint_loop_now_ns(stream->object.loop);
@@ -124,7 +154,7 @@ static void begin_queue(struct stint_stream *stream)
 
 int stint_stream_write(struct stint_stream *stream, const void *data, size_t bytes)
 {
-	int error = check_writable(stream);
+	int error = stream_check_writable(stream);
 	ssize_t done;
 
 	if (error < 0 || bytes == 0)
@@ -134,13 +164,13 @@ int stint_stream_write(struct stint_stream *stream, const void *data, size_t byt
 	done = send_now(stream, data, bytes);
 	if (done < 0 || (size_t)done == bytes)
 		return done < 0 ? (int)done : 0;
-	begin_queue(stream);
+	stream_begin_queue(stream);
 	error = write_queue_copy(&stream->queue, (const uint8_t *)data + done, bytes - (size_t)done);
 	if (error < 0) {
 		stream_finish(stream, error);
 		return error;
 	}
-	after_queueing(stream);
+	stream_after_queueing(stream);
 	return 0;
 }
 
@@ -148,7 +178,7 @@ int stint_stream_write(struct stint_stream *stream, const void *data, size_t byt
 int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, int count)
 {
 	size_t bytes = 0, done = 0;
-	int error = check_writable(stream);
+	int error = stream_check_writable(stream);
 
 	if (error < 0)
 		return error;
@@ -157,7 +187,7 @@ int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, 
 	for (int i = 0; i < count; i++)
 		bytes += parts[i].iov_len;
 	if (bytes && stream->queue.bytes == 0) {
-		ssize_t taken = send_parts(stream, (struct iovec *)(uintptr_t)parts, count, bytes);
+		ssize_t taken = send_parts(stream, (struct iovec *)(uintptr_t)parts, count, bytes, 0);
 
 		if (taken < 0) {
 			stream_finish(stream, (int)taken);
@@ -166,7 +196,7 @@ int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, 
 		done = (size_t)taken;
 	}
 	if (done < bytes)
-		begin_queue(stream);
+		stream_begin_queue(stream);
 	for (int i = 0; i < count && error == 0; i++) {
 		size_t skip = done < parts[i].iov_len ? done : parts[i].iov_len;
 
@@ -179,14 +209,14 @@ int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, 
 		stream_finish(stream, error);
 		return error;
 	}
-	after_queueing(stream);
+	stream_after_queueing(stream);
 	return 0;
 }
 
 int stint_stream_write_reference(struct stint_stream *stream, const void *data, size_t bytes,
 				 void (*release)(void *data, void *ctx), void *release_ctx)
 {
-	int error = release && (data || bytes == 0) ? check_writable(stream) : -EINVAL;
+	int error = release && (data || bytes == 0) ? stream_check_writable(stream) : -EINVAL;
 	ssize_t done = 0;
 
 	if (error == 0)
@@ -194,11 +224,11 @@ int stint_stream_write_reference(struct stint_stream *stream, const void *data, 
 	if (done < 0)
 		error = (int)done;
 	if (error == 0 && (size_t)done < bytes) {
-		begin_queue(stream);
+		stream_begin_queue(stream);
 		error = write_queue_refer(&stream->queue, (const uint8_t *)data + done, bytes - (size_t)done,
 					  release, release_ctx);
 		if (error == 0) {
-			after_queueing(stream);
+			stream_after_queueing(stream);
 			return 0;
 		}
 		stream_finish(stream, error);

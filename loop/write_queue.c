@@ -4,16 +4,20 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PIECE_BYTES 16384u
 
 struct write_piece {
 	struct write_piece *next;
-	const uint8_t *data;
-	size_t bytes;
-	size_t capacity; /* of `storage`; 0: a reference */
+	const uint8_t *data; /* NULL: a file range */
+	uint64_t bytes;
+	size_t capacity; /* of `storage`; 0: not ours */
 	void (*release)(void *data, void *ctx);
+	void (*release_file)(int fd, void *ctx);
 	void *release_ctx;
+	uint64_t offset; /* in the file, of the piece's beginning */
+	int fd;
 	uint8_t storage[];
 };
 
@@ -31,7 +35,7 @@ static void append(struct write_queue *queue, struct write_piece *piece)
 static size_t top_up(struct write_queue *queue, const uint8_t *data, size_t bytes)
 {
 	struct write_piece *tail = queue->tail;
-	size_t room = tail && tail->capacity ? tail->capacity - tail->bytes : 0;
+	size_t room = tail && tail->capacity ? tail->capacity - (size_t)tail->bytes : 0;
 
 	if (bytes > room)
 		bytes = room;
@@ -46,7 +50,8 @@ static size_t top_up(struct write_queue *queue, const uint8_t *data, size_t byte
 int write_queue_copy(struct write_queue *queue, const void *data, size_t bytes)
 {
 	const uint8_t *from = data;
-	size_t room = queue->tail && queue->tail->capacity ? queue->tail->capacity - queue->tail->bytes : 0;
+	size_t room =
+		queue->tail && queue->tail->capacity ? queue->tail->capacity - (size_t)queue->tail->bytes : 0;
 	struct write_piece *piece = NULL;
 	size_t rest = bytes > room ? bytes - room : 0;
 
@@ -86,20 +91,55 @@ int write_queue_refer(struct write_queue *queue, const void *data, size_t bytes,
 	return 0;
 }
 
+static void close_file(int fd, void *ctx)
+{
+	(void)ctx;
+	close(fd);
+}
+
+int write_queue_file(struct write_queue *queue, int fd, uint64_t offset, uint64_t bytes,
+		     void (*release)(int, void *), void *release_ctx)
+{
+	struct write_piece *piece = malloc(sizeof(*piece));
+
+	if (!piece)
+		return -ENOMEM;
+	*piece = (struct write_piece){.fd = fd,
+				      .offset = offset,
+				      .bytes = bytes,
+				      .release_file = release ? release : close_file,
+				      .release_ctx = release_ctx};
+	append(queue, piece);
+	return 0;
+}
+
 int write_queue_peek(const struct write_queue *queue, struct iovec *parts, int limit, size_t *bytes)
 {
-	size_t skip = queue->head_done;
+	size_t skip = (size_t)queue->head_done; /* of use only if the head is in memory, and then it fits */
 	int count = 0;
 
 	*bytes = 0;
-	for (const struct write_piece *piece = queue->head; piece && count < limit; piece = piece->next) {
+	for (const struct write_piece *piece = queue->head; piece && piece->data && count < limit;
+	     piece = piece->next) {
 		/* iovec has no const; a send does not write through it. */
 		parts[count].iov_base = (void *)(uintptr_t)(piece->data + skip);
-		parts[count].iov_len = piece->bytes - skip;
+		parts[count].iov_len = (size_t)piece->bytes - skip;
 		*bytes += parts[count++].iov_len;
 		skip = 0;
 	}
 	return count;
+}
+
+bool write_queue_peek_file(const struct write_queue *queue, struct write_queue_range *ret)
+{
+	const struct write_piece *head = queue->head;
+
+	if (!head || head->data)
+		return false;
+	*ret = (struct write_queue_range){.fd = head->fd,
+					  .offset = head->offset + queue->head_done,
+					  .bytes = head->bytes - queue->head_done};
+	return true;
 }
 
 static void drop_head(struct write_queue *queue)
@@ -110,12 +150,14 @@ static void drop_head(struct write_queue *queue)
 	if (!queue->head)
 		queue->tail = NULL;
 	queue->head_done = 0;
-	if (piece->release)
+	if (piece->release_file)
+		piece->release_file(piece->fd, piece->release_ctx);
+	else if (piece->release)
 		piece->release((void *)(uintptr_t)piece->data, piece->release_ctx);
 	free(piece);
 }
 
-void write_queue_advance(struct write_queue *queue, size_t bytes)
+void write_queue_advance(struct write_queue *queue, uint64_t bytes)
 {
 	queue->bytes -= bytes;
 	while (queue->head && bytes >= queue->head->bytes - queue->head_done) {

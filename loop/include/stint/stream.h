@@ -46,6 +46,7 @@ struct stint_stream_options {
 	uint64_t write_ns;            /* the queue made no progress for so long: -ETIMEDOUT; 0: no limit */
 	uint64_t close_ns;            /* for a graceful close to end; 0: 10 s */
 	uint64_t notsent_lowat_bytes; /* TCP_NOTSENT_LOWAT; 0: left as it is */
+	uint64_t read_ns; /* nothing came for so long while it was expected: -ETIMEDOUT; 0: no limit */
 };
 
 /*
@@ -76,6 +77,24 @@ STINT_API int stint_stream_writev(struct stint_stream *stream, const struct iove
 STINT_API int stint_stream_write_reference(struct stint_stream *stream, const void *data, size_t bytes,
 					   void (*release)(void *data, void *ctx), void *release_ctx);
 
+/*
+ * Queues `bytes` of a file from `offset` on, in order with what else is written, to be sent by sendfile().
+ * The file must be open for reading and allow seeking; its own position is neither used nor moved. The
+ * descriptor must stay open until `release` is called with it, as with stint_stream_write_reference(); with
+ * `release` NULL the library closes it then. Both happen also on failure.
+ *
+ * The range counts in the queue's bytes and for its watermarks, though it takes no memory. Files that
+ * sendfile() cannot send (some of /proc, for one) are read in chunks of 64 KiB. What is not in the page cache
+ * is read in the loop's thread, at most 256 KiB a dispatch: fine for a local disk, not for a slow mount.
+ * If the file ends before the range does, or reading it fails, the stream fails, as the peer was promised
+ * more: -ENODATA, or the error.
+ *
+ * -EBADF: not open for reading; -ESPIPE: a pipe or socket; -EINVAL: offset and bytes beyond what a file can
+ * have; and those of stint_stream_write().
+ */
+STINT_API int stint_stream_send_file(struct stint_stream *stream, int fd, uint64_t offset, uint64_t bytes,
+				     void (*release)(int fd, void *ctx), void *release_ctx);
+
 /* Bytes queued here, beyond what the kernel has taken. */
 STINT_API uint64_t stint_stream_queued_bytes(const struct stint_stream *stream);
 
@@ -85,6 +104,13 @@ STINT_API bool stint_stream_full(const struct stint_stream *stream);
 /* Back-pressure to the peer: leave what comes in the kernel, or go on. */
 STINT_API int stint_stream_pause(struct stint_stream *stream);
 STINT_API int stint_stream_resume(struct stint_stream *stream);
+
+/*
+ * Whether the peer owes data, as it does at first; only while it does read_ns counts, from when it began to
+ * or from the last that came. A client turns it off between an answer and its next request; it need not be
+ * turned off while the stream is paused, or after the peer's end.
+ */
+STINT_API int stint_stream_expect(struct stint_stream *stream, bool expecting);
 
 /* Sends a FIN once the queue is empty; reading goes on. */
 STINT_API int stint_stream_shutdown(struct stint_stream *stream);

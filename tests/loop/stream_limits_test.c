@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The time limits of streams. No test depends on how fast the machine is: what must not have happened by a
+ * moment is checked by a timer on the same loop, and timers are dispatched in the order of their deadlines.
+ */
+
+#include "stream_fixture.h"
+
+static int checks;
+
+/* Deadlines that passed while a read callback was late are checked after it, so this is the order that counts. */
+static void still_open(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	(void)ctx;
+	assert_int_equal(near.closed, 0);
+	checks++;
+}
+
+static void check_after(uint64_t delay_ns)
+{
+	struct stint_timer *timer;
+
+	checks = 0;
+	assert_int_equal(stint_timer_new(&timer, loop, handler, still_open, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, delay_ns, 0), 0);
+}
+
+static void write_a_byte(struct stint_timer *timer, void *ctx)
+{
+	struct end *end = ctx;
+
+	(void)timer;
+	if (end->stream)
+		assert_int_equal(stint_stream_write(end->stream, "x", 1), 0);
+}
+
+static struct stint_timer *write_every_ms(struct end *end)
+{
+	struct stint_timer *timer;
+
+	assert_int_equal(stint_timer_new(&timer, loop, handler, write_a_byte, end), 0);
+	assert_int_equal(stint_timer_start(timer, 0, MS), 0);
+	return timer;
+}
+
+static void the_idle_limit_ends_a_stream_on_which_nothing_moves(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .idle_ns = 20 * MS};
+
+	(void)state;
+	open_both(0, &options);
+	iterate_until(&near.closed);
+	assert_int_equal(near.error, -ETIMEDOUT);
+}
+
+static void what_is_written_puts_the_idle_limit_off(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .idle_ns = 20 * MS};
+	struct stint_timer *writer;
+
+	(void)state;
+	open_both(0, &options);
+	writer = write_every_ms(&near);
+	check_after(100 * MS);
+	iterate_until(&checks);
+	stint_timer_free(writer);
+	iterate_until(&near.closed);
+	assert_int_equal(near.error, -ETIMEDOUT);
+}
+
+static void the_read_limit_ends_a_stream_that_only_we_write_to(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .read_ns = 50 * MS};
+	struct stint_timer *writer;
+
+	(void)state;
+	open_both(0, &options);
+	writer = write_every_ms(&near);
+	iterate_until(&near.closed);
+	stint_timer_free(writer);
+	assert_int_equal(near.error, -ETIMEDOUT);
+	assert_int_equal(near.received, 0);
+}
+
+static void nothing_that_is_not_owed_is_late(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .read_ns = 20 * MS};
+
+	(void)state;
+	open_both(0, &options);
+	assert_int_equal(stint_stream_expect(near.stream, false), 0);
+	check_after(100 * MS);
+	iterate_until(&checks);
+	assert_int_equal(stint_stream_expect(near.stream, true), 0);
+	check_after(19 * MS);
+	iterate_until(&near.closed);
+	assert_int_equal(checks, 1);
+	assert_int_equal(near.error, -ETIMEDOUT);
+	assert_int_equal(stint_stream_expect(NULL, true), -EINVAL);
+}
+
+static void what_a_paused_stream_does_not_read_is_not_late(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .read_ns = 20 * MS};
+
+	(void)state;
+	open_both(0, &options);
+	assert_int_equal(stint_stream_pause(near.stream), 0);
+	check_after(100 * MS);
+	iterate_until(&checks);
+	assert_int_equal(stint_stream_resume(near.stream), 0);
+	check_after(19 * MS);
+	iterate_until(&near.closed);
+	assert_int_equal(checks, 1);
+	assert_int_equal(near.error, -ETIMEDOUT);
+}
+
+static void after_the_peers_end_nothing_is_owed(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .read_ns = 20 * MS};
+
+	(void)state;
+	open_both(0, &options);
+	near.stay_open = true;
+	assert_int_equal(stint_stream_shutdown(far.stream), 0);
+	iterate_until(&near.ends);
+	check_after(100 * MS);
+	iterate_until(&checks);
+	assert_int_equal(near.closed, 0);
+}
+
+static void the_write_limit_ends_a_stream_whose_queue_stands_still(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .write_ns = 20 * MS};
+	static char data[8000000];
+	struct stint_timer *writer;
+
+	(void)state;
+	open_both(65536, &options);
+	assert_int_equal(stint_stream_pause(far.stream), 0);
+	writer = write_every_ms(&far); /* what comes does not help */
+	assert_int_equal(stint_stream_write(near.stream, data, sizeof(data)), 0);
+	iterate_until(&near.closed);
+	stint_timer_free(writer);
+	assert_int_equal(near.error, -ETIMEDOUT);
+}
+
+static void the_write_limit_leaves_a_stream_with_nothing_queued_alone(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .write_ns = 20 * MS};
+
+	(void)state;
+	open_both(0, &options);
+	assert_int_equal(stint_stream_write(near.stream, "x", 1), 0);
+	check_after(100 * MS);
+	iterate_until(&checks);
+	assert_int_equal(near.closed, 0);
+}
+
+static void a_close_ends_even_if_the_peer_never_does(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .close_ns = 20 * MS};
+	int fds[2];
+
+	(void)state;
+	connect_pair(fds, 0);
+	open_end(&near, fds[0], &options);
+	assert_int_equal(stint_stream_write(near.stream, "bye", 3), 0);
+	assert_int_equal(stint_stream_close(near.stream), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(near.closed, 1);
+	assert_int_equal(near.error, 0);
+	close(fds[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(the_idle_limit_ends_a_stream_on_which_nothing_moves),
+		TEST(what_is_written_puts_the_idle_limit_off),
+		TEST(the_read_limit_ends_a_stream_that_only_we_write_to),
+		TEST(nothing_that_is_not_owed_is_late),
+		TEST(what_a_paused_stream_does_not_read_is_not_late),
+		TEST(after_the_peers_end_nothing_is_owed),
+		TEST(the_write_limit_ends_a_stream_whose_queue_stands_still),
+		TEST(the_write_limit_leaves_a_stream_with_nothing_queued_alone),
+		TEST(a_close_ends_even_if_the_peer_never_does),
+	};
+
+	return cmocka_run_group_tests_name("stream_limits", tests, fixture_make_directory,
+					   fixture_remove_directory);
+}
