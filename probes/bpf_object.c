@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "probes/samplers.h"
 #include "probes/skeleton.h"
 #include "probes/syscall_names.h"
 
@@ -16,7 +15,6 @@
 
 struct stint_bpf {
 	struct stint_skeleton *skeleton;
-	struct stint_samplers *samplers;
 	uint32_t watched;
 };
 
@@ -73,9 +71,7 @@ static int load(struct stint_bpf *bpf, const struct stint_probes_options *option
 	err = stint_skeleton__load(bpf->skeleton);
 	if (err)
 		return err;
-	err = stint_skeleton__attach(bpf->skeleton);
-	return err ? err
-		   : stint_samplers_new(&bpf->samplers, bpf->skeleton->progs.on_sample, options->sample_ns);
+	return stint_skeleton__attach(bpf->skeleton);
 }
 
 static int print_nothing(enum libbpf_print_level level, const char *format, va_list args)
@@ -108,7 +104,6 @@ struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf)
 {
 	if (!bpf)
 		return NULL;
-	stint_samplers_free(bpf->samplers);
 	stint_skeleton__destroy(bpf->skeleton);
 	free(bpf);
 	return NULL;
@@ -134,11 +129,6 @@ void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)
 				    __ATOMIC_RELAXED);
 	if (bpf->watched > 0)
 		bpf->watched--;
-}
-
-struct stint_samplers *stint_bpf_samplers(const struct stint_bpf *bpf)
-{
-	return bpf->samplers;
 }
 
 int stint_bpf_ring(const struct stint_bpf *bpf)

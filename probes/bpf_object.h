@@ -8,7 +8,6 @@
 
 #include "probes/probes.h"
 #include "probes/records.h"
-#include "probes/samplers.h"
 
 struct stint_bpf;
 
@@ -21,9 +20,6 @@ int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid);
 
 /* What `pid` does is noted no more; the programs have done that themselves if they told of its exit. */
 void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid);
-
-/* Owned by the object. */
-struct stint_samplers *stint_bpf_samplers(const struct stint_bpf *bpf);
 
 /* Descriptors of maps, owned by the object. */
 int stint_bpf_ring(const struct stint_bpf *bpf);

@@ -19,6 +19,7 @@
 #include "probes/convert.h"
 #include "probes/epoll_fds.h"
 #include "probes/process.h"
+#include "probes/samplers.h"
 
 #define DEFAULT_BUDGET_NS  1000000u
 #define DEFAULT_SAMPLE_NS  1000000u
@@ -33,6 +34,7 @@ struct stint_probes {
 	struct stint_probes_callbacks callbacks;
 	void *ctx;
 	struct stint_bpf *bpf;
+	struct stint_samplers *samplers;
 	struct ring_buffer *ring;
 	const struct loop_counters *loops; /* the kernel's own memory, read only */
 	size_t loops_bytes;
@@ -70,6 +72,25 @@ static struct stint_process *find_process(const struct stint_probes *probes, uin
 	return NULL;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* It computed, and no tick fell into what was over the budget: the next one of that thread is not to get away. */
+static void look_closer(struct stint_probes *probes, const struct stint_probes_overrun *overrun)
+{
+	uint64_t computed_ns = overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns;
+
+	if (overrun->stack_len || computed_ns <= probes->options.budget_ns)
+		return;
+	if (stint_samplers_add(probes->samplers, overrun->tid, now_ns()) != 0)
+		probes->not_sampled++;
+}
+
 static void take_overrun(struct stint_probes *probes, const struct record_overrun *record)
 {
 	struct stint_process *process = find_process(probes, record->pid);
@@ -80,23 +101,14 @@ static void take_overrun(struct stint_probes *probes, const struct record_overru
 	stint_convert_overrun(&overrun, record);
 	if (stint_process_complete(process, &overrun, record))
 		probes->stacks_cut++;
+	look_closer(probes, &overrun);
 	probes->callbacks.overrun(probes->ctx, &overrun);
-}
-
-/* Without samples, where it computed is not known; all else is. */
-static void sample_thread(struct stint_probes *probes, uint32_t tid)
-{
-	if (stint_samplers_add(stint_bpf_samplers(probes->bpf), tid) != 0)
-		probes->not_sampled++;
 }
 
 static void take_stack(struct stint_probes *probes, const struct record_stack *record)
 {
 	struct stint_process *process = find_process(probes, record->pid);
 
-	/* The stack at its first wait tells of a new loop. */
-	if (process && record->kind == RECORD_STACK_WAIT)
-		sample_thread(probes, record->tid);
 	if (process && stint_process_add_stack(process, record) != 0)
 		probes->stacks_cut++;
 }
@@ -159,14 +171,6 @@ static void take_exec(struct stint_probes *probes, uint32_t pid)
 		probes->processes[i] = fresh;
 		return;
 	}
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /*
@@ -241,6 +245,9 @@ static int start(struct stint_probes *probes)
 			    err == -EPERM || err == -EACCES
 				    ? " (run as root, or give CAP_BPF and CAP_PERFMON)"
 				    : "");
+	err = stint_samplers_new(&probes->samplers, probes->options.sample_ns);
+	if (err)
+		return fail(probes, err, "out of memory");
 	probes->ring = ring_buffer__new(stint_bpf_ring(probes->bpf), take_record, probes, NULL);
 	if (!probes->ring)
 		return fail(probes, -errno, "the ring buffer could not be mapped: %s", strerror(errno));
@@ -297,8 +304,6 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 		return fail(probes, err, "process %u cannot be inspected: %s", pid, strerror(-err));
 	probes->processes[probes->processes_len++] = process;
 	err = stint_bpf_watch(probes->bpf, pid);
-	if (!err)
-		err = stint_samplers_add_process(stint_bpf_samplers(probes->bpf), pid);
 	if (!err && stint_process_runs(process))
 		return 0;
 	forget_process(probes, process);
@@ -316,6 +321,7 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 		return -EINVAL;
 	taken = ring_buffer__poll(probes->ring, timeout_ms);
 	find_lost_exits(probes);
+	stint_samplers_expire(probes->samplers, now_ns());
 	return taken == -EINTR ? 0 : taken < 0 ? taken : 0;
 }
 
@@ -383,6 +389,7 @@ struct stint_probes *stint_probes_free(struct stint_probes *probes)
 	ring_buffer__free(probes->ring);
 	if (probes->loops)
 		munmap((void *)(uintptr_t)probes->loops, probes->loops_bytes);
+	stint_samplers_free(probes->samplers);
 	stint_bpf_free(probes->bpf);
 	for (uint32_t i = 0; i < probes->processes_len; i++)
 		stint_process_free(probes->processes[i]);

@@ -153,7 +153,7 @@ struct stint_probes_losses {
 	uint64_t ring_full;   /* records that found the ring buffer full */
 	uint64_t table_full;  /* threads, loops or sockets that found a table full */
 	uint64_t stacks_cut;  /* stacks that could not be copied or unwound to their beginning */
-	uint64_t not_sampled; /* threads that could not be sampled: too many, or no descriptors left */
+	uint64_t not_sampled; /* closer looks not to be had: too many threads, or no descriptors left */
 };
 
 struct stint_probes_callbacks {
@@ -166,7 +166,7 @@ struct stint_probes_callbacks {
 struct stint_probes_options {
 	size_t size;         /* sizeof(struct stint_probes_options) */
 	uint64_t budget_ns;  /* of an iteration; 0: 1 ms */
-	uint64_t sample_ns;  /* how often the stack is looked at while over budget; 0: 1 ms */
+	uint64_t sample_ns;  /* between looks at a stack over budget, where ticks do not do; 0: 1 ms */
 	bool trace_sockets;  /* every socket that stalls is traced */
 	uint32_t ring_bytes; /* 0: 8 MiB; a power of two */
 	uint32_t loop_limit; /* 0: 64; at most 1024, each 56 KiB */

@@ -9,8 +9,7 @@
  *   stack.bpf.h   copies of user stacks
  *   socket.bpf.h  write stalls
  *
- * Tracepoints (tp_btf) and a software perf event only: they work where lockdown refuses kprobes and fentry,
- * and need no tracefs.
+ * Tracepoints (tp_btf) only: they work where lockdown refuses kprobes and fentry, and need no tracefs.
  */
 
 #include "kernel.h"
@@ -162,8 +161,12 @@ int BPF_PROG(on_sched_waking, struct task_struct *task)
 	return 0;
 }
 
-SEC("perf_event")
-int on_sample(void *ctx)
+/*
+ * A timer of this CPU has expired: the tick as a rule, which a CPU with something to run has anyway, or the clock of
+ * a sampler. What it interrupted is the current thread.
+ */
+SEC("tp_btf/hrtimer_expire_entry")
+int on_timer(void *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct thread *thread;
