@@ -70,6 +70,14 @@ static inline uint64_t clock_read(struct clock *clock)
 	return ns;
 }
 
+/* The tick at which a reading becomes `ns`, a time since the last anchor; 0 without a TSC. */
+static inline uint64_t clock_to_ticks(const struct clock *clock, uint64_t ns)
+{
+	if (!clock->tsc)
+		return 0;
+	return clock->base_ticks + (uint64_t)(((clock_wide)(ns - clock->base_ns) << 32) / clock->mult) + 1;
+}
+
 void clock_init(struct clock *clock);
 
 /* Ties the conversion to CLOCK_MONOTONIC anew, if the time for it has come. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <stint/slice.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -117,6 +118,8 @@ int stint_loop_new(struct stint_loop **ret, const struct stint_loop_options *giv
 	loop->fd_free = loop->fd_changed = NO_INDEX;
 	loop->objects.next = loop->objects.previous = &loop->objects;
 	loop->deferrals.next = loop->deferrals.previous = &loop->deferrals;
+	loop->slices.next = loop->slices.previous = &loop->slices;
+	loop->slice_share_ns = STINT_SLICE_SHARE_DEFAULT_NS;
 	loop->batch_limit = options.batch_limit ? options.batch_limit : 512;
 	loop->events = calloc(loop->batch_limit + 1, sizeof(*loop->events)); /* one more: see next_event() */
 	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -150,7 +153,8 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 
 static bool has_work(const struct stint_loop *loop)
 {
-	return loop->fd_live || loop->timers_armed || loop->deferred_count || loop->jobs_out;
+	return loop->fd_live || loop->timers_armed || loop->deferred_count || loop->jobs_out ||
+	       loop->slice_count;
 }
 
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */
@@ -158,7 +162,7 @@ static uint64_t poll_timeout(const struct stint_loop *loop, uint64_t limit_ns)
 {
 	uint64_t due_ns = timer_next_due(loop), now_ns = loop->clock->now_ns;
 
-	if (loop->deferred_count)
+	if (loop->deferred_count || loop->slice_count)
 		return 0;
 	if (due_ns == UINT64_MAX)
 		return limit_ns;
@@ -234,6 +238,8 @@ static int iterate(struct stint_loop *loop, uint64_t limit_ns)
 		job_dispatch(loop);
 	if (loop->deferred_count)
 		deferral_dispatch(loop);
+	if (loop->slice_count)
+		slice_dispatch(loop);
 	loop->dispatching = false;
 	if (loop->graves)
 		empty_graves(loop);

@@ -53,6 +53,11 @@ struct deferral {
 	bool queued;
 };
 
+/* Place in the ring of started slices. */
+struct slice_link {
+	struct slice_link *next, *previous;
+};
+
 struct timer_chunk;
 struct stint_job;
 struct job_port;
@@ -83,6 +88,11 @@ struct stint_loop {
 
 	struct deferral deferrals; /* head of a ring */
 	uint32_t deferred_count;
+
+	struct slice_link slices; /* head of a ring: the one that has used the least comes first */
+	uint32_t slice_count;     /* those that are started */
+	uint64_t slice_share_ns;
+	uint64_t slice_rank_ns; /* the most that a slice had used when it was the first */
 
 	struct job_port *port;           /* where jobs come back; NULL until the first */
 	struct stint_job *jobs_out;      /* those that `done` has not been called for */
@@ -189,6 +199,9 @@ void deferral_init(struct deferral *deferral, uint32_t handler, void (*run)(stru
 void deferral_schedule(struct stint_loop *loop, struct deferral *deferral);
 void deferral_cancel(struct stint_loop *loop, struct deferral *deferral);
 void deferral_dispatch(struct stint_loop *loop);
+
+/* slice.c */
+void slice_dispatch(struct stint_loop *loop);
 
 /* job.c */
 /* Calls `done` for the jobs that have come back. */

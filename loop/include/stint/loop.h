@@ -54,12 +54,12 @@ STINT_API struct stint_loop *stint_loop_free(struct stint_loop *loop);
 
 /*
  * Runs until stint_loop_stop(), or until nothing is left that could call back (no descriptor, no armed
- * timer, no scheduled deferred, no job that is out). Returns 0; -EBUSY inside a callback of the same loop; or what epoll says.
+ * timer, no scheduled deferred, no job that is out, no started slice). Returns 0; -EBUSY inside a callback of the same loop; or what epoll says.
  *
  * The contract, iteration by iteration:
  *  1. Changes to descriptors' events that callbacks made are told to the kernel.
- *  2. The poll waits: not at all if a deferred is scheduled, else until the next timer is due, else
- *     without limit. A signal that interrupts it is a poll without events.
+ *  2. The poll waits: not at all if a deferred is scheduled or a slice started, else until the next timer is
+ *     due, else without limit. A signal that interrupts it is a poll without events.
  *  3. Descriptors are dispatched in the order in which the kernel returned them, each at most once an
  *     iteration, with all its events together.
  *  4. Timers that were due when the poll returned are dispatched in the order of their deadlines (equal
@@ -68,6 +68,7 @@ STINT_API struct stint_loop *stint_loop_free(struct stint_loop *loop);
  *  5. Jobs that have come back from a pool by then (pool.h), in the order in which they came back.
  *  6. Deferred callbacks are dispatched in the order in which they were scheduled. One scheduled by a
  *     deferred callback waits for the next iteration, so they cannot starve the rest either.
+ *  7. Slices (slice.h), until their share of the iteration is used up.
  * A stop lets the iteration end first: no event of an edge-triggered descriptor is lost to it.
  */
 STINT_API int stint_loop_run(struct stint_loop *loop);

@@ -8,6 +8,7 @@
 #include <stint/loop.h>
 #include <stint/meter.h>
 #include <stint/pool.h>
+#include <stint/slice.h>
 #include <stint/socket_trace.h>
 #include <stint/stream.h>
 #include <stint/watchdog.h>
