@@ -32,7 +32,10 @@ struct stint_job {
 
 /* pool.c */
 
-/* Queues the job, and sees to a thread. `bounded`: -EAGAIN if the queue is full. -ENOMEM: no thread. */
+/*
+ * Queues the job, and sees to a thread. `bounded`: -EAGAIN if the queue is full. -ENOMEM: no
+ * thread. -ECANCELED: the pool is ending.
+ */
 int pool_submit(struct stint_pool *pool, struct stint_job *job, bool bounded);
 
 /* Takes it off the queue, if it is still there. */

@@ -95,6 +95,7 @@ static void release(struct stint_loop *loop)
 		close(loop->epoll);
 	stint_meter_loop_free(loop->account);
 	free(loop->read_buffer);
+	free(loop->file_buffer);
 	free(loop->events);
 	free(loop);
 }

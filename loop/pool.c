@@ -174,7 +174,7 @@ int pool_submit(struct stint_pool *pool, struct stint_job *job, bool bounded)
 
 	pthread_mutex_lock(&pool->lock);
 	if (pool->stopping) {
-		error = -EINVAL;
+		error = -ECANCELED;
 	} else if (bounded && pool->queued >= pool->queue_limit) {
 		pool->refused++;
 		error = -EAGAIN;

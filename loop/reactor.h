@@ -89,6 +89,9 @@ struct stint_loop {
 	struct deferral deferrals; /* head of a ring */
 	uint32_t deferred_count;
 
+	uint8_t *file_buffer; /* shared by readers of files */
+	size_t file_buffer_bytes;
+
 	struct slice_link slices; /* head of a ring: the one that has used the least comes first */
 	uint32_t slice_count;     /* those that are started */
 	uint64_t slice_share_ns;

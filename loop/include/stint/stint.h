@@ -2,8 +2,9 @@
 #ifndef STINT_H
 #define STINT_H
 
-/* All of libstint: the meter and its watchdog, the reactor, streams, long work, traced sockets. */
+/* All of libstint: the meter and its watchdog, the reactor, streams, files, long work, traced sockets. */
 
+#include <stint/file.h>
 #include <stint/histogram.h>
 #include <stint/loop.h>
 #include <stint/meter.h>

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include "file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int file_check(int fd, uint64_t *ret_bytes)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
+		return -EINVAL;
+	*ret_bytes = (uint64_t)status.st_size;
+	return 0;
+}
+
+static void bury(struct file *file)
+{
+	close(file->fd);
+	file->release(file);
+	pool_release(file->pool);
+	loop_bury(&file->object);
+}
+
+/* By the loop's end: all jobs are back by then, without their `done`. */
+static void destroy(struct object *object)
+{
+	struct file *file = (struct file *)object;
+
+	deferral_cancel(object->loop, &file->turn);
+	file->freed = true;
+	bury(file);
+}
+
+void file_init(struct file *file, struct stint_loop *loop, struct stint_pool *pool, int fd, uint32_t handler,
+	       void *ctx)
+{
+	file->pool = pool;
+	pool_reference(pool);
+	file->fd = fd;
+	file->ctx = ctx;
+	file->job.ctx = file;
+	file->job.handler = (uint16_t)handler;
+	loop_add_object(loop, &file->object, destroy);
+}
+
+void file_free(struct file *file)
+{
+	if (file->freed)
+		return;
+	file->freed = true;
+	deferral_cancel(file->object.loop, &file->turn);
+	if (file_job_out(file))
+		stint_job_cancel(&file->job);
+	else
+		bury(file);
+}
+
+bool file_job_back(struct file *file)
+{
+	if (!file->freed)
+		return true;
+	bury(file);
+	return false;
+}
+
+int file_offload(struct file *file)
+{
+	return job_submit(&file->job, file->object.loop, file->pool, false);
+}
