@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -94,6 +96,36 @@ __attribute__((unused)) static const struct stint_meter_file_overrun *fixture_ov
 
 	return (const struct stint_meter_file_overrun *)(base + loop->overruns_offset) +
 	       i % loop->overrun_slots;
+}
+
+/* A sanitizer ends a program that runs out of memory. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FIXTURE_SANITIZED true
+#else
+#define FIXTURE_SANITIZED false
+#endif
+
+/*
+ * Leaves no memory for as much as a thread's stack. Where that cannot be done, skips the test. `before` is what
+ * setrlimit() is to restore.
+ */
+__attribute__((unused)) static void fixture_take_memory(struct rlimit *before)
+{
+	struct rlimit low;
+	void *probe = MAP_FAILED;
+
+	assert_int_equal(getrlimit(RLIMIT_DATA, before), 0);
+	low = (struct rlimit){.rlim_cur = 4 << 20, .rlim_max = before->rlim_max};
+	if (!FIXTURE_SANITIZED) {
+		assert_int_equal(setrlimit(RLIMIT_DATA, &low), 0);
+		probe = mmap(NULL, 8 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (probe == MAP_FAILED)
+			return;
+		munmap(probe, 8 << 20);
+		setrlimit(RLIMIT_DATA, before);
+	}
+	print_message("skipped: memory cannot be limited under a sanitizer or valgrind\n");
+	skip();
 }
 
 __attribute__((unused)) static void assert_within_percent(uint64_t value, uint64_t expected, uint64_t percent)

@@ -5,13 +5,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
-#include <sys/resource.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#else
-#define SANITIZED false
-#endif
 
 static struct stint_loop *loop;
 static struct stint_meter *meter;
@@ -469,17 +462,11 @@ static void several_loops_share_a_pool(void **state)
 
 static void without_a_thread_nothing_is_queued(void **state)
 {
-	struct rlimit before, none;
+	struct rlimit before;
 
 	(void)state;
-	if (SANITIZED) {
-		print_message("skipped: a sanitizer ends the program when a thread cannot be made\n");
-		skip();
-	}
 	open_pool(1, 0);
-	assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
-	none = (struct rlimit){.rlim_cur = 4 << 20, .rlim_max = before.rlim_max}; /* a stack is 8 MiB */
-	assert_int_equal(setrlimit(RLIMIT_DATA, &none), 0);
+	fixture_take_memory(&before);
 	assert_int_equal(stint_job_new(NULL, loop, pool, handler, run_nothing, task_done, NULL), -ENOMEM);
 	assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
 	assert_int_equal(stint_loop_run(loop), 0); /* nothing is out */
