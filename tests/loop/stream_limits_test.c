@@ -30,10 +30,14 @@ static void check_after(uint64_t delay_ns)
 static void write_a_byte(struct stint_timer *timer, void *ctx)
 {
 	struct end *end = ctx;
+	int error;
 
 	(void)timer;
-	if (end->stream)
-		assert_int_equal(stint_stream_write(end->stream, "x", 1), 0);
+	if (!end->stream)
+		return;
+	error = stint_stream_write(end->stream, "x", 1);
+	/* The limit may have been reached in the same iteration; `closed` comes at its end. */
+	assert_true(error == 0 || error == -EPIPE);
 }
 
 static struct stint_timer *write_every_ms(struct end *end)
