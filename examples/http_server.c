@@ -12,7 +12,8 @@
  *
  * A request comes in under http.read; its route is then a dispatch of its own inside of that one
  * (stint_meter_begin and stint_meter_end), so that the report names the route and not the read.
- * Prints the port it listens on, serves until SIGTERM, SIGINT or --seconds.
+ * A watchdog takes the stacks of handlers past their budget while they run, so that a recording has them also where
+ * there are no probes. Prints the port it listens on, serves until SIGTERM, SIGINT or --seconds.
  */
 
 #include <errno.h>
@@ -40,6 +41,8 @@ struct route {
 };
 
 struct server {
+	struct stint_meter *meter;
+	struct stint_watchdog *watchdog;
 	struct stint_loop *loop;
 	uint32_t read_handler;
 	unsigned every;
@@ -294,9 +297,13 @@ int main(int argc, char **argv)
 	}
 	if (server.every == 0)
 		server.every = 1;
-	error = stint_loop_new(&server.loop,
-			       &(struct stint_loop_options){.size = sizeof(struct stint_loop_options),
-							    .name = "http"});
+	error = stint_meter_new(&server.meter, NULL);
+	if (error == 0)
+		error = stint_watchdog_start(&server.watchdog, server.meter, NULL);
+	if (error == 0)
+		error = stint_loop_new(&server.loop,
+				       &(struct stint_loop_options){.size = sizeof(struct stint_loop_options),
+								    .name = "http"});
 	if (error == 0)
 		error = watch_end(server.loop, seconds);
 	if (error == 0)
@@ -306,5 +313,7 @@ int main(int argc, char **argv)
 	if (error < 0)
 		fprintf(stderr, "http_server: %s\n", strerror(-error));
 	stint_loop_free(server.loop);
+	stint_watchdog_stop(server.watchdog);
+	stint_meter_free(server.meter);
 	return error < 0;
 }

@@ -96,6 +96,7 @@ struct model_overrun {
 	const struct model_process *process;
 	const struct model_handler *handler; /* NULL: unknown */
 	enum model_source source;
+	bool running; /* it had not ended: duration_ns is how long it had run */
 	uint64_t tid;
 	int fd; /* -1: unknown */
 	uint64_t start_ns;

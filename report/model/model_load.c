@@ -102,6 +102,7 @@ static bool take_overrun(struct loader *loader, sqlite3_stmt *row, void *item)
 	overrun->blame_ns = loader_number(row, 15);
 	overrun->ready_events = loader_known(row, 16);
 	overrun->syscall_count = loader_known(row, 17);
+	overrun->running = loader_number(row, 19) == 1;
 	if (loader_is_text(row, 18, "computed"))
 		overrun->stack_kind = MODEL_STACK_COMPUTED;
 	else if (loader_is_text(row, 18, "blocked"))
@@ -180,7 +181,7 @@ static const struct loader_table overrun_table = {
 	"overrun",
 	"SELECT id, process, handler, source, tid, fd, start_ns, duration_ns, iteration_ns, on_cpu_ns, runnable_ns,"
 	" blocked_ns, cpu_min_ns, cpu_max_ns, victims, blame_ns, ready_events, syscall_count, stack_kind"
-	" FROM overrun ORDER BY duration_ns DESC, id LIMIT 10000",
+	", running FROM overrun ORDER BY duration_ns DESC, id LIMIT 10000",
 	MODEL_OVERRUNS, sizeof(struct model_overrun), take_overrun};
 static const struct loader_table stall_table = {
 	"write_stall",

@@ -10,11 +10,9 @@
 
 struct dispatch {
 	struct dispatch *next;
-	int64_t process;
-	int64_t handler;
-	uint32_t tid;
 	unsigned rounds;
-	struct stint_meter_file_overrun overrun;
+	struct join_dispatch told; /* its frames are our own copies */
+	const char *frames[];
 };
 
 struct iteration {
@@ -45,10 +43,32 @@ int join_new(struct join **ret, struct recording *recording, struct roster *rost
 	return 0;
 }
 
+static void free_texts(const char *const *texts, uint32_t len)
+{
+	for (uint32_t i = 0; i < len; i++)
+		free((void *)(uintptr_t)texts[i]);
+}
+
+/* Fills `copies`, and says in *copied how far it came. */
+static int copy_texts(const char **copies, uint32_t *copied, const char *const *texts, uint32_t len)
+{
+	for (*copied = 0; *copied < len; (*copied)++) {
+		copies[*copied] = strdup(texts[*copied]);
+		if (!copies[*copied])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void free_dispatch(struct dispatch *dispatch)
+{
+	free_texts(dispatch->frames, dispatch->told.frames_len);
+	free(dispatch);
+}
+
 static void free_iteration(struct iteration *iteration)
 {
-	for (uint32_t i = 0; i < iteration->overrun.stack_len; i++)
-		free((void *)(uintptr_t)iteration->stack[i]);
+	free_texts(iteration->stack, iteration->overrun.stack_len);
 	free((void *)(uintptr_t)iteration->overrun.handler);
 	free(iteration);
 }
@@ -59,7 +79,7 @@ struct join *join_free(struct join *join)
 		return NULL;
 	for (struct dispatch *at = join->dispatches, *next; at; at = next) {
 		next = at->next;
-		free(at);
+		free_dispatch(at);
 	}
 	for (struct iteration *at = join->iterations, *next; at; at = next) {
 		next = at->next;
@@ -69,17 +89,21 @@ struct join *join_free(struct join *join)
 	return NULL;
 }
 
-int join_add_dispatch(struct join *join, int64_t process, int64_t handler, uint32_t tid,
-		      const struct stint_meter_file_overrun *overrun)
+int join_add_dispatch(struct join *join, const struct join_dispatch *told)
 {
-	struct dispatch *dispatch = calloc(1, sizeof(*dispatch));
+	struct dispatch *dispatch =
+		calloc(1, sizeof(*dispatch) + told->frames_len * sizeof(dispatch->frames[0]));
+	int err;
 
 	if (!dispatch)
 		return -ENOMEM;
-	dispatch->process = process;
-	dispatch->handler = handler;
-	dispatch->tid = tid;
-	dispatch->overrun = *overrun;
+	dispatch->told = *told;
+	dispatch->told.frames = dispatch->frames;
+	err = copy_texts(dispatch->frames, &dispatch->told.frames_len, told->frames, told->frames_len);
+	if (err) {
+		free_dispatch(dispatch);
+		return err;
+	}
 	dispatch->next = join->dispatches;
 	join->dispatches = dispatch;
 	return 0;
@@ -98,12 +122,8 @@ int join_add_iteration(struct join *join, int64_t process, const struct stint_pr
 	copy->overrun.handler = strdup(overrun->handler);
 	if (!copy->overrun.handler)
 		goto out_of_memory;
-	for (uint32_t i = 0; i < overrun->stack_len; i++) {
-		copy->stack[i] = strdup(overrun->stack[i]);
-		if (!copy->stack[i])
-			goto out_of_memory;
-		copy->overrun.stack_len++;
-	}
+	if (copy_texts(copy->stack, &copy->overrun.stack_len, overrun->stack, overrun->stack_len))
+		goto out_of_memory;
 	copy->next = join->iterations;
 	join->iterations = copy;
 	return 0;
@@ -119,9 +139,10 @@ out_of_memory:
 static bool contains(const struct iteration *iteration, const struct dispatch *dispatch)
 {
 	const struct stint_probes_overrun *outer = &iteration->overrun;
-	uint64_t middle_ns = dispatch->overrun.start_ns + dispatch->overrun.duration_ns / 2;
+	const struct join_dispatch *told = &dispatch->told;
+	uint64_t middle_ns = told->overrun.start_ns + told->overrun.duration_ns / 2;
 
-	return iteration->process == dispatch->process && outer->tid == dispatch->tid &&
+	return iteration->process == told->process && outer->tid == told->tid &&
 	       middle_ns >= outer->start_ns && middle_ns - outer->start_ns <= outer->duration_ns;
 }
 
@@ -172,16 +193,18 @@ static uint32_t cut_syscalls(struct stint_probes_syscall *ret, const struct reco
 
 static struct recording_overrun dispatch_row(const struct dispatch *dispatch)
 {
-	const struct stint_meter_file_overrun *overrun = &dispatch->overrun;
+	const struct join_dispatch *told = &dispatch->told;
+	const struct stint_meter_file_overrun *overrun = &told->overrun;
 	uint64_t victims = overrun->victims, blame_ns;
 
 	if (__builtin_mul_overflow(victims, overrun->duration_ns, &blame_ns))
 		blame_ns = UINT64_MAX - 1; /* only a hostile file says so */
 	return (struct recording_overrun){
 		.source = RECORDING_METER,
-		.process = dispatch->process,
-		.handler = dispatch->handler,
-		.tid = dispatch->tid,
+		.process = told->process,
+		.handler = told->handler,
+		.tid = told->tid,
+		.running = told->running,
 		.fd = overrun->fd,
 		.start_ns = overrun->start_ns,
 		.duration_ns = overrun->duration_ns,
@@ -195,6 +218,9 @@ static struct recording_overrun dispatch_row(const struct dispatch *dispatch)
 		.blame_ns = blame_ns,
 		.ready_events = RECORDING_UNKNOWN,
 		.syscall_count = RECORDING_UNKNOWN,
+		.stack_kind = told->stack_kind,
+		.frames = told->frames,
+		.frames_len = told->frames_len,
 	};
 }
 
@@ -211,7 +237,7 @@ static void write_joined(struct join *join, const struct dispatch *dispatch,
 	cut_times(&row, outer);
 	row.syscalls_len = cut_syscalls(syscalls, &row, outer);
 	row.syscalls = syscalls;
-	if (longest) {
+	if (longest && outer->stack_len) {
 		row.stack_kind = outer->stack_kind;
 		row.frames = outer->stack;
 		row.frames_len = outer->stack_len;
@@ -271,7 +297,7 @@ static const struct dispatch *longest_within(const struct join *join, const stru
 
 	for (const struct dispatch *at = join->dispatches; at; at = at->next)
 		if (contains(iteration, at) &&
-		    (!longest || at->overrun.duration_ns > longest->overrun.duration_ns))
+		    (!longest || at->told.overrun.duration_ns > longest->told.overrun.duration_ns))
 			longest = at;
 	return longest;
 }
@@ -294,7 +320,7 @@ static void settle_iteration(struct join *join, const struct iteration *iteratio
 		}
 		*link = dispatch->next;
 		write_joined(join, dispatch, iteration, is_longest);
-		free(dispatch);
+		free_dispatch(dispatch);
 	}
 }
 
@@ -304,14 +330,14 @@ static void settle_dispatches(struct join *join, int64_t process, unsigned round
 		struct dispatch *dispatch = *link;
 		struct recording_overrun row;
 
-		if (dispatch->process != process || ++dispatch->rounds < rounds) {
+		if (dispatch->told.process != process || ++dispatch->rounds < rounds) {
 			link = &dispatch->next;
 			continue;
 		}
 		*link = dispatch->next;
 		row = dispatch_row(dispatch);
 		recording_overrun(join->recording, &row);
-		free(dispatch);
+		free_dispatch(dispatch);
 	}
 }
 

@@ -22,9 +22,20 @@ struct join;
 int join_new(struct join **ret, struct recording *recording, struct roster *roster, uint64_t budget_ns);
 struct join *join_free(struct join *join);
 
-/* A dispatch that overran. -ENOMEM. */
-int join_add_dispatch(struct join *join, int64_t process, int64_t handler, uint32_t tid,
-		      const struct stint_meter_file_overrun *overrun);
+/* A dispatch that overran, as its process tells it. */
+struct join_dispatch {
+	int64_t process;
+	int64_t handler;
+	uint32_t tid;
+	bool running; /* it had not ended when it was last looked at */
+	struct stint_meter_file_overrun overrun;
+	enum stint_probes_stack stack_kind; /* what the process's watchdog took; NONE: nothing */
+	const char *const *frames;          /* outermost first */
+	uint32_t frames_len;
+};
+
+/* Copies it. -ENOMEM. */
+int join_add_dispatch(struct join *join, const struct join_dispatch *dispatch);
 
 /* An iteration that overran; copied. -ENOMEM. */
 int join_add_iteration(struct join *join, int64_t process, const struct stint_probes_overrun *overrun);

@@ -25,8 +25,11 @@ struct meter_reader {
 	struct stint_meter_file_metric metrics[METRICS_MAX];
 	uint64_t overruns_read[LOOPS_MAX];
 	uint64_t sockets_read[LOOPS_MAX];
+	uint64_t stacks_read[LOOPS_MAX];
 	uint64_t lost;
-	struct stint_histogram histogram; /* room for the one being visited: too large for a stack */
+	/* Room for what is being visited: too large for a stack. */
+	struct stint_histogram histogram;
+	struct stint_meter_file_stack stack;
 };
 
 static int read_at(const struct meter_reader *reader, void *ret, size_t bytes, uint64_t offset)
@@ -347,6 +350,31 @@ static int visit_overruns(struct meter_reader *reader, const struct meter_reader
 	return 0;
 }
 
+static int visit_stacks(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx,
+			uint32_t loop, const struct stint_meter_file_loop *entry, uint64_t entry_at)
+{
+	uint64_t *read = &reader->stacks_read[loop];
+
+	if (!entry->stack_slots || entry->stack_slots > SLOTS_MAX)
+		return -EPROTO;
+	for (uint64_t i = ring_begin(reader, read, entry->stacks_written, entry->stack_slots);
+	     i < entry->stacks_written; i++) {
+		int err = read_entry(reader, &reader->stack, sizeof(reader->stack), entry->stacks_offset,
+				     entry->stack_stride, i % entry->stack_slots);
+
+		if (err)
+			return err;
+		*read = i + 1;
+		if (overtaken(reader, i, entry_at + offsetof(struct stint_meter_file_loop, stacks_written),
+			      entry->stack_slots))
+			continue;
+		if (reader->stack.stack_bytes > STINT_METER_STACK_BYTES)
+			reader->stack.stack_bytes = STINT_METER_STACK_BYTES;
+		visitor->stack(ctx, loop, &reader->stack);
+	}
+	return 0;
+}
+
 static int visit_sockets(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx,
 			 uint32_t loop, const struct stint_meter_file_loop *entry, uint64_t entry_at)
 {
@@ -411,6 +439,8 @@ static int visit_loop(struct meter_reader *reader, const struct meter_reader_vis
 	if (!err)
 		err = visit_blocks(reader, visitor, ctx, loop, &entry);
 	if (!err)
+		err = visit_stacks(reader, visitor, ctx, loop, &entry, entry_at);
+	if (!err)
 		err = visit_overruns(reader, visitor, ctx, loop, &entry, entry_at);
 	return err ? err : visit_sockets(reader, visitor, ctx, loop, &entry, entry_at);
 }
@@ -437,6 +467,7 @@ int meter_reader_skip_rings(struct meter_reader *reader)
 			break;
 		reader->overruns_read[i] = entry.overruns_written;
 		reader->sockets_read[i] = entry.sockets_written;
+		reader->stacks_read[i] = entry.stacks_written;
 	}
 	return err;
 }

@@ -49,6 +49,8 @@ struct meter_reader_visitor {
 	void (*histogram)(void *ctx, uint32_t loop, int64_t handler,
 			  const struct stint_meter_file_metric *metric,
 			  const struct stint_histogram *histogram);
+	/* Called before the overrun that it was taken in, if that has ended. `stack_bytes` is within bounds. */
+	void (*stack)(void *ctx, uint32_t loop, const struct stint_meter_file_stack *stack);
 	void (*overrun)(void *ctx, uint32_t loop, const char *handler,
 			const struct stint_meter_file_overrun *overrun);
 	void (*socket)(void *ctx, uint32_t loop, const struct stint_meter_file_socket *moment);

@@ -4,12 +4,20 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "report/record/late_stacks.h"
 #include "report/record/meter_reader.h"
 
 struct loop {
 	int64_t id; /* its row; 0: none yet */
 	uint32_t tid;
 	uint64_t iterations, busy_ns, poll_ns; /* as of the session's start */
+	/* The dispatch under way, when last looked at; begin 0: none. */
+	uint64_t begin_ns;
+	uint32_t handler;
+	int32_t fd;
+	struct stint_meter_file_handler entry; /* of its handler */
+	uint64_t stacks_missed;                /* since the session's start */
+	uint64_t stacks_missed_before;
 };
 
 /* What a handler was charged with when it was last read, in one loop. */
@@ -22,6 +30,7 @@ struct charge {
 struct meter_source {
 	struct session *session;
 	struct meter_reader *reader;
+	struct late_stacks *stacks;
 	int64_t process;
 	struct loop *loops;
 	uint32_t loops_len;
@@ -69,7 +78,13 @@ static void take_loop(void *ctx, uint32_t index, const struct stint_meter_file_l
 	if (!loop)
 		return;
 	loop->tid = entry->tid;
+	loop->begin_ns = entry->dispatch_begin_ns;
+	loop->handler = entry->dispatch_handler;
+	loop->fd = entry->dispatch_fd;
+	loop->entry.name[0] = '\0';
+	loop->stacks_missed = growth(entry->stacks_missed, loop->stacks_missed_before);
 	if (source->baseline) {
+		loop->stacks_missed_before = entry->stacks_missed;
 		loop->iterations = entry->iterations;
 		loop->busy_ns = entry->busy_ns;
 		loop->poll_ns = entry->poll_ns;
@@ -127,6 +142,8 @@ static void take_block(void *ctx, uint32_t loop, uint32_t handler,
 
 	if (!charge)
 		return;
+	if (loop < source->loops_len && source->loops[loop].handler == handler)
+		source->loops[loop].entry = *entry;
 	counts = (struct recording_handler_counts){
 		.overruns = growth(block->overruns, charge->block.overruns),
 		.over_ns = growth(block->over_ns, charge->block.over_ns),
@@ -178,19 +195,48 @@ out:
 
 /* ---- rings ---- */
 
+static void take_stack(void *ctx, uint32_t loop, const struct stint_meter_file_stack *stack)
+{
+	struct meter_source *source = ctx;
+	int err = late_stacks_add(source->stacks, loop, stack);
+
+	if (err)
+		source->err = err;
+}
+
+/* With the stack that the watchdog took in it, if it did. */
+static void add_dispatch(struct meter_source *source, uint32_t loop, const char *handler,
+			 const struct stint_meter_file_overrun *overrun, bool running)
+{
+	struct join_dispatch dispatch = {
+		.process = source->process,
+		.handler = roster_handler(source->session->roster, source->process, handler, true,
+					  overrun->budget_ns),
+		.tid = source->loops[loop].tid,
+		.running = running,
+		.overrun = *overrun,
+	};
+	struct late_stack stack;
+	int err;
+
+	if (late_stacks_find(source->stacks, loop, overrun->start_ns, &stack)) {
+		dispatch.stack_kind =
+			stack.blocked ? STINT_PROBES_STACK_BLOCKED : STINT_PROBES_STACK_COMPUTED;
+		dispatch.frames = stack.frames;
+		dispatch.frames_len = stack.frames_len;
+	}
+	err = join_add_dispatch(source->session->join, &dispatch);
+	if (err)
+		source->err = err;
+}
+
 static void take_overrun(void *ctx, uint32_t loop, const char *handler,
 			 const struct stint_meter_file_overrun *overrun)
 {
 	struct meter_source *source = ctx;
-	int64_t id;
-	int err;
 
-	if (loop >= source->loops_len || overrun->start_ns + overrun->duration_ns < source->session->start_ns)
-		return;
-	id = roster_handler(source->session->roster, source->process, handler, true, overrun->budget_ns);
-	err = join_add_dispatch(source->session->join, source->process, id, source->loops[loop].tid, overrun);
-	if (err)
-		source->err = err;
+	if (loop < source->loops_len && overrun->start_ns + overrun->duration_ns >= source->session->start_ns)
+		add_dispatch(source, loop, handler, overrun, false);
 }
 
 static const char *socket_kind_name(uint32_t kind)
@@ -247,6 +293,7 @@ static int visit(struct meter_source *source, uint64_t second)
 		.loop = take_loop,
 		.block = take_block,
 		.histogram = take_histogram,
+		.stack = take_stack,
 		.overrun = take_overrun,
 		.socket = take_socket,
 	};
@@ -267,7 +314,9 @@ int meter_source_new(struct meter_source **ret, struct session *session, int64_t
 		return -ENOMEM;
 	source->session = session;
 	source->process = process;
-	err = meter_reader_new(&source->reader, pid);
+	err = late_stacks_new(&source->stacks, pid);
+	if (!err)
+		err = meter_reader_new(&source->reader, pid);
 	/* A program that was started for the recording has nothing that is older. */
 	if (!err && meter_reader_header(source->reader)->created_ns < session->start_ns) {
 		source->baseline = true;
@@ -289,6 +338,7 @@ struct meter_source *meter_source_free(struct meter_source *source)
 	if (!source)
 		return NULL;
 	meter_reader_free(source->reader);
+	late_stacks_free(source->stacks);
 	free(source->loops);
 	free(source->charges);
 	free(source);
@@ -298,6 +348,35 @@ struct meter_source *meter_source_free(struct meter_source *source)
 int meter_source_read(struct meter_source *source, uint64_t second)
 {
 	return visit(source, second);
+}
+
+int meter_source_end(struct meter_source *source, uint64_t end_ns)
+{
+	source->err = 0;
+	for (uint32_t i = 0; i < source->loops_len; i++) {
+		const struct loop *loop = &source->loops[i];
+		struct stint_meter_file_overrun overrun = {
+			.start_ns = loop->begin_ns,
+			.duration_ns = growth(end_ns, loop->begin_ns),
+			.budget_ns = loop->entry.budget_ns,
+			.cpu_max_ns = growth(end_ns, loop->begin_ns),
+			.handler = loop->handler,
+			.fd = loop->fd,
+		};
+
+		if (loop->begin_ns && loop->entry.name[0] && overrun.duration_ns > overrun.budget_ns)
+			add_dispatch(source, i, loop->entry.name, &overrun, true);
+	}
+	return source->err;
+}
+
+uint64_t meter_source_stacks_lost(const struct meter_source *source)
+{
+	uint64_t lost = late_stacks_cut(source->stacks);
+
+	for (uint32_t i = 0; i < source->loops_len; i++)
+		lost += source->loops[i].stacks_missed;
+	return lost;
 }
 
 uint64_t meter_source_lost(const struct meter_source *source)

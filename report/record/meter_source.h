@@ -23,6 +23,15 @@ struct meter_source *meter_source_free(struct meter_source *source);
  */
 int meter_source_read(struct meter_source *source, uint64_t second);
 
+/*
+ * The recording ends, or the process has ended, at `end_ns`: what ran past its budget when it was last read, and had
+ * not ended then, is an overrun too. After the last read. -ENOMEM.
+ */
+int meter_source_end(struct meter_source *source, uint64_t end_ns);
+
+/* Stacks that its watchdog could not take, or that could not be unwound to their beginning. */
+uint64_t meter_source_stacks_lost(const struct meter_source *source);
+
 /* Entries of its rings that were overwritten before they were read. */
 uint64_t meter_source_lost(const struct meter_source *source);
 

@@ -27,6 +27,7 @@ struct process {
 	int64_t id;
 	int pidfd;
 	bool exited;
+	uint64_t exited_ns; /* when that was seen */
 	struct meter_source *meter;
 	int meter_err; /* -ENOENT: look again, it may make one yet */
 };
@@ -36,7 +37,8 @@ struct recorder {
 	struct probe_source *probes;
 	struct process processes[PROCESSES_MAX];
 	uint32_t processes_len;
-	uint64_t meter_lost; /* of sources that are closed */
+	uint64_t meter_lost; /* these two: of sources that are closed */
+	uint64_t stacks_lost;
 	uint64_t meter_broken;
 	uint64_t end_ns;
 	char probes_missing[512];
@@ -203,8 +205,9 @@ static bool all_exited(struct recorder *recorder)
 
 		if (!process->exited && poll(&ended, 1, 0) > 0) {
 			process->exited = true;
+			process->exited_ns = clock_ns(CLOCK_MONOTONIC);
 			recording_process_exited(recorder->session.recording, process->id,
-						 clock_ns(CLOCK_MONOTONIC));
+						 process->exited_ns);
 		}
 		all = all && process->exited;
 	}
@@ -226,6 +229,7 @@ static int read_meter(struct recorder *recorder, struct process *process, uint64
 	/* The file is broken, or was made to look so: what it said until now is kept, and no more is read. */
 	recorder->meter_broken++;
 	recorder->meter_lost += meter_source_lost(process->meter);
+	recorder->stacks_lost += meter_source_stacks_lost(process->meter);
 	process->meter = meter_source_free(process->meter);
 	process->meter_err = err;
 	return 0;
@@ -241,12 +245,25 @@ static uint64_t meter_lost(const struct recorder *recorder)
 	return lost;
 }
 
+static uint64_t stacks_lost(const struct recorder *recorder)
+{
+	uint64_t lost = recorder->stacks_lost;
+
+	for (uint32_t i = 0; i < recorder->processes_len; i++)
+		if (recorder->processes[i].meter)
+			lost += meter_source_stacks_lost(recorder->processes[i].meter);
+	return lost;
+}
+
 static void write_losses(struct recorder *recorder)
 {
 	struct recording *recording = recorder->session.recording;
 
 	recording_loss(recording, "meter_overwritten", meter_lost(recorder),
 		       "overruns and socket moments of a meter that were overwritten before they were read");
+	recording_loss(
+		recording, "watchdog_stacks", stacks_lost(recorder),
+		"stacks that a program's watchdog could not take, or that could not be unwound to their beginning");
 	recording_loss(recording, "meter_broken", recorder->meter_broken,
 		       "meter files that became unreadable while they were recorded");
 	if (recorder->probes)
@@ -297,10 +314,15 @@ static int finish(struct recorder *recorder)
 {
 	int err = take_all(recorder);
 
-	for (uint32_t i = 0; i < recorder->processes_len; i++)
-		join_settle_last(recorder->session.join, recorder->processes[i].id,
-				 recorder->processes[i].meter != NULL);
 	recorder->end_ns = clock_ns(CLOCK_MONOTONIC);
+	for (uint32_t i = 0; i < recorder->processes_len; i++) {
+		struct process *process = &recorder->processes[i];
+
+		if (process->meter && !err)
+			err = meter_source_end(process->meter,
+					       process->exited ? process->exited_ns : recorder->end_ns);
+		join_settle_last(recorder->session.join, process->id, process->meter != NULL);
+	}
 	recording_meta_number(recorder->session.recording, "end_ns", (int64_t)recorder->end_ns);
 	return err ? fail(recorder, err, "%s", strerror(-err)) : commit(recorder);
 }

@@ -49,9 +49,9 @@ static const char *const statement_sql[STATEMENTS] = {
 	[TOTAL_DELETE] = "DELETE FROM total WHERE handler IS ? AND loop IS ? AND metric = ?",
 	[TOTAL] = "INSERT INTO total VALUES (?,?,?,?,?,?,?,?,?)",
 	[OVERRUN] =
-		"INSERT INTO overrun (process, handler, source, tid, fd, start_ns, duration_ns, iteration_ns,"
+		"INSERT INTO overrun (process, handler, source, running, tid, fd, start_ns, duration_ns, iteration_ns,"
 		" on_cpu_ns, runnable_ns, blocked_ns, cpu_min_ns, cpu_max_ns, victims, blame_ns, ready_events,"
-		" syscall_count, stack_kind) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		" syscall_count, stack_kind) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[SYSCALL] = "INSERT INTO overrun_syscall VALUES (?,?,?,?,?,?)",
 	[FRAME] = "INSERT INTO overrun_frame VALUES (?,?,?)",
 	[SEGMENT] = "INSERT INTO overrun_segment VALUES (?,?,?,?)",
@@ -487,6 +487,7 @@ void recording_overrun(struct recording *recording, const struct recording_overr
 	put_id(&row, overrun->process);
 	put_id(&row, overrun->handler);
 	put_text(&row, sources[overrun->source]);
+	put_number(&row, overrun->running);
 	put_number(&row, overrun->tid);
 	put_fd(&row, overrun->fd);
 	put_number(&row, overrun->start_ns);

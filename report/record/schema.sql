@@ -90,6 +90,7 @@ CREATE TABLE overrun (
 	process INTEGER NOT NULL REFERENCES process(id),
 	handler INTEGER REFERENCES handler(id),
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes', 'both')),
+	running INTEGER NOT NULL DEFAULT 0,    -- 1: it had not ended, and is not in the handler's counts yet
 	tid INTEGER NOT NULL,
 	fd INTEGER,
 	start_ns INTEGER NOT NULL,

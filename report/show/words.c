@@ -128,13 +128,20 @@ void words_cause(struct buffer *out, words_escape escape, const struct model_ove
 {
 	uint64_t half_ns = overrun->duration_ns / 2;
 
+	if (overrun->running)
+		buffer_string(out, "it had not ended yet, ");
 	if (overrun->on_cpu_ns != MODEL_UNKNOWN && overrun->runnable_ns != MODEL_UNKNOWN &&
 	    overrun->blocked_ns != MODEL_UNKNOWN)
 		put_split_cause(out, escape, overrun);
 	else if (overrun->cpu_min_ns != MODEL_UNKNOWN && overrun->cpu_min_ns > half_ns)
 		buffer_string(out, "computing");
 	else if (overrun->cpu_max_ns != MODEL_UNKNOWN && overrun->cpu_max_ns < half_ns)
-		buffer_string(out, "off the CPU (blocked, or waiting for one)");
+		buffer_string(out, overrun->stack_kind == MODEL_STACK_BLOCKED
+					   ? "blocked, when its stack was taken"
+					   : "off the CPU (blocked, or waiting for one)");
+	else if (overrun->stack_kind != MODEL_STACK_NONE)
+		buffer_printf(out, "%s, when its stack was taken",
+			      overrun->stack_kind == MODEL_STACK_BLOCKED ? "blocked" : "computing");
 	else
 		buffer_string(out, "on what it was spent is not known");
 }

@@ -59,13 +59,14 @@ static int close_fixture(void **state)
 
 static void add_dispatch(struct fixture *fixture, uint64_t start_ns, uint64_t duration_ns)
 {
-	struct stint_meter_file_overrun overrun = {.start_ns = start_ns,
-						   .duration_ns = duration_ns,
-						   .fd = 9,
-						   .victims = 3};
+	struct join_dispatch dispatch = {
+		.process = fixture->process,
+		.handler = fixture->handler,
+		.tid = TID,
+		.overrun = {.start_ns = start_ns, .duration_ns = duration_ns, .fd = 9, .victims = 3},
+	};
 
-	assert_int_equal(join_add_dispatch(fixture->join, fixture->process, fixture->handler, TID, &overrun),
-			 0);
+	assert_int_equal(join_add_dispatch(fixture->join, &dispatch), 0);
 }
 
 /* An iteration from 100 ms to 112 ms, that blocked from 103 to 105 and then was runnable until 106. */

@@ -12,7 +12,7 @@
 #include "report/record/meter_reader.h"
 
 struct seen {
-	unsigned loops, blocks, histograms, overruns, sockets;
+	unsigned loops, blocks, histograms, stacks, overruns, sockets;
 	uint64_t service_count;
 	char last_handler[STINT_METER_NAME_BYTES];
 };
@@ -49,6 +49,15 @@ static void see_histogram(void *ctx, uint32_t loop, int64_t handler,
 	seen->histograms++;
 }
 
+static void see_stack(void *ctx, uint32_t loop, const struct stint_meter_file_stack *stack)
+{
+	struct seen *seen = ctx;
+
+	(void)loop;
+	assert_true(stack->stack_bytes <= STINT_METER_STACK_BYTES);
+	seen->stacks++;
+}
+
 static void see_overrun(void *ctx, uint32_t loop, const char *handler,
 			const struct stint_meter_file_overrun *overrun)
 {
@@ -66,8 +75,8 @@ static void see_socket(void *ctx, uint32_t loop, const struct stint_meter_file_s
 	seen->sockets++;
 }
 
-static const struct meter_reader_visitor visitor = {see_loop, see_block, see_histogram, see_overrun,
-						    see_socket};
+static const struct meter_reader_visitor visitor = {see_loop,  see_block,   see_histogram,
+						    see_stack, see_overrun, see_socket};
 
 /* A copy of the file of a meter with one loop, two dispatches and one overrun; the test may damage it. */
 static char path[128];
@@ -151,6 +160,33 @@ static void what_the_meter_wrote_is_read(void **state)
 	assert_int_equal(seen.service_count, 2);
 	assert_int_equal(seen.overruns, 2);
 	assert_string_equal(seen.last_handler, "slow");
+}
+
+static void a_stack_that_says_it_is_longer_than_it_can_be_is_cut(void **state)
+{
+	const uint32_t bytes = UINT32_MAX;
+	struct stint_meter_file_loop loop;
+	struct seen seen;
+	int fd = open(path, O_RDONLY);
+
+	(void)state;
+	assert_int_equal(pread(fd, &loop, sizeof(loop), (off_t)header.loops_offset), sizeof(loop));
+	close(fd);
+	put(&bytes, sizeof(bytes), loop.stacks_offset + offsetof(struct stint_meter_file_stack, stack_bytes));
+	PUT_LOOP(stacks_written, 1);
+	assert_int_equal(visit(&seen), 0); /* see_stack checks it */
+	assert_int_equal(seen.stacks, 1);
+}
+
+static void a_ring_of_stacks_without_slots_is_refused(void **state)
+{
+	struct seen seen;
+
+	(void)state;
+	PUT_LOOP(stack_slots, 0);
+	assert_int_equal(visit(&seen), -EPROTO);
+	PUT_LOOP(stack_slots, UINT32_MAX);
+	assert_int_equal(visit(&seen), -EPROTO);
 }
 
 static void a_foreign_file_is_refused(void **state)
@@ -324,6 +360,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(what_the_meter_wrote_is_read),
+		TEST(a_stack_that_says_it_is_longer_than_it_can_be_is_cut),
+		TEST(a_ring_of_stacks_without_slots_is_refused),
 		TEST(a_foreign_file_is_refused),
 		TEST(another_version_is_refused),
 		TEST(a_file_cut_anywhere_is_survived),
