@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define PAGE        4096u
-#define STACK_SLOTS 8 /* of 16 KiB; backed when a watchdog takes the first */
+#define STACK_SLOTS 64 /* of 16 KiB; backed when a watchdog takes the first */
 #define METRICS     (STINT_METER_LOOP_METRICS + STINT_METER_HANDLER_METRICS)
 
 /* A handler block fills whole pages, so that one that was never used is never backed. */

@@ -28,7 +28,7 @@
  */
 enum copy_state { IDLE, WANTED, COPYING, DONE };
 
-#define SIGNAL_WAIT_NS 20000000u
+#define SIGNAL_WAIT_NS 200000000u /* a thread on a busy machine gets no CPU for so long */
 #define PAGE           4096u
 
 static struct {

@@ -27,6 +27,8 @@
 #define DEFAULT_SIGNAL      (SIGRTMIN + 8)
 #define IDLE_LOOKS          16 /* without a move, before the looks become rarer */
 #define IDLE_FACTOR         32
+#define STACKS_A_SECOND     32 /* of one loop: half of its ring, which is read once a second */
+#define SECOND_NS           UINT64_C(1000000000)
 
 /* What is known of a loop's dispatch under way. */
 struct watch {
@@ -34,6 +36,8 @@ struct watch {
 	uint64_t next_stack_ns; /* running times at which to act next */
 	uint64_t next_alarm_ns;
 	uint64_t iterations;
+	uint64_t second_ns; /* when the second began in which `stacks` were taken */
+	unsigned stacks;
 	bool blocked;
 	bool backed; /* its ring of stacks has memory */
 };
@@ -65,6 +69,15 @@ static bool read_dispatch(const struct stint_meter_file_loop *figures, struct st
 	ret->fd = __atomic_load_n(&figures->dispatch_fd, __ATOMIC_ACQUIRE);
 	ret->begin_ns = begin_ns;
 	return relaxed_load(&figures->dispatch_begin_ns) == begin_ns;
+}
+
+static bool within_limit(struct watch *watch, uint64_t now_ns)
+{
+	if (now_ns - watch->second_ns >= SECOND_NS) {
+		watch->second_ns = now_ns;
+		watch->stacks = 0;
+	}
+	return watch->stacks++ < STACKS_A_SECOND;
 }
 
 static void take_stack(struct stint_watchdog *watchdog, struct watch *watch,
@@ -128,7 +141,10 @@ static void look_at_dispatch(struct stint_watchdog *watchdog, struct watch *watc
 		if (watch->next_stack_ns == budget_ns)
 			counter_add(&figures->watchdog_hits, 1);
 		watch->next_stack_ns = 2 * running_ns;
-		take_stack(watchdog, watch, figures);
+		if (within_limit(watch, now_ns))
+			take_stack(watchdog, watch, figures);
+		else
+			counter_add(&figures->stacks_skipped, 1);
 	}
 	if (running_ns > watch->next_alarm_ns && watchdog->options.alarm) {
 		watch->next_alarm_ns = 2 * running_ns;

@@ -15,9 +15,9 @@ struct loop {
 	uint64_t begin_ns;
 	uint32_t handler;
 	int32_t fd;
-	struct stint_meter_file_handler entry; /* of its handler */
-	uint64_t stacks_missed;                /* since the session's start */
-	uint64_t stacks_missed_before;
+	struct stint_meter_file_handler entry;  /* of its handler */
+	uint64_t stacks_missed, stacks_skipped; /* since the session's start */
+	uint64_t missed_before, skipped_before;
 };
 
 /* What a handler was charged with when it was last read, in one loop. */
@@ -82,9 +82,11 @@ static void take_loop(void *ctx, uint32_t index, const struct stint_meter_file_l
 	loop->handler = entry->dispatch_handler;
 	loop->fd = entry->dispatch_fd;
 	loop->entry.name[0] = '\0';
-	loop->stacks_missed = growth(entry->stacks_missed, loop->stacks_missed_before);
+	loop->stacks_missed = growth(entry->stacks_missed, loop->missed_before);
+	loop->stacks_skipped = growth(entry->stacks_skipped, loop->skipped_before);
 	if (source->baseline) {
-		loop->stacks_missed_before = entry->stacks_missed;
+		loop->missed_before = entry->stacks_missed;
+		loop->skipped_before = entry->stacks_skipped;
 		loop->iterations = entry->iterations;
 		loop->busy_ns = entry->busy_ns;
 		loop->poll_ns = entry->poll_ns;
@@ -377,6 +379,15 @@ uint64_t meter_source_stacks_lost(const struct meter_source *source)
 	for (uint32_t i = 0; i < source->loops_len; i++)
 		lost += source->loops[i].stacks_missed;
 	return lost;
+}
+
+uint64_t meter_source_stacks_skipped(const struct meter_source *source)
+{
+	uint64_t skipped = 0;
+
+	for (uint32_t i = 0; i < source->loops_len; i++)
+		skipped += source->loops[i].stacks_skipped;
+	return skipped;
 }
 
 uint64_t meter_source_lost(const struct meter_source *source)

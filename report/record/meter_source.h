@@ -32,6 +32,9 @@ int meter_source_end(struct meter_source *source, uint64_t end_ns);
 /* Stacks that its watchdog could not take, or that could not be unwound to their beginning. */
 uint64_t meter_source_stacks_lost(const struct meter_source *source);
 
+/* Stacks that its watchdog left out, as it takes but so many a second. */
+uint64_t meter_source_stacks_skipped(const struct meter_source *source);
+
 /* Entries of its rings that were overwritten before they were read. */
 uint64_t meter_source_lost(const struct meter_source *source);
 

@@ -235,39 +235,33 @@ static int read_meter(struct recorder *recorder, struct process *process, uint64
 	return 0;
 }
 
-static uint64_t meter_lost(const struct recorder *recorder)
+/* What the meters of all processes, closed or not, say of one thing. */
+static uint64_t sum_of_meters(const struct recorder *recorder, uint64_t closed,
+			      uint64_t (*figure)(const struct meter_source *source))
 {
-	uint64_t lost = recorder->meter_lost;
-
 	for (uint32_t i = 0; i < recorder->processes_len; i++)
 		if (recorder->processes[i].meter)
-			lost += meter_source_lost(recorder->processes[i].meter);
-	return lost;
-}
-
-static uint64_t stacks_lost(const struct recorder *recorder)
-{
-	uint64_t lost = recorder->stacks_lost;
-
-	for (uint32_t i = 0; i < recorder->processes_len; i++)
-		if (recorder->processes[i].meter)
-			lost += meter_source_stacks_lost(recorder->processes[i].meter);
-	return lost;
+			closed += figure(recorder->processes[i].meter);
+	return closed;
 }
 
 static void write_losses(struct recorder *recorder)
 {
 	struct recording *recording = recorder->session.recording;
 
-	recording_loss(recording, "meter_overwritten", meter_lost(recorder),
+	recording_loss(recording, "meter_overwritten",
+		       sum_of_meters(recorder, recorder->meter_lost, meter_source_lost),
 		       "overruns and socket moments of a meter that were overwritten before they were read");
 	recording_loss(
-		recording, "watchdog_stacks", stacks_lost(recorder),
+		recording, "watchdog_stacks",
+		sum_of_meters(recorder, recorder->stacks_lost, meter_source_stacks_lost),
 		"stacks that a program's watchdog could not take, or that could not be unwound to their beginning");
 	recording_loss(recording, "meter_broken", recorder->meter_broken,
 		       "meter files that became unreadable while they were recorded");
 	if (recorder->probes)
 		probe_source_write_losses(recorder->probes);
+	recording_meta_number(recording, "watchdog_stacks_skipped",
+			      (int64_t)sum_of_meters(recorder, 0, meter_source_stacks_skipped));
 	recording_meta_number(recording, "recorder_cpu_ns", (int64_t)clock_ns(CLOCK_PROCESS_CPUTIME_ID));
 }
 

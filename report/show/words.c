@@ -80,6 +80,7 @@ void words_cost(struct buffer *out, const struct model *model)
 {
 	uint64_t cpu_ns = model_meta_number(model, "recorder_cpu_ns");
 	uint64_t bpf_ns = model_meta_number(model, "bpf_ns");
+	uint64_t skipped = model_meta_number(model, "watchdog_stacks_skipped");
 
 	if (cpu_ns == MODEL_UNKNOWN)
 		buffer_string(out, "The recorder's CPU time is not known");
@@ -94,6 +95,9 @@ void words_cost(struct buffer *out, const struct model *model)
 			out, "; what its eBPF programs cost is not known (kernel.bpf_stats_enabled is off).");
 	else
 		buffer_string(out, "; no eBPF program ran.");
+	if (skipped != MODEL_UNKNOWN && skipped > 0)
+		buffer_printf(out, " Watchdogs take so many stacks a second: %s were left out.",
+			      units_count(skipped).text);
 }
 
 /* ---- overruns ---- */

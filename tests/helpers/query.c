@@ -16,6 +16,7 @@ static void ask(const char *path, const char *sql, int64_t *number, char *text, 
 	/* Read and write: what a killed recorder left half done is rolled back by the next who opens. */
 	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
 		fail_msg("%s: %s", path, sqlite3_errmsg(db));
+	sqlite3_busy_timeout(db, 5000); /* a recorder may be committing */
 	if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
 		fail_msg("%s: %s", sql, sqlite3_errmsg(db));
 	if (sqlite3_step(statement) != SQLITE_ROW)

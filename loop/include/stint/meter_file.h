@@ -146,7 +146,8 @@ struct stint_meter_file_loop {
 	uint32_t stack_slots;
 	uint32_t stack_stride;
 	uint64_t stacks_written;
-	uint64_t stacks_missed; /* that could not be taken */
+	uint64_t stacks_missed;  /* that could not be taken */
+	uint64_t stacks_skipped; /* beyond the watchdog's limit of so many a second */
 };
 
 /* What one loop knows of one handler. The histograms follow, metric by metric, at this struct's end. */
