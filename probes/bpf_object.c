@@ -109,6 +109,22 @@ struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf)
 	return NULL;
 }
 
+/* Gives the threads that there are of watched processes their marks; those of threads to come are given by events. */
+static int mark_threads(const struct stint_bpf *bpf)
+{
+	char nothing[64];
+	ssize_t bytes;
+	int fd = bpf_iter_create(bpf_link__fd(bpf->skeleton->links.on_each_task));
+
+	if (fd < 0)
+		return -errno;
+	do {
+		bytes = read(fd, nothing, sizeof(nothing));
+	} while (bytes > 0 || (bytes < 0 && (errno == EINTR || errno == EAGAIN)));
+	close(fd);
+	return bytes < 0 ? -errno : 0;
+}
+
 int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid)
 {
 	uint32_t one = 1;
@@ -117,7 +133,7 @@ int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid)
 		return -errno;
 	bpf->watched++;
 	__atomic_store_n(&bpf->skeleton->bss->only_pid, bpf->watched == 1 ? pid : 0, __ATOMIC_RELEASE);
-	return 0;
+	return mark_threads(bpf);
 }
 
 void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)

@@ -15,7 +15,7 @@ struct stint_bpf;
 int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *options);
 struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf);
 
-/* From now on the programs note what `pid` does. -ENOSPC if the table is full. */
+/* From now on the programs note what `pid` does. -ENOSPC if the table is full, or what iterators say. */
 int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid);
 
 /* What `pid` does is noted no more; the programs have done that themselves if they told of its exit. */

@@ -103,6 +103,11 @@ struct task_struct {
 	struct signal_struct *signal;
 };
 
+/* What the program of an iterator over tasks is given. */
+struct bpf_iter__task {
+	struct task_struct *task;
+};
+
 struct in6_addr {
 	union {
 		__u8 u6_addr8[16];

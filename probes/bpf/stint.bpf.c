@@ -4,6 +4,7 @@
  * The eBPF programs of stint: entry points only. They unpack what the kernel passes and call what the
  * headers hold, which are the parts of one program and share its maps:
  *
+ *   filter.bpf.h  the early exit of those who are not watched
  *   watch.bpf.h   who is watched, what is known of a thread
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
  *   stack.bpf.h   copies of user stacks
@@ -20,6 +21,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "filter.bpf.h"
 #include "histogram.bpf.h"
 #include "syscalls.bpf.h"
 #include "watch.bpf.h"
@@ -30,8 +32,7 @@
 
 #include "socket.bpf.h"
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
+static __always_inline int enter_call(const struct pt_regs *regs, long number)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	u32 pid = id >> 32, tid = (u32)id;
@@ -71,8 +72,13 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+SEC("tp_btf/sys_enter")
+int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
+{
+	return may_be_watched(regs) ? enter_call(regs, number) : 0;
+}
+
+static __always_inline int exit_call(const struct pt_regs *regs, long result)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	u32 pid = id >> 32, tid = (u32)id;
@@ -111,6 +117,12 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	    exit_syscall(thread, now_ns))
 		report_stack(thread, RECORD_STACK_BLOCKED, now_ns);
 	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+{
+	return may_be_watched(regs) ? exit_call(regs, result) : 0;
 }
 
 static __always_inline void on_switch(struct task_struct *prev, struct task_struct *next, bool runnable)
@@ -233,6 +245,26 @@ static __always_inline void report_life(u32 type, u32 pid)
 	record->type = type;
 	record->pid = pid;
 	bpf_ringbuf_submit(record, 0);
+}
+
+/* A thread or a process more: also of a process, as its children may come to be watched. */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(on_new_task, struct task_struct *task)
+{
+	if (is_watched(bpf_get_current_pid_tgid() >> 32))
+		mark_thread(task);
+	return 0;
+}
+
+/* Run for each thread there is, when user space has added a process to those watched. */
+SEC("iter/task")
+int on_each_task(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+
+	if (task && is_watched(task->tgid))
+		mark_thread(task);
+	return 0;
 }
 
 /* Another program from now on: neither its stacks nor its loop are those of the one before. */
