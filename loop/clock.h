@@ -78,6 +78,15 @@ static inline uint64_t clock_to_ticks(const struct clock *clock, uint64_t ns)
 	return clock->base_ticks + (uint64_t)(((clock_wide)(ns - clock->base_ns) << 32) / clock->mult) + 1;
 }
 
+/* The time of a moment at which any thread read the ticks; only where the clock is made of them. */
+static inline uint64_t clock_from_ticks(const struct clock *clock, uint64_t ticks)
+{
+	if (ticks < clock->base_ticks)
+		return clock->base_ns -
+		       (uint64_t)(((clock_wide)(clock->base_ticks - ticks) * clock->mult) >> 32);
+	return clock->base_ns + (uint64_t)(((clock_wide)(ticks - clock->base_ticks) * clock->mult) >> 32);
+}
+
 void clock_init(struct clock *clock);
 
 /* Ties the conversion to CLOCK_MONOTONIC anew, if the time for it has come. */

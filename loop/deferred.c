@@ -29,6 +29,7 @@ void deferral_schedule(struct stint_loop *loop, struct deferral *deferral)
 	loop->deferrals.previous = deferral;
 	deferral->queued = true;
 	loop->deferred_count++;
+	loop->urgent++;
 }
 
 void deferral_cancel(struct stint_loop *loop, struct deferral *deferral)
@@ -39,6 +40,7 @@ void deferral_cancel(struct stint_loop *loop, struct deferral *deferral)
 	deferral->previous->next = deferral->next;
 	deferral->queued = false;
 	loop->deferred_count--;
+	loop->urgent--;
 }
 
 /*
@@ -57,6 +59,10 @@ void deferral_dispatch(struct stint_loop *loop)
 		struct dispatch dispatch;
 
 		deferral_cancel(loop, deferral);
+		if (deferral->plain) {
+			deferral->run(deferral);
+			continue;
+		}
 		if (loop->account)
 			loop->account->behind = 0;
 		dispatch = dispatch_open(loop, deferral->handler, 0);

@@ -40,12 +40,17 @@ void loop_add_object(struct stint_loop *loop, struct object *object, void (*dest
 	loop->objects.next = object;
 }
 
+void loop_forget(struct object *object)
+{
+	object->next->previous = object->previous;
+	object->previous->next = object->next;
+}
+
 void loop_bury(struct object *object)
 {
 	struct stint_loop *loop = object->loop;
 
-	object->next->previous = object->previous;
-	object->previous->next = object->next;
+	loop_forget(object);
 	if (!loop->dispatching) {
 		free(object);
 		return;
@@ -121,6 +126,7 @@ int stint_loop_new(struct stint_loop **ret, const struct stint_loop_options *giv
 	loop->deferrals.next = loop->deferrals.previous = &loop->deferrals;
 	loop->slices.next = loop->slices.previous = &loop->slices;
 	loop->slice_share_ns = STINT_SLICE_SHARE_DEFAULT_NS;
+	loop->idles.next = loop->idles.previous = &loop->idles;
 	loop->batch_limit = options.batch_limit ? options.batch_limit : 512;
 	loop->events = calloc(loop->batch_limit + 1, sizeof(*loop->events)); /* one more: see next_event() */
 	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -154,8 +160,7 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 
 static bool has_work(const struct stint_loop *loop)
 {
-	return loop->fd_live || loop->timers_armed || loop->deferred_count || loop->jobs_out ||
-	       loop->slice_count;
+	return loop->fd_live || loop->timers_armed || loop->urgent || loop->jobs_out;
 }
 
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */
@@ -163,7 +168,7 @@ static uint64_t poll_timeout(const struct stint_loop *loop, uint64_t limit_ns)
 {
 	uint64_t due_ns = timer_next_due(loop), now_ns = loop->clock->now_ns;
 
-	if (loop->deferred_count || loop->slice_count)
+	if (loop->urgent)
 		return 0;
 	if (due_ns == UINT64_MAX)
 		return limit_ns;
@@ -184,11 +189,14 @@ static int wait_for_events(struct stint_loop *loop, uint64_t timeout_ns)
 
 	if (timeout_ns == 0 || timeout_ns == UINT64_MAX)
 		return epoll_wait(loop->epoll, loop->events, (int)loop->batch_limit, timeout_ns ? -1 : 0);
-	timeout.tv_sec = (time_t)(timeout_ns / 1000000000u);
-	timeout.tv_nsec = (long)(timeout_ns % 1000000000u);
-	count = epoll_pwait2(loop->epoll, loop->events, (int)loop->batch_limit, &timeout, NULL);
-	if (count >= 0 || (errno != ENOSYS && errno != EPERM))
-		return count;
+	if (!loop->coarse) {
+		timeout.tv_sec = (time_t)(timeout_ns / 1000000000u);
+		timeout.tv_nsec = (long)(timeout_ns % 1000000000u);
+		count = epoll_pwait2(loop->epoll, loop->events, (int)loop->batch_limit, &timeout, NULL);
+		if (count >= 0 || (errno != ENOSYS && errno != EPERM))
+			return count;
+		loop->coarse = true;
+	}
 	timeout_ns = timeout_ns / 1000000u + 1;
 	return epoll_wait(loop->epoll, loop->events, (int)loop->batch_limit,
 			  timeout_ns > INT32_MAX ? INT32_MAX : (int)timeout_ns);
@@ -210,6 +218,20 @@ static int poll(struct stint_loop *loop, uint64_t limit_ns)
 		clock_anchor(loop->clock);
 	loop->batch_ns = loop->clock->now_ns;
 	return count;
+}
+
+/* What comes after descriptors, timers and jobs; idle callbacks only if there was nothing at all. */
+static void dispatch_urgent(struct stint_loop *loop, int events)
+{
+	bool idle = events == 0 && loop->timer_iteration != loop->iteration && !loop->deferred_count &&
+		    !loop->slice_count;
+
+	if (loop->deferred_count)
+		deferral_dispatch(loop);
+	if (loop->slice_count)
+		slice_dispatch(loop);
+	if (idle && loop->idle_count)
+		idle_dispatch(loop);
 }
 
 static int iterate(struct stint_loop *loop, uint64_t limit_ns)
@@ -237,10 +259,8 @@ static int iterate(struct stint_loop *loop, uint64_t limit_ns)
 		timer_dispatch_due(loop);
 	if (loop->jobs_out)
 		job_dispatch(loop);
-	if (loop->deferred_count)
-		deferral_dispatch(loop);
-	if (loop->slice_count)
-		slice_dispatch(loop);
+	if (loop->urgent)
+		dispatch_urgent(loop, count);
 	loop->dispatching = false;
 	if (loop->graves)
 		empty_graves(loop);

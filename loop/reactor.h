@@ -51,6 +51,11 @@ struct deferral {
 	void (*run)(struct deferral *deferral);
 	uint16_t handler;
 	bool queued;
+	bool plain; /* no dispatch of its own: run() opens those that it makes */
+};
+
+struct idle_link {
+	struct idle_link *next, *previous;
 };
 
 /* Place in the ring of started slices. */
@@ -67,6 +72,7 @@ struct stint_loop {
 	struct clock *clock;              /* the account's, or own_clock */
 	int epoll;
 	bool running, dispatching, stopped, dead, rebuild;
+	bool coarse; /* there is no epoll_pwait2 */
 	uint32_t iteration;
 	uint64_t batch_ns; /* when the poll returned */
 
@@ -88,6 +94,13 @@ struct stint_loop {
 
 	struct deferral deferrals; /* head of a ring */
 	uint32_t deferred_count;
+	uint32_t urgent; /* deferred_count + slice_count + idle_count: unless 0, the poll does not wait */
+	uint32_t timer_iteration; /* the last in which a timer was due */
+	uint32_t idle_count;
+	struct idle_link idles; /* head of a ring of those that are started */
+
+	struct stint_mailbox *signal_mailbox; /* there while signals are watched */
+	uint32_t signal_count;
 
 	uint8_t *file_buffer; /* shared by readers of files */
 	size_t file_buffer_bytes;
@@ -182,6 +195,8 @@ static inline void dispatch_close(struct stint_loop *loop, const struct dispatch
 void loop_add_object(struct stint_loop *loop, struct object *object, void (*destroy)(struct object *));
 /* Takes it off the loop and frees its memory, at once or after the iteration. */
 void loop_bury(struct object *object);
+/* Only takes it off the loop. */
+void loop_forget(struct object *object);
 
 /* fd.c */
 void fd_flush_changes(struct stint_loop *loop);
@@ -214,6 +229,9 @@ void job_abandon_all(struct stint_loop *loop);
 /* Has a fresh epoll set wake the loop for jobs that come back. */
 int job_port_watch(struct stint_loop *loop);
 void job_port_close(struct stint_loop *loop);
+
+/* idle.c */
+void idle_dispatch(struct stint_loop *loop);
 
 /* Copies options of a caller whose struct may be older or newer than ours. */
 int options_take(void *ret, size_t known, const void *given);

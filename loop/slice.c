@@ -65,6 +65,7 @@ int stint_slice_start(struct stint_slice *slice)
 	loop = slice->object.loop;
 	slice->started = true;
 	loop->slice_count++;
+	loop->urgent++;
 	if (slice->in_turn) /* goes back in when the turn has ended */
 		return 0;
 	if (slice->rank_ns < loop->slice_rank_ns)
@@ -81,6 +82,7 @@ int stint_slice_stop(struct stint_slice *slice)
 		return 0;
 	slice->started = false;
 	slice->object.loop->slice_count--;
+	slice->object.loop->urgent--;
 	take_out(slice);
 	return 0;
 }

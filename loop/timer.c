@@ -205,6 +205,7 @@ void timer_dispatch_due(struct stint_loop *loop)
 {
 	struct stint_timer *timer;
 
+	loop->timer_iteration = loop->iteration;
 	while (loop->due_left > 0 && (timer = wheel_first_due(&loop->wheel, loop->batch_ns))) {
 		loop->due_left--;
 		dispatch_due(loop, timer);

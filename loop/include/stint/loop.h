@@ -32,6 +32,7 @@ struct stint_loop;
 struct stint_fd;
 struct stint_timer;
 struct stint_deferred;
+struct stint_idle;
 struct stint_listener;
 struct stint_connect;
 
@@ -53,22 +54,31 @@ STINT_API int stint_loop_new(struct stint_loop **ret, const struct stint_loop_op
 STINT_API struct stint_loop *stint_loop_free(struct stint_loop *loop);
 
 /*
- * Runs until stint_loop_stop(), or until nothing is left that could call back (no descriptor, no armed
- * timer, no scheduled deferred, no job that is out, no started slice). Returns 0; -EBUSY inside a callback of the same loop; or what epoll says.
+ * Runs until stint_loop_stop(), or until nothing is left that could call back: no descriptor, signal, child or mailbox,
+ * no armed timer, no scheduled deferred, no started slice or idle, no job that is out. Returns 0; -EBUSY inside a
+ * callback of the same loop; or what epoll says.
  *
  * The contract, iteration by iteration:
  *  1. Changes to descriptors' events that callbacks made are told to the kernel.
- *  2. The poll waits: not at all if a deferred is scheduled or a slice started, else until the next timer is
- *     due, else without limit. A signal that interrupts it is a poll without events.
- *  3. Descriptors are dispatched in the order in which the kernel returned them, each at most once an
- *     iteration, with all its events together.
+ *  2. The poll waits: not at all if a deferred is scheduled, a slice or an idle started, or posts are left from
+ *     the last iteration; else until the next timer is due, else without limit. A signal that interrupts it is a
+ *     poll without events.
+ *  3. Descriptors, and children that have ended, are dispatched in the order in which the kernel returned
+ *     them, each at most once an iteration, with all its events together.
  *  4. Timers that were due when the poll returned are dispatched in the order of their deadlines (equal
  *     ones in no certain order). A timer started from here on waits for the next iteration, even if its
  *     deadline has passed, so timers cannot starve descriptors.
  *  5. Jobs that have come back from a pool by then (pool.h), in the order in which they came back.
  *  6. Deferred callbacks are dispatched in the order in which they were scheduled. One scheduled by a
  *     deferred callback waits for the next iteration, so they cannot starve the rest either.
+ *     The posts of a mailbox (post.h) are dispatched among them, in the order in which they were posted, where
+ *     the mailbox's wake-up, a descriptor of step 3, has put them: at most as many as the loop's batch_limit.
+ *     The rest, and what is posted meanwhile, waits for the next iteration. Signals (signal.h) are posts: the
+ *     loop's share one mailbox.
  *  7. Slices (slice.h), until their share of the iteration is used up.
+ *  8. Idle callbacks are dispatched, each once, in the order in which they were started, if the poll returned
+ *     no event, no timer was due, no deferred was scheduled and no slice started. One that is started by
+ *     another waits for the next iteration.
  * A stop lets the iteration end first: no event of an edge-triggered descriptor is lost to it.
  */
 STINT_API int stint_loop_run(struct stint_loop *loop);
@@ -162,6 +172,22 @@ STINT_API int stint_deferred_new(struct stint_deferred **ret, struct stint_loop 
 STINT_API struct stint_deferred *stint_deferred_free(struct stint_deferred *deferred);
 STINT_API int stint_deferred_schedule(struct stint_deferred *deferred);
 STINT_API int stint_deferred_cancel(struct stint_deferred *deferred);
+
+/* ---- idle callbacks ---- */
+
+typedef void (*stint_idle_callback)(struct stint_idle *idle, void *ctx);
+
+/*
+ * Called once in step 8 of each iteration that had nothing else to do, from stint_idle_start() to stint_idle_stop(). While
+ * one is started the poll never waits, so the loop takes a whole CPU. -EINVAL, -ENOMEM.
+ */
+STINT_API int stint_idle_new(struct stint_idle **ret, struct stint_loop *loop, uint32_t handler,
+			     stint_idle_callback callback, void *ctx);
+STINT_API struct stint_idle *stint_idle_free(struct stint_idle *idle);
+
+/* 0 also if it is started, or stopped, already. */
+STINT_API int stint_idle_start(struct stint_idle *idle);
+STINT_API int stint_idle_stop(struct stint_idle *idle);
 
 /* ---- listeners ---- */
 

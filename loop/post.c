@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+#include "reactor.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <stint/post.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/*
+ * Mailboxes. Posts are pushed on a stack, whose head also says what state the mailbox is in; the loop takes the whole
+ * stack at once and turns it round, so there is one point at which a post is in the queue, and one order of all.
+ *
+ *	IDLE    nothing is there, and the loop may be asleep: the next post wakes it
+ *	AWAKE   nothing is there, but the loop is going to look: no need to wake it
+ *	CLOSED  posts are refused
+ *	other   the youngest post, which leads to the older ones
+ *
+ * The loop is woken through an eventfd, watched edge-triggered, so that nobody need read it: each write is an event. It
+ * runs posts in step 6. Having run what it took, it goes from AWAKE to IDLE unless more has come; if so, it looks again
+ * in the next iteration. A single post costs one write; a producer that keeps up with the loop costs none.
+ *
+ * The eventfd lives as long as the last reference and not only as the mailbox is open: a thread that has just posted may
+ * be about to write to it, and must not find another file under its number.
+ */
+
+#define IDLE   NULL
+#define AWAKE  (&awake)
+#define CLOSED (&closed)
+
+static struct stint_post awake, closed;
+
+enum stamp { STAMP_NONE, STAMP_TICKS, STAMP_NS };
+
+struct stint_mailbox {
+	/* shared by the threads that post */
+	struct stint_post *head __attribute__((aligned(64)));
+	uint64_t wakeups;
+	uint32_t references;
+	int32_t wake_fd;
+	enum stamp stamp; /* what posted_at holds */
+
+	/* the loop's alone */
+	struct object object __attribute__((aligned(64)));
+	struct deferral deferral;
+	struct stint_fd *source;
+	struct stint_post *first, *last; /* taken, and not run yet */
+	uint64_t waiting;                /* how many those are */
+	bool freed;
+};
+
+_Static_assert(sizeof(struct stint_post) == 48, "as post.h says");
+
+/* ---- the threads' side ---- */
+
+static void wake(struct stint_mailbox *mailbox)
+{
+	const uint64_t one = 1;
+	int error = errno;
+
+	__atomic_fetch_add(&mailbox->wakeups, 1, __ATOMIC_RELAXED);
+	/* Could fail only for a counter at its end, after 2^64 wake-ups. */
+	if (write(mailbox->wake_fd, &one, sizeof(one)) < 0)
+		errno = error;
+}
+
+static uint64_t stamp_now(enum stamp stamp)
+{
+	if (stamp == STAMP_TICKS)
+		return clock_ticks();
+	return stamp == STAMP_NS ? clock_gettime_ns(CLOCK_MONOTONIC) : 0;
+}
+
+int stint_mailbox_post(struct stint_mailbox *mailbox, struct stint_post *post)
+{
+	struct stint_post *head;
+
+	if (!mailbox || !post || !post->callback)
+		return -EINVAL;
+	/* An exchange also where it changes nothing: so the call to come is after what was written before this one. */
+	if (__atomic_exchange_n(&post->posted, 1, __ATOMIC_ACQ_REL))
+		return -EALREADY;
+	post->posted_at = stamp_now(mailbox->stamp);
+	head = __atomic_load_n(&mailbox->head, __ATOMIC_RELAXED);
+	do {
+		if (head == CLOSED) {
+			__atomic_store_n(&post->posted, 0, __ATOMIC_RELEASE);
+			return -ESHUTDOWN;
+		}
+		post->next = head == AWAKE ? NULL : head;
+	} while (!__atomic_compare_exchange_n(&mailbox->head, &head, post, true, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	if (head == IDLE)
+		wake(mailbox);
+	return 0;
+}
+
+struct stint_mailbox *stint_mailbox_ref(struct stint_mailbox *mailbox)
+{
+	if (mailbox)
+		__atomic_fetch_add(&mailbox->references, 1, __ATOMIC_RELAXED);
+	return mailbox;
+}
+
+struct stint_mailbox *stint_mailbox_unref(struct stint_mailbox *mailbox)
+{
+	if (!mailbox || __atomic_sub_fetch(&mailbox->references, 1, __ATOMIC_ACQ_REL) > 0)
+		return NULL;
+	close(mailbox->wake_fd);
+	free(mailbox);
+	return NULL;
+}
+
+uint64_t stint_mailbox_wakeups(const struct stint_mailbox *mailbox)
+{
+	return mailbox ? __atomic_load_n(&mailbox->wakeups, __ATOMIC_RELAXED) : 0;
+}
+
+/* ---- the loop's side ---- */
+
+/* Takes all that was posted, leaving `state` behind, and appends it in the order in which it was posted. */
+static void take(struct stint_mailbox *mailbox, struct stint_post *state)
+{
+	struct stint_post *post = __atomic_exchange_n(&mailbox->head, state, __ATOMIC_ACQ_REL);
+	struct stint_post *youngest = post, *older = NULL;
+
+	if (post == IDLE || post == AWAKE)
+		return;
+	while (post) {
+		struct stint_post *next = post->next;
+
+		post->next = older;
+		older = post;
+		post = next;
+		mailbox->waiting++;
+	}
+	if (mailbox->last)
+		mailbox->last->next = older;
+	else
+		mailbox->first = older;
+	mailbox->last = youngest;
+}
+
+/* The next one, which is the caller's again from here on. */
+static struct stint_post *pop(struct stint_mailbox *mailbox)
+{
+	struct stint_post *post = mailbox->first;
+
+	mailbox->first = post->next;
+	if (!mailbox->first)
+		mailbox->last = NULL;
+	else
+		__builtin_prefetch(mailbox->first);
+	mailbox->waiting--;
+	return post;
+}
+
+static void release(struct stint_post *post)
+{
+	(void)__atomic_exchange_n(&post->posted, 0, __ATOMIC_ACQ_REL);
+}
+
+static void dispatch_post(struct stint_loop *loop, struct stint_mailbox *mailbox)
+{
+	struct stint_post *post = pop(mailbox);
+	uint32_t handler = loop_handler_valid(loop, post->handler) ? post->handler : 0;
+	uint64_t ready_ns = mailbox->stamp == STAMP_TICKS ? clock_from_ticks(loop->clock, post->posted_at)
+							  : post->posted_at;
+	struct dispatch dispatch;
+
+	if (loop->account)
+		loop->account->behind = mailbox->waiting;
+	dispatch = dispatch_open(loop, handler, ready_ns);
+	release(post);
+	post->callback(post, 0, post->ctx);
+	dispatch_close(loop, &dispatch);
+}
+
+static void run(struct deferral *deferral)
+{
+	struct stint_mailbox *mailbox =
+		(struct stint_mailbox *)((char *)deferral - offsetof(struct stint_mailbox, deferral));
+	struct stint_loop *loop = mailbox->object.loop;
+	struct stint_post *state = AWAKE;
+
+	stint_mailbox_ref(mailbox); /* a callback may free it */
+	take(mailbox, AWAKE);
+	for (uint32_t left = loop->batch_limit; left > 0 && mailbox->first; left--)
+		dispatch_post(loop, mailbox);
+	if (!mailbox->freed &&
+	    (mailbox->first || !__atomic_compare_exchange_n(&mailbox->head, &state, IDLE, false,
+							    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
+		deferral_schedule(loop, &mailbox->deferral);
+	stint_mailbox_unref(mailbox);
+}
+
+static void on_wake(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	struct stint_mailbox *mailbox = ctx;
+
+	(void)source;
+	(void)events;
+	deferral_schedule(mailbox->object.loop, &mailbox->deferral);
+}
+
+static void destroy(struct object *object)
+{
+	struct stint_mailbox *mailbox =
+		(struct stint_mailbox *)((char *)object - offsetof(struct stint_mailbox, object));
+
+	mailbox->freed = true;
+	loop_forget(object);
+	deferral_cancel(object->loop, &mailbox->deferral);
+	stint_fd_free(mailbox->source);
+	take(mailbox, CLOSED);
+	while (mailbox->first) {
+		struct stint_post *post = pop(mailbox);
+
+		release(post);
+		post->callback(post, -ECANCELED, post->ctx);
+	}
+	stint_mailbox_unref(mailbox);
+}
+
+struct stint_mailbox *stint_mailbox_free(struct stint_mailbox *mailbox)
+{
+	if (mailbox && !mailbox->freed)
+		destroy(&mailbox->object);
+	return NULL;
+}
+
+static enum stamp stamp_of(const struct stint_loop *loop)
+{
+	if (!loop->account)
+		return STAMP_NONE;
+	return loop->clock->tsc ? STAMP_TICKS : STAMP_NS;
+}
+
+int stint_mailbox_new(struct stint_mailbox **ret, struct stint_loop *loop)
+{
+	struct stint_mailbox *mailbox;
+	int handler, error;
+
+	if (!ret || !loop || loop->dead)
+		return -EINVAL;
+	handler = stint_loop_handler(loop, "stint.wakeup", 0);
+	if (handler < 0)
+		return handler;
+	mailbox = aligned_alloc(64, sizeof(*mailbox));
+	if (!mailbox)
+		return -ENOMEM;
+	*mailbox = (struct stint_mailbox){.references = 1, .stamp = stamp_of(loop)};
+	mailbox->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (mailbox->wake_fd < 0) {
+		error = -errno;
+		free(mailbox);
+		return error;
+	}
+	error = stint_fd_new(&mailbox->source, loop, mailbox->wake_fd, STINT_READ | STINT_EDGE,
+			     (uint32_t)handler, on_wake, mailbox);
+	if (error < 0) {
+		stint_mailbox_unref(mailbox);
+		return error;
+	}
+	deferral_init(&mailbox->deferral, 0, run);
+	mailbox->deferral.plain = true;
+	loop_add_object(loop, &mailbox->object, destroy);
+	*ret = mailbox;
+	return 0;
+}
