@@ -128,3 +128,14 @@ void backend_post_wake(void)
 {
 	ev_async_send(loop, &async);
 }
+
+bool backend_posts_new(uint32_t count)
+{
+	(void)count;
+	return false;
+}
+
+void backend_post(uint32_t index)
+{
+	(void)index;
+}

@@ -172,3 +172,14 @@ void backend_post_wake(void)
 {
 	event_active(&wake, EV_READ, 0);
 }
+
+bool backend_posts_new(uint32_t count)
+{
+	(void)count;
+	return false;
+}
+
+void backend_post(uint32_t index)
+{
+	(void)index;
+}

@@ -160,3 +160,14 @@ void backend_post_wake(void)
 {
 	check(uv_async_send(&async), "uv_async_send");
 }
+
+bool backend_posts_new(uint32_t count)
+{
+	(void)count;
+	return false;
+}
+
+void backend_post(uint32_t index)
+{
+	(void)index;
+}

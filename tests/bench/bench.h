@@ -80,6 +80,12 @@ static inline bool bench_timer_fired(void)
 	return ++bench.fired == bench.expected;
 }
 
+/* A callback of the library's own queue ran. True when it was the last. */
+static inline bool bench_posted(void)
+{
+	return ++bench.fired == bench.expected;
+}
+
 /* Takes all that was posted; called by the loop that was woken. */
 bool bench_posts_take(void);
 
@@ -102,5 +108,10 @@ void backend_timer_stop(uint32_t index);
 /* Wakes the loop from another thread, after which it calls bench_posts_take(). */
 void backend_post_open(void);
 void backend_post_wake(void);
+
+/* The library's own queue, with a callback of its own for each post; false if it has none. */
+bool backend_posts_new(uint32_t count);
+/* Called in the other thread, once for each. */
+void backend_post(uint32_t index);
 
 #endif

@@ -29,7 +29,7 @@ struct post_node {
 struct bench_state bench;
 
 static struct {
-	uint32_t pipes, active, count, connections, idle, depth, stream, meter;
+	uint32_t pipes, active, count, connections, idle, depth, stream, meter, native;
 	uint64_t writes;
 } options = {.pipes = 1000,
 	     .active = 100,
@@ -330,7 +330,7 @@ static void timers_run(void)
 
 /* ---- posts ---- */
 
-/* The queue is the same for all: a stack of nodes, whose first one wakes the loop. */
+/* The queue is the same for all: a stack of nodes, whose first one wakes the loop. With native=1 it is the library's. */
 static struct {
 	struct post_node *nodes;
 	uint64_t posted_ns, latency_ns;
@@ -367,6 +367,10 @@ bool bench_posts_take(void)
 static void *post_all(void *unused)
 {
 	(void)unused;
+	for (uint32_t i = 0; options.native && i < options.count; i++)
+		backend_post(i);
+	if (options.native)
+		return NULL;
 	for (uint32_t i = 0; i < options.count; i++)
 		post(&posts.nodes[i]);
 	return NULL;
@@ -399,7 +403,10 @@ static void posts_run(bool ping)
 	if (ping)
 		pin_to(0);
 	backend_open(1);
-	backend_post_open();
+	if (!options.native)
+		backend_post_open();
+	else if (!backend_posts_new(options.count))
+		exit(77);
 	bench.expected = options.count;
 	begin = clock_ns(CLOCK_MONOTONIC);
 	errno = pthread_create(&thread, NULL, ping ? ping_all : post_all, NULL);
@@ -473,7 +480,8 @@ static void parse(const char *argument)
 	} known[] = {{"pipes", &options.pipes},   {"active", &options.active},
 		     {"count", &options.count},   {"connections", &options.connections},
 		     {"idle", &options.idle},     {"depth", &options.depth},
-		     {"stream", &options.stream}, {"meter", &options.meter}};
+		     {"stream", &options.stream}, {"meter", &options.meter},
+		     {"native", &options.native}};
 	const char *equals = strchr(argument, '=');
 	unsigned long long value = equals ? strtoull(equals + 1, NULL, 10) : 0;
 
