@@ -60,6 +60,17 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	bpf_map__set_max_entries(skeleton->maps.loop_table, options->loop_limit);
 }
 
+static int free_all_slots(struct stint_skeleton *skeleton)
+{
+	int queue = bpf_map__fd(skeleton->maps.free_slots);
+	uint32_t slots = bpf_map__max_entries(skeleton->maps.free_slots);
+
+	for (uint32_t slot = 0; slot < slots; slot++)
+		if (bpf_map_update_elem(queue, NULL, &slot, BPF_ANY) != 0)
+			return -errno;
+	return 0;
+}
+
 static int load(struct stint_bpf *bpf, const struct stint_probes_options *options)
 {
 	int err;
@@ -69,9 +80,9 @@ static int load(struct stint_bpf *bpf, const struct stint_probes_options *option
 		return -errno;
 	configure(bpf->skeleton, options);
 	err = stint_skeleton__load(bpf->skeleton);
-	if (err)
-		return err;
-	return stint_skeleton__attach(bpf->skeleton);
+	if (!err)
+		err = free_all_slots(bpf->skeleton);
+	return err ? err : stint_skeleton__attach(bpf->skeleton);
 }
 
 static int print_nothing(enum libbpf_print_level level, const char *format, va_list args)

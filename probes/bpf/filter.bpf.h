@@ -15,10 +15,15 @@
 
 __u64 marks[MARKS / 64];
 
-/* The verifier lets programs compute with an address only as its distance from another. */
+/* The verifier lets programs compute with an address only as its distance from another. Never 0. */
+static __always_inline u64 place_of(const struct pt_regs *regs)
+{
+	return (u64)regs - (u64)marks;
+}
+
 static __always_inline u32 mark_of(const struct pt_regs *regs)
 {
-	return (((u64)regs - (u64)marks) >> STACK_SHIFT) & (MARKS - 1);
+	return (place_of(regs) >> STACK_SHIFT) & (MARKS - 1);
 }
 
 static __always_inline bool may_be_watched(const struct pt_regs *regs)

@@ -34,18 +34,19 @@
 
 static __always_inline int enter_call(const struct pt_regs *regs, long number)
 {
-	u64 id = bpf_get_current_pid_tgid();
+	struct thread *thread = thread_at(regs);
+	u64 id = current_id(thread);
 	u32 pid = id >> 32, tid = (u32)id;
-	struct thread *thread;
 	bool zero;
 	int send_fd;
 	u64 now_ns;
 
-	if (!is_watched(pid))
+	if (!thread && !is_watched(pid))
 		return 0;
+	if (!thread)
+		thread = find_current(regs, tid);
 	now_ns = bpf_ktime_get_ns();
-	thread = find_thread(tid);
-	if (thread)
+	if (thread && thread->off_ns)
 		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
 	send_fd = send_fd_argument(number);
 	if (send_fd)
@@ -80,19 +81,20 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 
 static __always_inline int exit_call(const struct pt_regs *regs, long result)
 {
-	u64 id = bpf_get_current_pid_tgid();
+	struct thread *thread = thread_at(regs);
+	u64 id = current_id(thread);
 	u32 pid = id >> 32, tid = (u32)id;
-	struct thread *thread;
 	long number;
 	int send_fd;
 	u64 now_ns;
 
-	if (!is_watched(pid))
+	if (!thread && !is_watched(pid))
 		return 0;
+	if (!thread)
+		thread = find_current(regs, tid);
 	now_ns = bpf_ktime_get_ns();
 	number = regs->orig_ax;
-	thread = find_thread(tid);
-	if (thread)
+	if (thread && thread->off_ns)
 		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
 	send_fd = send_fd_argument(number);
 	if (send_fd)
@@ -275,7 +277,7 @@ int BPF_PROG(on_exec, struct task_struct *task)
 
 	if (!is_watched(pid))
 		return 0;
-	bpf_map_delete_elem(&threads, &tid);
+	forget_thread(tid);
 	report_life(RECORD_EXEC, pid);
 	return 0;
 }
@@ -287,7 +289,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 
 	if (!is_watched(pid))
 		return 0;
-	bpf_map_delete_elem(&threads, &tid);
+	forget_thread(tid);
 	if (task->signal->live.counter > 0)
 		return 0; /* other threads run on, also if this was the first one */
 	if (bpf_map_delete_elem(&watched, &pid) != 0)

@@ -100,14 +100,36 @@ struct thread {
 	struct record_segment segments[RECORD_SEGMENTS];
 	struct record_touch touches[RECORD_TOUCHES];
 	u64 raised[RAISED_SLOTS];
+	u64 place; /* of its saved registers (filter.bpf.h) */
 };
 
+/*
+ * A thread is found by its number in `slots`, and what is known of it in `threads`: so that the thread that makes a
+ * system call is found without a look-up, which array maps do not need, by the slot noted at its mark.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, THREADS_MAX);
 	__type(key, u32);
+	__type(value, u32);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, THREADS_MAX);
+	__type(key, u32);
 	__type(value, struct thread);
 } threads SEC(".maps");
+
+/* The slots that nobody has; user space puts all of them in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, THREADS_MAX);
+	__type(value, u32);
+} free_slots SEC(".maps");
+
+/* The slot of the thread that was last seen at each mark; whether it is still that thread's, `place` tells. */
+__u16 slot_at_mark[MARKS];
 
 /* A new thread starts as a copy of this: the struct is larger than a program's stack. */
 struct {
@@ -151,26 +173,76 @@ static __always_inline void lost_entry(void)
 
 static __always_inline struct thread *find_thread(u32 tid)
 {
-	return bpf_map_lookup_elem(&threads, &tid);
+	u32 *slot = bpf_map_lookup_elem(&slots, &tid);
+
+	return slot ? bpf_map_lookup_elem(&threads, slot) : NULL;
+}
+
+/* The current thread, if it is known and was found before: by its saved registers, without asking who it is. */
+static __always_inline struct thread *thread_at(const struct pt_regs *regs)
+{
+	u32 slot = slot_at_mark[mark_of(regs)];
+	struct thread *thread = bpf_map_lookup_elem(&threads, &slot);
+
+	return thread && thread->place == place_of(regs) ? thread : NULL;
+}
+
+static __always_inline u64 current_id(const struct thread *thread)
+{
+	return thread ? (u64)thread->pid << 32 | thread->tid : bpf_get_current_pid_tgid();
+}
+
+/* The current thread by its number; from now on thread_at() finds it. */
+static __always_inline struct thread *find_current(const struct pt_regs *regs, u32 tid)
+{
+	u32 *slot = bpf_map_lookup_elem(&slots, &tid);
+	struct thread *thread = slot ? bpf_map_lookup_elem(&threads, slot) : NULL;
+
+	if (thread) {
+		thread->place = place_of(regs);
+		slot_at_mark[mark_of(regs)] = (u16)*slot;
+	}
+	return thread;
 }
 
 static __noinline struct thread *add_thread(u32 pid, u32 tid)
 {
-	u32 zero = 0;
+	u32 zero = 0, slot;
 	struct thread *empty = bpf_map_lookup_elem(&empty_thread, &zero);
 	struct thread *thread;
 
 	if (!empty)
 		return NULL;
-	bpf_map_update_elem(&threads, &tid, empty, BPF_NOEXIST);
-	thread = bpf_map_lookup_elem(&threads, &tid);
-	if (!thread) {
+	if (bpf_map_pop_elem(&free_slots, &slot) != 0) {
+		lost_entry();
+		return NULL;
+	}
+	bpf_map_update_elem(&threads, &slot, empty, BPF_ANY);
+	thread = bpf_map_lookup_elem(&threads, &slot);
+	if (!thread || bpf_map_update_elem(&slots, &tid, &slot, BPF_NOEXIST) != 0) {
+		bpf_map_push_elem(&free_slots, &slot, 0);
 		lost_entry();
 		return NULL;
 	}
 	thread->pid = pid;
 	thread->tid = tid;
 	return thread;
+}
+
+static __noinline int forget_thread(u32 tid)
+{
+	u32 *at = bpf_map_lookup_elem(&slots, &tid), slot;
+	struct thread *thread;
+
+	if (!at)
+		return 0;
+	slot = *at;
+	thread = bpf_map_lookup_elem(&threads, &slot);
+	if (thread)
+		thread->place = 0;
+	if (bpf_map_delete_elem(&slots, &tid) == 0)
+		bpf_map_push_elem(&free_slots, &slot, 0);
+	return 0;
 }
 
 #endif
