@@ -22,7 +22,8 @@
 #include "probes/samplers.h"
 
 #define DEFAULT_BUDGET_NS  1000000u
-#define DEFAULT_SAMPLE_NS  1000000u
+#define CLOSER_SAMPLE_NS   1000000u
+#define LOOK_CLOSER_NS     UINT64_C(10000000000)
 #define DEFAULT_RING_BYTES (8u << 20)
 #define DEFAULT_LOOPS      64u
 #define LOOPS_MAX          1024u
@@ -42,6 +43,7 @@ struct stint_probes {
 	uint32_t processes_len;
 	uint64_t stacks_cut;
 	uint64_t not_sampled;
+	bool samples_always;
 	uint64_t exits_looked_ns;
 	char error[512];
 };
@@ -80,15 +82,20 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* Without samples, where it computed is not known; all else is. */
+static void sample_thread(struct stint_probes *probes, uint32_t tid, uint64_t end_ns)
+{
+	if (stint_samplers_add(probes->samplers, tid, end_ns) != 0)
+		probes->not_sampled++;
+}
+
 /* It computed, and no tick fell into what was over the budget: the next one of that thread is not to get away. */
 static void look_closer(struct stint_probes *probes, const struct stint_probes_overrun *overrun)
 {
 	uint64_t computed_ns = overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns;
 
-	if (overrun->stack_len || computed_ns <= probes->options.budget_ns)
-		return;
-	if (stint_samplers_add(probes->samplers, overrun->tid, now_ns()) != 0)
-		probes->not_sampled++;
+	if (!overrun->stack_len && computed_ns > probes->options.budget_ns)
+		sample_thread(probes, overrun->tid, now_ns() + LOOK_CLOSER_NS);
 }
 
 static void take_overrun(struct stint_probes *probes, const struct record_overrun *record)
@@ -109,6 +116,9 @@ static void take_stack(struct stint_probes *probes, const struct record_stack *r
 {
 	struct stint_process *process = find_process(probes, record->pid);
 
+	/* The stack at its first wait tells of a new loop. */
+	if (process && record->kind == RECORD_STACK_WAIT && probes->samples_always)
+		sample_thread(probes, record->tid, UINT64_MAX);
 	if (process && stint_process_add_stack(process, record) != 0)
 		probes->stacks_cut++;
 }
@@ -259,8 +269,9 @@ static void set_defaults(struct stint_probes_options *options)
 {
 	if (!options->budget_ns)
 		options->budget_ns = DEFAULT_BUDGET_NS;
+
 	if (!options->sample_ns)
-		options->sample_ns = DEFAULT_SAMPLE_NS;
+		options->sample_ns = CLOSER_SAMPLE_NS;
 	if (!options->ring_bytes)
 		options->ring_bytes = DEFAULT_RING_BYTES;
 	if (!options->loop_limit)
@@ -279,6 +290,7 @@ int stint_probes_new(struct stint_probes **ret, const struct stint_probes_option
 		return -ENOMEM;
 	if (options)
 		probes->options = *options;
+	probes->samples_always = probes->options.sample_ns != 0;
 	set_defaults(&probes->options);
 	probes->callbacks = *callbacks;
 	probes->ctx = ctx;

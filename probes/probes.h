@@ -166,7 +166,7 @@ struct stint_probes_callbacks {
 struct stint_probes_options {
 	size_t size;         /* sizeof(struct stint_probes_options) */
 	uint64_t budget_ns;  /* of an iteration; 0: 1 ms */
-	uint64_t sample_ns;  /* between looks at a stack over budget, where ticks do not do; 0: 1 ms */
+	uint64_t sample_ns;  /* between looks at a stack over budget; 0: ticks, and closer when they missed */
 	bool trace_sockets;  /* every socket that stalls is traced */
 	uint32_t ring_bytes; /* 0: 8 MiB; a power of two */
 	uint32_t loop_limit; /* 0: 64; at most 1024, each 56 KiB */

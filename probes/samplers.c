@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #define SAMPLERS_MAX 1024 /* a descriptor each */
-#define LOOK_NS      UINT64_C(10000000000)
 
 struct sampler {
 	uint32_t tid;
@@ -64,7 +63,7 @@ static struct sampler *find(struct stint_samplers *samplers, uint32_t tid)
 	return NULL;
 }
 
-int stint_samplers_add(struct stint_samplers *samplers, uint32_t tid, uint64_t now_ns)
+int stint_samplers_add(struct stint_samplers *samplers, uint32_t tid, uint64_t end_ns)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE,
@@ -76,7 +75,8 @@ int stint_samplers_add(struct stint_samplers *samplers, uint32_t tid, uint64_t n
 	int clock;
 
 	if (sampler) {
-		sampler->end_ns = now_ns + LOOK_NS;
+		if (sampler->end_ns < end_ns)
+			sampler->end_ns = end_ns;
 		return 0;
 	}
 	if (samplers->len == SAMPLERS_MAX)
@@ -84,6 +84,6 @@ int stint_samplers_add(struct stint_samplers *samplers, uint32_t tid, uint64_t n
 	clock = (int)syscall(SYS_perf_event_open, &attr, (pid_t)tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 	if (clock < 0)
 		return errno == ESRCH ? 0 : -errno;
-	samplers->items[samplers->len++] = (struct sampler){tid, clock, now_ns + LOOK_NS};
+	samplers->items[samplers->len++] = (struct sampler){tid, clock, end_ns};
 	return 0;
 }

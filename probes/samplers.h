@@ -20,10 +20,10 @@ int stint_samplers_new(struct stint_samplers **ret, uint64_t period_ns);
 struct stint_samplers *stint_samplers_free(struct stint_samplers *samplers);
 
 /*
- * Looks closely at a thread from now on for some seconds, also if that is done already. 0 also if the thread is gone.
- * -ENOSPC: too many threads; or what perf_event_open() says.
+ * Looks closely at a thread from now on, until `end_ns` (UINT64_MAX: as long as it lives); also if that is done already.
+ * 0 also if the thread is gone. -ENOSPC: too many threads; or what perf_event_open() says.
  */
-int stint_samplers_add(struct stint_samplers *samplers, uint32_t tid, uint64_t now_ns);
+int stint_samplers_add(struct stint_samplers *samplers, uint32_t tid, uint64_t end_ns);
 
 /* Ends what has lasted long enough. */
 void stint_samplers_expire(struct stint_samplers *samplers, uint64_t now_ns);

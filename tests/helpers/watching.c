@@ -79,9 +79,14 @@ void watching_open(struct watching *watching, const struct stint_probes_options 
 		.socket = keep_event,
 		.exited = keep_exit,
 	};
+	struct stint_probes_options with_samples = {.size = sizeof(with_samples)};
 
+	if (options)
+		with_samples = *options;
+	if (!with_samples.sample_ns)
+		with_samples.sample_ns = 1000000;
 	memset(watching, 0, sizeof(*watching));
-	if (stint_probes_new(&watching->probes, options, &callbacks, watching) != 0)
+	if (stint_probes_new(&watching->probes, &with_samples, &callbacks, watching) != 0)
 		fail_msg("no probes: %s", stint_probes_error(watching->probes));
 }
 

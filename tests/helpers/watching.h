@@ -40,7 +40,10 @@ struct watching {
 /* Says "skipped: why" and skips the test where this machine allows no probes. */
 void watching_or_skip(void);
 
-/* Opens the probes; fails the test with their own words if they cannot be. `options` may be NULL. */
+/*
+ * Opens the probes; fails the test with their own words if they cannot be. `options` may be NULL. Stacks
+ * are sampled each ms, unless they say otherwise: whether a tick falls into some ms is left to chance.
+ */
 void watching_open(struct watching *watching, const struct stint_probes_options *options);
 void watching_add(struct watching *watching, int pid);
 void watching_close(struct watching *watching);
