@@ -67,7 +67,15 @@ struct model_loop {
 	struct model_metric metrics[MODEL_LOOP_METRICS];
 };
 
-enum model_handler_metric { MODEL_SERVICE, MODEL_WAIT, MODEL_WRITE_STALL, MODEL_HANDLER_METRICS };
+enum model_handler_metric {
+	MODEL_SERVICE,
+	MODEL_WAIT,
+	MODEL_WRITE_STALL,
+	MODEL_WORK_QUEUE,
+	MODEL_WORK_RUN,
+	MODEL_WORK_RETURN,
+	MODEL_HANDLER_METRICS
+};
 
 struct model_handler {
 	int64_t id;
@@ -79,6 +87,9 @@ struct model_handler {
 	uint64_t over_ns;
 	uint64_t blame_ns;
 	uint64_t victims;
+	uint64_t jobs_refused;
+	uint64_t file_reads_cached; /* chunks that the page cache had */
+	uint64_t file_reads_missed; /* those that a thread of a pool read */
 	struct model_metric metrics[MODEL_HANDLER_METRICS];
 };
 

@@ -69,6 +69,9 @@ static bool take_handler(struct loader *loader, sqlite3_stmt *row, void *item)
 	handler->over_ns = loader_number(row, 6);
 	handler->blame_ns = loader_number(row, 7);
 	handler->victims = loader_number(row, 8);
+	handler->jobs_refused = loader_number(row, 9);
+	handler->file_reads_cached = loader_number(row, 10);
+	handler->file_reads_missed = loader_number(row, 11);
 	return true;
 }
 
@@ -175,7 +178,11 @@ static const struct loader_table loop_table = {
 	MODEL_LOOPS, sizeof(struct model_loop), take_loop};
 static const struct loader_table handler_table = {
 	"handler",
-	"SELECT id, process, name, source, budget_ns, overruns, over_ns, blame_ns, victims FROM handler ORDER BY id",
+	"SELECT id, process, name, source, budget_ns, overruns, over_ns, blame_ns, victims,"
+	" (SELECT count FROM handler_count c WHERE c.handler = h.id AND c.name = 'jobs_refused'),"
+	" (SELECT count FROM handler_count c WHERE c.handler = h.id AND c.name = 'file_reads_cached'),"
+	" (SELECT count FROM handler_count c WHERE c.handler = h.id AND c.name = 'file_reads_missed')"
+	" FROM handler h ORDER BY id",
 	MODEL_HANDLERS, sizeof(struct model_handler), take_handler};
 static const struct loader_table overrun_table = {
 	"overrun",
@@ -218,7 +225,8 @@ static void load_loop_metrics(struct loader *loader)
 
 static void load_handler_metrics(struct loader *loader)
 {
-	static const char *const names[] = {"service", "wait", "write_stall"};
+	static const char *const names[] = {"service",    "wait",     "write_stall",
+					    "work_queue", "work_run", "work_return"};
 	sqlite3_stmt *buckets = loader_prepare(
 		loader,
 		"SELECT bucket, count FROM histogram WHERE handler = ? AND metric = ? ORDER BY bucket");

@@ -288,8 +288,15 @@ static int visit_blocks(struct meter_reader *reader, const struct meter_reader_v
 		if (!block.used)
 			continue;
 		visitor->block(ctx, loop, i, &handler,
-			       &(struct meter_reader_block){block.overruns, block.over_ns, block.blame_ns,
-							    block.victims});
+			       &(struct meter_reader_block){
+				       .overruns = block.overruns,
+				       .over_ns = block.over_ns,
+				       .blame_ns = block.blame_ns,
+				       .victims = block.victims,
+				       .jobs_refused = block.jobs_refused,
+				       .file_reads_cached = block.file_reads_cached,
+				       .file_reads_missed = block.file_reads_missed,
+			       });
 		err = visit_histograms(reader, visitor, ctx, loop, i, offset + sizeof(block));
 		if (err)
 			return err;

@@ -36,6 +36,9 @@ struct meter_reader_block {
 	uint64_t over_ns;
 	uint64_t blame_ns;
 	uint64_t victims;
+	uint64_t jobs_refused;
+	uint64_t file_reads_cached;
+	uint64_t file_reads_missed;
 };
 
 /* Valid during a call only. Names are NUL-terminated, and otherwise whatever the program wrote. */

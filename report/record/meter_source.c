@@ -135,12 +135,20 @@ static int64_t block_handler(struct meter_source *source)
 	return source->handler;
 }
 
+static void count(struct meter_source *source, const char *name, uint64_t now, uint64_t before)
+{
+	if (!source->baseline && growth(now, before))
+		recording_handler_count(source->session->recording, block_handler(source), name,
+					growth(now, before));
+}
+
 static void take_block(void *ctx, uint32_t loop, uint32_t handler,
 		       const struct stint_meter_file_handler *entry, const struct meter_reader_block *block)
 {
 	struct meter_source *source = ctx;
 	struct charge *charge = get_charge(source, loop, handler);
 	struct recording_handler_counts counts;
+	struct meter_reader_block before;
 
 	if (!charge)
 		return;
@@ -152,11 +160,15 @@ static void take_block(void *ctx, uint32_t loop, uint32_t handler,
 		.blame_ns = growth(block->blame_ns, charge->block.blame_ns),
 		.victims = growth(block->victims, charge->block.victims),
 	};
+	before = charge->block;
 	charge->block = *block;
 	source->entry = *entry;
 	source->handler = 0;
 	if (!source->baseline && (counts.overruns || counts.blame_ns || counts.victims))
 		roster_charge(source->session->roster, block_handler(source), &counts);
+	count(source, "jobs_refused", block->jobs_refused, before.jobs_refused);
+	count(source, "file_reads_cached", block->file_reads_cached, before.file_reads_cached);
+	count(source, "file_reads_missed", block->file_reads_missed, before.file_reads_missed);
 }
 
 static const char *unit_name(uint32_t unit)

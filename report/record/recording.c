@@ -20,6 +20,7 @@ enum statement {
 	PROCESS_EXITED,
 	HANDLER,
 	HANDLER_COUNTS,
+	HANDLER_COUNT,
 	LOOP,
 	LOOP_COUNTS,
 	HISTOGRAM,
@@ -43,6 +44,8 @@ static const char *const statement_sql[STATEMENTS] = {
 	[HANDLER] = "INSERT INTO handler (process, name, source, budget_ns) VALUES (?,?,?,?)",
 	[HANDLER_COUNTS] =
 		"UPDATE handler SET overruns = ?, over_ns = ?, blame_ns = ?, victims = ? WHERE id = ?",
+	[HANDLER_COUNT] = "INSERT INTO handler_count VALUES (?,?,?)"
+			  " ON CONFLICT DO UPDATE SET count = count + excluded.count",
 	[LOOP] = "INSERT INTO loop (process, tid, epfd, name, source) VALUES (?,?,?,?,?)",
 	[LOOP_COUNTS] = "UPDATE loop SET iterations = ?, busy_ns = ?, poll_ns = ? WHERE id = ?",
 	[HISTOGRAM] = "INSERT INTO histogram VALUES (?,?,?,?,?,?)",
@@ -392,6 +395,16 @@ void recording_handler_counts(struct recording *recording, int64_t handler,
 	put_number(&row, counts->blame_ns);
 	put_number(&row, counts->victims);
 	put_id(&row, handler);
+	row_end(&row);
+}
+
+void recording_handler_count(struct recording *recording, int64_t handler, const char *name, uint64_t count)
+{
+	struct row row = row_begin(recording, HANDLER_COUNT);
+
+	put_id(&row, handler);
+	put_text(&row, name);
+	put_number(&row, count);
 	row_end(&row);
 }
 

@@ -61,6 +61,8 @@ struct recording_handler_counts {
 /* Sets, not adds. */
 void recording_handler_counts(struct recording *recording, int64_t handler,
 			      const struct recording_handler_counts *counts);
+/* Adds to what is counted of a handler by that name. */
+void recording_handler_count(struct recording *recording, int64_t handler, const char *name, uint64_t count);
 void recording_loop_counts(struct recording *recording, int64_t loop, uint64_t iterations, uint64_t busy_ns,
 			   uint64_t poll_ns);
 

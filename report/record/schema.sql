@@ -49,12 +49,22 @@ CREATE TABLE handler (
 	UNIQUE (process, name, source)
 );
 
+-- What else is counted of a handler, if there is any, within the recording: 'jobs_refused' (the pool's queue was full),
+-- 'file_reads_cached' (chunks of files that the page cache had), 'file_reads_missed' (those that a thread read).
+CREATE TABLE handler_count (
+	handler INTEGER NOT NULL REFERENCES handler(id),
+	name TEXT NOT NULL,
+	count INTEGER NOT NULL,
+	PRIMARY KEY (handler, name)
+) WITHOUT ROWID;
+
 -- The values that fall into each bucket. low <= value < high; mid is what a percentile is reported as.
 CREATE TABLE bucket (bucket INTEGER PRIMARY KEY, low INTEGER NOT NULL, high INTEGER NOT NULL, mid INTEGER NOT NULL);
 
 -- Histograms as rows, one for each bucket that grew in that second (several where a handler runs on several
 -- loops: add them up). Exactly one owner is not NULL.
--- metric of a handler: 'service', 'wait', 'write_stall'; of a loop: 'busy', 'poll', 'batch' (a count), 'lateness'.
+-- metric of a handler: 'service', 'wait', 'write_stall', and of work that it gave to a pool of threads 'work_queue',
+-- 'work_run', 'work_return'; of a loop: 'busy', 'poll', 'batch' (a count), 'lateness'.
 CREATE TABLE histogram (
 	handler INTEGER REFERENCES handler(id),
 	loop INTEGER REFERENCES loop(id),

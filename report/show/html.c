@@ -13,6 +13,7 @@
 #include "report/show/plots.h"
 #include "report/show/units.h"
 #include "report/show/words.h"
+#include "report/show/work.h"
 
 #define HANDLERS_DRAWN       24
 #define HANDLERS_SHOWN       500
@@ -539,6 +540,7 @@ void html_report(struct buffer *out, const struct model *model, char *why_no_plo
 		put_overruns(&page);
 		put_stalls(&page);
 		put_traces(&page);
+		work_html(page.out, page.model);
 		put_losses(&page);
 		put_limits(&page);
 	}

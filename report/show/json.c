@@ -268,6 +268,12 @@ static void put_handler(struct json *json, const struct model_handler *handler)
 	put_metric(json, "service", &handler->metrics[MODEL_SERVICE]);
 	put_metric(json, "wait", &handler->metrics[MODEL_WAIT]);
 	put_metric(json, "write_stall", &handler->metrics[MODEL_WRITE_STALL]);
+	put_metric(json, "work_queue", &handler->metrics[MODEL_WORK_QUEUE]);
+	put_metric(json, "work_run", &handler->metrics[MODEL_WORK_RUN]);
+	put_metric(json, "work_return", &handler->metrics[MODEL_WORK_RETURN]);
+	put_number(json, "jobs_refused", handler->jobs_refused);
+	put_number(json, "file_reads_cached", handler->file_reads_cached);
+	put_number(json, "file_reads_missed", handler->file_reads_missed);
 	end(json, "}");
 }
 

@@ -13,6 +13,7 @@
 #include "report/show/text_page.h"
 #include "report/show/units.h"
 #include "report/show/words.h"
+#include "report/show/work.h"
 
 #define OVERRUNS_SHOWN       10
 #define OVERRUNS_PER_HANDLER 2
@@ -479,6 +480,7 @@ void text_report(struct buffer *out, const struct model *model, bool colour)
 	put_overruns(&page);
 	put_stalls(&page);
 	put_traces(&page);
+	work_text(&page);
 	put_losses(&page);
 	put_limits(&page);
 }
