@@ -122,14 +122,13 @@ static int need_read_buffer(struct stint_loop *loop)
 	return loop->read_buffer ? 0 : -ENOMEM;
 }
 
-/* Opens what a stream has beside its memory; on failure the caller destroys it, the descriptor stays open. */
-static int open_parts(struct stint_stream *stream, int fd)
+int stream_open_parts(struct stint_stream *stream, int fd)
 {
 	struct stint_loop *loop = stream->object.loop;
 	int error = need_read_buffer(loop);
 
 	stream->read_at_ns = stream->sent_at_ns = stint_loop_now_ns(loop);
-	if (error == 0 && (stream->idle_ns || stream->read_ns || stream->write_ns))
+	if (error == 0 && (stream->idle_ns || stream->read_ns || stream->write_ns || stream->closing))
 		error = stream_need_timer(stream);
 	if (error == 0 && stream->timer)
 		error = stream_watch_limits(stream);
@@ -163,7 +162,7 @@ int stint_stream_new(struct stint_stream **ret, struct stint_loop *loop, int fd,
 	loop_add_object(loop, &stream->object, destroy);
 	error = configure(stream, fd, &options);
 	if (error == 0)
-		error = open_parts(stream, fd);
+		error = stream_open_parts(stream, fd);
 	if (error < 0) {
 		destroy(&stream->object);
 		return error;

@@ -4,7 +4,8 @@
 
 /*
  * The insides of streams, shared by the files that implement them: stream.c (life), stream_read.c,
- * stream_write.c, stream_file.c (file ranges in the queue), stream_limits.c (timeouts).
+ * stream_write.c, stream_file.c (file ranges in the queue), stream_limits.c (timeouts), stream_move.c (from one
+ * loop to another).
  *
  * Life: open -> (end seen, FIN sent, in any order) -> closed. `finished` streams wait for their deferral,
  * which is the only place that calls `closed`: never from inside a call of the user's.
@@ -41,6 +42,7 @@ struct stint_stream {
 	uint16_t handler;
 	bool paused, ended, end_told, shutting, shut, closing, finished, full, freed;
 	bool expecting; /* the peer owes data */
+	bool advancing; /* what was sent is being taken off the queue */
 };
 
 /* Whether what comes is read; it is while closing, to be thrown away. */
@@ -57,6 +59,8 @@ void stream_finish(struct stint_stream *stream, int error);
 void stream_update_events(struct stint_stream *stream);
 /* Sends the FIN once nothing is queued; ends the stream once both directions have ended. */
 void stream_advance_shutdown(struct stint_stream *stream);
+/* Opens what a stream has beside its memory; on failure the caller destroys it, the descriptor stays open. */
+int stream_open_parts(struct stint_stream *stream, int fd);
 
 /* stream_read.c */
 void stream_on_ready(struct stint_fd *source, uint32_t events, void *ctx);

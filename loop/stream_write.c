@@ -105,7 +105,9 @@ void stream_send_queue(struct stint_stream *stream)
 			stream_finish(stream, (int)done);
 			return;
 		}
+		stream->advancing = true;
 		write_queue_advance(&stream->queue, (uint64_t)done);
+		stream->advancing = false;
 		if (stream->freed || stream->finished) /* a release callback did that */
 			return;
 		if ((size_t)done < bytes)

@@ -126,6 +126,30 @@ STINT_API int stint_stream_set_handler(struct stint_stream *stream, uint32_t han
 STINT_API int stint_stream_descriptor(const struct stint_stream *stream);
 STINT_API struct stint_loop *stint_stream_loop(const struct stint_stream *stream);
 
+/*
+ * Takes the stream off its loop with all that belongs to it (descriptor, queue, limits, watermarks, whether it is paused
+ * or shut), in that loop's thread, also within its own callbacks. `stream` is dead then, without a call of `closed`, and
+ * a trace is ended. What is detached may be given to another thread, by a post (post.h), and be put on a loop there, or be
+ * freed; a function that a piece of the queue is released with is called by whoever has it then.
+ *
+ * -EPIPE: the stream has failed or ended, and `closed` is on its way; -EBUSY: within such a release function;
+ * -EINVAL, -ENOMEM.
+ */
+struct stint_detached;
+STINT_API int stint_stream_detach(struct stint_detached **ret, struct stint_stream *stream);
+
+/*
+ * Puts it on `loop`, in that loop's thread: what is queued is sent on, what has come meanwhile is read, a write stall goes
+ * on, limits start anew. `callbacks` NULL: those it had. `detached` is dead then; on failure it stays the caller's.
+ * -EINVAL, -ENOMEM, and those of stint_fd_new().
+ */
+STINT_API int stint_stream_attach(struct stint_stream **ret, struct stint_detached *detached,
+				  struct stint_loop *loop, uint32_t handler,
+				  const struct stint_stream_callbacks *callbacks, void *ctx);
+
+/* Closes its descriptor and throws away what is queued. Any thread. */
+STINT_API struct stint_detached *stint_detached_free(struct stint_detached *detached);
+
 /* Has sends and events of the stream recorded by `trace` (NULL: no more); the trace stays the caller's. */
 STINT_API int stint_stream_set_trace(struct stint_stream *stream, struct stint_socket_trace *trace);
 

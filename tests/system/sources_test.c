@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The examples of loop/ as a person runs them. */
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "command.h"
+
+static char output[16384];
+
+/* ---- loops ---- */
+
+static int connect_to(int port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_port = htons((uint16_t)port),
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* Sends a line and returns the number of the loop that answered it with "loop N: LINE". */
+static unsigned ask(int fd, const char *line)
+{
+	char answer[128];
+	size_t got = 0;
+	unsigned loop;
+
+	assert_int_equal(write(fd, line, strlen(line)), strlen(line));
+	do {
+		ssize_t bytes = read(fd, answer + got, sizeof(answer) - 1 - got);
+
+		assert_true(bytes > 0);
+		got += (size_t)bytes;
+		answer[got] = '\0';
+	} while (answer[got - 1] != '\n');
+	assert_int_equal(sscanf(answer, "loop %u: ", &loop), 1);
+	assert_string_equal(strchr(answer, ':') + 2, line);
+	return loop;
+}
+
+static void loops_hand_a_connection_round_and_end_at_a_signal(void **state)
+{
+	const char *const argv[] = {"examples/loops", "--threads", "3", NULL};
+	struct command command;
+	unsigned first;
+	char line[128];
+	int fd;
+
+	(void)state;
+	command_start(&command, argv);
+	command_line(&command, "listening on", line, sizeof(line));
+	fd = connect_to(atoi(strrchr(line, ':') + 1));
+	first = ask(fd, "hello\n");
+	for (unsigned i = 0; i < 7; i++) {
+		assert_int_equal(ask(fd, "move\n"), (first + i) % 3);
+		assert_int_equal(ask(fd, "hello again\n"), (first + i + 1) % 3);
+	}
+	assert_int_equal(command_end(&command, SIGTERM, output, sizeof(output)), 0);
+	close(fd);
+	assert_non_null(strstr(output, "(Terminated)"));
+	snprintf(line, sizeof(line), "loop %u: 1 accepted, 2 taken over, 6 lines", first);
+	assert_non_null(strstr(output, line));
+}
+
+static void loops_say_what_is_wrong_with_their_arguments(void **state)
+{
+	const char *const help[] = {"examples/loops", "--help", NULL};
+	const char *const none[] = {"examples/loops", "--threads", "0", NULL};
+
+	(void)state;
+	assert_int_equal(command_run(help, output, sizeof(output)), 0);
+	assert_non_null(strstr(output, "usage: loops"));
+	assert_int_equal(command_run(none, output, sizeof(output)), 2);
+	assert_non_null(strstr(output, "--threads: not a number from 1 to 64: 0"));
+}
+
+/* ---- children ---- */
+
+static void children_are_told_by_how_they_ended(void **state)
+{
+	const char *const argv[] = {"examples/children", "exit 3", "kill -9 $$", "true", NULL};
+
+	(void)state;
+	assert_int_equal(command_run(argv, output, sizeof(output)), 1);
+	assert_non_null(strstr(output, "exit 3 after "));
+	assert_non_null(strstr(output, "signal 9 (Killed) after "));
+	assert_non_null(strstr(output, "exit 0 after "));
+}
+
+static void children_that_take_too_long_are_ended(void **state)
+{
+	const char *const argv[] = {"examples/children",
+				    "--timeout",
+				    "0.2",
+				    "exec sleep 1000",
+				    "trap '' TERM; while :; do sleep 1; done",
+				    NULL};
+
+	(void)state;
+	assert_int_equal(command_run(argv, output, sizeof(output)), 1);
+	assert_non_null(strstr(output, "signal 15 (Terminated), ours after "));
+	assert_non_null(strstr(output, "signal 9 (Killed), ours after "));
+}
+
+static void children_that_all_succeed_are_a_success(void **state)
+{
+	const char *const argv[] = {"examples/children", "true", "exit 0", NULL};
+	const char *const none[] = {"examples/children", NULL};
+
+	(void)state;
+	assert_int_equal(command_run(argv, output, sizeof(output)), 0);
+	assert_int_equal(command_run(none, output, sizeof(output)), 2);
+	assert_non_null(strstr(output, "usage: children"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(loops_hand_a_connection_round_and_end_at_a_signal),
+		cmocka_unit_test(loops_say_what_is_wrong_with_their_arguments),
+		cmocka_unit_test(children_are_told_by_how_they_ended),
+		cmocka_unit_test(children_that_take_too_long_are_ended),
+		cmocka_unit_test(children_that_all_succeed_are_a_success),
+	};
+
+	return cmocka_run_group_tests_name("sources' examples", tests, NULL, NULL);
+}
