@@ -3,7 +3,7 @@
 # make               build/stint, build/libstint.a, build/libstint.so, build/examples/*
 # make deps          install what is needed, from Debian by name
 # make demo          three real recordings, ending in a report
-# make check         layout, both compilers, every test; those that can run again under ASan and UBSan
+# make check         layout, both compilers, every test; those that can run again under ASan and UBSan, or TSan
 # make check-kernels the tests under eBPF on Debian's 6.1 and 6.12 kernels, in emulated machines
 # make check FILTER=loop   only the test programs whose path has "loop" in it
 # make install       PREFIX=/usr/local DESTDIR=
@@ -153,12 +153,16 @@ check-format:
 # The tests under eBPF watch the plain build: sanitizers would change what they measure.
 SANITIZED_TESTS = $(patsubst $(BUILD)/%,build/asan/%,$(filter $(BUILD)/tests/loop/% $(BUILD)/tests/report/%,$(TESTS)))
 
+# Data races, in those that are about threads.
+THREAD_TESTS = $(patsubst $(BUILD)/%,build/tsan/%,$(filter $(addprefix $(BUILD)/tests/loop/,threads_test pool_test),$(TESTS)))
+
 check: check-format
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/clang all
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined BUILD=build/asan tests
+	$(Q)$(MAKE) --no-print-directory SAN=thread BUILD=build/tsan $(THREAD_TESTS)
 	$(Q)$(MAKE) --no-print-directory tests
 	$(Q)$(MAKE) --no-print-directory check-kernels
-	$(Q)tests/run $(filter-out $(BUILD)/tests/kernels/%,$(TESTS)) $(SANITIZED_TESTS)
+	$(Q)tests/run $(filter-out $(BUILD)/tests/kernels/%,$(TESTS)) $(SANITIZED_TESTS) $(THREAD_TESTS)
 
 demo: all
 	$(Q)examples/demo $(BUILD)

@@ -24,7 +24,6 @@
 #include <stdlib.h>
 #include <stint/stint.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -199,10 +198,10 @@ static void on_accept(struct stint_listener *listener, int fd, const struct sock
 	}
 }
 
-static void on_signal(struct stint_fd *source, uint32_t events, void *ctx)
+static void on_signal(struct stint_signal *signal, const struct stint_signal_info *info, void *ctx)
 {
-	(void)source;
-	(void)events;
+	(void)signal;
+	(void)info;
 	stint_loop_stop(ctx);
 }
 
@@ -215,23 +214,13 @@ static void on_time(struct stint_timer *timer, void *ctx)
 static int watch_end(struct stint_loop *loop, unsigned seconds)
 {
 	struct stint_timer *timer;
-	struct stint_fd *source;
-	sigset_t signals;
-	int fd, error;
+	struct stint_signal *signal;
+	int error = stint_signal_new(&signal, loop, SIGTERM, 0, on_signal, loop);
 
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	error = stint_fd_new(&source, loop, fd, STINT_READ, 0, on_signal, loop);
-	if (error < 0) {
-		close(fd);
+	if (error == 0)
+		error = stint_signal_new(&signal, loop, SIGINT, 0, on_signal, loop);
+	if (error < 0)
 		return error;
-	}
-	stint_fd_own(source, true);
 	if (!seconds)
 		return 0;
 	error = stint_timer_new(&timer, loop, 0, on_time, loop);

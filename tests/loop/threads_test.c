@@ -24,12 +24,11 @@ struct runner {
 	struct stint_post stop;
 	int (*begin)(struct runner *runner); /* in the thread, before the loop runs */
 	int error;
-	pthread_barrier_t *ready;
-	void *ctx;
 	uint64_t calls;
 };
 
 static struct stint_meter *meter;
+static pthread_barrier_t ready; /* all loops are made, and about to run */
 
 static int open_meter(void **state)
 {
@@ -65,7 +64,7 @@ static void *run_loop(void *ctx)
 		stint_mailbox_ref(runner->mailbox);
 	if (runner->error == 0 && runner->begin)
 		runner->error = runner->begin(runner);
-	pthread_barrier_wait(runner->ready);
+	pthread_barrier_wait(&ready);
 	if (runner->error == 0)
 		runner->error = stint_loop_run(runner->loop);
 	runner->loop = stint_loop_free(runner->loop);
@@ -74,22 +73,19 @@ static void *run_loop(void *ctx)
 
 static void start_runners(struct runner *runners, int count)
 {
-	pthread_barrier_t ready;
-
 	assert_int_equal(pthread_barrier_init(&ready, NULL, (unsigned)count + 1), 0);
-	for (int i = 0; i < count; i++) {
-		runners[i].ready = &ready;
+	for (int i = 0; i < count; i++)
 		assert_int_equal(pthread_create(&runners[i].thread, NULL, run_loop, &runners[i]), 0);
-	}
 	pthread_barrier_wait(&ready);
-	pthread_barrier_destroy(&ready);
 }
 
-/* They may have stopped themselves. */
+/* They may have stopped themselves. No mailbox may go before the last that might be posting to it. */
 static void join_runners(struct runner *runners, int count)
 {
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < count; i++)
 		assert_int_equal(pthread_join(runners[i].thread, NULL), 0);
+	pthread_barrier_destroy(&ready);
+	for (int i = 0; i < count; i++) {
 		assert_int_equal(runners[i].error, 0);
 		stint_mailbox_unref(runners[i].mailbox);
 	}
