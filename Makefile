@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# make               build/stint, build/libstint.a, build/libstint.so, build/examples/*
+# make               build/stint, build/libstint.{a,so}, build/libstint-ares.{a,so}, build/examples/*
 # make deps          install what is needed, from Debian by name
 # make demo          three real recordings, ending in a report
 # make check         layout, both compilers, every test; those that can run again under ASan and UBSan, or TSan
@@ -9,6 +9,7 @@
 # make install       PREFIX=/usr/local DESTDIR=
 # make bench         the same workloads on raw epoll, stint, libev, libuv and libevent (QUICK=1: a minute)
 # make V=1 ...       show the commands
+# make CARES=0 ...   without libstint-ares, the resolver by c-ares (by itself where c-ares is not installed)
 # make SAN=address,undefined BUILD=build/asan   a sanitized build beside the plain one
 
 BUILD  ?= build
@@ -34,19 +35,24 @@ SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 ALL_CFLAGS := -std=gnu11 $(WARNINGS) $(CFLAGS) $(SAN_FLAGS) -D_GNU_SOURCE -fPIC -fvisibility=hidden -MMD -MP
 VERSION_FLAG := -DSTINT_VERSION='"$(VERSION)"'
 
+# Whoever links libstint needs nothing but libc; what needs c-ares is a library of its own.
+ifndef CARES
+CARES := $(shell $(CC) -E -include ares.h -x c /dev/null >/dev/null 2>&1 && echo 1 || echo 0)
+endif
+
 LOOP_SRC     := $(wildcard loop/*.c)
 BPF_SRC      := $(wildcard probes/bpf/*.bpf.c)
 PROBES_SRC   := $(wildcard probes/*.c)
 REPORT_SRC   := $(wildcard report/*.c report/*/*.c)
 REPORT_MAIN  := report/main.c
 EXAMPLES     := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
-TEST_SRC     := $(wildcard tests/*/*_test.c)
+TEST_SRC     := $(filter-out $(if $(filter 0,$(CARES)),tests/ares/%),$(wildcard tests/*/*_test.c))
 TESTS        := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 TEST_HELPERS := $(wildcard tests/helpers/*.c)
 # Programs that tests start and watch.
 SUBJECTS     := $(patsubst tests/subjects/%.c,$(BUILD)/tests/subjects/%,$(wildcard tests/subjects/*.c))
 
-SOURCES := $(wildcard loop/*.[ch] loop/include/stint/*.h probes/*.[ch] probes/*/*.[ch] report/*.[ch] report/*/*.[ch] \
+SOURCES := $(wildcard loop/*.[ch] loop/ares/*.[ch] loop/include/stint/*.h probes/*.[ch] probes/*/*.[ch] report/*.[ch] report/*/*.[ch] \
 	examples/*.c tests/*/*.[ch])
 
 object = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -63,7 +69,9 @@ REPORT_LIBS  := -lsqlite3 -lm
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(BUILD)/stint $(BUILD)/libstint.a $(BUILD)/libstint.so $(EXAMPLES)
+ARES_LIBS := $(if $(filter 0,$(CARES)),,$(BUILD)/libstint-ares.a $(BUILD)/libstint-ares.so)
+
+all: $(BUILD)/stint $(BUILD)/libstint.a $(BUILD)/libstint.so $(ARES_LIBS) $(EXAMPLES)
 
 $(BUILD)/libstint.a: $(LOOP_OBJ)
 	$(call say,AR,$@)
@@ -75,6 +83,18 @@ $(BUILD)/libstint.so.$(VERSION): $(LOOP_OBJ)
 
 $(BUILD)/libstint.so: $(BUILD)/libstint.so.$(VERSION)
 	$(Q)ln -sf libstint.so.$(VERSION) $(BUILD)/libstint.so.$(SOVERSION) && ln -sf libstint.so.$(SOVERSION) $@
+
+$(BUILD)/libstint-ares.a: $(BUILD)/obj/loop/ares/resolver.o
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/libstint-ares.so.$(VERSION): $(BUILD)/obj/loop/ares/resolver.o $(BUILD)/libstint.so
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared $(SAN_FLAGS) -Wl,-soname,libstint-ares.so.$(SOVERSION) $(if $(SAN),,-Wl,-z,defs) -o $@ $^ -lcares
+
+$(BUILD)/libstint-ares.so: $(BUILD)/libstint-ares.so.$(VERSION)
+	$(Q)ln -sf libstint-ares.so.$(VERSION) $(BUILD)/libstint-ares.so.$(SOVERSION)
+	$(Q)ln -sf libstint-ares.so.$(SOVERSION) $@
 
 $(BUILD)/libprobes.a: $(PROBES_OBJ)
 	$(call say,AR,$@)
@@ -131,7 +151,10 @@ $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(BUILD)/libreport.a $(BUI
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -DBUILD_DIRECTORY='"$(BUILD)"' -I. -Itests/helpers -Iloop/include -isystem $(BUILD)/gen \
 		-o $@ $< $(TEST_HELPERS) \
-		$(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
+		$(TEST_LIBS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
+
+$(BUILD)/tests/ares/%_test: TEST_LIBS = $(BUILD)/libstint-ares.a -lcares
+$(filter $(BUILD)/tests/ares/%,$(TESTS)): $(BUILD)/libstint-ares.a
 
 tests: all $(TESTS) $(SUBJECTS)
 
@@ -168,7 +191,7 @@ demo: all
 	$(Q)examples/demo $(BUILD)
 
 # Everything comes from Debian by name. What only the demo or the tests need is said apart.
-DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev gnuplot-nox \
+DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev libc-ares-dev gnuplot-nox \
 	systemtap-sdt-dev libuv1-dev libev-dev libevent-dev
 DEPS_DEMO  := redis-server redis-tools wrk sqlite3 procps
 DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev g++ pkg-config jq $(shell cat tests/kernels/packages)
@@ -207,9 +230,16 @@ install: all
 	$(Q)$(INSTALL) -m 755 $(BUILD)/libstint.so.$(VERSION) $(PLACE)/lib/
 	$(Q)ln -sf libstint.so.$(VERSION) $(PLACE)/lib/libstint.so.$(SOVERSION)
 	$(Q)ln -sf libstint.so.$(SOVERSION) $(PLACE)/lib/libstint.so
-	$(Q)$(INSTALL) -m 644 loop/include/stint/*.h $(PLACE)/include/stint/
+	$(Q)$(INSTALL) -m 644 $(filter-out $(if $(ARES_LIBS),,%/ares.h),$(wildcard loop/include/stint/*.h)) $(PLACE)/include/stint/
 	$(Q)$(INSTALL) -m 644 report/stint.1 $(PLACE)/share/man/man1/
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' loop/libstint.pc.in > $(PLACE)/lib/pkgconfig/libstint.pc
+ifneq ($(ARES_LIBS),)
+	$(Q)$(INSTALL) -m 644 $(BUILD)/libstint-ares.a $(PLACE)/lib/
+	$(Q)$(INSTALL) -m 755 $(BUILD)/libstint-ares.so.$(VERSION) $(PLACE)/lib/
+	$(Q)ln -sf libstint-ares.so.$(VERSION) $(PLACE)/lib/libstint-ares.so.$(SOVERSION)
+	$(Q)ln -sf libstint-ares.so.$(SOVERSION) $(PLACE)/lib/libstint-ares.so
+	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' loop/libstint-ares.pc.in > $(PLACE)/lib/pkgconfig/libstint-ares.pc
+endif
 
 clean:
 	rm -rf build

@@ -116,7 +116,8 @@ struct stint_loop {
 
 	struct object objects; /* head of a ring */
 	struct object *graves;
-	uint8_t *read_buffer; /* shared by streams */
+	uint8_t *read_buffer;            /* shared by streams */
+	struct stint_resolver *resolver; /* made when a name is first looked up without one */
 	struct stint_meter *meter;
 	struct clock own_clock;
 	struct timer_wheel wheel;

@@ -50,6 +50,17 @@ static void a_c_program_builds_by_pkg_config(void **state)
 	      "gcc -Wall -Werror -o $D/hello examples/hello_loop.c $(pkg-config --cflags --libs libstint)");
 }
 
+/* Where it was built: not with CARES=0. */
+static void a_program_with_the_resolver_of_c_ares_builds_by_pkg_config(void **state)
+{
+	(void)state;
+	shell("export PKG_CONFIG_SYSROOT_DIR=$D PKG_CONFIG_LIBDIR=$D/usr/lib/pkgconfig:$(pkg-config --variable pc_path pkg-config); "
+	      "test -e $D/usr/lib/pkgconfig/libstint-ares.pc || exit 0; printf '%s\\n' '#include <stint/ares.h>' "
+	      "'int main(void) { return stint_ares_resolver_new(0, 0, 0, 0) != -22; }' >$D/ares.c; "
+	      "gcc -Wall -Werror -o $D/resolve $D/ares.c $(pkg-config --cflags --libs libstint-ares) "
+	      "&& LD_LIBRARY_PATH=$D/usr/lib $D/resolve");
+}
+
 static void a_cpp_program_builds_with_every_header(void **state)
 {
 	(void)state;
@@ -94,6 +105,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_c_program_builds_by_pkg_config),
+		cmocka_unit_test(a_program_with_the_resolver_of_c_ares_builds_by_pkg_config),
 		cmocka_unit_test(a_cpp_program_builds_with_every_header),
 		cmocka_unit_test(each_header_stands_alone),
 		cmocka_unit_test(the_shared_library_shows_only_what_is_public),

@@ -11,6 +11,7 @@
 #include <stint/meter.h>
 #include <stint/pool.h>
 #include <stint/post.h>
+#include <stint/resolve.h>
 #include <stint/signal.h>
 #include <stint/slice.h>
 #include <stint/socket_trace.h>

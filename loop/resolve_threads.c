@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+#include "resolve.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/*
+ * getaddrinfo() in threads. It may take half a minute and cannot be interrupted, so nobody ever waits for it:
+ * that is why these are not jobs of a pool. What is cancelled is forgotten, and the thread that comes back
+ * with it throws it away; what threads and loop share lives until the last of them has let go.
+ *
+ * The eventfd is watched only while an answer is wanted, so that a loop with nothing else to do can end.
+ */
+
+#define THREADS_DEFAULT 16u
+#define THREADS_MAX     1024u
+
+enum query_state { QUERY_WAITING, QUERY_RUNNING, QUERY_DONE };
+
+struct query {
+	struct query *next;
+	struct stint_lookup *lookup; /* NULL: nobody wants it any more */
+	enum query_state state;
+	int family, error;
+	uint32_t count;
+	union stint_address address[ADDRESSES_MAX];
+	char name[];
+};
+
+struct query_list {
+	struct query *first, **end;
+};
+
+struct shared {
+	pthread_mutex_t lock; /* of all of this, and of what queries have in it */
+	struct query_list waiting, done;
+	uint32_t threads, thread_limit;
+	uint32_t references; /* threads, and the resolver */
+	int wake;
+};
+
+struct thread_resolver {
+	struct stint_loop *loop;
+	struct shared *shared;
+	struct stint_fd *source; /* NULL: no answer is wanted */
+	uint32_t wanted;
+};
+
+static void list_init(struct query_list *list)
+{
+	list->first = NULL;
+	list->end = &list->first;
+}
+
+static void list_append(struct query_list *list, struct query *query)
+{
+	query->next = NULL;
+	*list->end = query;
+	list->end = &query->next;
+}
+
+static struct query *list_take(struct query_list *list)
+{
+	struct query *query = list->first;
+
+	if (query) {
+		list->first = query->next;
+		if (!list->first)
+			list->end = &list->first;
+	}
+	return query;
+}
+
+/* Unlocks, too. */
+static void release_shared(struct shared *shared)
+{
+	bool last = --shared->references == 0;
+
+	pthread_mutex_unlock(&shared->lock);
+	if (!last)
+		return;
+	pthread_mutex_destroy(&shared->lock);
+	close(shared->wake);
+	free(shared);
+}
+
+/* ---- in a thread ---- */
+
+static int translate_error(int error)
+{
+	switch (error) {
+	case EAI_NONAME:
+		return -ENOENT;
+	case EAI_NODATA:
+	case EAI_ADDRFAMILY:
+		return -ENODATA;
+	case EAI_MEMORY:
+		return -ENOMEM;
+	case EAI_SYSTEM:
+		return errno ? -errno : -EREMOTEIO;
+	default:
+		return -EREMOTEIO;
+	}
+}
+
+static void look_up(struct query *query)
+{
+	struct addrinfo hints = {.ai_family = query->family, .ai_socktype = SOCK_STREAM}, *found;
+	int error = getaddrinfo(query->name, NULL, &hints, &found);
+
+	if (error) {
+		query->error = translate_error(error);
+		return;
+	}
+	for (const struct addrinfo *at = found; at && query->count < ADDRESSES_MAX; at = at->ai_next)
+		if (at->ai_addrlen <= sizeof(query->address[0]))
+			memcpy(&query->address[query->count++], at->ai_addr, at->ai_addrlen);
+	freeaddrinfo(found);
+}
+
+/* Whether the loop is to be woken for it. */
+static bool hand_in(struct shared *shared, struct query *query)
+{
+	if (!query->lookup) {
+		free(query);
+		return false;
+	}
+	query->state = QUERY_DONE;
+	list_append(&shared->done, query);
+	return true;
+}
+
+static void *run(void *ctx)
+{
+	struct shared *shared = ctx;
+	struct query *query;
+
+	pthread_mutex_lock(&shared->lock);
+	while ((query = list_take(&shared->waiting))) {
+		query->state = QUERY_RUNNING;
+		pthread_mutex_unlock(&shared->lock);
+		look_up(query);
+		pthread_mutex_lock(&shared->lock);
+		/* An eventfd takes 2^64 - 2 of these before it would block. */
+		if (hand_in(shared, query))
+			(void)eventfd_write(shared->wake, 1);
+	}
+	shared->threads--;
+	release_shared(shared);
+	return NULL;
+}
+
+/* ---- in the loop ---- */
+
+/* Called with the lock held. Threads get none of the program's signals. */
+static int start_thread(struct shared *shared)
+{
+	sigset_t all, before;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int error = pthread_attr_init(&attributes);
+
+	if (error)
+		return -error;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&thread, &attributes, run, shared);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	if (error)
+		return -error;
+	shared->threads++;
+	shared->references++;
+	return 0;
+}
+
+static void want_less(struct thread_resolver *resolver)
+{
+	if (--resolver->wanted == 0)
+		resolver->source = stint_fd_free(resolver->source);
+}
+
+static void on_wake(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	struct thread_resolver *resolver = ctx;
+	struct shared *shared = resolver->shared;
+	struct query_list done;
+	struct query *query;
+	eventfd_t count;
+
+	(void)source;
+	(void)events;
+	pthread_mutex_lock(&shared->lock);
+	(void)eventfd_read(shared->wake, &count);
+	done = shared->done;
+	if (!done.first)
+		done.end = &done.first;
+	list_init(&shared->done);
+	pthread_mutex_unlock(&shared->lock);
+	while ((query = list_take(&done))) {
+		if (query->lookup) {
+			stint_lookup_done(query->lookup, query->error, query->address, query->count);
+			want_less(resolver);
+		}
+		free(query);
+	}
+}
+
+static int watch(struct thread_resolver *resolver)
+{
+	if (resolver->source)
+		return 0;
+	return stint_fd_new(&resolver->source, resolver->loop, resolver->shared->wake, STINT_READ, 0, on_wake,
+			    resolver);
+}
+
+/* One thread more if all that exist may be busy; without any, the lookup cannot be. */
+static int submit(struct shared *shared, struct query *query)
+{
+	int error = 0;
+
+	pthread_mutex_lock(&shared->lock);
+	if (shared->threads < shared->thread_limit)
+		error = start_thread(shared);
+	if (shared->threads > 0) {
+		list_append(&shared->waiting, query);
+		error = 0;
+	}
+	pthread_mutex_unlock(&shared->lock);
+	return error;
+}
+
+static int start(void *backend, struct stint_lookup *lookup, const char *name, int family, void **ret_query)
+{
+	struct thread_resolver *resolver = backend;
+	size_t bytes = strlen(name) + 1;
+	struct query *query = calloc(1, sizeof(*query) + bytes);
+	int error;
+
+	if (!query)
+		return -ENOMEM;
+	query->lookup = lookup;
+	query->family = family;
+	memcpy(query->name, name, bytes);
+	error = watch(resolver);
+	if (error < 0) {
+		free(query);
+		return error;
+	}
+	resolver->wanted++;
+	error = submit(resolver->shared, query);
+	if (error < 0) {
+		want_less(resolver);
+		free(query);
+		return error;
+	}
+	*ret_query = query;
+	return 0;
+}
+
+static void forget_waiting(struct shared *shared, const struct query *query)
+{
+	struct query **at = &shared->waiting.first;
+
+	while (*at && *at != query)
+		at = &(*at)->next;
+	if (!*at)
+		return;
+	*at = query->next;
+	if (!*at)
+		shared->waiting.end = at;
+}
+
+static void cancel(void *backend, void *handle)
+{
+	struct thread_resolver *resolver = backend;
+	struct query *query = handle;
+	bool waiting;
+
+	pthread_mutex_lock(&resolver->shared->lock);
+	query->lookup = NULL;
+	waiting = query->state == QUERY_WAITING;
+	if (waiting)
+		forget_waiting(resolver->shared, query);
+	pthread_mutex_unlock(&resolver->shared->lock);
+	if (waiting)
+		free(query);
+	want_less(resolver);
+}
+
+static void free_resolver(void *backend)
+{
+	struct thread_resolver *resolver = backend;
+	struct query *query;
+
+	stint_fd_free(resolver->source);
+	pthread_mutex_lock(&resolver->shared->lock);
+	while ((query = list_take(&resolver->shared->done)))
+		free(query);
+	release_shared(resolver->shared);
+	free(resolver);
+}
+
+static struct shared *make_shared(uint32_t threads)
+{
+	struct shared *shared = calloc(1, sizeof(*shared));
+
+	if (!shared)
+		return NULL;
+	shared->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (shared->wake < 0) {
+		free(shared);
+		return NULL;
+	}
+	pthread_mutex_init(&shared->lock, NULL);
+	list_init(&shared->waiting);
+	list_init(&shared->done);
+	shared->thread_limit = threads ? threads : THREADS_DEFAULT;
+	shared->references = 1;
+	return shared;
+}
+
+int stint_thread_resolver_new(struct stint_resolver **ret, struct stint_loop *loop,
+			      const struct stint_thread_resolver_options *given)
+{
+	static const struct stint_resolver_backend operations = {.start = start,
+								 .cancel = cancel,
+								 .free = free_resolver};
+	struct stint_thread_resolver_options options;
+	struct thread_resolver *resolver;
+	int error;
+
+	if (!ret || !loop || options_take(&options, sizeof(options), given) < 0 ||
+	    options.threads > THREADS_MAX)
+		return -EINVAL;
+	resolver = calloc(1, sizeof(*resolver));
+	if (!resolver)
+		return -ENOMEM;
+	resolver->loop = loop;
+	errno = ENOMEM;
+	resolver->shared = make_shared(options.threads);
+	error = resolver->shared ? stint_resolver_new(ret, loop, &operations, resolver) : -errno;
+	if (error < 0) {
+		if (resolver->shared)
+			free_resolver(resolver);
+		else
+			free(resolver);
+	}
+	return error;
+}

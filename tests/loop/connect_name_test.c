@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Connecting by name, with a resolver that answers when the test says so. Delays are either an hour, which
+ * never passes, or a millisecond, which always does: no test depends on how fast the machine is.
+ */
+
+#include "names_fixture.h"
+
+#define NEVER_NS (3600 * S)
+
+static struct stint_resolver *resolver;
+static struct stint_lookup *asked[2];            /* by IPv6, IPv4; NULL: not asked, or cancelled */
+static int starts, cancels, frees, refuse_after; /* starts before one is refused; -1: none is */
+
+static int on_start(void *backend, struct stint_lookup *lookup, const char *name, int family,
+		    void **ret_query)
+{
+	int i = family == AF_INET;
+
+	assert_ptr_equal(backend, &resolver);
+	assert_string_equal(name, "host.test");
+	if (starts == refuse_after)
+		return -ENOMEM;
+	starts++;
+	asked[i] = lookup;
+	*ret_query = &asked[i];
+	return 0;
+}
+
+static void on_cancel(void *backend, void *query)
+{
+	(void)backend;
+	cancels++;
+	*(struct stint_lookup **)query = NULL;
+}
+
+static void on_free(void *backend)
+{
+	(void)backend;
+	frees++;
+}
+
+static int open_resolver(void **state)
+{
+	static const struct stint_resolver_backend operations = {on_start, on_cancel, on_free};
+
+	asked[0] = asked[1] = NULL;
+	starts = cancels = frees = 0;
+	refuse_after = -1;
+	if (open_loop(state) < 0)
+		return -1;
+	return stint_resolver_new(&resolver, loop, &operations, &resolver);
+}
+
+static struct stint_connect_name_options options_of_test(void)
+{
+	return (struct stint_connect_name_options){.size = sizeof(struct stint_connect_name_options),
+						   .resolver = resolver,
+						   .timeout_ns = NEVER_NS,
+						   .attempt_delay_ns = NEVER_NS,
+						   .resolution_delay_ns = NEVER_NS};
+}
+
+static struct stint_connect_name *begin_with(const struct stint_connect_name_options *options)
+{
+	struct stint_connect_name *name;
+
+	assert_int_equal(stint_connect_name_new(&name, loop, "host.test", port, options, handler, on_result,
+						NULL),
+			 0);
+	assert_int_equal(results, 0);
+	return name;
+}
+
+static struct stint_connect_name *begin(void)
+{
+	struct stint_connect_name_options options = options_of_test();
+
+	return begin_with(&options);
+}
+
+static void answer(int family, int error, uint32_t count)
+{
+	union stint_address addresses[64];
+
+	for (uint32_t i = 0; i < count; i++)
+		addresses[i] = loopback(family);
+	stint_lookup_done(asked[family == AF_INET], error, addresses, count);
+}
+
+static void the_better_family_is_connected_to_when_both_are_known(void **state)
+{
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, ACCEPTS);
+	begin();
+	answer(AF_INET, 0, 1);
+	answer(AF_INET6, 0, 1);
+	wait_for_result();
+	assert_int_equal(result.error, 0);
+	assert_int_equal(result.address.any.sa_family, AF_INET6);
+	assert_int_equal(ntohs(result.address.ipv6.sin6_port), port);
+	assert_int_equal(result.addresses, 2);
+	assert_int_equal(result.attempts, 1);
+	assert_true(result.resolved_ns > 0 && result.resolved_ns <= result.took_ns);
+}
+
+/* The RFC's own case: SYNs to the IPv6 address go nowhere. */
+static void ipv4_wins_when_ipv6_is_dead(void **state)
+{
+	struct stint_connect_name_options options = options_of_test();
+
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, FULL);
+	options.attempt_delay_ns = MS;
+	begin_with(&options);
+	answer(AF_INET6, 0, 1);
+	answer(AF_INET, 0, 1);
+	wait_for_result();
+	assert_int_equal(result.error, 0);
+	assert_int_equal(result.address.any.sa_family, AF_INET);
+	assert_int_equal(result.attempts, 2);
+}
+
+static void families_take_turns(void **state)
+{
+	struct stint_connect_name_options options = options_of_test();
+
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, FULL);
+	options.attempt_delay_ns = MS;
+	begin_with(&options);
+	answer(AF_INET6, 0, 5);
+	answer(AF_INET, 0, 5);
+	wait_for_result();
+	assert_int_equal(result.error, 0);
+	assert_int_equal(result.address.any.sa_family, AF_INET);
+	assert_int_equal(result.attempts, 2);
+	assert_int_equal(result.addresses, 10);
+}
+
+static void a_refused_address_is_followed_by_the_next_at_once(void **state)
+{
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, REFUSES);
+	begin();
+	answer(AF_INET6, 0, 1);
+	answer(AF_INET, 0, 1);
+	wait_for_result();
+	assert_int_equal(result.error, 0);
+	assert_int_equal(result.attempts, 2);
+}
+
+static void ipv4_waits_a_little_for_ipv6_to_be_looked_up(void **state)
+{
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, ACCEPTS);
+	begin();
+	answer(AF_INET, 0, 1);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(results, 0);
+	answer(AF_INET6, 0, 1);
+	wait_for_result();
+	assert_int_equal(result.address.any.sa_family, AF_INET6);
+	assert_int_equal(result.attempts, 1);
+}
+
+static void ipv4_does_not_wait_for_ipv6_for_ever(void **state)
+{
+	struct stint_connect_name_options options = options_of_test();
+
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, ACCEPTS);
+	options.resolution_delay_ns = MS;
+	begin_with(&options);
+	answer(AF_INET, 0, 1);
+	wait_for_result();
+	assert_int_equal(result.error, 0);
+	assert_int_equal(result.address.any.sa_family, AF_INET);
+	assert_int_equal(cancels, 1);
+}
+
+static void addresses_that_come_late_are_tried_too(void **state)
+{
+	struct stint_connect_name_options options = options_of_test();
+
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, FULL);
+	options.attempt_delay_ns = MS;
+	begin_with(&options);
+	answer(AF_INET6, 0, 1);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(stint_loop_iterate(loop, MS), 0);
+	assert_int_equal(results, 0);
+	answer(AF_INET, 0, 1);
+	wait_for_result();
+	assert_int_equal(result.error, 0);
+	assert_int_equal(result.attempts, 2);
+}
+
+static void when_all_fail_the_last_error_is_told(void **state)
+{
+	(void)state;
+	need_ipv6();
+	open_listeners(REFUSES, REFUSES);
+	begin();
+	answer(AF_INET6, 0, 3);
+	answer(AF_INET, 0, 40); /* more than are kept */
+	wait_for_result();
+	assert_int_equal(result.error, -ECONNREFUSED);
+	assert_int_equal(result.fd, -1);
+	assert_int_equal(result.addresses, 3 + 32);
+	assert_int_equal(result.attempts, 3 + 32);
+	assert_int_equal(result.address.any.sa_family, AF_INET);
+}
+
+static void the_deadline_covers_looking_up(void **state)
+{
+	struct stint_connect_name_options options = options_of_test();
+
+	(void)state;
+	port = 1;
+	options.timeout_ns = MS;
+	begin_with(&options);
+	wait_for_result();
+	assert_int_equal(result.error, -ETIMEDOUT);
+	assert_int_equal(result.attempts, 0);
+	assert_int_equal(result.address.any.sa_family, AF_UNSPEC);
+	assert_int_equal(cancels, 2);
+}
+
+static void the_deadline_covers_connecting(void **state)
+{
+	struct stint_connect_name_options options = options_of_test();
+
+	(void)state;
+	need_ipv6();
+	open_listeners(FULL, FULL);
+	options.timeout_ns = 50 * MS;
+	begin_with(&options);
+	answer(AF_INET, 0, 1);
+	answer(AF_INET6, -ENODATA, 0);
+	wait_for_result();
+	assert_int_equal(result.error, -ETIMEDOUT);
+}
+
+static void how_a_name_is_not_found_is_told(void **state)
+{
+	static const struct {
+		int ipv6, ipv4, error;
+	} cases[] = {
+		{-ENOENT, -ENOENT, -ENOENT},        {-ENODATA, -ENODATA, -ENODATA},
+		{-ENODATA, -EREMOTEIO, -EREMOTEIO}, {-EREMOTEIO, -ENODATA, -EREMOTEIO},
+		{-EREMOTEIO, -ENOENT, -ENOENT},     {0, 0, -ENODATA},
+	};
+
+	(void)state;
+	port = 1;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		results = 0;
+		begin();
+		answer(AF_INET6, cases[i].ipv6, 0);
+		answer(AF_INET, cases[i].ipv4, 0);
+		wait_for_result();
+		assert_int_equal(result.error, cases[i].error);
+		assert_int_equal(result.attempts, 0);
+	}
+	assert_string_equal(stint_connect_name_error(-ENOENT), "no such host name");
+	assert_string_equal(stint_connect_name_error(-ECONNREFUSED), "Connection refused");
+	assert_non_null(stint_connect_name_error(-99999));
+}
+
+static void an_address_in_figures_is_not_looked_up(void **state)
+{
+	static const char *const texts[] = {"127.0.0.1", "::1"};
+	struct stint_connect_name_options options = options_of_test();
+	struct stint_connect_name *name;
+
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, ACCEPTS);
+	for (int i = 0; i < 2; i++) {
+		results = 0;
+		assert_int_equal(stint_connect_name_new(&name, loop, texts[i], port, &options, handler,
+							on_result, NULL),
+				 0);
+		assert_int_equal(results, 0);
+		wait_for_result();
+		assert_int_equal(result.error, 0);
+	}
+	assert_int_equal(starts, 0);
+}
+
+static void one_family_is_looked_up_if_one_is_asked_for(void **state)
+{
+	struct stint_connect_name_options options = options_of_test();
+
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, ACCEPTS);
+	options.family = AF_INET;
+	begin_with(&options);
+	assert_int_equal(starts, 1);
+	answer(AF_INET, 0, 1);
+	wait_for_result();
+	assert_int_equal(result.address.any.sa_family, AF_INET);
+}
+
+#define STAGES 4
+
+/* Looking up; answered but not told; one family told; connecting. */
+static struct stint_connect_name *begin_and_go_to_stage(int stage)
+{
+	struct stint_connect_name *name = begin();
+
+	if (stage >= 1)
+		answer(AF_INET, 0, 1);
+	if (stage >= 2)
+		assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	if (stage >= 3) {
+		answer(AF_INET6, 0, 1);
+		assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	}
+	return name;
+}
+
+static void it_can_be_given_up_at_every_stage(void **state)
+{
+	static const int cancelled[STAGES] = {2, 1, 1, 0};
+	int before;
+
+	(void)state;
+	need_ipv6();
+	open_listeners(FULL, FULL);
+	before = count_descriptors();
+	for (int stage = 0; stage < STAGES; stage++) {
+		cancels = 0;
+		assert_null(stint_connect_name_free(begin_and_go_to_stage(stage)));
+		assert_int_equal(cancels, cancelled[stage]);
+		assert_int_equal(stint_loop_run(loop), 0); /* nothing is left */
+		assert_int_equal(count_descriptors(), before);
+	}
+	assert_int_equal(results, 0);
+	assert_null(stint_connect_name_free(NULL));
+}
+
+static void free_loop_at_stage(int stage)
+{
+	open_listeners(FULL, FULL);
+	begin_and_go_to_stage(stage);
+	loop = stint_loop_free(loop);
+	assert_int_equal(frees, 1);
+	assert_int_equal(results, 0);
+}
+
+static void a_loop_can_be_freed_while_names_are_looked_up(void **state)
+{
+	(void)state;
+	need_ipv6();
+	free_loop_at_stage(0);
+}
+
+static void a_loop_can_be_freed_when_answers_have_come(void **state)
+{
+	(void)state;
+	need_ipv6();
+	free_loop_at_stage(1);
+}
+
+static void a_loop_can_be_freed_while_connecting(void **state)
+{
+	(void)state;
+	need_ipv6();
+	free_loop_at_stage(3);
+}
+
+static void a_resolver_that_is_freed_ends_its_lookups(void **state)
+{
+	(void)state;
+	port = 1;
+	begin();
+	resolver = stint_resolver_free(resolver);
+	assert_int_equal(cancels, 2);
+	assert_int_equal(frees, 1);
+	wait_for_result();
+	assert_int_equal(result.error, -ECANCELED);
+	assert_null(stint_resolver_free(NULL));
+}
+
+static void free_the_loop(const struct stint_connect_name_result *given, void *ctx)
+{
+	on_result(given, ctx);
+	loop = stint_loop_free(loop);
+}
+
+static void the_callback_may_free_the_loop(void **state)
+{
+	struct stint_connect_name_options options = options_of_test();
+	struct stint_connect_name *name;
+
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, FULL);
+	options.attempt_delay_ns = MS;
+	assert_int_equal(stint_connect_name_new(&name, loop, "host.test", port, &options, handler,
+						free_the_loop, NULL),
+			 0);
+	answer(AF_INET6, 0, 2);
+	answer(AF_INET, 0, 2);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(results, 1);
+	assert_int_equal(frees, 1);
+}
+
+static void what_cannot_be_begun_is_refused(void **state)
+{
+	struct stint_connect_name_options options = options_of_test();
+	struct stint_connect_name *name = NULL;
+	char longest[256];
+
+	(void)state;
+	memset(longest, 'a', 254);
+	longest[254] = '\0';
+	assert_int_equal(stint_connect_name_new(&name, loop, NULL, 1, &options, handler, on_result, NULL),
+			 -EINVAL);
+	assert_int_equal(stint_connect_name_new(&name, loop, "", 1, &options, handler, on_result, NULL),
+			 -EINVAL);
+	assert_int_equal(stint_connect_name_new(&name, loop, longest, 1, &options, handler, on_result, NULL),
+			 -EINVAL);
+	assert_int_equal(stint_connect_name_new(&name, loop, "host.test", 0, &options, handler, on_result,
+						NULL),
+			 -EINVAL);
+	assert_int_equal(stint_connect_name_new(&name, loop, "host.test", 1, &options, handler, NULL, NULL),
+			 -EINVAL);
+	options.family = AF_UNIX;
+	assert_int_equal(stint_connect_name_new(&name, loop, "host.test", 1, &options, handler, on_result,
+						NULL),
+			 -EINVAL);
+	options.family = 0;
+	for (refuse_after = 0; refuse_after < 2; refuse_after++) {
+		starts = 0;
+		assert_int_equal(stint_connect_name_new(&name, loop, "host.test", 1, &options, handler,
+							on_result, NULL),
+				 -ENOMEM);
+	}
+	assert_null(name);
+	assert_int_equal(cancels, 1);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(results, 0);
+}
+
+/* ---- the loop's own resolver ---- */
+
+static void a_name_of_the_hosts_file_is_found_by_libc_in_threads(void **state)
+{
+	struct stint_connect_name *name;
+
+	(void)state;
+	need_ipv6();
+	open_listeners(ACCEPTS, ACCEPTS);
+	assert_int_equal(stint_connect_name_new(&name, loop, "localhost", port, NULL, handler, on_result,
+						NULL),
+			 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(results, 1);
+	assert_int_equal(result.error, 0);
+	assert_int_equal(starts, 0);
+}
+
+static void many_names_are_looked_up_by_few_threads(void **state)
+{
+	struct stint_thread_resolver_options few = {.size = sizeof(few), .threads = 2};
+	struct stint_connect_name_options options = {.size = sizeof(options)};
+	struct stint_connect_name *name;
+
+	(void)state;
+	need_ipv6();
+	open_listeners(REFUSES, REFUSES);
+	assert_int_equal(stint_thread_resolver_new(&options.resolver, loop, &few), 0);
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(stint_connect_name_new(&name, loop, "localhost", port, &options, handler,
+							on_result, NULL),
+				 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(results, 50);
+	assert_int_equal(result.error, -ECONNREFUSED);
+	assert_null(stint_resolver_free(options.resolver));
+}
+
+/* Whether they wait, run or are done: nobody waits for libc. */
+static void lookups_in_threads_can_be_given_up(void **state)
+{
+	struct stint_connect_name *names[40];
+
+	(void)state;
+	for (int i = 0; i < 40; i++)
+		assert_int_equal(stint_connect_name_new(&names[i], loop, "localhost", 1, NULL, handler,
+							on_result, NULL),
+				 0);
+	for (int i = 0; i < 40; i++)
+		stint_connect_name_free(names[i]);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(results, 0);
+	for (int i = 0; i < 40; i++)
+		assert_int_equal(stint_connect_name_new(&names[i], loop, "localhost", 1, NULL, handler,
+							on_result, NULL),
+				 0);
+	loop = stint_loop_free(loop);
+	assert_int_equal(results, 0);
+}
+
+#define SCRIPTED(name) cmocka_unit_test_setup_teardown(name, open_resolver, close_loop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SCRIPTED(the_better_family_is_connected_to_when_both_are_known),
+		SCRIPTED(ipv4_wins_when_ipv6_is_dead),
+		SCRIPTED(families_take_turns),
+		SCRIPTED(a_refused_address_is_followed_by_the_next_at_once),
+		SCRIPTED(ipv4_waits_a_little_for_ipv6_to_be_looked_up),
+		SCRIPTED(ipv4_does_not_wait_for_ipv6_for_ever),
+		SCRIPTED(addresses_that_come_late_are_tried_too),
+		SCRIPTED(when_all_fail_the_last_error_is_told),
+		SCRIPTED(the_deadline_covers_looking_up),
+		SCRIPTED(the_deadline_covers_connecting),
+		SCRIPTED(how_a_name_is_not_found_is_told),
+		SCRIPTED(an_address_in_figures_is_not_looked_up),
+		SCRIPTED(one_family_is_looked_up_if_one_is_asked_for),
+		SCRIPTED(it_can_be_given_up_at_every_stage),
+		SCRIPTED(a_loop_can_be_freed_while_names_are_looked_up),
+		SCRIPTED(a_loop_can_be_freed_when_answers_have_come),
+		SCRIPTED(a_loop_can_be_freed_while_connecting),
+		SCRIPTED(a_resolver_that_is_freed_ends_its_lookups),
+		SCRIPTED(the_callback_may_free_the_loop),
+		SCRIPTED(what_cannot_be_begun_is_refused),
+		SCRIPTED(a_name_of_the_hosts_file_is_found_by_libc_in_threads),
+		SCRIPTED(many_names_are_looked_up_by_few_threads),
+		SCRIPTED(lookups_in_threads_can_be_given_up),
+	};
+
+	return cmocka_run_group_tests_name("connect_name", tests, fixture_make_directory,
+					   fixture_remove_directory);
+}
