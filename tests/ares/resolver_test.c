@@ -8,7 +8,7 @@
 #include <stint/ares.h>
 
 /* c-ares 1.18 itself loses the copy of a name that it makes for "localhost". */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 
 const char *__lsan_default_suppressions(void)
 {
