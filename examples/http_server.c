@@ -262,19 +262,29 @@ static unsigned parse_number(const char *text, const char *what, unsigned limit)
 	exit(2);
 }
 
+static int help(FILE *out)
+{
+	fputs("usage: http_server [--port N] [--seconds N] [--every N]\n"
+	      "Serves /, /compute and /blocking on 127.0.0.1; any free port unless one is given. Every Nth request\n"
+	      "(20) for one of the last two takes some milliseconds.\n",
+	      out);
+	return out == stdout ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"port", required_argument, NULL, 'p'},
 		{"seconds", required_argument, NULL, 's'},
 		{"every", required_argument, NULL, 'e'},
+		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
 	struct server server = {.every = 20};
 	unsigned port = 0, seconds = 0;
 	int option, error;
 
-	while ((option = getopt_long(argc, argv, "p:s:e:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "p:s:e:h", options, NULL)) != -1) {
 		if (option == 'p')
 			port = parse_number(optarg, "--port", 65535);
 		else if (option == 's')
@@ -282,7 +292,7 @@ int main(int argc, char **argv)
 		else if (option == 'e')
 			server.every = parse_number(optarg, "--every", 1000000);
 		else
-			return 2;
+			return help(option == 'h' ? stdout : stderr);
 	}
 	if (server.every == 0)
 		server.every = 1;

@@ -215,20 +215,28 @@ static int run(FILE *out)
 	return err;
 }
 
+static int help(FILE *out)
+{
+	fputs("usage: select_epoll [--plot FILE.svg]\n"
+	      "Measures what one wait costs by select, poll and epoll, over the number of descriptors watched.\n",
+	      out);
+	return out == stdout ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"plot", required_argument, NULL, 'p'}, {0}};
+	static const struct option options[] = {{"plot", required_argument, NULL, 'p'},
+						{"help", no_argument, NULL, 'h'},
+						{0}};
 	const char *plot_path = NULL;
 	char *table = NULL;
 	size_t table_bytes = 0;
 	FILE *out;
 	int option, err;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option != 'p') {
-			fprintf(stderr, "usage: select_epoll [--plot FILE.svg]\n");
-			return 2;
-		}
+	while ((option = getopt_long(argc, argv, "p:h", options, NULL)) != -1) {
+		if (option != 'p')
+			return help(option == 'h' ? stdout : stderr);
 		plot_path = optarg;
 	}
 	out = open_memstream(&table, &table_bytes);
