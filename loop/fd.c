@@ -205,6 +205,13 @@ int stint_fd_set_events(struct stint_fd *source, uint32_t events)
 	return 0;
 }
 
+void fd_set_edge(struct stint_fd *source, bool edge)
+{
+	source->wanted = edge ? source->wanted | STINT_EDGE : source->wanted & ~STINT_EDGE;
+	if (source->wanted != source->armed)
+		note_change(source);
+}
+
 uint32_t stint_fd_events(const struct stint_fd *source)
 {
 	return source && source->live ? source->wanted & KNOWN_EVENTS : 0;

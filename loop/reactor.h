@@ -201,6 +201,8 @@ void loop_forget(struct object *object);
 
 /* fd.c */
 void fd_flush_changes(struct stint_loop *loop);
+/* Whether to report changes or states. A state that nobody can end, as EPOLLHUP is, would be reported for ever. */
+void fd_set_edge(struct stint_fd *source, bool edge);
 /* Dispatches what the poll has returned. */
 void fd_dispatch(struct stint_loop *loop, uint32_t count);
 int fd_rebuild(struct stint_loop *loop);

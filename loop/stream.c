@@ -66,9 +66,12 @@ static void on_finished(struct deferral *deferral)
 /* Asks for the events that the state calls for. */
 void stream_update_events(struct stint_stream *stream)
 {
-	if (stream->source)
-		stint_fd_set_events(stream->source, (stream_reading(stream) ? STINT_READ : 0) |
-							    (stream->queue.bytes ? STINT_WRITE : 0));
+	if (!stream->source)
+		return;
+	if (stream_reading(stream))
+		fd_set_edge(stream->source, false);
+	stint_fd_set_events(stream->source, (stream_reading(stream) ? STINT_READ : 0) |
+						    (stream->queue.bytes ? STINT_WRITE : 0));
 }
 
 /* Sends the FIN once nothing is queued; ends the stream once both directions have ended. */

@@ -67,7 +67,10 @@ void stream_on_ready(struct stint_fd *source, uint32_t events, void *ctx)
 	}
 	if (events & STINT_WRITE)
 		stream_send_queue(stream);
-	if ((events & (STINT_READ | STINT_HANGUP)) && !stream->finished && !stream->freed &&
-	    stream_reading(stream))
+	if (!(events & (STINT_READ | STINT_HANGUP)) || stream->finished || stream->freed)
+		return;
+	if (stream_reading(stream))
 		receive(stream);
+	else if (events & STINT_HANGUP) /* both directions have ended, and what came last is not wanted yet */
+		fd_set_edge(stream->source, true);
 }
