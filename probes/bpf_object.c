@@ -5,7 +5,10 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "probes/skeleton.h"
@@ -15,6 +18,7 @@
 
 struct stint_bpf {
 	struct stint_skeleton *skeleton;
+	struct bpf_link *survey;
 	uint32_t watched;
 };
 
@@ -48,6 +52,22 @@ static void tell_calls_with_fd(struct stint_skeleton *skeleton)
 			skeleton->rodata->calls_with_fd[number / 64] |= 1ull << (number % 64);
 }
 
+/* 0 if the kernel does not tell its addresses to this user, or has no such function. */
+static uint64_t kernel_address(const char *function)
+{
+	FILE *file = fopen("/proc/kallsyms", "re");
+	char line[256], name[128];
+	uint64_t address, found = 0;
+
+	if (!file)
+		return 0;
+	while (!found && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%" SCNx64 " %*c %127s", &address, name) == 2 && strcmp(name, function) == 0)
+			found = address;
+	fclose(file);
+	return found;
+}
+
 static void configure(struct stint_skeleton *skeleton, const struct stint_probes_options *options)
 {
 	skeleton->rodata->budget_ns = options->budget_ns;
@@ -55,6 +75,7 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	skeleton->rodata->trace_sockets = options->trace_sockets;
 	skeleton->rodata->switch_has_state = switch_has_state();
 	skeleton->rodata->loop_limit = options->loop_limit;
+	skeleton->rodata->stream_write_space = kernel_address("sk_stream_write_space");
 	tell_calls_with_fd(skeleton);
 	bpf_map__set_max_entries(skeleton->maps.records, options->ring_bytes);
 	bpf_map__set_max_entries(skeleton->maps.loop_table, options->loop_limit);
@@ -71,6 +92,17 @@ static int free_all_slots(struct stint_skeleton *skeleton)
 	return 0;
 }
 
+static int attach_survey(struct stint_bpf *bpf)
+{
+	union bpf_iter_link_info info = {
+		.map.map_fd = (uint32_t)bpf_map__fd(bpf->skeleton->maps.sockets),
+	};
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof(info));
+
+	bpf->survey = bpf_program__attach_iter(bpf->skeleton->progs.on_survey, &options);
+	return bpf->survey ? 0 : -errno;
+}
+
 static int load(struct stint_bpf *bpf, const struct stint_probes_options *options)
 {
 	int err;
@@ -79,10 +111,13 @@ static int load(struct stint_bpf *bpf, const struct stint_probes_options *option
 	if (!bpf->skeleton)
 		return -errno;
 	configure(bpf->skeleton, options);
+	bpf_program__set_autoattach(bpf->skeleton->progs.on_survey, false);
 	err = stint_skeleton__load(bpf->skeleton);
 	if (!err)
 		err = free_all_slots(bpf->skeleton);
-	return err ? err : stint_skeleton__attach(bpf->skeleton);
+	if (!err)
+		err = stint_skeleton__attach(bpf->skeleton);
+	return err ? err : attach_survey(bpf);
 }
 
 static int print_nothing(enum libbpf_print_level level, const char *format, va_list args)
@@ -115,25 +150,33 @@ struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf)
 {
 	if (!bpf)
 		return NULL;
+	bpf_link__destroy(bpf->survey);
 	stint_skeleton__destroy(bpf->skeleton);
 	free(bpf);
 	return NULL;
 }
 
-/* Gives the threads that there are of watched processes their marks; those of threads to come are given by events. */
-static int mark_threads(const struct stint_bpf *bpf)
+/* Runs an iterator's program over all that it iterates. */
+static int run_iterator(const struct bpf_link *link)
 {
 	char nothing[64];
 	ssize_t bytes;
-	int fd = bpf_iter_create(bpf_link__fd(bpf->skeleton->links.on_each_task));
+	int fd = bpf_iter_create(bpf_link__fd(link)), err;
 
 	if (fd < 0)
 		return -errno;
 	do {
 		bytes = read(fd, nothing, sizeof(nothing));
-	} while (bytes > 0 || (bytes < 0 && (errno == EINTR || errno == EAGAIN)));
+		err = bytes < 0 ? -errno : 0;
+	} while (bytes > 0 || err == -EINTR || err == -EAGAIN);
 	close(fd);
-	return bytes < 0 ? -errno : 0;
+	return err;
+}
+
+/* Gives the threads that there are of watched processes their marks; those of threads to come are given by events. */
+static int mark_threads(const struct stint_bpf *bpf)
+{
+	return run_iterator(bpf->skeleton->links.on_each_task);
 }
 
 int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid)
@@ -166,6 +209,13 @@ int stint_bpf_ring(const struct stint_bpf *bpf)
 int stint_bpf_loop_table(const struct stint_bpf *bpf)
 {
 	return bpf_map__fd(bpf->skeleton->maps.loop_table);
+}
+
+int stint_bpf_survey_sockets(struct stint_bpf *bpf)
+{
+	if (__atomic_load_n(&bpf->skeleton->bss->sockets_known, __ATOMIC_RELAXED) <= 0)
+		return 0;
+	return run_iterator(bpf->survey);
 }
 
 void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret)

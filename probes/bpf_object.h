@@ -25,6 +25,13 @@ void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid);
 int stint_bpf_ring(const struct stint_bpf *bpf);
 int stint_bpf_loop_table(const struct stint_bpf *bpf);
 
+/*
+ * Has the programs look at every known socket: what has changed in the account of its ACKs, and whether its owner should
+ * have been told of space. What they find comes through the ring. Nothing is done while no socket is known. 0, or
+ * a negative errno.
+ */
+int stint_bpf_survey_sockets(struct stint_bpf *bpf);
+
 /* Sums over the CPUs. */
 void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret);
 

@@ -133,19 +133,54 @@ static void convert_addresses(char *local, char *remote, size_t bytes, const str
 	stint_socket_name(remote, bytes, from->family, from->remote, from->remote_port);
 }
 
+_Static_assert((int)STINT_PROBES_LIMITS == (int)RECORD_LIMITS &&
+		       (int)STINT_PROBES_NO_EVENTS == (int)RECORD_WHYS,
+	       "the records and the interface tell of the same");
+
 static uint64_t later(uint64_t a_ns, uint64_t b_ns)
 {
 	return a_ns > b_ns ? a_ns : b_ns;
 }
 
+/* Of equals the first; nothing at all has no cause. */
+int stint_stall_cause(const struct stint_probes_stall *stall)
+{
+	uint64_t most_ns = stall->duration_ns - stall->ack_ns;
+	int cause = most_ns > 0 ? STINT_PROBES_STALL_OWN_LOOP : STINT_PROBES_STALL_UNKNOWN;
+
+	for (int limit = 0; limit < STINT_PROBES_LIMITS; limit++) {
+		if (stall->limit_ns[limit] <= most_ns)
+			continue;
+		most_ns = stall->limit_ns[limit];
+		cause = limit;
+	}
+	return cause;
+}
+
+/* What was accounted beyond the stage (nothing, by the programs' rules) is cut off. */
+static void convert_limits(struct stint_probes_stall *ret, const struct record_stall *record)
+{
+	uint64_t left_ns = ret->ack_ns;
+
+	for (int limit = 0; limit < STINT_PROBES_LIMITS; limit++) {
+		uint64_t limit_ns = record->limit_ns[limit];
+
+		ret->limit_ns[limit] = limit_ns < left_ns ? limit_ns : left_ns;
+		left_ns -= ret->limit_ns[limit];
+	}
+	ret->cause = stint_stall_cause(ret);
+}
+
 /*
  * The stages are the differences of moments, each not before the one it follows, and the last one not
  * before all: so they add up to the whole. A moment that was not seen gives its stage 0 and its time to
- * the next stage that was.
+ * the next stage that was; but the ACK's time ends only with the event if no ACK was seen, and never if
+ * there was no event, as then all was waiting for it.
  */
 void stint_convert_stall(struct stint_probes_stall *ret, const struct record_stall *record)
 {
-	uint64_t cause_ns = later(record->cause_ns, record->start_ns);
+	uint64_t opened_ns = record->opened ? record->raised_ns : record->end_ns;
+	uint64_t cause_ns = later(record->cause_ns ? record->cause_ns : opened_ns, record->start_ns);
 	uint64_t raised_ns = later(record->raised_ns, cause_ns);
 	uint64_t on_cpu_ns = later(record->on_cpu_ns, raised_ns);
 	uint64_t returned_ns = later(record->returned_ns, on_cpu_ns);
@@ -173,6 +208,47 @@ void stint_convert_stall(struct stint_probes_stall *ret, const struct record_sta
 	ret->raise_inferred = record->raise_inferred != 0;
 	ret->snd_wnd_min_bytes = record->snd_wnd_min_bytes;
 	ret->retransmits = record->retransmits;
+	ret->unsent_bytes = record->unsent_bytes;
+	ret->lowat_bytes = record->lowat_bytes == UINT32_MAX ? 0 : record->lowat_bytes;
+	ret->by_lowat = record->by_lowat != 0;
+	ret->alarm = record->alarm <= STINT_PROBES_NO_EVENTS ? (int)record->alarm - 1 : -1;
+	convert_limits(ret, record);
+}
+
+void stint_convert_acks(struct stint_probes_acks *ret, const struct record_why *record)
+{
+	memset(ret, 0, sizeof(*ret));
+	ret->pid = record->pid;
+	ret->fd = record->fd;
+	ret->socket = record->socket;
+	convert_addresses(ret->local, ret->remote, sizeof(ret->local), &record->addresses);
+	ret->told = record->told;
+	ret->acks = record->told;
+	for (int why = 0; why < STINT_PROBES_NO_EVENTS; why++) {
+		ret->no_event[why] = record->why[why];
+		ret->acks += record->why[why];
+	}
+}
+
+void stint_convert_alarm(struct stint_probes_alarm *ret, const struct record_alarm *record)
+{
+	bool known = record->why < STINT_PROBES_NO_EVENTS;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->pid = record->pid;
+	ret->tid = record->tid;
+	ret->fd = record->fd;
+	ret->socket = record->socket;
+	convert_addresses(ret->local, ret->remote, sizeof(ret->local), &record->addresses);
+	ret->time_ns = record->time_ns;
+	ret->start_ns = record->start_ns;
+	ret->opened_ns = record->opened_ns;
+	ret->why = known ? (enum stint_probes_no_event)record->why : STINT_PROBES_NO_EVENT_OTHER;
+	ret->registered = record->registered != 0;
+	ret->interest = record->interest;
+	ret->queued_bytes = record->queued_bytes;
+	ret->sndbuf_bytes = record->sndbuf_bytes;
+	ret->unsent_bytes = record->unsent_bytes;
 }
 
 void stint_convert_socket(struct stint_probes_socket_event *ret, const struct record_socket *record)

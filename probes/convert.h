@@ -24,6 +24,11 @@ void stint_convert_victims(struct stint_probes_overrun *ret, const struct record
 			   const int32_t *fds, uint32_t fds_len);
 
 void stint_convert_stall(struct stint_probes_stall *ret, const struct record_stall *record);
+/* The largest part of a stall: one of its limits, or all that followed the ACK. */
+int stint_stall_cause(const struct stint_probes_stall *stall);
+
+void stint_convert_acks(struct stint_probes_acks *ret, const struct record_why *record);
+void stint_convert_alarm(struct stint_probes_alarm *ret, const struct record_alarm *record);
 void stint_convert_socket(struct stint_probes_socket_event *ret, const struct record_socket *record);
 
 #endif

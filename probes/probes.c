@@ -29,6 +29,7 @@
 #define LOOPS_MAX          1024u
 #define PROCESSES_MAX      1024
 #define LOOK_FOR_EXITS_NS  100000000u
+#define SURVEY_NS          200000000u
 
 struct stint_probes {
 	struct stint_probes_options options;
@@ -45,6 +46,7 @@ struct stint_probes {
 	uint64_t not_sampled;
 	bool samples_always;
 	uint64_t exits_looked_ns;
+	uint64_t surveyed_ns;
 	char error[512];
 };
 
@@ -143,6 +145,26 @@ static void take_socket(struct stint_probes *probes, const struct record_socket 
 	probes->callbacks.socket(probes->ctx, &event);
 }
 
+static void take_acks(struct stint_probes *probes, const struct record_why *record)
+{
+	struct stint_probes_acks acks;
+
+	if (!probes->callbacks.acks)
+		return;
+	stint_convert_acks(&acks, record);
+	probes->callbacks.acks(probes->ctx, &acks);
+}
+
+static void take_alarm(struct stint_probes *probes, const struct record_alarm *record)
+{
+	struct stint_probes_alarm alarm;
+
+	if (!probes->callbacks.alarm)
+		return;
+	stint_convert_alarm(&alarm, record);
+	probes->callbacks.alarm(probes->ctx, &alarm);
+}
+
 static void forget_process(struct stint_probes *probes, const struct stint_process *process)
 {
 	for (uint32_t i = 0; i < probes->processes_len; i++) {
@@ -203,6 +225,17 @@ static void find_lost_exits(struct stint_probes *probes)
 			take_exit(probes, stint_process_pid(probes->processes[i]));
 }
 
+/* Sockets that were told nothing make no event by which that could be seen: they are looked at by the clock. */
+static int survey_sockets(struct stint_probes *probes)
+{
+	uint64_t at_ns = now_ns();
+
+	if (at_ns - probes->surveyed_ns < SURVEY_NS)
+		return 0;
+	probes->surveyed_ns = at_ns;
+	return stint_bpf_survey_sockets(probes->bpf);
+}
+
 static int take_record(void *ctx, void *data, size_t bytes)
 {
 	struct stint_probes *probes = ctx;
@@ -222,6 +255,10 @@ static int take_record(void *ctx, void *data, size_t bytes)
 		take_exit(probes, ((const struct record_exit *)data)->pid);
 	else if (type == RECORD_EXEC && bytes >= sizeof(struct record_exit))
 		take_exec(probes, ((const struct record_exit *)data)->pid);
+	else if (type == RECORD_WHY && bytes >= sizeof(struct record_why))
+		take_acks(probes, data);
+	else if (type == RECORD_ALARM && bytes >= sizeof(struct record_alarm))
+		take_alarm(probes, data);
 	return 0;
 }
 
@@ -334,7 +371,9 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 	taken = ring_buffer__poll(probes->ring, timeout_ms);
 	find_lost_exits(probes);
 	stint_samplers_expire(probes->samplers, now_ns());
-	return taken == -EINTR ? 0 : taken < 0 ? taken : 0;
+	if (taken < 0 && taken != -EINTR)
+		return taken;
+	return survey_sockets(probes);
 }
 
 static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters *loop)

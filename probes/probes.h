@@ -74,6 +74,35 @@ struct stint_probes_overrun {
 	const char *handler;      /* the frame where the stack leaves the loop's own, or "fd N", never NULL */
 };
 
+/* What a sender with a full buffer waits for. probes/bpf/limit.bpf.h has the rules. */
+enum stint_probes_limit {
+	STINT_PROBES_LIMIT_RECEIVE_WINDOW = 0, /* the next segment does not fit into what the peer allows */
+	STINT_PROBES_LIMIT_CONGESTION_WINDOW,  /* as much is on the way as the congestion control allows */
+	STINT_PROBES_LIMIT_RETRANSMISSION,     /* the kernel recovers from loss */
+	STINT_PROBES_LIMIT_SILENT,  /* three timers or more went off between two segments from the peer */
+	STINT_PROBES_LIMIT_NETWORK, /* all was sent, and the ACKs are on the way */
+	STINT_PROBES_LIMIT_HOST,    /* both windows have room: pacing, or a queue of this machine */
+	STINT_PROBES_LIMITS
+};
+
+/* What a stall was mostly: one of the limits, or what came after the ACK. */
+enum stint_probes_stall_cause {
+	STINT_PROBES_STALL_OWN_LOOP = STINT_PROBES_LIMITS, /* kernel, scheduler, loop and queue together */
+	STINT_PROBES_STALL_UNKNOWN
+};
+
+/* Why an ACK in a stall made no event for the owner. */
+enum stint_probes_no_event {
+	STINT_PROBES_NO_EVENT_ABOVE = 0, /* the queue is still above 2/3 of the buffer */
+	STINT_PROBES_NO_EVENT_UNSENT,    /* unsent data, doubled, is not below TCP_NOTSENT_LOWAT */
+	STINT_PROBES_NO_EVENT_NOT_ARMED, /* no registration asks for EPOLLOUT */
+	STINT_PROBES_NO_EVENT_EDGE,      /* edge-triggered, and its one event was returned before */
+	STINT_PROBES_NO_EVENT_REPLACED,  /* sk_write_space was replaced (TLS, sockmap), and has not told */
+	STINT_PROBES_NO_EVENT_LOOP_BUSY, /* delivered, and the thread has not come to it yet */
+	STINT_PROBES_NO_EVENT_OTHER,     /* the kernel raised none, or the event got lost */
+	STINT_PROBES_NO_EVENTS
+};
+
 /* A write stall: from a send that found the buffer full to the next send on that socket. */
 struct stint_probes_stall {
 	uint32_t pid;
@@ -98,6 +127,44 @@ struct stint_probes_stall {
 	bool raise_inferred;        /* the event was seen by its effect (bit cleared), not by a wake-up */
 	uint32_t snd_wnd_min_bytes; /* smallest receive window of the peer meanwhile */
 	uint32_t retransmits;
+	uint64_t limit_ns
+		[STINT_PROBES_LIMITS]; /* what ack_ns was spent on; add up to it, but for what was not seen */
+	int cause;             /* enum stint_probes_limit or stint_probes_stall_cause: the largest part */
+	uint32_t unsent_bytes; /* as the write event was raised */
+	uint32_t lowat_bytes;  /* TCP_NOTSENT_LOWAT, of the socket or the system; 0: none */
+	bool by_lowat;         /* that refused the send, while the buffer had room */
+	int alarm;             /* enum stint_probes_no_event if one was given; -1: none */
+};
+
+/* What became of the ACKs in all stalls of a socket until now; told again when that has changed. */
+struct stint_probes_acks {
+	uint32_t pid;
+	int32_t fd;
+	uint64_t socket;
+	char local[64];
+	char remote[64];
+	uint64_t acks; /* = told + the sum of no_event */
+	uint64_t told; /* made a write event that the owner waited for */
+	uint64_t no_event[STINT_PROBES_NO_EVENTS];
+};
+
+/* A socket in a stall that can be written to, while its owner was told nothing for a second. Once a stall. */
+struct stint_probes_alarm {
+	uint32_t pid;
+	uint32_t tid; /* that sent last */
+	int32_t fd;
+	uint64_t socket;
+	char local[64];
+	char remote[64];
+	uint64_t time_ns;
+	uint64_t start_ns;  /* of the stall */
+	uint64_t opened_ns; /* since when it can be written to */
+	enum stint_probes_no_event why;
+	bool registered;   /* in an epoll set */
+	uint32_t interest; /* the epoll events that its registrations ask for */
+	uint64_t queued_bytes;
+	uint64_t sndbuf_bytes;
+	uint64_t unsent_bytes;
 };
 
 enum stint_probes_socket_kind {
@@ -161,6 +228,8 @@ struct stint_probes_callbacks {
 	void (*stall)(void *ctx, const struct stint_probes_stall *stall);
 	void (*socket)(void *ctx, const struct stint_probes_socket_event *event);
 	void (*exited)(void *ctx, uint32_t pid); /* a watched process is gone */
+	void (*acks)(void *ctx, const struct stint_probes_acks *acks);
+	void (*alarm)(void *ctx, const struct stint_probes_alarm *alarm);
 };
 
 struct stint_probes_options {

@@ -26,6 +26,8 @@ enum record_type {
 	RECORD_SOCKET,
 	RECORD_EXIT,
 	RECORD_EXEC, /* a struct record_exit too */
+	RECORD_WHY,
+	RECORD_ALARM,
 };
 
 struct record_syscall {
@@ -114,6 +116,29 @@ struct record_addresses {
 	__u8 remote[16];
 };
 
+/* What a sender with a full buffer waits for: limit.bpf.h has the rules. */
+enum record_limit {
+	RECORD_LIMIT_RECEIVE_WINDOW = 0,
+	RECORD_LIMIT_CONGESTION_WINDOW,
+	RECORD_LIMIT_RETRANSMISSION,
+	RECORD_LIMIT_SILENT,
+	RECORD_LIMIT_NETWORK,
+	RECORD_LIMIT_HOST,
+	RECORD_LIMITS
+};
+
+/* Why an ACK made no event for the owner: why.bpf.h has the rules. */
+enum record_why_no_event {
+	RECORD_WHY_ABOVE = 0, /* the queue is still above 2/3 of the buffer */
+	RECORD_WHY_UNSENT,    /* unsent data, doubled, is not below TCP_NOTSENT_LOWAT */
+	RECORD_WHY_NOT_ARMED, /* nobody asks for EPOLLOUT */
+	RECORD_WHY_EDGE,      /* edge-triggered, and its one event was returned before */
+	RECORD_WHY_REPLACED,  /* sk_write_space is another function, which has not told */
+	RECORD_WHY_LOOP_BUSY, /* delivered, and the thread has not come to it */
+	RECORD_WHY_OTHER,     /* this kernel's rule is another, or it is a fault */
+	RECORD_WHYS
+};
+
 /*
  * A write stall by its moments; one that was not seen is 0. They never run backwards.
  * start <= cause <= raised <= on_cpu <= returned <= end
@@ -137,8 +162,45 @@ struct record_stall {
 	__u32 raise_inferred;
 	__u32 snd_wnd_min_bytes;
 	__u32 retransmits;
+	__u32 unsent_bytes; /* these two: as the write event was raised */
+	__u32 lowat_bytes;
+	__u32 by_lowat;
+	__u32 alarm;  /* 0, or 1 + enum record_why_no_event */
+	__u32 opened; /* 0: the next send came before any event */
+	__u32 reserved;
+	__u64 limit_ns[RECORD_LIMITS]; /* from start to cause, or to raised or end where that is 0 */
 	struct record_addresses addresses;
-	__u32 reserved[2];
+};
+
+/* What became of all ACKs in stalls of one socket since it is known; told again when it has changed. */
+struct record_why {
+	__u32 type;
+	__u32 pid;
+	__s32 fd;
+	__u32 reserved;
+	__u64 socket;
+	__u64 told; /* the ACK made an event, and its owner waited for it */
+	__u64 why[RECORD_WHYS];
+	struct record_addresses addresses;
+};
+
+/* A socket that can be written to, and nobody told its owner for a while. */
+struct record_alarm {
+	__u32 type;
+	__u32 pid;
+	__u32 tid;
+	__s32 fd;
+	__u64 socket;
+	__u64 time_ns;
+	__u64 start_ns;  /* of the stall */
+	__u64 opened_ns; /* since when it can be written to */
+	__u32 queued_bytes;
+	__u32 sndbuf_bytes;
+	__u32 unsent_bytes;
+	__u32 why;
+	__u32 interest; /* the epoll events asked for, of all registrations */
+	__u32 registered;
+	struct record_addresses addresses;
 };
 
 /* One moment of a traced socket: kinds are those of enum stint_probes_socket_kind in probes.h. */
@@ -197,7 +259,9 @@ _Static_assert(sizeof(struct record_segment) == 24, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
 _Static_assert(sizeof(struct record_overrun) == 112 + 8 * 24 + 32 * 24 + 64 * 8 + 64 * 16, "no holes");
 _Static_assert(sizeof(struct record_stack) == 184 + RECORD_STACK_BYTES, "no holes");
-_Static_assert(sizeof(struct record_stall) == 152, "no holes");
+_Static_assert(sizeof(struct record_stall) == 168 + 8 * RECORD_LIMITS, "no holes");
+_Static_assert(sizeof(struct record_why) == 72 + 8 * RECORD_WHYS, "no holes");
+_Static_assert(sizeof(struct record_alarm) == 112, "no holes");
 _Static_assert(sizeof(struct record_socket) == 120, "no holes");
 _Static_assert(sizeof(struct record_exit) == 8, "no holes");
 

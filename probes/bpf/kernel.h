@@ -68,10 +68,35 @@ struct inode {
 	unsigned short i_mode;
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+typedef struct {
+	struct list_head head;
+} wait_queue_head_t;
+
 struct file {
 	struct inode *f_inode;
 	unsigned int f_flags;
 	void *private_data;
+	struct hlist_head *f_ep; /* the registrations of this file in epoll sets; since 5.11 */
+};
+
+/* One registration: a file in an epoll set. */
+struct epitem {
+	struct hlist_node fllink; /* in the file's f_ep */
+	struct epoll_event {
+		__u32 events;
+	} event;
 };
 
 struct fdtable {
@@ -115,7 +140,20 @@ struct in6_addr {
 	} in6_u;
 };
 
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct netns_ipv4 {
+	unsigned int sysctl_tcp_notsent_lowat;
+};
+
+struct net {
+	struct netns_ipv4 ipv4;
+};
+
 struct sock_common {
+	possible_net_t skc_net;
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport;
@@ -125,9 +163,15 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
+struct socket_wq {
+	wait_queue_head_t wait;
+};
+
 struct socket {
 	unsigned long flags;
+	struct file *file;
 	struct sock *sk;
+	struct socket_wq wq;
 };
 
 struct sock {
@@ -136,13 +180,29 @@ struct sock {
 	int sk_wmem_queued;
 	int sk_sndbuf;
 	u16 sk_protocol;
+	void (*sk_write_space)(struct sock *sk);
+	void *sk_user_data;
+};
+
+struct inet_connection_sock {
+	const void *icsk_ulp_ops; /* of kernel TLS and the like */
+	__u8 icsk_ca_state : 5;
+	__u8 icsk_retransmits; /* timeouts in a row without progress */
+	__u8 icsk_probes_out;  /* probes of a closed window without an answer */
 };
 
 struct tcp_sock {
 	u32 snd_una;
+	u32 snd_nxt;
 	u32 write_seq;
 	u32 snd_wnd;
 	u32 snd_cwnd;
+	u32 mss_cache;
+	u32 packets_out;
+	u32 sacked_out;
+	u32 lost_out;
+	u32 retrans_out;
+	u32 notsent_lowat;
 };
 
 struct sk_buff {
@@ -158,6 +218,26 @@ struct tcphdr {
 };
 
 #pragma clang attribute pop
+
+/* What an iterator over the elements of a map is given; both sides of each union are 64 bits wide. */
+struct bpf_iter__bpf_map_elem {
+	union {
+		struct bpf_iter_meta *meta;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+	union {
+		struct bpf_map *map;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+	union {
+		void *key;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+	union {
+		void *value;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
+};
 
 /* User space's, of a fixed layout: not relocated. */
 struct timespec64_user {

@@ -8,7 +8,11 @@
  *   watch.bpf.h   who is watched, what is known of a thread
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
  *   stack.bpf.h   copies of user stacks
- *   socket.bpf.h  write stalls
+ *   socket.bpf.h  the table of sockets
+ *   limit.bpf.h   what holds a sender back
+ *   trace.bpf.h   the moments of a socket
+ *   why.bpf.h     why an ACK made no event
+ *   stall.bpf.h   write stalls
  *
  * Tracepoints (tp_btf) only: they work where lockdown refuses kprobes and fentry, and need no tracefs.
  */
@@ -31,6 +35,12 @@
 #include "loop.bpf.h"
 
 #include "socket.bpf.h"
+
+#include "limit.bpf.h"
+#include "trace.bpf.h"
+#include "why.bpf.h"
+
+#include "stall.bpf.h"
 
 static __always_inline int enter_call(const struct pt_regs *regs, long number)
 {
@@ -233,6 +243,17 @@ int BPF_PROG(on_tcp_destroy, struct sock *sk)
 {
 	if (sockets_known > 0)
 		forget_socket((u64)sk);
+	return 0;
+}
+
+/* Run for each known socket whenever user space reads the iterator; nothing is put into what it reads. */
+SEC("iter/bpf_map_elem")
+int on_survey(struct bpf_iter__bpf_map_elem *ctx)
+{
+	u64 *key = ctx->key;
+
+	if (key)
+		survey_socket(*key, bpf_ktime_get_ns());
 	return 0;
 }
 

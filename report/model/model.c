@@ -7,6 +7,7 @@
 
 #include "report/model/model_file.h"
 #include "report/model/model_load.h"
+#include "report/model/model_sockets.h"
 #include "stint/histogram.h"
 
 int model_new(struct model **ret, const char *path, char *error, size_t error_size)
@@ -91,6 +92,7 @@ struct model *model_free(struct model *model)
 		free(model->events[i].remote);
 	}
 	free(model->stalls);
+	model_free_sockets(model);
 	free(model->events);
 	free(model->nobody.command);
 	free(model);

@@ -22,6 +22,8 @@
 #define MODEL_OVERRUNS  10000 /* the longest */
 #define MODEL_STALLS    100000
 #define MODEL_EVENTS    200000
+#define MODEL_ACKS      10000
+#define MODEL_ALARMS    10000
 #define MODEL_FACTS     256
 #define MODEL_SYSCALLS  8
 #define MODEL_FRAMES    128
@@ -129,6 +131,31 @@ struct model_overrun {
 	size_t frames_len;
 };
 
+/* What a sender with a full buffer waited for, and what a stall was mostly. */
+enum model_limit {
+	MODEL_LIMIT_RECEIVE_WINDOW,
+	MODEL_LIMIT_CONGESTION_WINDOW,
+	MODEL_LIMIT_RETRANSMISSION,
+	MODEL_LIMIT_SILENT,
+	MODEL_LIMIT_NETWORK,
+	MODEL_LIMIT_HOST,
+	MODEL_LIMITS
+};
+
+enum model_cause { MODEL_CAUSE_OWN_LOOP = MODEL_LIMITS, MODEL_CAUSE_UNKNOWN };
+
+/* Why an ACK made no event for the owner of the socket. */
+enum model_no_event {
+	MODEL_NO_EVENT_ABOVE,
+	MODEL_NO_EVENT_UNSENT,
+	MODEL_NO_EVENT_NOT_ARMED,
+	MODEL_NO_EVENT_EDGE,
+	MODEL_NO_EVENT_REPLACED,
+	MODEL_NO_EVENT_LOOP_BUSY,
+	MODEL_NO_EVENT_OTHER,
+	MODEL_NO_EVENTS
+};
+
 struct model_stall {
 	const struct model_process *process;
 	uint64_t tid;
@@ -152,6 +179,42 @@ struct model_stall {
 	bool raise_inferred;
 	uint64_t snd_wnd_min_bytes;
 	uint64_t retransmits;
+	uint64_t limit_ns[MODEL_LIMITS]; /* what ack_ns went by */
+	enum model_cause cause;          /* or an enum model_limit */
+	uint64_t unsent_bytes;           /* these two may be unknown */
+	uint64_t lowat_bytes;
+	bool by_lowat;
+	int alarm; /* enum model_no_event; MODEL_NO_EVENTS: none was given */
+};
+
+/* What became of the ACKs in all stalls of a socket. */
+struct model_acks {
+	const struct model_process *process;
+	uint64_t socket;
+	int fd;
+	char *local;
+	char *remote;
+	uint64_t acks;
+	uint64_t told;
+	uint64_t no_event[MODEL_NO_EVENTS];
+};
+
+/* A socket that could be written to, while its owner was told nothing. */
+struct model_alarm {
+	const struct model_process *process;
+	uint64_t tid;
+	int fd;
+	uint64_t socket;
+	char *local;
+	char *remote;
+	uint64_t time_ns;
+	uint64_t start_ns;
+	uint64_t opened_ns;
+	enum model_no_event why;
+	uint64_t interest; /* epoll events; unknown if it is in no epoll set */
+	uint64_t queued_bytes;
+	uint64_t sndbuf_bytes;
+	uint64_t unsent_bytes;
 };
 
 enum model_event_kind {
@@ -213,6 +276,10 @@ struct model {
 	size_t overruns_len, overruns_total;
 	struct model_stall *stalls; /* by time */
 	size_t stalls_len, stalls_total;
+	struct model_acks *acks; /* most without an event first */
+	size_t acks_len, acks_total;
+	struct model_alarm *alarms; /* by time */
+	size_t alarms_len, alarms_total;
 	struct model_event *events; /* by time */
 	size_t events_len, events_total;
 	uint64_t start_ns;

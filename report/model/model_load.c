@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "report/model/loader.h"
+#include "report/model/model_sockets.h"
 #include "stint/histogram.h"
 
 static bool take_meta(struct loader *loader, sqlite3_stmt *row, void *item)
@@ -113,58 +114,6 @@ static bool take_overrun(struct loader *loader, sqlite3_stmt *row, void *item)
 	return true;
 }
 
-static bool take_stall(struct loader *loader, sqlite3_stmt *row, void *item)
-{
-	struct model_stall *stall = item;
-	uint64_t *const numbers[] = {&stall->start_ns,        &stall->duration_ns,  &stall->ack_ns,
-				     &stall->kernel_ns,       &stall->scheduler_ns, &stall->loop_ns,
-				     &stall->queue_ns,        &stall->queued_bytes, &stall->sndbuf_bytes,
-				     &stall->threshold_bytes, &stall->acks,         &stall->acked_bytes};
-
-	stall->process = loader_process(loader, row, 0);
-	stall->tid = loader_number(row, 1);
-	stall->fd = loader_fd(row, 2);
-	stall->socket = loader_number(row, 3);
-	stall->local = loader_name(loader, row, 4);
-	stall->remote = loader_name(loader, row, 5);
-	for (int i = 0; i < 12; i++)
-		*numbers[i] = loader_number(row, 6 + i);
-	stall->cause_ns = loader_known(row, 18);
-	stall->raise_inferred = loader_number(row, 19) != 0;
-	stall->snd_wnd_min_bytes = loader_number(row, 20);
-	stall->retransmits = loader_number(row, 21);
-	return true;
-}
-
-static bool take_event(struct loader *loader, sqlite3_stmt *row, void *item)
-{
-	static const char *const kinds[] = {"open",  "send",     "send_short", "ack",    "write_event",
-					    "woken", "returned", "retransmit", "sample", "close"};
-	struct model_event *event = item;
-	int kind = 0;
-
-	while (kind <= MODEL_CLOSE && !loader_is_text(row, 7, kinds[kind]))
-		kind++;
-	if (kind > MODEL_CLOSE)
-		return false; /* of a newer recorder, which says nothing to this one */
-	event->kind = (enum model_event_kind)kind;
-	event->process = loader_process(loader, row, 0);
-	event->source = loader_source(row, 1);
-	event->socket = loader_known(row, 2);
-	event->fd = loader_fd(row, 3);
-	event->local = loader_text(loader, row, 4, LOADER_TEXT_BYTES);
-	event->remote = loader_text(loader, row, 5, LOADER_TEXT_BYTES);
-	event->time_ns = loader_number(row, 6);
-	event->requested_bytes = loader_known(row, 8);
-	event->done_bytes = loader_known(row, 9);
-	event->queued_before_bytes = loader_known(row, 10);
-	event->queued_bytes = loader_known(row, 11);
-	event->sndbuf_bytes = loader_known(row, 12);
-	event->unacked_bytes = loader_known(row, 13);
-	event->cause = loader_number(row, 14) != 0;
-	return true;
-}
-
 static const struct loader_table meta_table = {"meta", "SELECT key, value FROM meta", MODEL_FACTS,
 					       sizeof(struct model_meta), take_meta};
 static const struct loader_table loss_table = {"loss", "SELECT name, count, meaning FROM loss", MODEL_FACTS,
@@ -190,18 +139,6 @@ static const struct loader_table overrun_table = {
 	" blocked_ns, cpu_min_ns, cpu_max_ns, victims, blame_ns, ready_events, syscall_count, stack_kind"
 	", running FROM overrun ORDER BY duration_ns DESC, id LIMIT 10000",
 	MODEL_OVERRUNS, sizeof(struct model_overrun), take_overrun};
-static const struct loader_table stall_table = {
-	"write_stall",
-	"SELECT process, tid, fd, socket, local, remote, start_ns, duration_ns, ack_ns, kernel_ns, scheduler_ns,"
-	" loop_ns, queue_ns, queued_bytes, sndbuf_bytes, threshold_bytes, acks, acked_bytes, cause_ns,"
-	" raise_inferred, snd_wnd_min_bytes, retransmits FROM write_stall ORDER BY start_ns",
-	MODEL_STALLS, sizeof(struct model_stall), take_stall};
-static const struct loader_table event_table = {
-	"socket_event",
-	"SELECT process, source, socket, fd, local, remote, time_ns, kind, requested_bytes, done_bytes,"
-	" queued_before_bytes, queued_bytes, sndbuf_bytes, unacked_bytes, cause FROM socket_event ORDER BY time_ns",
-	MODEL_EVENTS, sizeof(struct model_event), take_event};
-
 /* ---- histograms ---- */
 
 static void load_loop_metrics(struct loader *loader)
@@ -403,8 +340,7 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 	load_handler_metrics(&loader);
 	loader_table(&loader, &overrun_table, &model->overruns, &model->overruns_len, &model->overruns_total);
 	load_overrun_details(&loader);
-	loader_table(&loader, &stall_table, &model->stalls, &model->stalls_len, &model->stalls_total);
-	loader_table(&loader, &event_table, &model->events, &model->events_len, &model->events_total);
+	model_load_sockets(&loader);
 	find_duration(&loader);
 	return loader.err;
 }

@@ -5,6 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const stall_cause_keys[] = {"receive_window", "congestion_window", "retransmission", "silent",
+					"network",        "host",              "own_loop",       "unknown"};
+
+const char *const stall_no_event_keys[] = {"above",    "unsent",    "not_armed", "edge",
+					   "replaced", "loop_busy", "other"};
+
 const char *const stall_stage_names[STALL_COLUMNS] = {"ACK", "kernel", "scheduler", "loop", "queue", "whole"};
 
 const char *const stall_stage_meanings[STALL_STAGES] = {
@@ -44,6 +50,14 @@ static int compare_values(const void *a, const void *b)
 	return order(*(const uint64_t *)a, *(const uint64_t *)b);
 }
 
+static void add_limits(struct stall_group *group, const struct model_stall *stall)
+{
+	group->retransmits += stall->retransmits;
+	group->by_lowat += stall->by_lowat;
+	for (int limit = 0; limit < MODEL_LIMITS; limit++)
+		group->limit_ns[limit] += stall->limit_ns[limit];
+}
+
 /* `values` has room for `len`. */
 static void sum_up(struct stall_group *group, const struct model_stall *const *stalls, size_t len,
 		   uint64_t *values)
@@ -63,7 +77,7 @@ static void sum_up(struct stall_group *group, const struct model_stall *const *s
 			group->worst = (enum stall_stage)stage;
 	}
 	for (size_t i = 0; i < len; i++)
-		group->retransmits += stalls[i]->retransmits;
+		add_limits(group, stalls[i]);
 }
 
 static int compare_groups(const void *a, const void *b)

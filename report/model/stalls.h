@@ -17,6 +17,10 @@ enum stall_stage {
 	STALL_COLUMNS
 };
 
+/* As recordings and JSON have them, by enum model_limit, model_cause and model_no_event. */
+extern const char *const stall_cause_keys[MODEL_CAUSE_UNKNOWN + 1];
+extern const char *const stall_no_event_keys[MODEL_NO_EVENTS];
+
 extern const char *const stall_stage_names[STALL_COLUMNS];
 
 /* What the stage waits for, as the end of a sentence. */
@@ -32,6 +36,8 @@ struct stall_group {
 	uint64_t p99_ns[STALL_COLUMNS];
 	uint64_t max_ns[STALL_COLUMNS];
 	enum stall_stage worst; /* that took most time in sum */
+	uint64_t limit_ns[MODEL_LIMITS];
+	size_t by_lowat;
 };
 
 struct stall_groups {

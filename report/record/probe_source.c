@@ -59,6 +59,24 @@ static void take_stall(void *ctx, const struct stint_probes_stall *stall)
 		recording_stall(source->session->recording, process, stall);
 }
 
+static void take_acks(void *ctx, const struct stint_probes_acks *acks)
+{
+	struct probe_source *source = ctx;
+	int64_t process = find_process(source, acks->pid);
+
+	if (process)
+		recording_acks(source->session->recording, process, acks);
+}
+
+static void take_alarm(void *ctx, const struct stint_probes_alarm *alarm)
+{
+	struct probe_source *source = ctx;
+	int64_t process = find_process(source, alarm->pid);
+
+	if (process)
+		recording_alarm(source->session->recording, process, alarm);
+}
+
 static void take_socket(void *ctx, const struct stint_probes_socket_event *event)
 {
 	static const char *const kinds[] = {
@@ -175,7 +193,9 @@ int probe_source_new(struct probe_source **ret, struct session *session, bool tr
 {
 	static const struct stint_probes_callbacks callbacks = {.overrun = take_overrun,
 								.stall = take_stall,
-								.socket = take_socket};
+								.socket = take_socket,
+								.acks = take_acks,
+								.alarm = take_alarm};
 	struct stint_probes_options options = {.size = sizeof(options),
 					       .budget_ns = session->budget_ns,
 					       .trace_sockets = trace_sockets};

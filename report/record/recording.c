@@ -31,6 +31,8 @@ enum statement {
 	FRAME,
 	SEGMENT,
 	STALL,
+	ACKS,
+	ALARM,
 	SOCKET,
 	BUCKET,
 	STATEMENTS
@@ -61,8 +63,12 @@ static const char *const statement_sql[STATEMENTS] = {
 	[STALL] =
 		"INSERT INTO write_stall (process, tid, fd, socket, local, remote, start_ns, duration_ns, ack_ns,"
 		" kernel_ns, scheduler_ns, loop_ns, queue_ns, queued_bytes, sndbuf_bytes, threshold_bytes, acks,"
-		" acked_bytes, cause_ns, raise_inferred, snd_wnd_min_bytes, retransmits)"
-		" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		" acked_bytes, cause_ns, raise_inferred, snd_wnd_min_bytes, retransmits, receive_window_ns,"
+		" congestion_window_ns, retransmission_ns, silent_ns, network_ns, host_ns, cause, unsent_bytes,"
+		" lowat_bytes, by_lowat, alarm)"
+		" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[ACKS] = "INSERT OR REPLACE INTO write_ack VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[ALARM] = "INSERT INTO write_alarm VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[SOCKET] = "INSERT INTO socket_event VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[BUCKET] = "INSERT INTO bucket VALUES (?,?,?,?)",
 };
@@ -520,6 +526,27 @@ void recording_overrun(struct recording *recording, const struct recording_overr
 	put_details(recording, id, overrun);
 }
 
+static const char *const cause_names[STINT_PROBES_STALL_UNKNOWN + 1] = {
+	[STINT_PROBES_LIMIT_RECEIVE_WINDOW] = "receive_window",
+	[STINT_PROBES_LIMIT_CONGESTION_WINDOW] = "congestion_window",
+	[STINT_PROBES_LIMIT_RETRANSMISSION] = "retransmission",
+	[STINT_PROBES_LIMIT_SILENT] = "silent",
+	[STINT_PROBES_LIMIT_NETWORK] = "network",
+	[STINT_PROBES_LIMIT_HOST] = "host",
+	[STINT_PROBES_STALL_OWN_LOOP] = "own_loop",
+	[STINT_PROBES_STALL_UNKNOWN] = "unknown",
+};
+
+static const char *const no_event_names[STINT_PROBES_NO_EVENTS] = {
+	[STINT_PROBES_NO_EVENT_ABOVE] = "above",
+	[STINT_PROBES_NO_EVENT_UNSENT] = "unsent",
+	[STINT_PROBES_NO_EVENT_NOT_ARMED] = "not_armed",
+	[STINT_PROBES_NO_EVENT_EDGE] = "edge",
+	[STINT_PROBES_NO_EVENT_REPLACED] = "replaced",
+	[STINT_PROBES_NO_EVENT_LOOP_BUSY] = "loop_busy",
+	[STINT_PROBES_NO_EVENT_OTHER] = "other",
+};
+
 void recording_stall(struct recording *recording, int64_t process, const struct stint_probes_stall *stall)
 {
 	struct row row = row_begin(recording, STALL);
@@ -546,6 +573,50 @@ void recording_stall(struct recording *recording, int64_t process, const struct 
 	put_number(&row, stall->raise_inferred);
 	put_number(&row, stall->snd_wnd_min_bytes);
 	put_number(&row, stall->retransmits);
+	for (int limit = 0; limit < STINT_PROBES_LIMITS; limit++)
+		put_number(&row, stall->limit_ns[limit]);
+	put_text(&row, cause_names[stall->cause]);
+	put_number(&row, stall->unsent_bytes);
+	put_known(&row, stall->lowat_bytes ? stall->lowat_bytes : RECORDING_UNKNOWN);
+	put_number(&row, stall->by_lowat);
+	put_text(&row, stall->alarm < 0 ? NULL : no_event_names[stall->alarm]);
+	row_end(&row);
+}
+
+void recording_acks(struct recording *recording, int64_t process, const struct stint_probes_acks *acks)
+{
+	struct row row = row_begin(recording, ACKS);
+
+	put_id(&row, process);
+	put_number(&row, acks->socket);
+	put_signed(&row, acks->fd);
+	put_text(&row, acks->local);
+	put_text(&row, acks->remote);
+	put_number(&row, acks->acks);
+	put_number(&row, acks->told);
+	for (int why = 0; why < STINT_PROBES_NO_EVENTS; why++)
+		put_number(&row, acks->no_event[why]);
+	row_end(&row);
+}
+
+void recording_alarm(struct recording *recording, int64_t process, const struct stint_probes_alarm *alarm)
+{
+	struct row row = row_begin(recording, ALARM);
+
+	put_id(&row, process);
+	put_number(&row, alarm->tid);
+	put_signed(&row, alarm->fd);
+	put_number(&row, alarm->socket);
+	put_text(&row, alarm->local);
+	put_text(&row, alarm->remote);
+	put_number(&row, alarm->time_ns);
+	put_number(&row, alarm->start_ns);
+	put_number(&row, alarm->opened_ns);
+	put_text(&row, no_event_names[alarm->why]);
+	put_known(&row, alarm->registered ? alarm->interest : RECORDING_UNKNOWN);
+	put_number(&row, alarm->queued_bytes);
+	put_number(&row, alarm->sndbuf_bytes);
+	put_number(&row, alarm->unsent_bytes);
 	row_end(&row);
 }
 

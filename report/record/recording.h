@@ -119,6 +119,10 @@ struct recording_overrun {
 };
 void recording_overrun(struct recording *recording, const struct recording_overrun *overrun);
 
+/* What became of a socket's ACKs: replaces what was said of it before. */
+void recording_acks(struct recording *recording, int64_t process, const struct stint_probes_acks *acks);
+void recording_alarm(struct recording *recording, int64_t process, const struct stint_probes_alarm *alarm);
+
 void recording_stall(struct recording *recording, int64_t process, const struct stint_probes_stall *stall);
 
 /* A moment of a traced socket. RECORDING_UNKNOWN is stored as NULL, as are NULL strings and id 0. */

@@ -161,7 +161,56 @@ CREATE TABLE write_stall (
 	cause_ns INTEGER,                      -- when the ACK arrived that opened the buffer
 	raise_inferred INTEGER NOT NULL,
 	snd_wnd_min_bytes INTEGER NOT NULL,
-	retransmits INTEGER NOT NULL
+	retransmits INTEGER NOT NULL,
+	-- What ack_ns went by; together they are ack_ns, but for what was not seen.
+	receive_window_ns INTEGER NOT NULL,    -- the next segment did not fit into the window that the peer gave
+	congestion_window_ns INTEGER NOT NULL, -- as many packets were on the way as the congestion control allows
+	retransmission_ns INTEGER NOT NULL,    -- the kernel was recovering from loss
+	silent_ns INTEGER NOT NULL,            -- three timers or more went off between two segments from the peer
+	network_ns INTEGER NOT NULL,           -- all was sent, and the ACKs were on the way
+	host_ns INTEGER NOT NULL,              -- both windows had room: pacing, or a queue of this machine
+	cause TEXT NOT NULL,                   -- the largest of these, 'own_loop' (all after the ACK), or 'unknown'
+	unsent_bytes INTEGER NOT NULL,         -- as the write event was raised
+	lowat_bytes INTEGER,                   -- TCP_NOTSENT_LOWAT; NULL: none
+	by_lowat INTEGER NOT NULL,             -- that refused the send, though the buffer had room
+	alarm TEXT                             -- as write_alarm.why, if one was given
+);
+
+-- What became of each ACK in the stalls of a socket, until the recording's end: acks = told + the sum of the others.
+CREATE TABLE write_ack (
+	process INTEGER NOT NULL REFERENCES process(id),
+	socket INTEGER NOT NULL,               -- as in write_stall
+	fd INTEGER NOT NULL,
+	local TEXT NOT NULL,
+	remote TEXT NOT NULL,
+	acks INTEGER NOT NULL,
+	told INTEGER NOT NULL,                 -- it made a write event that the owner waited for
+	above INTEGER NOT NULL,                -- the queue was still above 2/3 of the buffer
+	unsent INTEGER NOT NULL,               -- unsent data, doubled, was not below TCP_NOTSENT_LOWAT
+	not_armed INTEGER NOT NULL,            -- no registration asked for EPOLLOUT
+	edge INTEGER NOT NULL,                 -- edge-triggered, and its one event had been returned before
+	replaced INTEGER NOT NULL,             -- sk_write_space was replaced (TLS, sockmap) and did not tell
+	loop_busy INTEGER NOT NULL,            -- delivered, and the thread had not come to it
+	other INTEGER NOT NULL,                -- the kernel raised none, by a rule that stint does not know
+	PRIMARY KEY (process, socket)
+) WITHOUT ROWID;
+
+-- A socket in a stall that could be written to, while its owner was told nothing for a second.
+CREATE TABLE write_alarm (
+	process INTEGER NOT NULL REFERENCES process(id),
+	tid INTEGER NOT NULL,
+	fd INTEGER NOT NULL,
+	socket INTEGER NOT NULL,               -- as in write_stall
+	local TEXT NOT NULL,
+	remote TEXT NOT NULL,
+	time_ns INTEGER NOT NULL,
+	start_ns INTEGER NOT NULL,             -- of the stall
+	opened_ns INTEGER NOT NULL,            -- since when it could be written to
+	why TEXT NOT NULL,                     -- a column of write_ack
+	interest INTEGER,                      -- epoll events that it was registered for; NULL: in no epoll set
+	queued_bytes INTEGER NOT NULL,
+	sndbuf_bytes INTEGER NOT NULL,
+	unsent_bytes INTEGER NOT NULL
 );
 
 -- Moments in the life of a traced socket. source 'probes' sees each ACK in the kernel; 'meter' is what the

@@ -2,8 +2,10 @@
 #include "report/show/json.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <time.h>
 
+#include "report/model/stalls.h"
 #include "report/show/escape.h"
 
 /*
@@ -361,6 +363,56 @@ static void put_stall(struct json *json, const struct model_stall *stall)
 	put_bool(json, "raise_inferred", stall->raise_inferred);
 	put_number(json, "snd_wnd_min_bytes", stall->snd_wnd_min_bytes);
 	put_number(json, "retransmits", stall->retransmits);
+	put_text(json, "cause", stall_cause_keys[stall->cause]);
+	begin(json, "limits", "{");
+	for (int limit = 0; limit < MODEL_LIMITS; limit++) {
+		char key[40];
+
+		snprintf(key, sizeof(key), "%s_ns", stall_cause_keys[limit]);
+		put_number(json, key, stall->limit_ns[limit]);
+	}
+	end(json, "}");
+	put_number(json, "unsent_bytes", stall->unsent_bytes);
+	put_number(json, "lowat_bytes", stall->lowat_bytes);
+	put_bool(json, "by_lowat", stall->by_lowat);
+	if (stall->alarm == MODEL_NO_EVENTS)
+		put_null(json, "alarm");
+	else
+		put_text(json, "alarm", stall_no_event_keys[stall->alarm]);
+	end(json, "}");
+}
+
+static void put_acks(struct json *json, const struct model_acks *acks)
+{
+	begin_row(json);
+	put_number(json, "pid", acks->process->pid);
+	put_fd(json, acks->fd);
+	put_text(json, "local", acks->local);
+	put_text(json, "remote", acks->remote);
+	put_number(json, "acks", acks->acks);
+	put_number(json, "told", acks->told);
+	for (int why = 0; why < MODEL_NO_EVENTS; why++)
+		put_number(json, stall_no_event_keys[why], acks->no_event[why]);
+	end(json, "}");
+}
+
+static void put_alarm(struct json *json, const struct model_alarm *alarm)
+{
+	begin_row(json);
+	put_real(json, "time_s", model_seconds(json->model, alarm->time_ns), 6);
+	put_number(json, "pid", alarm->process->pid);
+	put_number(json, "tid", alarm->tid);
+	put_fd(json, alarm->fd);
+	put_text(json, "local", alarm->local);
+	put_text(json, "remote", alarm->remote);
+	put_text(json, "why", stall_no_event_keys[alarm->why]);
+	put_real(json, "opened_s", model_seconds(json->model, alarm->opened_ns), 6);
+	put_number(json, "untold_ns",
+		   alarm->time_ns > alarm->opened_ns ? alarm->time_ns - alarm->opened_ns : 0);
+	put_number(json, "interest", alarm->interest);
+	put_number(json, "queued_bytes", alarm->queued_bytes);
+	put_number(json, "sndbuf_bytes", alarm->sndbuf_bytes);
+	put_number(json, "unsent_bytes", alarm->unsent_bytes);
 	end(json, "}");
 }
 
@@ -381,6 +433,14 @@ void json_report(struct buffer *out, const struct model *model)
 	begin(&json, "write_stalls", "[");
 	for (size_t i = 0; i < model->stalls_len; i++)
 		put_stall(&json, &model->stalls[i]);
+	end(&json, "]");
+	begin(&json, "write_acks", "[");
+	for (size_t i = 0; i < model->acks_len; i++)
+		put_acks(&json, &model->acks[i]);
+	end(&json, "]");
+	begin(&json, "write_alarms", "[");
+	for (size_t i = 0; i < model->alarms_len; i++)
+		put_alarm(&json, &model->alarms[i]);
 	end(&json, "]");
 	end(&json, "}");
 	buffer_string(out, "\n");

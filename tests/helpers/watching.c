@@ -53,6 +53,22 @@ static void keep_event(void *ctx, const struct stint_probes_socket_event *event)
 	watching->events[watching->events_len++] = *event;
 }
 
+static void keep_alarm(void *ctx, const struct stint_probes_alarm *alarm)
+{
+	struct watching *watching = ctx;
+
+	watching->alarms = grow(watching->alarms, watching->alarms_len, sizeof(*alarm));
+	watching->alarms[watching->alarms_len++] = *alarm;
+}
+
+static void keep_acks(void *ctx, const struct stint_probes_acks *acks)
+{
+	struct watching *watching = ctx;
+
+	watching->acks = grow(watching->acks, watching->acks_len, sizeof(*acks));
+	watching->acks[watching->acks_len++] = *acks;
+}
+
 static void keep_exit(void *ctx, uint32_t pid)
 {
 	struct watching *watching = ctx;
@@ -78,6 +94,8 @@ void watching_open(struct watching *watching, const struct stint_probes_options 
 		.stall = keep_stall,
 		.socket = keep_event,
 		.exited = keep_exit,
+		.acks = keep_acks,
+		.alarm = keep_alarm,
 	};
 	struct stint_probes_options with_samples = {.size = sizeof(with_samples)};
 
@@ -102,6 +120,8 @@ void watching_close(struct watching *watching)
 	free(watching->overruns);
 	free(watching->stalls);
 	free(watching->events);
+	free(watching->alarms);
+	free(watching->acks);
 	memset(watching, 0, sizeof(*watching));
 }
 

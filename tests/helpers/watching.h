@@ -33,6 +33,10 @@ struct watching {
 	size_t stalls_len;
 	struct stint_probes_socket_event *events;
 	size_t events_len;
+	struct stint_probes_alarm *alarms;
+	size_t alarms_len;
+	struct stint_probes_acks *acks; /* as often as they were told: the last of a socket counts */
+	size_t acks_len;
 	uint32_t exited[64];
 	size_t exited_len;
 };

@@ -469,6 +469,7 @@ static void stages_add_up_whichever_moments_were_seen(void **state)
 	for (unsigned seen = 0; seen < 16; seen++) {
 		struct record_stall record = {
 			.start_ns = 100,
+			.opened = 1,
 			.cause_ns = seen & 1 ? 110 : 0,
 			.raised_ns = seen & 2 ? 120 : 0,
 			.on_cpu_ns = seen & 4 ? 130 : 0,

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_STALL_BPF_H
+#define STINT_PROBES_STALL_BPF_H
+
+/*
+ * Write stalls of TCP sockets: from a send that found the buffer full to the next send.
+ *
+ * The kernel has no tracepoint for the write event, so it is put together from what tracepoints show:
+ *   - a send that finds the buffer full sets SOCK_NOSPACE (sk_stream_wait_memory, tcp_sendmsg_locked);
+ *   - tcp_probe fires for each segment of an established connection before it is processed: the queue is
+ *     read there as it was before that ACK, and "after" at the next point that looks at the socket;
+ *   - if the ACK leaves sk_wmem_queued <= 2/3 sk_sndbuf (sk_stream_is_writeable), sk_stream_write_space
+ *     clears the bit and wakes who waits: sched_waking in the same softirq, with the bit read as 0, is the
+ *     write event; where nobody slept, the bit is found cleared at the next segment, the softirq's end, or the end
+ *     of the owner's system call. Its time is then that of the last ACK before which the bit was set: a few us
+ *     early, as the event comes at the end of that ACK's processing (`raise_inferred`).
+ *
+ * ACKs that come while the owner is inside its send are processed before that returns. They may so open the buffer
+ * of a send that is going to be known as short: the cause and the event are then earlier than the stall.
+ */
+
+#define TOUCHED_MAX 8
+
+/* The sockets that had segments announced on this CPU and were not looked at since. */
+struct touched {
+	u64 sk[TOUCHED_MAX];
+	u32 len;
+	u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct touched);
+} touched_sockets SEC(".maps");
+
+static __always_inline void push_raised(u32 tid, u64 sk)
+{
+	struct thread *thread = find_thread(tid);
+
+	if (thread)
+		thread->raised[__sync_fetch_and_add(&thread->raised_head, 1) & (RAISED_SLOTS - 1)] = sk;
+}
+
+static __always_inline void note_levels(struct socket_state *state, u64 sk)
+{
+	state->queued_bytes = queued_bytes(sk);
+	state->sndbuf_bytes = sndbuf_bytes(sk);
+	state->unsent_bytes = unsent_bytes(sk);
+	state->lowat_bytes = lowat_bytes(sk);
+}
+
+/* The write event was raised at `at_ns`, for thread `tid`. */
+static __always_inline void raise(struct socket_state *state, u64 sk, u64 at_ns, u32 tid, bool inferred)
+{
+	struct moment moment = {.kind = SOCKET_WRITE_EVENT, .tid = tid, .time_ns = at_ns};
+
+	state->raised_to_wait = waits_for_write(tid, sk);
+	state->stage = STALL_RAISED;
+	state->raised_ns = at_ns;
+	state->raise_inferred = inferred;
+	note_levels(state, sk);
+	push_raised(tid, sk);
+	report_moment(state, sk, &moment);
+}
+
+/* What the announced ACK did to the queue is known now. */
+static __always_inline void tell_ack(struct socket_state *state, u64 sk, bool opened)
+{
+	struct moment moment = {
+		.kind = SOCKET_ACK,
+		.tid = state->tid,
+		.time_ns = state->ack_time_ns,
+		.done_bytes = state->ack_bytes,
+		.queued_before_bytes = state->ack_queued_before,
+		.cause = opened || state->early_cause_ns == state->ack_time_ns,
+	};
+
+	report_moment(state, sk, &moment);
+	if (state->stage != STALL_NONE)
+		account_ack(state, sk, opened);
+	state->ack_time_ns = 0;
+}
+
+/*
+ * What the last announced segment did, seen now. `waking` is the thread that is being woken, 0 if this look
+ * has another reason. Returns with no ACK pending, unless it is too early.
+ */
+static __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking)
+{
+	bool lacks, opened;
+
+	if (!state)
+		return 0;
+	lacks = lacks_space(sk);
+	opened = state->stage == STALL_FULL && !lacks;
+	if (state->stage == STALL_NONE && state->ack_time_ns && state->ack_lacked && !lacks)
+		state->early_cause_ns = state->ack_time_ns;
+	if (waking && !opened)
+		return 0; /* woken for another reason, amid the ACK's processing: too early to say what it did */
+	if (state->stage == STALL_FULL && state->segment_pending)
+		look_at_limit(state, sk, true);
+	state->segment_pending = 0;
+	if (opened)
+		state->cause_ns = state->ack_time_ns;
+	if (state->ack_time_ns)
+		tell_ack(state, sk, opened);
+	if (!opened)
+		return 0;
+	if (!state->cause_ns) /* what opened it was not seen: all until now was waiting for it */
+		end_gap(state, sk, now_ns);
+	raise(state, sk, waking || !state->cause_ns ? now_ns : state->cause_ns, waking ? waking : state->tid,
+	      !waking);
+	return 0;
+}
+
+/* Looks at all sockets that had segments on this CPU; with `waking`, only at that process's. */
+static __noinline int settle_touched(u64 now_ns, u32 waking_pid, u32 waking_tid)
+{
+	u32 zero = 0;
+	struct touched *touched = bpf_map_lookup_elem(&touched_sockets, &zero);
+
+	if (!touched)
+		return 0;
+	for (u32 i = 0; i < TOUCHED_MAX; i++) {
+		struct socket_state *state;
+
+		if (i >= touched->len)
+			break;
+		state = find_socket(touched->sk[i]);
+		if (state && (!waking_pid || state->pid == waking_pid))
+			settle(state, touched->sk[i], now_ns, waking_tid);
+	}
+	if (!waking_pid)
+		touched->len = 0;
+	return 0;
+}
+
+static __always_inline void touch(u64 sk)
+{
+	u32 zero = 0;
+	struct touched *touched = bpf_map_lookup_elem(&touched_sockets, &zero);
+	u32 len;
+
+	if (!touched)
+		return;
+	len = touched->len;
+	for (u32 i = 0; i < TOUCHED_MAX && i < len; i++)
+		if (touched->sk[i] == sk)
+			return;
+	if (len < TOUCHED_MAX) {
+		touched->sk[len] = sk;
+		touched->len = len + 1;
+	}
+}
+
+static __always_inline u32 segment_ack(const struct sk_buff *skb)
+{
+	unsigned char *head = BPF_CORE_READ(skb, head);
+	u16 offset = BPF_CORE_READ(skb, transport_header);
+	struct tcphdr *header = (struct tcphdr *)(head + offset);
+
+	return bpf_ntohl(BPF_CORE_READ(header, ack_seq));
+}
+
+/* A segment has arrived for a known socket, and is about to be processed. */
+static __always_inline void announce_segment(struct socket_state *state, u64 sk, const struct sk_buff *skb,
+					     u64 now_ns)
+{
+	u32 una = BPF_CORE_READ((struct tcp_sock *)sk, snd_una);
+	u32 wnd = BPF_CORE_READ((struct tcp_sock *)sk, snd_wnd);
+	s32 acked = (s32)(segment_ack(skb) - una);
+
+	settle(state, sk, now_ns, 0);
+	if (wnd < state->snd_wnd_min_bytes)
+		state->snd_wnd_min_bytes = wnd;
+	touch(sk);
+	if (state->stage == STALL_FULL)
+		end_gap(state, sk, now_ns);
+	state->segment_pending = 1;
+	if (acked <= 0)
+		return;
+	state->ack_time_ns = now_ns;
+	state->last_ack_ns = now_ns;
+	state->ack_lacked = lacks_space(sk);
+	state->ack_bytes = (u32)acked;
+	state->ack_queued_before = queued_bytes(sk);
+	if (state->stage != STALL_NONE) {
+		state->acks++;
+		state->acked_bytes += (u32)acked;
+	}
+}
+
+static __noinline int report_stall(struct socket_state *state, u64 now_ns)
+{
+	struct record_stall *record;
+
+	if (!state)
+		return 0;
+	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+	if (!record) {
+		lost_record();
+		return 0;
+	}
+	record->type = RECORD_STALL;
+	record->pid = state->pid;
+	record->tid = state->tid;
+	record->fd = state->fd;
+	record->socket = state->id;
+	record->start_ns = state->start_ns;
+	record->cause_ns = state->cause_ns;
+	record->raised_ns = state->raised_ns;
+	record->on_cpu_ns = state->on_cpu_ns;
+	record->returned_ns = state->returned_ns;
+	record->end_ns = now_ns;
+	record->acked_bytes = state->acked_bytes;
+	record->acks = state->acks;
+	record->queued_bytes = state->queued_bytes;
+	record->sndbuf_bytes = state->sndbuf_bytes;
+	record->raise_inferred = state->raise_inferred;
+	record->snd_wnd_min_bytes = state->snd_wnd_min_bytes;
+	record->retransmits = state->retransmits;
+	record->unsent_bytes = state->unsent_bytes;
+	record->lowat_bytes = state->lowat_bytes;
+	record->by_lowat = state->by_lowat;
+	record->alarm = state->alarm;
+	record->opened = state->stage != STALL_FULL;
+	record->reserved = 0;
+	__builtin_memcpy(record->limit_ns, state->limit_ns, sizeof(record->limit_ns));
+	__builtin_memcpy(&record->addresses, &state->addresses, sizeof(record->addresses));
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+static __always_inline void begin_stall(struct socket_state *state, u64 sk, u64 now_ns)
+{
+	state->stage = STALL_FULL;
+	state->start_ns = now_ns;
+	state->cause_ns = state->early_cause_ns;
+	state->early_cause_ns = 0;
+	state->raised_ns = 0;
+	state->on_cpu_ns = 0;
+	state->returned_ns = 0;
+	state->acked_bytes = 0;
+	state->acks = 0;
+	state->retransmits = 0;
+	state->raise_inferred = 0;
+	state->alarm = 0;
+	state->last_ack_ns = 0;
+	note_levels(state, sk);
+	state->by_lowat = has_memory(sk) && !has_room_unsent(sk);
+	state->snd_wnd_min_bytes = BPF_CORE_READ((struct tcp_sock *)sk, snd_wnd);
+	begin_limits(state, sk, now_ns);
+	__sync_fetch_and_add(&stalls_open, 1);
+}
+
+/* A send begins: if its socket was stalled, the stall is over. */
+static __always_inline void enter_send(s32 fd, u64 now_ns)
+{
+	struct socket_state *state;
+	u64 sk;
+
+	if (stalls_open <= 0)
+		return;
+	sk = fd_to_sock(fd);
+	state = sk ? find_socket(sk) : NULL;
+	if (!state || state->stage == STALL_NONE)
+		return;
+	settle(state, sk, now_ns, 0);
+	if (state->stage == STALL_FULL) { /* sent again though nothing had opened it */
+		end_gap(state, sk, now_ns);
+		note_levels(state, sk);
+	}
+	report_stall(state, now_ns);
+	state->stage = STALL_NONE;
+	__sync_fetch_and_add(&stalls_open, -1);
+}
+
+/*
+ * A send returned. It found the buffer full if it took less than it was given, whatever the bit says: ACKs
+ * that had waited for the end of this very call may have opened the buffer again. Only where it is not known
+ * how much it was given, the bit has to tell: a poll sets it too, so it is no proof.
+ */
+static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u64 requested, long result, u64 now_ns)
+{
+	struct moment moment = {.tid = tid, .time_ns = now_ns, .requested_bytes = requested};
+	struct socket_state *state;
+	bool is_short = result == -EAGAIN || (result > 0 && requested && (u64)result < requested);
+	u64 sk;
+
+	if (!is_short && requested && !(trace_sockets && sockets_known > 0))
+		return;
+	if (result < 0 && result != -EAGAIN)
+		return;
+	sk = fd_to_sock(fd);
+	if (!sk)
+		return;
+	is_short = is_short || (!requested && lacks_space(sk));
+	state = is_short ? know_socket(sk, pid) : find_socket(sk);
+	if (!state)
+		return;
+	settle(state, sk, now_ns, 0);
+	state->tid = tid;
+	state->fd = fd;
+	moment.kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
+	moment.done_bytes = result > 0 ? (u64)result : 0;
+	report_moment(state, sk, &moment);
+	if (!is_short || state->stage != STALL_NONE)
+		return;
+	begin_stall(state, sk, now_ns);
+	if (!lacks_space(sk))
+		raise(state, sk, state->cause_ns ? state->cause_ns : now_ns, tid, true);
+	else
+		state->cause_ns = 0; /* it was opened, and filled up again, within the call */
+}
+
+/* The wait returned this event of socket `sk`, or so it is inferred: it had been raised, and is asked for. */
+static __noinline int mark_returned(struct socket_state *state, u64 sk, struct thread *thread, u64 now_ns)
+{
+	struct moment moment = {.kind = SOCKET_WOKEN};
+
+	if (!state || !thread)
+		return 0;
+	moment.tid = thread->tid;
+	state->stage = STALL_RETURNED;
+	/* A thread that was elsewhere had no need of a CPU for this: all is its own loop's. */
+	state->on_cpu_ns = state->raised_ns;
+	if (state->raised_to_wait && thread->last_on_ns > state->raised_ns)
+		state->on_cpu_ns = thread->last_on_ns;
+	state->returned_ns = now_ns;
+	moment.time_ns = state->on_cpu_ns;
+	report_moment(state, sk, &moment);
+	moment.kind = SOCKET_RETURNED;
+	moment.time_ns = now_ns;
+	report_moment(state, sk, &moment);
+	return 0;
+}
+
+/*
+ * A wait of this thread returned: the write events raised for it before are among what it returned, but those that
+ * nobody asks for. They stay, as they may be asked for later.
+ */
+static __noinline int note_returned(struct thread *thread, u64 now_ns)
+{
+	u32 head;
+
+	if (!thread)
+		return 0;
+	head = thread->raised_head;
+	for (u32 i = 0; i < RAISED_SLOTS; i++) {
+		struct socket_state *state;
+		struct interest interest;
+		u64 sk;
+
+		if (thread->raised_tail == head)
+			break;
+		sk = thread->raised[thread->raised_tail++ & (RAISED_SLOTS - 1)];
+		state = find_socket(sk);
+		if (!state || state->stage != STALL_RAISED)
+			continue;
+		read_interest(&interest, sk);
+		if (asks_for_write(&interest) || (interest.events & EPOLLONESHOT))
+			mark_returned(state, sk, thread, now_ns);
+		else if (interest.registered)
+			push_raised(thread->tid, sk);
+	}
+	return 0;
+}
+
+static __always_inline void note_retransmit(u64 sk, u64 now_ns)
+{
+	struct socket_state *state = find_socket(sk);
+	struct moment moment = {.kind = SOCKET_RETRANSMIT, .time_ns = now_ns};
+
+	if (!state)
+		return;
+	if (state->stage != STALL_NONE)
+		state->retransmits++;
+	if (state->stage == STALL_FULL) {
+		account_limit(state, now_ns);
+		look_at_limit(state, sk, false);
+	}
+	moment.tid = state->tid;
+	report_moment(state, sk, &moment);
+}
+
+static __always_inline void forget_socket(u64 sk)
+{
+	struct socket_state *state = find_socket(sk);
+
+	if (!state)
+		return;
+	if (state->stage != STALL_NONE)
+		__sync_fetch_and_add(&stalls_open, -1);
+	report_why(state);
+	bpf_map_delete_elem(&sockets, &sk);
+	__sync_fetch_and_add(&sockets_known, -1);
+}
+
+/* What user space asks for a few times a second: what came of ACKs since, and who should have been told. */
+static __always_inline void survey_socket(u64 sk, u64 now_ns)
+{
+	struct socket_state *state = find_socket(sk);
+
+	if (!state)
+		return;
+	look_for_alarm(state, sk, now_ns);
+	report_why(state);
+}
+
+#endif

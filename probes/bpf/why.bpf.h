@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_WHY_BPF_H
+#define STINT_PROBES_WHY_BPF_H
+
+/*
+ * Why no EPOLLOUT: what became of each ACK on a socket whose sender had found it full, and the alarm for one
+ * that can be written to while its owner was told nothing.
+ *
+ * The kernel calls sk_write_space once an ACK has freed memory and SOCK_NOSPACE is set. That clears the bit
+ * and wakes the wait queue if both of its conditions hold; epoll's entry there drops what its interest mask has not.
+ * The mask is read from the registrations themselves (file->f_ep, struct epitem), not followed through epoll_ctl:
+ * so it is right for registrations older than stint, and for those made through io_uring.
+ */
+
+#define REGISTRATIONS_MAX 8
+#define EPOLLOUT          0x004u
+#define EPOLLWRNORM       0x100u
+#define EPOLLONESHOT      (1u << 30)
+#define EPOLLET           (1u << 31)
+
+/* Address of sk_stream_write_space; 0: not known, then a replacement is told by what replaces it. */
+const volatile __u64 stream_write_space = 0;
+const volatile __u64 alarm_ns = 1000000000;
+
+/* What the registrations of a socket ask for, together. */
+struct interest {
+	u32 events;
+	bool registered;  /* in any epoll set */
+	bool other_waits; /* somebody waits for it by other means: poll(), io_uring, a blocked call */
+};
+
+static __noinline int read_interest(struct interest *ret, u64 sk)
+{
+	struct socket *socket = sk_socket(sk);
+	struct file *file = socket ? BPF_CORE_READ(socket, file) : NULL;
+	struct hlist_head *registrations = file ? BPF_CORE_READ(file, f_ep) : NULL;
+	struct hlist_node *node = registrations ? BPF_CORE_READ(registrations, first) : NULL;
+	u64 offset = bpf_core_field_offset(struct epitem, fllink);
+
+	if (!ret)
+		return 0;
+	*ret = (struct interest){0};
+	for (u32 i = 0; i < REGISTRATIONS_MAX && node; i++) {
+		struct epitem *item = (struct epitem *)((u64)node - offset);
+
+		ret->events |= BPF_CORE_READ(item, event.events);
+		ret->registered = true;
+		node = BPF_CORE_READ(node, next);
+	}
+	if (socket && !ret->registered) {
+		struct list_head *head = &socket->wq.wait.head;
+
+		ret->other_waits = BPF_CORE_READ(head, next) != head;
+	}
+	return 0;
+}
+
+/* A one-shot registration that has told its event asks for nothing; what it asked for is not known any more. */
+static __always_inline bool asks_for_write(const struct interest *interest)
+{
+	return (interest->events & (EPOLLOUT | EPOLLWRNORM)) || interest->other_waits;
+}
+
+static __always_inline bool write_space_replaced(u64 sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+
+	if (stream_write_space)
+		return (u64)BPF_CORE_READ((struct sock *)sk, sk_write_space) != stream_write_space;
+	return BPF_CORE_READ(icsk, icsk_ulp_ops) || BPF_CORE_READ((struct sock *)sk, sk_user_data);
+}
+
+/* The bit is still set after the ACK. */
+static __noinline u32 why_not_raised(u64 sk)
+{
+	if (!has_memory(sk))
+		return RECORD_WHY_ABOVE;
+	if (!has_room_unsent(sk))
+		return RECORD_WHY_UNSENT;
+	return write_space_replaced(sk) ? RECORD_WHY_REPLACED : RECORD_WHY_OTHER;
+}
+
+/* Is the thread that is to write elsewhere than in its wait, and has been since `since_ns`? */
+static __always_inline bool is_busy(u32 tid, u64 since_ns)
+{
+	struct thread *thread = find_thread(tid);
+
+	return thread && thread->state == THREAD_DISPATCHING && thread->start_ns <= since_ns;
+}
+
+/* Does the thread wait, and does a registration ask for EPOLLOUT? */
+static __noinline bool waits_for_write(u32 tid, u64 sk)
+{
+	struct thread *thread = find_thread(tid);
+	struct interest interest;
+
+	if (!thread || thread->state != THREAD_WAITING)
+		return false;
+	read_interest(&interest, sk);
+	return asks_for_write(&interest);
+}
+
+/* Did the thread wait again after `since_ns`? */
+static __always_inline bool waited_since(u32 tid, u64 since_ns)
+{
+	struct thread *thread = find_thread(tid);
+
+	return thread && thread->wait_start_ns > since_ns;
+}
+
+/* The kernel has raised the event, in this ACK or before. RECORD_WHYS: its owner is told by it. */
+static __noinline u32 why_not_told(struct socket_state *state, u64 sk, bool by_this_ack)
+{
+	struct interest interest;
+
+	if (!state)
+		return RECORD_WHY_OTHER;
+	read_interest(&interest, sk);
+	if (state->stage == STALL_RETURNED) {
+		if ((interest.events & EPOLLET) && waited_since(state->tid, state->returned_ns))
+			return RECORD_WHY_EDGE;
+		return RECORD_WHY_LOOP_BUSY;
+	}
+	if (!asks_for_write(&interest))
+		return RECORD_WHY_NOT_ARMED;
+	if (by_this_ack && !is_busy(state->tid, ~0ull))
+		return RECORD_WHYS;
+	return RECORD_WHY_LOOP_BUSY;
+}
+
+/* Called for each ACK of a stall, after it was processed: `opened` if it was this one that opened the buffer. */
+static __noinline int account_ack(struct socket_state *state, u64 sk, bool opened)
+{
+	u32 why;
+
+	if (!state)
+		return 0;
+	why = state->stage == STALL_FULL && !opened ? why_not_raised(sk) : why_not_told(state, sk, opened);
+	state->why_changed = 1;
+	if (why < RECORD_WHYS)
+		state->why[why]++;
+	else
+		state->why_told++;
+	return 0;
+}
+
+static __noinline int report_why(struct socket_state *state)
+{
+	struct record_why *record;
+
+	if (!state || !state->why_changed)
+		return 0;
+	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+	if (!record) {
+		lost_record();
+		return 0;
+	}
+	record->type = RECORD_WHY;
+	record->pid = state->pid;
+	record->fd = state->fd;
+	record->reserved = 0;
+	record->socket = state->id;
+	record->told = state->why_told;
+	__builtin_memcpy(record->why, state->why, sizeof(record->why));
+	__builtin_memcpy(&record->addresses, &state->addresses, sizeof(record->addresses));
+	bpf_ringbuf_submit(record, 0);
+	state->why_changed = 0;
+	return 0;
+}
+
+static __noinline int report_alarm(struct socket_state *state, u64 sk, u32 why, u64 opened_ns, u64 now_ns)
+{
+	struct record_alarm *record;
+	struct interest interest;
+
+	if (!state)
+		return 0;
+	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+	if (!record) {
+		lost_record();
+		return 0;
+	}
+	read_interest(&interest, sk);
+	record->type = RECORD_ALARM;
+	record->pid = state->pid;
+	record->tid = state->tid;
+	record->fd = state->fd;
+	record->socket = state->id;
+	record->time_ns = now_ns;
+	record->start_ns = state->start_ns;
+	record->opened_ns = opened_ns;
+	record->queued_bytes = queued_bytes(sk);
+	record->sndbuf_bytes = sndbuf_bytes(sk);
+	record->unsent_bytes = unsent_bytes(sk);
+	record->why = why;
+	record->interest = interest.events;
+	record->registered = interest.registered;
+	__builtin_memcpy(&record->addresses, &state->addresses, sizeof(record->addresses));
+	bpf_ringbuf_submit(record, 0);
+	state->alarm = why + 1;
+	return 0;
+}
+
+/*
+ * Since when the socket can be written to, as far as the stall tells; 0: it cannot, or its owner knows. `why` says what
+ * the owner was not told by.
+ */
+static __noinline u64 untold_since(struct socket_state *state, u64 sk, u32 *why)
+{
+	if (!state || !why)
+		return 0;
+	if (state->stage == STALL_FULL) {
+		*why = why_not_raised(sk);
+		if (*why == RECORD_WHY_ABOVE || *why == RECORD_WHY_UNSENT)
+			return 0;
+		return state->last_ack_ns > state->start_ns ? state->last_ack_ns : state->start_ns;
+	}
+	*why = why_not_told(state, sk, false);
+	if (state->stage == STALL_RAISED) {
+		/* Armed, and its thread waits: a wait of other descriptors, or an event that got lost. */
+		if (*why == RECORD_WHY_LOOP_BUSY && !is_busy(state->tid, state->raised_ns))
+			*why = RECORD_WHY_OTHER;
+		return state->raised_ns > state->start_ns ? state->raised_ns : state->start_ns;
+	}
+	/* It was told. That is no alarm, unless its handlers still run, or wait for an edge that will not come. */
+	if (*why == RECORD_WHY_EDGE || is_busy(state->tid, state->returned_ns))
+		return state->returned_ns;
+	return 0;
+}
+
+static __always_inline void look_for_alarm(struct socket_state *state, u64 sk, u64 now_ns)
+{
+	u32 why = RECORD_WHY_OTHER;
+	u64 since_ns;
+
+	if (state->stage == STALL_NONE || state->alarm || !sk_socket(sk))
+		return;
+	since_ns = untold_since(state, sk, &why);
+	if (since_ns && now_ns > since_ns && now_ns - since_ns >= alarm_ns)
+		report_alarm(state, sk, why, since_ns, now_ns);
+}
+
+#endif

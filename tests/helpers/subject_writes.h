@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SUBJECT_WRITES_H
+#define SUBJECT_WRITES_H
+
+/* What the subject write_cases writes to its standard output at its end: the kernel's own account, from TCP_INFO. */
+
+#include <stdint.h>
+
+struct subject_writes {
+	uint64_t short_sends;
+	uint64_t events; /* returns of epoll_wait with EPOLLOUT, the first one left out */
+	uint64_t rwnd_limited_us;
+	uint64_t sndbuf_limited_us;
+	uint64_t retransmits;
+	uint64_t sndbuf_bytes;
+	uint32_t sender_inode; /* of a unix socket */
+	uint16_t sender_port;
+	uint16_t peer_port;
+};
+
+#endif
