@@ -180,6 +180,9 @@ struct sock {
 	int sk_wmem_queued;
 	int sk_sndbuf;
 	u16 sk_protocol;
+	struct {
+		int owned; /* by a system call */
+	} sk_lock;
 	void (*sk_write_space)(struct sock *sk);
 	void *sk_user_data;
 };

@@ -65,22 +65,27 @@ static __always_inline void raise(struct socket_state *state, u64 sk, u64 at_ns,
 	report_moment(state, sk, &moment);
 }
 
-/* What the announced ACK did to the queue is known now. */
+/* What the announced ACK did to the queue is known now. Two CPUs may come to that at once: one of them tells. */
 static __always_inline void tell_ack(struct socket_state *state, u64 sk, bool opened)
 {
+	u64 time_ns = __sync_lock_test_and_set(&state->ack_time_ns, 0);
 	struct moment moment = {
 		.kind = SOCKET_ACK,
 		.tid = state->tid,
-		.time_ns = state->ack_time_ns,
+		.time_ns = time_ns,
 		.done_bytes = state->ack_bytes,
 		.queued_before_bytes = state->ack_queued_before,
-		.cause = opened || state->early_cause_ns == state->ack_time_ns,
+		.cause = opened || state->early_cause_ns == time_ns,
 	};
 
+	if (!time_ns)
+		return;
 	report_moment(state, sk, &moment);
-	if (state->stage != STALL_NONE)
-		account_ack(state, sk, opened);
-	state->ack_time_ns = 0;
+	if (state->stage == STALL_NONE || time_ns < state->start_ns)
+		return;
+	state->acks++;
+	state->acked_bytes += state->ack_bytes;
+	account_ack(state, sk, opened);
 }
 
 /*
@@ -115,25 +120,37 @@ static __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32
 	return 0;
 }
 
+/* A thread inside a system call may be amid the processing of an ACK that had been put off. */
+static __always_inline bool is_owned(u64 sk)
+{
+	return BPF_CORE_READ((struct sock *)sk, sk_lock.owned) != 0;
+}
+
 /* Looks at all sockets that had segments on this CPU; with `waking`, only at that process's. */
 static __noinline int settle_touched(u64 now_ns, u32 waking_pid, u32 waking_tid)
 {
-	u32 zero = 0;
+	u32 zero = 0, kept = 0;
 	struct touched *touched = bpf_map_lookup_elem(&touched_sockets, &zero);
 
 	if (!touched)
 		return 0;
 	for (u32 i = 0; i < TOUCHED_MAX; i++) {
 		struct socket_state *state;
+		u64 sk;
 
 		if (i >= touched->len)
 			break;
-		state = find_socket(touched->sk[i]);
-		if (state && (!waking_pid || state->pid == waking_pid))
-			settle(state, touched->sk[i], now_ns, waking_tid);
+		sk = touched->sk[i];
+		state = find_socket(sk);
+		if (!state)
+			continue;
+		if (!waking_pid && is_owned(sk))
+			touched->sk[kept++ & (TOUCHED_MAX - 1)] = sk;
+		else if (!waking_pid || state->pid == waking_pid)
+			settle(state, sk, now_ns, waking_tid);
 	}
 	if (!waking_pid)
-		touched->len = 0;
+		touched->len = kept;
 	return 0;
 }
 
@@ -186,10 +203,6 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 	state->ack_lacked = lacks_space(sk);
 	state->ack_bytes = (u32)acked;
 	state->ack_queued_before = queued_bytes(sk);
-	if (state->stage != STALL_NONE) {
-		state->acks++;
-		state->acked_bytes += (u32)acked;
-	}
 }
 
 static __noinline int report_stall(struct socket_state *state, u64 now_ns)

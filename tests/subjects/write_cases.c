@@ -12,6 +12,7 @@
  *	arming     arms EPOLLOUT only now, and disarms it with the event
  *	oneshot    arms EPOLLOUT for one event
  *	lowat      as level, with TCP_NOTSENT_LOWAT
+ *	paced      as level, and SO_MAX_PACING_RATE lets it send no more than PACING_BYTES a second
  *	sockmap    as level, while the socket is in a sockmap with a verdict program
  *	unarmed    forgets to arm EPOLLOUT, the first time, and finds out by a timeout after MISTAKE_MS
  *	edge-lost  edge-triggered; passes over the first edge, and waits for another until that timeout
@@ -44,13 +45,16 @@
 
 #include "../helpers/subject_writes.h"
 
-#define TOTAL_BYTES 4194304u
-#define SEND_BUFFER 262144 /* the kernel doubles it */
-#define LOWAT_BYTES 32768
-#define MISTAKE_MS  1600
-#define SILENT_MS   2500
-#define BLINK_MS    300
-#define EARLY_BYTES 131072 /* that a peer reads before it misbehaves */
+#define TOTAL_BYTES  4194304u
+#define SEND_BUFFER  262144 /* the kernel doubles it */
+#define LOWAT_BYTES  32768
+#define PACING_BYTES 20000000u
+#define MISTAKE_MS   1600
+#define SILENT_MS    2500
+#define BLINK_MS     300
+#define EARLY_BYTES  131072 /* that a peer reads before it misbehaves */
+#define LATER_BYTES  524288
+#define WIDE_BUFFER  1048576 /* many segments, also on loopback */
 
 static char data[TOTAL_BYTES];
 static struct subject_writes account;
@@ -101,20 +105,22 @@ static void misbehave(int fd, const char *manner)
 static _Noreturn void be_peer(const struct sockaddr_in *address, const char *manner)
 {
 	bool slow = strcmp(manner, "slow") == 0, misbehaved = false;
-	int bytes = 65536, fd = socket(AF_INET, SOCK_STREAM, 0);
+	bool loses = strcmp(manner, "silent") == 0 || strcmp(manner, "blinking") == 0;
+	int bytes = slow ? 65536 : WIDE_BUFFER, fd = socket(AF_INET, SOCK_STREAM, 0);
 	static char buffer[1 << 20];
 	size_t total = 0;
 	ssize_t got;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (fd < 0 || (slow && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) < 0) ||
+	    (loses && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0) ||
 	    connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
 		die("connect");
 	while ((got = read(fd, buffer, slow ? 32768 : sizeof(buffer))) > 0) {
 		total += (size_t)got;
 		if (slow)
 			pause_ms(1);
-		if (misbehaved || total < EARLY_BYTES)
+		if (misbehaved || total < (loses ? LATER_BYTES : EARLY_BYTES))
 			continue;
 		misbehave(fd, manner);
 		misbehaved = true;
@@ -260,10 +266,13 @@ static void await_space(const char *manner, int epfd, int fd)
 static void send_all(const char *manner, int fd)
 {
 	int lowat = LOWAT_BYTES, epfd = epoll_create1(EPOLL_CLOEXEC);
+	unsigned rate = PACING_BYTES;
 	size_t sent = 0;
 
 	if (is(manner, "lowat") && setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat)) < 0)
 		die("TCP_NOTSENT_LOWAT");
+	if (is(manner, "paced") && setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate)) < 0)
+		die("SO_MAX_PACING_RATE");
 	if (is(manner, "sockmap"))
 		enter_sockmap(fd);
 	control(epfd, EPOLL_CTL_ADD, fd, events_at_start(manner));

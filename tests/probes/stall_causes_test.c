@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What held a stalled sender back: connections that are made to be held back by one thing, and the kernel's own
+ * account (TCP_INFO) beside what the probes tell.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <net/if.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "write_case.h"
+
+#define MS 1000000ull
+
+static struct write_case run;
+
+static int tear_down(void **state)
+{
+	(void)state;
+	write_case_end(&run);
+	return 0;
+}
+
+static void run_case(const char *sender, const char *peer)
+{
+	write_case_run(&run, sender, peer);
+	assert_write_case_consistent(&run);
+	for (int limit = 0; limit < STINT_PROBES_LIMITS; limit++)
+		print_message("%" PRIu64 " us%s",
+			      write_case_limit_ns(&run, (enum stint_probes_limit)limit) / 1000,
+			      limit + 1 < STINT_PROBES_LIMITS ? ", " : "");
+	print_message("; own loop %" PRIu64 " us; %zu stalls\n", write_case_own_ns(&run) / 1000,
+		      run.watching.stalls_len);
+}
+
+static void assert_mostly(enum stint_probes_limit limit)
+{
+	uint64_t most_ns = write_case_limit_ns(&run, limit), sum_ns = 0;
+
+	for (int i = 0; i < STINT_PROBES_LIMITS; i++)
+		sum_ns += write_case_limit_ns(&run, (enum stint_probes_limit)i);
+	assert_true(most_ns * 2 > sum_ns);
+	assert_int_equal(write_case_longest(&run)->cause, limit);
+}
+
+/* The kernel's chronograph counts in jiffies, and beyond the stalls too: whenever the window is in the way. */
+static void a_slow_reader_is_the_receive_window(void **state)
+{
+	(void)state;
+	run_case("level", "slow");
+	assert_mostly(STINT_PROBES_LIMIT_RECEIVE_WINDOW);
+	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_RECEIVE_WINDOW) <=
+		    run.account.rwnd_limited_us * 1000 * 5 / 4 + 20 * MS);
+	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_RECEIVE_WINDOW) * 5 / 4 + 20 * MS >=
+		    run.account.rwnd_limited_us * 1000);
+}
+
+/* It answers the probes of its closed window: that is no silence. */
+static void a_peer_that_reads_nothing_is_the_receive_window(void **state)
+{
+	(void)state;
+	run_case("level", "late");
+	assert_mostly(STINT_PROBES_LIMIT_RECEIVE_WINDOW);
+	assert_true(write_case_longest(&run)->duration_ns > 1000 * MS);
+	assert_true(write_case_longest(&run)->snd_wnd_min_bytes == 0);
+}
+
+static void a_peer_that_is_gone_is_silent(void **state)
+{
+	(void)state;
+	run_case("level", "silent");
+	assert_mostly(STINT_PROBES_LIMIT_SILENT);
+	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_SILENT) > 1500 * MS);
+}
+
+static void a_short_loss_is_retransmission(void **state)
+{
+	(void)state;
+	run_case("level", "blinking");
+	assert_true(run.account.retransmits > 0);
+	assert_true(write_case_longest(&run)->retransmits > 0);
+	assert_int_equal(write_case_limit_ns(&run, STINT_PROBES_LIMIT_SILENT), 0);
+	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_RETRANSMISSION) > 100 * MS);
+	assert_int_equal(write_case_longest(&run)->cause, STINT_PROBES_LIMIT_RETRANSMISSION);
+}
+
+/* Whether the loop computes or sleeps: the event was there, and it did not come. */
+static void a_busy_loop_is_its_own_cause(void **state)
+{
+	(void)state;
+	run_case("busy", "fast");
+	assert_int_equal(write_case_longest(&run)->cause, STINT_PROBES_STALL_OWN_LOOP);
+	assert_true(write_case_longest(&run)->loop_ns > 1000 * MS);
+	assert_true(write_case_longest(&run)->scheduler_ns < 1000 * MS);
+}
+
+/* Nothing opened the buffer between two tries: all of it is waiting for the ACK, none the loop's. */
+static void trying_again_while_it_is_full_is_not_the_loops_fault(void **state)
+{
+	(void)state;
+	run_case("retrying", "slow");
+	assert_mostly(STINT_PROBES_LIMIT_RECEIVE_WINDOW);
+	assert_true(write_case_own_ns(&run) < write_case_limit_ns(&run, STINT_PROBES_LIMIT_RECEIVE_WINDOW));
+}
+
+/* Room in both windows, and data to send: it is this machine that takes its time. */
+static void pacing_is_the_host(void **state)
+{
+	(void)state;
+	run_case("paced", "fast");
+	assert_mostly(STINT_PROBES_LIMIT_HOST);
+	assert_int_equal(write_case_limit_ns(&run, STINT_PROBES_LIMIT_CONGESTION_WINDOW), 0);
+}
+
+static void a_send_refused_by_the_low_water_mark_is_marked(void **state)
+{
+	size_t by_lowat = 0;
+
+	(void)state;
+	run_case("lowat", "slow");
+	for (size_t i = 0; i < run.watching.stalls_len; i++) {
+		assert_int_equal(run.watching.stalls[i].lowat_bytes, 32768);
+		by_lowat += run.watching.stalls[i].by_lowat;
+	}
+	assert_true(by_lowat > 0);
+}
+
+static void without_a_low_water_mark_there_is_none(void **state)
+{
+	(void)state;
+	run_case("level", "slow");
+	for (size_t i = 0; i < run.watching.stalls_len; i++) {
+		assert_int_equal(run.watching.stalls[i].lowat_bytes, 0);
+		assert_false(run.watching.stalls[i].by_lowat);
+	}
+}
+
+/* ---- what the network has to be made for ---- */
+
+static void enter_network(const char *command)
+{
+	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	int fd = -1;
+
+	watching_or_skip();
+	if (unshare(CLONE_NEWNET) == 0)
+		fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0 && system(command) == 0) {
+		close(fd);
+		return;
+	}
+	if (fd >= 0)
+		close(fd);
+	printf("skipped: this needs root, and: %s\n", command);
+	skip();
+}
+
+/* The token bucket makes the way long, and no more than two segments may be on it. */
+static void two_packets_at_a_time_are_the_congestion_window(void **state)
+{
+	(void)state;
+	enter_network("ip route replace local 127.0.0.1 dev lo table local cwnd lock 2 2>/dev/null && "
+		      "tc qdisc add dev lo root tbf rate 100mbit burst 128kb latency 400ms 2>/dev/null");
+	/* The kernel takes the limit from what it keeps of the host, which it does from the first connection on. */
+	run_case("level", "fast");
+	write_case_end(&run);
+	run_case("level", "fast");
+	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_CONGESTION_WINDOW) > 20 * MS);
+}
+
+/* 30 ms each way, and a congestion window and receive window beyond all that is in the buffer. */
+static void a_long_way_is_the_network(void **state)
+{
+	(void)state;
+	enter_network("tc qdisc add dev lo root netem delay 30ms limit 10000 2>/dev/null");
+	run_case("level", "fast");
+	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_NETWORK) +
+			    write_case_limit_ns(&run, STINT_PROBES_LIMIT_CONGESTION_WINDOW) +
+			    write_case_limit_ns(&run, STINT_PROBES_LIMIT_RECEIVE_WINDOW) >
+		    50 * MS);
+	assert_int_equal(write_case_limit_ns(&run, STINT_PROBES_LIMIT_SILENT), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(a_slow_reader_is_the_receive_window, tear_down),
+		cmocka_unit_test_teardown(a_peer_that_reads_nothing_is_the_receive_window, tear_down),
+		cmocka_unit_test_teardown(a_peer_that_is_gone_is_silent, tear_down),
+		cmocka_unit_test_teardown(a_short_loss_is_retransmission, tear_down),
+		cmocka_unit_test_teardown(a_busy_loop_is_its_own_cause, tear_down),
+		cmocka_unit_test_teardown(trying_again_while_it_is_full_is_not_the_loops_fault, tear_down),
+		cmocka_unit_test_teardown(a_send_refused_by_the_low_water_mark_is_marked, tear_down),
+		cmocka_unit_test_teardown(without_a_low_water_mark_there_is_none, tear_down),
+		cmocka_unit_test_teardown(pacing_is_the_host, tear_down),
+		/* From here on in networks of their own, which the process does not leave again. */
+		cmocka_unit_test_teardown(two_packets_at_a_time_are_the_congestion_window, tear_down),
+		cmocka_unit_test_teardown(a_long_way_is_the_network, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
