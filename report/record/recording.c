@@ -538,12 +538,9 @@ static const char *const cause_names[STINT_PROBES_STALL_UNKNOWN + 1] = {
 };
 
 static const char *const no_event_names[STINT_PROBES_NO_EVENTS] = {
-	[STINT_PROBES_NO_EVENT_ABOVE] = "above",
-	[STINT_PROBES_NO_EVENT_UNSENT] = "unsent",
-	[STINT_PROBES_NO_EVENT_NOT_ARMED] = "not_armed",
-	[STINT_PROBES_NO_EVENT_EDGE] = "edge",
-	[STINT_PROBES_NO_EVENT_REPLACED] = "replaced",
-	[STINT_PROBES_NO_EVENT_LOOP_BUSY] = "loop_busy",
+	[STINT_PROBES_NO_EVENT_ABOVE] = "above",         [STINT_PROBES_NO_EVENT_UNSENT] = "unsent",
+	[STINT_PROBES_NO_EVENT_NOT_ARMED] = "not_armed", [STINT_PROBES_NO_EVENT_EDGE] = "edge",
+	[STINT_PROBES_NO_EVENT_REPLACED] = "replaced",   [STINT_PROBES_NO_EVENT_LOOP_BUSY] = "loop_busy",
 	[STINT_PROBES_NO_EVENT_OTHER] = "other",
 };
 

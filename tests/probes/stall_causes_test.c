@@ -54,7 +54,10 @@ static void assert_mostly(enum stint_probes_limit limit)
 	assert_int_equal(write_case_longest(&run)->cause, limit);
 }
 
-/* The kernel's chronograph counts in jiffies, and beyond the stalls too: whenever the window is in the way. */
+/*
+ * The kernel's own chronograph counts in jiffies, and outside of stalls too: whenever the window is in the way. So it
+ * is an upper bound.
+ */
 static void a_slow_reader_is_the_receive_window(void **state)
 {
 	(void)state;
@@ -62,8 +65,6 @@ static void a_slow_reader_is_the_receive_window(void **state)
 	assert_mostly(STINT_PROBES_LIMIT_RECEIVE_WINDOW);
 	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_RECEIVE_WINDOW) <=
 		    run.account.rwnd_limited_us * 1000 * 5 / 4 + 20 * MS);
-	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_RECEIVE_WINDOW) * 5 / 4 + 20 * MS >=
-		    run.account.rwnd_limited_us * 1000);
 }
 
 /* It answers the probes of its closed window: that is no silence. */
