@@ -10,9 +10,11 @@
 #include "report/show/css.h"
 #include "report/show/escape.h"
 #include "report/show/html_page.h"
+#include "report/show/html_writes.h"
 #include "report/show/plots.h"
 #include "report/show/units.h"
 #include "report/show/words.h"
+#include "report/show/words_writes.h"
 #include "report/show/work.h"
 
 #define HANDLERS_DRAWN       24
@@ -403,6 +405,7 @@ static void put_stalls(struct page *page)
 	for (size_t i = 0; i < page->stalls->len;) {
 		put(page, "<p>");
 		words_stalls(page->out, escape_html, page->model, &page->stalls->items[i]);
+		words_limits(page->out, &page->stalls->items[i]);
 		put(page, "</p>\n");
 		put_stages(page, &page->stalls->items[i]);
 		i += put_sockets(page, &page->stalls->items[i], page->stalls->len - i);
@@ -538,7 +541,9 @@ void html_report(struct buffer *out, const struct model *model, char *why_no_plo
 		put_handlers(&page);
 		put_loops(&page);
 		put_overruns(&page);
+		html_alarms(out, model);
 		put_stalls(&page);
+		html_acks(out, model);
 		put_traces(&page);
 		work_html(page.out, page.model);
 		put_losses(&page);

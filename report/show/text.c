@@ -11,8 +11,10 @@
 #include "report/show/escape.h"
 #include "report/show/table.h"
 #include "report/show/text_page.h"
+#include "report/show/text_writes.h"
 #include "report/show/units.h"
 #include "report/show/words.h"
+#include "report/show/words_writes.h"
 #include "report/show/work.h"
 
 #define OVERRUNS_SHOWN       10
@@ -339,6 +341,7 @@ static void put_stall_groups(struct text_page *page, const struct stall_groups *
 
 	for (size_t i = 0; i < groups->len;) {
 		words_stalls(&line, escape_terminal, page->model, &groups->items[i]);
+		words_limits(&line, &groups->items[i]);
 		text_sentence(page, &line, 2);
 		put_stages(page, &groups->items[i]);
 		buffer_string(page->out, "\n");
@@ -478,7 +481,9 @@ void text_report(struct buffer *out, const struct model *model, bool colour)
 	put_handlers(&page);
 	put_loops(&page);
 	put_overruns(&page);
+	text_alarms(&page);
 	put_stalls(&page);
+	text_acks(&page);
 	put_traces(&page);
 	work_text(&page);
 	put_losses(&page);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_WORDS_WRITES_H
+#define REPORT_WORDS_WRITES_H
+
+/* What held writers back, in plain words: the same in the terminal and in HTML, as words.h. */
+
+#include "report/model/stalls.h"
+#include "report/show/words.h"
+
+/* "Of the time before the ACK, 98 % went by the peer's receive window." Nothing if there was none. */
+void words_limits(struct buffer *out, const struct stall_group *group);
+
+/* Why an ACK made no event, as a column's head, and as the end of a sentence. */
+extern const char *const words_no_event_heads[MODEL_NO_EVENTS];
+extern const char *const words_no_event_meanings[MODEL_NO_EVENTS];
+
+/* "fd 7 (A to B) could be written to from 1.2 s on, and its owner was told nothing for a second: ..." */
+void words_alarm(struct buffer *out, words_escape escape, const struct model *model,
+		 const struct model_alarm *alarm);
+
+#endif
