@@ -97,7 +97,9 @@ static int attach_survey(struct stint_bpf *bpf)
 	union bpf_iter_link_info info = {
 		.map.map_fd = (uint32_t)bpf_map__fd(bpf->skeleton->maps.sockets),
 	};
-	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof(info));
+	struct bpf_iter_attach_opts options = {.sz = sizeof(options),
+					       .link_info = &info,
+					       .link_info_len = sizeof(info)};
 
 	bpf->survey = bpf_program__attach_iter(bpf->skeleton->progs.on_survey, &options);
 	return bpf->survey ? 0 : -errno;
