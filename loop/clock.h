@@ -87,6 +87,29 @@ static inline uint64_t clock_from_ticks(const struct clock *clock, uint64_t tick
 	return clock->base_ns + (uint64_t)(((clock_wide)(ticks - clock->base_ticks) * clock->mult) >> 32);
 }
 
+/*
+ * A moment noted by another thread for the loop: ticks where its clock is made of them, which the loop turns into
+ * time for less than a call of clock_gettime() costs.
+ */
+enum clock_stamp { CLOCK_STAMP_NONE, CLOCK_STAMP_TICKS, CLOCK_STAMP_NS };
+
+static inline enum clock_stamp clock_stamp_of(const struct clock *clock)
+{
+	return clock->tsc ? CLOCK_STAMP_TICKS : CLOCK_STAMP_NS;
+}
+
+static inline uint64_t clock_stamp_now(enum clock_stamp stamp)
+{
+	if (stamp == CLOCK_STAMP_TICKS)
+		return clock_ticks();
+	return stamp == CLOCK_STAMP_NS ? clock_gettime_ns(CLOCK_MONOTONIC) : 0;
+}
+
+static inline uint64_t clock_stamp_ns(const struct clock *clock, enum clock_stamp stamp, uint64_t at)
+{
+	return stamp == CLOCK_STAMP_TICKS ? clock_from_ticks(clock, at) : at;
+}
+
 void clock_init(struct clock *clock);
 
 /* Ties the conversion to CLOCK_MONOTONIC anew, if the time for it has come. */

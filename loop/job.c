@@ -154,18 +154,30 @@ static struct stint_job *take_returned(struct stint_loop *loop)
 	return job;
 }
 
-static void record_times(struct stint_loop *loop, const struct stint_job *job)
+/* Moments of other threads: they may be some ns off. */
+static uint64_t between(uint64_t begin_ns, uint64_t end_ns)
 {
-	struct stint_histogram *work = meter_account_work(loop->account, job->handler);
-	uint64_t now_ns = loop->clock->now_ns;
+	return end_ns > begin_ns ? end_ns - begin_ns : 0;
+}
 
-	if (!work || !job->end_ns)
-		return;
-	histogram_record(&work[STINT_METER_HANDLER_WORK_QUEUE], job->begin_ns - job->submitted_ns);
-	histogram_record(&work[STINT_METER_HANDLER_WORK_RUN], job->end_ns - job->begin_ns);
-	/* The loop's clock and the thread's are two readings of the same: they may be some ns apart. */
-	histogram_record(&work[STINT_METER_HANDLER_WORK_RETURN],
-			 now_ns > job->end_ns ? now_ns - job->end_ns : 0);
+/* Returns when the job ended, 0 if that is not known. */
+static uint64_t record_times(struct stint_loop *loop, const struct stint_job *job)
+{
+	struct stint_histogram *work;
+	uint64_t begin_ns, end_ns;
+
+	if (!loop->account || !job->end_at)
+		return 0;
+	begin_ns = clock_stamp_ns(loop->clock, job->stamp, job->begin_at);
+	end_ns = clock_stamp_ns(loop->clock, job->stamp, job->end_at);
+	work = meter_account_work(loop->account, job->handler);
+	if (!work)
+		return end_ns;
+	histogram_record(&work[STINT_METER_HANDLER_WORK_QUEUE],
+			 between(clock_stamp_ns(loop->clock, job->stamp, job->submitted_at), begin_ns));
+	histogram_record(&work[STINT_METER_HANDLER_WORK_RUN], between(begin_ns, end_ns));
+	histogram_record(&work[STINT_METER_HANDLER_WORK_RETURN], between(end_ns, loop->clock->now_ns));
+	return end_ns;
 }
 
 void job_dispatch(struct stint_loop *loop)
@@ -177,11 +189,10 @@ void job_dispatch(struct stint_loop *loop)
 		bool allocated = job->allocated;
 		struct dispatch dispatch;
 
-		if (loop->account) {
-			loop->account->behind = --left;
-			record_times(loop, job);
-		}
-		dispatch = dispatch_open(loop, job->handler, job->end_ns);
+		left--;
+		if (loop->account)
+			loop->account->behind = left;
+		dispatch = dispatch_open(loop, job->handler, record_times(loop, job));
 		job->done(job, job->outcome, job->ctx);
 		dispatch_close(loop, &dispatch);
 		if (allocated)
@@ -223,9 +234,9 @@ int job_submit(struct stint_job *job, struct stint_loop *loop, struct stint_pool
 	job->port = loop->port;
 	job->loop = loop;
 	job->outcome = STINT_JOB_DONE;
-	job->timed = loop->account != NULL;
-	job->submitted_ns = job->timed ? clock_gettime_ns(CLOCK_MONOTONIC) : 0;
-	job->begin_ns = job->end_ns = 0;
+	job->stamp = loop->account ? (uint8_t)clock_stamp_of(loop->clock) : CLOCK_STAMP_NONE;
+	job->submitted_at = clock_stamp_now(job->stamp);
+	job->begin_at = job->end_at = 0;
 	pool_reference(pool);
 	error = pool_submit(pool, job, bounded);
 	if (error < 0) {

@@ -22,11 +22,11 @@ struct stint_job {
 	stint_job_run run;
 	stint_job_done done;
 	void *ctx;
-	uint64_t submitted_ns, begin_ns, end_ns; /* CLOCK_MONOTONIC; 0: not timed, or did not run */
+	uint64_t submitted_at, begin_at, end_at; /* moments, as `stamp` says; 0: not timed, or did not run */
 	uint32_t state;                          /* enum job_state, atomic */
 	uint32_t outcome;                        /* enum stint_job_outcome, once it has ended */
 	uint16_t handler;
-	bool timed;
+	uint8_t stamp;  /* enum clock_stamp */
 	bool allocated; /* by stint_job_new(): freed after `done` */
 };
 

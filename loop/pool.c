@@ -126,11 +126,9 @@ static void *work(void *ctx)
 
 	pthread_setname_np(pthread_self(), pool->name);
 	while ((job = take(pool))) {
-		if (job->timed)
-			job->begin_ns = clock_gettime_ns(CLOCK_MONOTONIC);
+		job->begin_at = clock_stamp_now(job->stamp);
 		job->run(job, job->ctx);
-		if (job->timed)
-			job->end_ns = clock_gettime_ns(CLOCK_MONOTONIC);
+		job->end_at = clock_stamp_now(job->stamp);
 		job_return(job, job_end(job));
 	}
 	return NULL;

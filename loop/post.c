@@ -30,15 +30,13 @@
 
 static struct stint_post awake, closed;
 
-enum stamp { STAMP_NONE, STAMP_TICKS, STAMP_NS };
-
 struct stint_mailbox {
 	/* shared by the threads that post */
 	struct stint_post *head __attribute__((aligned(64)));
 	uint64_t wakeups;
 	uint32_t references;
 	int32_t wake_fd;
-	enum stamp stamp; /* what posted_at holds */
+	enum clock_stamp stamp; /* what posted_at holds */
 
 	/* the loop's alone */
 	struct object object __attribute__((aligned(64)));
@@ -64,13 +62,6 @@ static void wake(struct stint_mailbox *mailbox)
 		errno = error;
 }
 
-static uint64_t stamp_now(enum stamp stamp)
-{
-	if (stamp == STAMP_TICKS)
-		return clock_ticks();
-	return stamp == STAMP_NS ? clock_gettime_ns(CLOCK_MONOTONIC) : 0;
-}
-
 int stint_mailbox_post(struct stint_mailbox *mailbox, struct stint_post *post)
 {
 	struct stint_post *head;
@@ -80,7 +71,7 @@ int stint_mailbox_post(struct stint_mailbox *mailbox, struct stint_post *post)
 	/* An exchange also where it changes nothing: so the call to come is after what was written before this one. */
 	if (__atomic_exchange_n(&post->posted, 1, __ATOMIC_ACQ_REL))
 		return -EALREADY;
-	post->posted_at = stamp_now(mailbox->stamp);
+	post->posted_at = clock_stamp_now(mailbox->stamp);
 	head = __atomic_load_n(&mailbox->head, __ATOMIC_RELAXED);
 	do {
 		if (head == CLOSED) {
@@ -172,8 +163,7 @@ static void dispatch_post(struct stint_loop *loop, struct stint_mailbox *mailbox
 {
 	struct stint_post *post = pop(mailbox);
 	uint32_t handler = known_handler(loop, post->handler);
-	uint64_t ready_ns = mailbox->stamp == STAMP_TICKS ? clock_from_ticks(loop->clock, post->posted_at)
-							  : post->posted_at;
+	uint64_t ready_ns = clock_stamp_ns(loop->clock, mailbox->stamp, post->posted_at);
 	struct dispatch dispatch;
 
 	if (loop->account)
@@ -237,13 +227,6 @@ struct stint_mailbox *stint_mailbox_free(struct stint_mailbox *mailbox)
 	return NULL;
 }
 
-static enum stamp stamp_of(const struct stint_loop *loop)
-{
-	if (!loop->account)
-		return STAMP_NONE;
-	return loop->clock->tsc ? STAMP_TICKS : STAMP_NS;
-}
-
 int stint_mailbox_new(struct stint_mailbox **ret, struct stint_loop *loop)
 {
 	struct stint_mailbox *mailbox;
@@ -257,7 +240,9 @@ int stint_mailbox_new(struct stint_mailbox **ret, struct stint_loop *loop)
 	mailbox = aligned_alloc(64, sizeof(*mailbox));
 	if (!mailbox)
 		return -ENOMEM;
-	*mailbox = (struct stint_mailbox){.references = 1, .stamp = stamp_of(loop)};
+	*mailbox = (struct stint_mailbox){.references = 1,
+					  .stamp = loop->account ? clock_stamp_of(loop->clock)
+								 : CLOCK_STAMP_NONE};
 	mailbox->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (mailbox->wake_fd < 0) {
 		error = -errno;
