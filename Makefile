@@ -216,8 +216,14 @@ $(BUILD)/bench/bench-%: tests/bench/backend_%.c $(BENCH_COMMON) $(BENCH_HEADERS)
 	$(Q)mkdir -p $(@D) && $(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -Iloop/include -o $@ $< $(BENCH_COMMON) \
 		$(BENCH_LIBS_$*) $(LOOP_LIBS)
 
-bench: $(BENCHES)
+# What offloading costs beside libuv's pool, and what a slice costs that asks whether it is over.
+$(BUILD)/bench/work: tests/bench/work.c $(BUILD)/libstint.a
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -Iloop/include -o $@ $< $(BUILD)/libstint.a -luv $(LOOP_LIBS)
+
+bench: $(BENCHES) $(BUILD)/bench/work
 	$(Q)tests/bench/run $(BUILD)/bench $(if $(QUICK),quick)
+	$(Q)$(BUILD)/bench/work
 
 INSTALL ?= install
 PLACE = $(DESTDIR)$(PREFIX)

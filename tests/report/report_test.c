@@ -346,6 +346,53 @@ static void hostile_names_are_harmless_in_every_output(void **state)
 	model_free(model);
 }
 
+/* Two jobs, and 30 chunks of files of which 6 were not cached. */
+static void offloaded_work_is_shown_where_there_is_some(void **state)
+{
+	static const char *const metrics[] = {"work_queue", "work_run", "work_return"};
+	static struct stint_histogram histogram;
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "p");
+	int64_t handler = recording_handler(recording, process, HOSTILE, true, 1000);
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	recording_handler(recording, process, "without.work", true, 1000);
+	for (uint64_t i = 0; i < 3; i++) {
+		stint_histogram_init(&histogram);
+		stint_histogram_record(&histogram, 1000 * (i + 1));
+		stint_histogram_record(&histogram, 5000000 * (i + 1));
+		put_histogram(recording, (struct recording_owner){.handler = handler}, metrics[i],
+			      &histogram);
+	}
+	recording_handler_count(recording, handler, "jobs_refused", 3);
+	recording_handler_count(recording, handler, "jobs_refused", 4);
+	recording_handler_count(recording, handler, "file_reads_cached", 24);
+	recording_handler_count(recording, handler, "file_reads_missed", 6);
+	recording_free(recording);
+	model = load();
+	assert_int_equal(model->handlers[0].jobs_refused, 7);
+	assert_int_equal(model->handlers[1].jobs_refused, 0);
+	assert_int_equal(model_percentile(&model->handlers[0].metrics[MODEL_WORK_RUN], 5000), 2000);
+	text_report(&out, model, false);
+	assert_non_null(strstr(buffer_text(&out), "Offloaded work"));
+	assert_non_null(strstr(buffer_text(&out), "2  1.00 us     5.00 ms  2.00 us  10.0 ms"));
+	assert_non_null(strstr(buffer_text(&out), "read 30 chunks of files: 24 from the page cache"));
+	assert_non_null(strstr(buffer_text(&out), "(20.0 %)"));
+	assert_null(strstr(buffer_text(&out), "without.work (pid"));
+	buffer_clear(&out);
+	html_report(&out, model, why, sizeof(why));
+	assert_non_null(strstr(buffer_text(&out), "<h2>Offloaded work</h2>"));
+	assert_null(strstr(buffer_text(&out), "<script"));
+	buffer_clear(&out);
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out),
+			       "\"jobs_refused\":7,\"file_reads_cached\":24,\"file_reads_missed\":6"));
+	buffer_free(&out);
+	model_free(model);
+}
+
 static void what_turns_the_direction_of_text_is_written_out(void **state)
 {
 	struct buffer out = {0};
@@ -517,6 +564,7 @@ int main(void)
 		test(a_file_cut_short_is_refused),
 		test(wrong_types_and_signs_are_unknown),
 		test(what_a_killed_recorder_began_is_rolled_back),
+		test(offloaded_work_is_shown_where_there_is_some),
 		test(hostile_names_are_harmless_in_every_output),
 		test(what_turns_the_direction_of_text_is_written_out),
 		test(unknown_figures_are_null_in_json),
