@@ -241,6 +241,11 @@ static void cancelled_after_it_ran_it_is_done(void **state)
 	assert_int_equal(task.outcome, STINT_JOB_DONE);
 }
 
+static uint64_t percent(uint64_t share, uint64_t ns)
+{
+	return ns * share / 100;
+}
+
 static void the_three_times_are_under_the_handler(void **state)
 {
 	const struct stint_histogram *histograms;
@@ -258,12 +263,13 @@ static void the_three_times_are_under_the_handler(void **state)
 	histograms = fixture_block(meter, handler)->histogram;
 	for (int i = STINT_METER_HANDLER_WORK_QUEUE; i <= STINT_METER_HANDLER_WORK_RETURN; i++)
 		assert_int_equal(histograms[i].count, 2);
-	assert_true(histograms[STINT_METER_HANDLER_WORK_QUEUE].max >= 20 * MS);
-	assert_true(histograms[STINT_METER_HANDLER_WORK_RUN].min >= 10 * MS);
-	assert_true(histograms[STINT_METER_HANDLER_WORK_RUN].max >= 20 * MS);
-	assert_true(histograms[STINT_METER_HANDLER_WORK_RETURN].min >= 5 * MS);
+	/* The loop's clock is a new one, whose rate is known to better than 1 %. */
+	assert_true(histograms[STINT_METER_HANDLER_WORK_QUEUE].max >= percent(99, 20 * MS));
+	assert_true(histograms[STINT_METER_HANDLER_WORK_RUN].min >= percent(99, 10 * MS));
+	assert_true(histograms[STINT_METER_HANDLER_WORK_RUN].max >= percent(99, 20 * MS));
+	assert_true(histograms[STINT_METER_HANDLER_WORK_RETURN].min >= percent(99, 5 * MS));
 	for (int i = STINT_METER_HANDLER_WORK_QUEUE; i <= STINT_METER_HANDLER_WORK_RETURN; i++)
-		assert_true(histograms[i].max <= took_ns);
+		assert_true(histograms[i].max <= percent(101, took_ns));
 	/* `done` is a dispatch, and all that the loop itself has spent. */
 	assert_int_equal(histograms[STINT_METER_HANDLER_SERVICE].count, 2);
 	assert_int_equal(histograms[STINT_METER_HANDLER_WAIT].count, 2);
