@@ -25,7 +25,6 @@
 #include <stdlib.h>
 #include <stint/stint.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -244,32 +243,19 @@ static void on_accept(struct stint_listener *listener, int fd, const struct sock
 
 /* ---- the server ---- */
 
-static void on_signal(struct stint_fd *source, uint32_t events, void *ctx)
+static void on_signal(struct stint_signal *source, const struct stint_signal_info *info, void *ctx)
 {
 	(void)source;
-	(void)events;
+	(void)info;
 	stint_loop_stop(ctx);
 }
 
 static int watch_signals(struct stint_loop *loop)
 {
-	struct stint_fd *source;
-	sigset_t signals;
-	int fd, error;
+	struct stint_signal *source;
+	int error = stint_signal_new(&source, loop, SIGTERM, 0, on_signal, loop);
 
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	error = stint_fd_new(&source, loop, fd, STINT_READ, 0, on_signal, loop);
-	if (error < 0)
-		close(fd);
-	else
-		stint_fd_own(source, true);
-	return error;
+	return error < 0 ? error : stint_signal_new(&source, loop, SIGINT, 0, on_signal, loop);
 }
 
 static int open_server(struct server *server, const char *directory, uint16_t port, uint32_t threads)

@@ -343,18 +343,25 @@ static void a_paused_reader_waits(void **state)
 	assert_int_equal(reading.ends, 1);
 }
 
+/* Reads what the pool has to read, while the gate keeps it from doing so. Returns the reader's descriptor. */
+static int begin_behind(struct gate *gate, struct reading *reading, uint64_t *ret_bytes)
+{
+	int fd = open_blind(ret_bytes);
+
+	close_gate(gate);
+	begin_reading(reading, fd, NULL);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	return fd;
+}
+
 static void a_chunk_that_comes_back_while_paused_is_kept(void **state)
 {
 	struct reading reading = {0};
 	struct gate gate;
 	uint64_t bytes;
-	int fd;
 
 	(void)state;
-	fd = open_blind(&bytes);
-	close_gate(&gate);
-	begin_reading(&reading, fd, NULL);
-	assert_int_equal(stint_loop_iterate(loop, 0), 0); /* to the pool, behind the gate */
+	begin_behind(&gate, &reading, &bytes);
 	assert_int_equal(stint_file_reader_pause(reading.reader), 0);
 	sem_post(&gate.go);
 	assert_int_equal(stint_loop_run(loop), 0); /* the job is back, and nobody was called */
@@ -398,10 +405,7 @@ static void a_reader_freed_while_the_pool_has_its_chunk_is_gone(void **state)
 	int fd;
 
 	(void)state;
-	fd = open_blind(&bytes);
-	close_gate(&gate);
-	begin_reading(&reading, fd, NULL);
-	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	fd = begin_behind(&gate, &reading, &bytes);
 	stint_file_reader_free(reading.reader);
 	sem_post(&gate.go);
 	assert_int_equal(stint_loop_run(loop), 0);
@@ -417,10 +421,7 @@ static void freeing_the_loop_waits_for_the_chunk(void **state)
 	int fd;
 
 	(void)state;
-	fd = open_blind(&bytes);
-	close_gate(&gate);
-	begin_reading(&reading, fd, NULL);
-	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	fd = begin_behind(&gate, &reading, &bytes);
 	sem_post(&gate.go);
 	loop = stint_loop_free(loop);
 	assert_int_equal(reading.chunks + (uint64_t)reading.ends, 0);
