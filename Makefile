@@ -177,7 +177,7 @@ check-format:
 SANITIZED_TESTS = $(patsubst $(BUILD)/%,build/asan/%,$(filter $(BUILD)/tests/loop/% $(BUILD)/tests/report/%,$(TESTS)))
 
 # Data races, in those that are about threads.
-THREAD_TESTS = $(patsubst $(BUILD)/%,build/tsan/%,$(filter $(addprefix $(BUILD)/tests/loop/,threads_test pool_test),$(TESTS)))
+THREAD_TESTS = $(patsubst $(BUILD)/%,build/tsan/%,$(filter $(addprefix $(BUILD)/tests/loop/,threads_test pool_test file_test),$(TESTS)))
 
 check: check-format
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/clang all
