@@ -52,31 +52,36 @@ static void tell_calls_with_fd(struct stint_skeleton *skeleton)
 			skeleton->rodata->calls_with_fd[number / 64] |= 1ull << (number % 64);
 }
 
-/* 0 if the kernel does not tell its addresses to this user, or has no such function. */
-static uint64_t kernel_address(const char *function)
+/* Those that there are on this machine, one after the other. */
+static void tell_timer_entries(struct stint_skeleton *skeleton, struct stint_kernel_symbols *kernel)
 {
-	FILE *file = fopen("/proc/kallsyms", "re");
-	char line[256], name[128];
-	uint64_t address, found = 0;
+	size_t room = sizeof(skeleton->rodata->timer_entries) / sizeof(skeleton->rodata->timer_entries[0]);
+	uint64_t start, end;
+	size_t len = 0;
 
-	if (!file)
-		return 0;
-	while (!found && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%" SCNx64 " %*c %127s", &address, name) == 2 && strcmp(name, function) == 0)
-			found = address;
-	fclose(file);
-	return found;
+	for (const char *const *name = stint_kernel_timer_entries; *name && len < room; name++) {
+		if (!stint_kernel_range(kernel, *name, &start, &end))
+			continue;
+		skeleton->rodata->timer_entries[len].start = start;
+		skeleton->rodata->timer_entries[len].end = end;
+		len++;
+	}
 }
 
-static void configure(struct stint_skeleton *skeleton, const struct stint_probes_options *options)
+static void configure(struct stint_skeleton *skeleton, const struct stint_probes_options *options,
+		      struct stint_kernel_symbols *kernel)
 {
+	uint64_t start, end;
+
 	skeleton->rodata->budget_ns = options->budget_ns;
 	skeleton->rodata->sample_ns = options->sample_ns;
 	skeleton->rodata->trace_sockets = options->trace_sockets;
 	skeleton->rodata->switch_has_state = switch_has_state();
 	skeleton->rodata->loop_limit = options->loop_limit;
-	skeleton->rodata->stream_write_space = kernel_address("sk_stream_write_space");
+	if (stint_kernel_range(kernel, "sk_stream_write_space", &start, &end))
+		skeleton->rodata->stream_write_space = start; /* 0 where the kernel does not tell */
 	tell_calls_with_fd(skeleton);
+	tell_timer_entries(skeleton, kernel);
 	bpf_map__set_max_entries(skeleton->maps.records, options->ring_bytes);
 	bpf_map__set_max_entries(skeleton->maps.loop_table, options->loop_limit);
 }
@@ -105,14 +110,15 @@ static int attach_survey(struct stint_bpf *bpf)
 	return bpf->survey ? 0 : -errno;
 }
 
-static int load(struct stint_bpf *bpf, const struct stint_probes_options *options)
+static int load(struct stint_bpf *bpf, const struct stint_probes_options *options,
+		struct stint_kernel_symbols *kernel)
 {
 	int err;
 
 	bpf->skeleton = stint_skeleton__open();
 	if (!bpf->skeleton)
 		return -errno;
-	configure(bpf->skeleton, options);
+	configure(bpf->skeleton, options, kernel);
 	bpf_program__set_autoattach(bpf->skeleton->progs.on_survey, false);
 	err = stint_skeleton__load(bpf->skeleton);
 	if (!err)
@@ -130,7 +136,8 @@ static int print_nothing(enum libbpf_print_level level, const char *format, va_l
 	return 0;
 }
 
-int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *options)
+int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *options,
+		  struct stint_kernel_symbols *kernel)
 {
 	struct stint_bpf *bpf = calloc(1, sizeof(*bpf));
 	int err;
@@ -139,7 +146,7 @@ int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *opt
 		return -ENOMEM;
 	if (!getenv("STINT_LIBBPF_DEBUG"))
 		libbpf_set_print(print_nothing);
-	err = load(bpf, options);
+	err = load(bpf, options, kernel);
 	if (err) {
 		stint_bpf_free(bpf);
 		return err;

@@ -6,13 +6,15 @@
 
 #include <linux/types.h>
 
+#include "probes/kernel_symbols.h"
 #include "probes/probes.h"
 #include "probes/records.h"
 
 struct stint_bpf;
 
 /* `options` complete, with no field left 0. -EPERM, -ENOMEM, or what libbpf says. */
-int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *options);
+int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *options,
+		  struct stint_kernel_symbols *kernel);
 struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf);
 
 /* From now on the programs note what `pid` does. -ENOSPC if the table is full, or what iterators say. */

@@ -5,6 +5,7 @@
 
 #include "probes/socket_names.h"
 #include "probes/syscall_names.h"
+#include "probes/verdict.h"
 
 static uint32_t bounded(uint32_t len, uint32_t limit)
 {
@@ -23,8 +24,48 @@ static void convert_syscalls(struct stint_probes_overrun *ret, const struct reco
 		to->fd = stint_syscall_has_fd(from->number) ? from->fd : -1;
 		to->start_ns = from->start_ns;
 		to->duration_ns = from->duration_ns;
+		to->argument = from->argument;
 		stint_syscall_name(from->number, to->name, sizeof(to->name));
 	}
+}
+
+static void convert_rivals(struct stint_probes_overrun *ret, const struct record_verdict *verdict)
+{
+	_Static_assert(sizeof(ret->rivals[0].comm) == RECORD_COMM_BYTES, "the kernel's");
+	ret->rivals_other_ns = verdict->rivals_other_ns;
+	ret->rivals_len = bounded(verdict->rivals_len, STINT_PROBES_RIVALS);
+	for (uint32_t i = 0; i < ret->rivals_len; i++) {
+		const struct record_rival *from = &verdict->rivals[i];
+		uint32_t at = i;
+
+		for (; at > 0 && ret->rivals[at - 1].duration_ns < from->duration_ns; at--)
+			ret->rivals[at] = ret->rivals[at - 1];
+		ret->rivals[at].pid = from->pid;
+		ret->rivals[at].duration_ns = from->duration_ns;
+		memcpy(ret->rivals[at].comm, from->comm, sizeof(ret->rivals[at].comm));
+		ret->rivals[at].comm[sizeof(ret->rivals[at].comm) - 1] = '\0';
+	}
+}
+
+static void convert_verdict(struct stint_probes_overrun *ret, const struct record_overrun *record)
+{
+	const struct record_verdict *verdict = &record->verdict;
+
+	stint_verdict_parts(&ret->parts, record);
+	ret->verdict = stint_verdict(&ret->parts);
+	ret->minor_faults = verdict->minor_faults;
+	ret->major_faults = verdict->major_faults;
+	ret->fault_blocked_ns = verdict->fault_blocked_ns;
+	ret->samples = verdict->samples;
+	ret->kernel_samples = verdict->kernel_samples;
+	ret->user_samples = verdict->user_samples;
+	convert_rivals(ret, verdict);
+	ret->block.duration_ns = verdict->block.duration_ns;
+	ret->block.in_syscall = verdict->block.in_syscall != 0;
+	ret->block.waker_pid = verdict->block.waker_pid;
+	memcpy(ret->block.waker, verdict->block.waker_comm, sizeof(ret->block.waker));
+	ret->block.waker[sizeof(ret->block.waker) - 1] = '\0';
+	ret->block.waker_inferred = true;
 }
 
 void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record_overrun *record)
@@ -43,6 +84,7 @@ void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record
 	ret->on_cpu_ns = off_cpu_ns < record->duration_ns ? record->duration_ns - off_cpu_ns : 0;
 	ret->ready_events = record->ready_events;
 	convert_syscalls(ret, record);
+	convert_verdict(ret, record);
 	ret->segments_len = bounded(record->segments_len, STINT_PROBES_SEGMENTS);
 	ret->segments_lost = record->segments_lost;
 	for (uint32_t i = 0; i < ret->segments_len; i++) {
@@ -67,6 +109,35 @@ static uint32_t count_waiting(const int32_t *fds, const bool *handled, uint32_t 
 	for (uint32_t i = 0; i < fds_len; i++)
 		waiting += fds[i] >= 0 && fds[i] != but_fd && !handled[i];
 	return waiting;
+}
+
+/* Those that had to wait, the longest first: who is handled last is seen last, or not at all. */
+static void list_victims(struct stint_probes_overrun *ret, const struct record_overrun *record,
+			 const int32_t *fds, uint32_t fds_len, const uint64_t *handled_ns,
+			 const struct turn *slow)
+{
+	uint64_t end_ns = record->start_ns + record->duration_ns;
+
+	ret->victims_len = 0;
+	if (!ret->victims)
+		return;
+	for (uint32_t i = 0; i < fds_len; i++) {
+		uint64_t wait_ns = (handled_ns[i] ? handled_ns[i] : end_ns) - record->start_ns;
+		uint32_t at = ret->victims_len;
+
+		if (fds[i] < 0 || fds[i] == slow->fd ||
+		    (handled_ns[i] && handled_ns[i] < slow->start_ns + slow->length_ns))
+			continue;
+		while (at > 0 && ret->victims_list[at - 1].wait_ns < wait_ns)
+			at--;
+		if (at == STINT_PROBES_VICTIMS)
+			continue;
+		if (ret->victims_len < STINT_PROBES_VICTIMS)
+			ret->victims_len++;
+		for (uint32_t to = ret->victims_len - 1; to > at; to--)
+			ret->victims_list[to] = ret->victims_list[to - 1];
+		ret->victims_list[at] = (struct stint_probes_victim){.fd = fds[i], .wait_ns = wait_ns};
+	}
 }
 
 static void end_turn(struct turn *turn, uint64_t end_ns, uint32_t victims, struct turn *longest)
@@ -106,6 +177,8 @@ void stint_convert_victims(struct stint_probes_overrun *ret, const struct record
 	uint32_t touches_len = bounded(record->touches_len, RECORD_TOUCHES);
 	struct turn turn = {.fd = -1, .start_ns = record->start_ns}, longest = {.fd = -1};
 	bool handled[RECORD_READY] = {false};
+	uint64_t handled_ns[RECORD_READY] = {0};
+	uint32_t turns = 0;
 
 	fds_len = bounded(fds_len, RECORD_READY);
 	if (fds_len == 1)
@@ -119,12 +192,16 @@ void stint_convert_victims(struct stint_probes_overrun *ret, const struct record
 		end_turn(&turn, at_ns, count_waiting(fds, handled, fds_len, turn.fd), &longest);
 		turn = (struct turn){.fd = fds[index], .start_ns = at_ns};
 		handled[index] = true;
+		handled_ns[index] = at_ns;
+		turns++;
 	}
 	end_turn(&turn, last_turn_end(record, touches_len, turn.start_ns),
 		 count_waiting(fds, handled, fds_len, turn.fd), &longest);
 	ret->fd = longest.fd;
 	ret->victims = longest.victims;
 	ret->blame_ns = longest.victims * longest.length_ns;
+	ret->iteration = stint_verdict_iteration(&ret->parts, ret->ready_events, turns, longest.length_ns);
+	list_victims(ret, record, fds, fds_len, handled_ns, &longest);
 }
 
 static void convert_addresses(char *local, char *remote, size_t bytes, const struct record_addresses *from)

@@ -19,6 +19,7 @@ void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record
  * Which descriptor was handled longest in the overrun, and whom that made wait. `fds` are the descriptors
  * of the `fds_len` ready events, -1 where one is not known. Inferred from the first system call on each: from
  * there to the first one on the next is its turn, and who had none before the turn's end had to wait for it.
+ * Sets the verdict on the iteration too, which is by the turns; after stint_convert_overrun().
  */
 void stint_convert_victims(struct stint_probes_overrun *ret, const struct record_overrun *record,
 			   const int32_t *fds, uint32_t fds_len);

@@ -29,6 +29,16 @@ static size_t common_depth(const struct stint_frame *loop, size_t loop_len, cons
 	return depth;
 }
 
+/* The loop's stack may be cut at its beginning: where in the other one does what is left of it begin? 0 if it does not. */
+static size_t loop_begins(const struct stint_frame *loop, size_t loop_len, const struct stint_frame *overrun,
+			  size_t overrun_len)
+{
+	for (size_t depth = 0; loop_len && depth < overrun_len; depth++)
+		if (same_function(at_depth(loop, loop_len, 0), at_depth(overrun, overrun_len, depth)))
+			return depth;
+	return 0;
+}
+
 /*
  * The first function below `depth` that has a name: in stripped binaries static functions have none, and
  * what calls the handler (the loop's own dispatch) is often one of them.
@@ -41,18 +51,31 @@ static const char *first_named(const struct stint_frame *frames, size_t len, siz
 	return at_depth(frames, len, depth)->name;
 }
 
+/* What runs before main(), which may have been left by a jump to another function and be in no stack. */
+static bool is_start(const struct stint_frame *frame)
+{
+	return strcmp(frame->name, "_start") == 0 || strncmp(frame->name, "__libc_start_", 13) == 0 ||
+	       strcmp(frame->name, "clone3") == 0 || strcmp(frame->name, "start_thread") == 0;
+}
+
 static const char *called_by_main(const struct stint_frame *frames, size_t len)
 {
 	for (size_t depth = 0; depth + 1 < len; depth++)
 		if (strcmp(at_depth(frames, len, depth)->name, "main") == 0)
 			return first_named(frames, len, depth + 1);
+	for (size_t depth = 0; depth < len; depth++)
+		if (!is_start(at_depth(frames, len, depth)))
+			return first_named(frames, len, depth);
 	return first_named(frames, len, 0);
 }
 
 void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *loop, size_t loop_len,
 			const struct stint_frame *overrun, size_t overrun_len, int fd)
 {
-	size_t depth = common_depth(loop, loop_len, overrun, overrun_len);
+	size_t skipped = loop_begins(loop, loop_len, overrun, overrun_len);
+	size_t depth = common_depth(loop, loop_len, overrun, overrun_len - skipped);
+
+	depth += depth ? skipped : 0;
 
 	if (!overrun_len && fd >= 0)
 		snprintf(ret, ret_bytes, "fd %d", fd);

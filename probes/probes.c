@@ -18,8 +18,10 @@
 #include "probes/bpf_object.h"
 #include "probes/convert.h"
 #include "probes/epoll_fds.h"
+#include "probes/kernel_symbols.h"
 #include "probes/process.h"
 #include "probes/samplers.h"
+#include "probes/steal.h"
 
 #define DEFAULT_BUDGET_NS  1000000u
 #define CLOSER_SAMPLE_NS   1000000u
@@ -30,6 +32,7 @@
 #define PROCESSES_MAX      1024
 #define LOOK_FOR_EXITS_NS  100000000u
 #define SURVEY_NS          200000000u
+#define TAKE_NS            100000000u /* what one call takes from the ring takes no longer */
 
 struct stint_probes {
 	struct stint_probes_options options;
@@ -38,6 +41,8 @@ struct stint_probes {
 	struct stint_bpf *bpf;
 	struct stint_samplers *samplers;
 	struct ring_buffer *ring;
+	struct stint_kernel_symbols *kernel;
+	bool steal_is_told;
 	const struct loop_counters *loops; /* the kernel's own memory, read only */
 	size_t loops_bytes;
 	struct stint_process *processes[PROCESSES_MAX];
@@ -45,6 +50,7 @@ struct stint_probes {
 	uint64_t stacks_cut;
 	uint64_t not_sampled;
 	bool samples_always;
+	uint64_t taking_ns; /* when the present call took its first record; 0: none yet */
 	uint64_t exits_looked_ns;
 	uint64_t surveyed_ns;
 	char error[512];
@@ -108,6 +114,7 @@ static void take_overrun(struct stint_probes *probes, const struct record_overru
 	if (!process || !probes->callbacks.overrun)
 		return;
 	stint_convert_overrun(&overrun, record);
+	overrun.parts.stolen_known &= probes->steal_is_told || overrun.parts.stolen_ns > 0;
 	if (stint_process_complete(process, &overrun, record))
 		probes->stacks_cut++;
 	look_closer(probes, &overrun);
@@ -197,7 +204,7 @@ static void take_exec(struct stint_probes *probes, uint32_t pid)
 	for (uint32_t i = 0; i < probes->processes_len; i++) {
 		if (stint_process_pid(probes->processes[i]) != pid)
 			continue;
-		if (stint_process_new(&fresh, pid) != 0)
+		if (stint_process_new(&fresh, pid, probes->kernel) != 0)
 			return;
 		stint_process_free(probes->processes[i]);
 		probes->processes[i] = fresh;
@@ -259,7 +266,10 @@ static int take_record(void *ctx, void *data, size_t bytes)
 		take_acks(probes, data);
 	else if (type == RECORD_ALARM && bytes >= sizeof(struct record_alarm))
 		take_alarm(probes, data);
-	return 0;
+	/* Where records come faster than they are dealt with, the caller has its turn all the same. */
+	if (!probes->taking_ns)
+		probes->taking_ns = now_ns();
+	return now_ns() - probes->taking_ns > TAKE_NS ? -EAGAIN : 0;
 }
 
 static int map_loops(struct stint_probes *probes)
@@ -286,7 +296,11 @@ static int start(struct stint_probes *probes)
 		return fail(probes, err, "%s", support.why);
 	if (probes->options.loop_limit > LOOPS_MAX)
 		return fail(probes, -EINVAL, "more than %u loops are not watched at once", LOOPS_MAX);
-	err = stint_bpf_new(&probes->bpf, &probes->options);
+	err = stint_kernel_symbols_new(&probes->kernel, NULL);
+	if (err)
+		return fail(probes, err, "out of memory");
+	probes->steal_is_told = stint_steal_is_told();
+	err = stint_bpf_new(&probes->bpf, &probes->options, probes->kernel);
 	if (err)
 		return fail(probes, err, "the kernel refused stint's eBPF programs: %s%s", strerror(-err),
 			    err == -EPERM || err == -EACCES
@@ -346,7 +360,7 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 		return -EEXIST;
 	if (probes->processes_len == PROCESSES_MAX)
 		return fail(probes, -ENOSPC, "more than %d processes are not watched at once", PROCESSES_MAX);
-	err = stint_process_new(&process, pid);
+	err = stint_process_new(&process, pid, probes->kernel);
 	if (err == -ESRCH)
 		return fail(probes, err, "there is no process %u", pid);
 	if (err)
@@ -368,10 +382,11 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 
 	if (!probes || !probes->ring)
 		return -EINVAL;
+	probes->taking_ns = 0;
 	taken = ring_buffer__poll(probes->ring, timeout_ms);
 	find_lost_exits(probes);
 	stint_samplers_expire(probes->samplers, now_ns());
-	if (taken < 0 && taken != -EINTR)
+	if (taken < 0 && taken != -EINTR && taken != -EAGAIN)
 		return taken;
 	return survey_sockets(probes);
 }
@@ -444,6 +459,7 @@ struct stint_probes *stint_probes_free(struct stint_probes *probes)
 	stint_bpf_free(probes->bpf);
 	for (uint32_t i = 0; i < probes->processes_len; i++)
 		stint_process_free(probes->processes[i]);
+	stint_kernel_symbols_free(probes->kernel);
 	free(probes);
 	return NULL;
 }

@@ -32,7 +32,8 @@ struct stint_probes_syscall {
 	int32_t fd; /* first argument where that is a descriptor, else -1 */
 	uint64_t start_ns;
 	uint64_t duration_ns;
-	char name[24]; /* "epoll_wait", or "syscall_NNN" where this build has no name */
+	char name[24];     /* "epoll_wait", or "syscall_NNN" where this build has no name */
+	uint64_t argument; /* the first, whole: an address, to some */
 };
 
 /* A time off the CPU: from off_ns blocked, from runnable_ns runnable (== off_ns if preempted), on at on_ns. */
@@ -40,6 +41,81 @@ struct stint_probes_segment {
 	uint64_t off_ns;
 	uint64_t runnable_ns;
 	uint64_t on_ns;
+};
+
+/* On what an overrun was spent, by its largest part. */
+enum stint_probes_verdict {
+	STINT_PROBES_VERDICT_UNKNOWN = 0,
+	STINT_PROBES_USER,      /* computing in user space */
+	STINT_PROBES_KERNEL,    /* computing in the kernel */
+	STINT_PROBES_RUNNABLE,  /* waiting for a CPU that others had */
+	STINT_PROBES_THROTTLED, /* kept off the CPU by its cgroup's limit */
+	STINT_PROBES_BLOCKED,   /* in a system call, or by a page fault */
+	STINT_PROBES_STOLEN     /* the CPU itself did not run: the hypervisor had it */
+};
+
+/*
+ * The six parts of an overrun; they add up to its duration.
+ * kernel: on a CPU in system calls, which is measured, and in page faults and interrupts, which have no end that
+ * could be seen: that is their share of the samples outside of system calls, where there are enough of those.
+ * user: on a CPU otherwise.
+ * stolen: as the kernel was told until its last tick, so up to a tick's worth may belong before or behind the
+ * overrun.
+ */
+struct stint_probes_parts {
+	uint64_t user_ns;
+	uint64_t kernel_ns;
+	uint64_t kernel_sampled_ns; /* of kernel_ns: what is known by samples only */
+	uint64_t runnable_ns;
+	uint64_t throttled_ns;
+	uint64_t blocked_ns;
+	uint64_t stolen_ns;
+	bool throttled_known; /* these two: else the part is 0 because the kernel does not tell */
+	bool stolen_known;
+};
+
+/* Whose fault an iteration's overrun is. */
+enum stint_probes_iteration {
+	STINT_PROBES_ITERATION_UNKNOWN = 0,
+	STINT_PROBES_ONE_HANDLER,   /* one slow handler took more than half of it */
+	STINT_PROBES_MANY_HANDLERS, /* many small ones */
+	STINT_PROBES_SYSTEM         /* the thread was kept from a CPU for more than half of it */
+};
+
+#define STINT_PROBES_RIVALS  8
+#define STINT_PROBES_VICTIMS 8
+
+/* Who had the CPU that the thread wanted, as seen at the switches. */
+struct stint_probes_rival {
+	uint32_t pid; /* 0: nobody, the CPU was asleep */
+	char comm[16];
+	uint64_t duration_ns;
+};
+
+/* The longest time that the thread was blocked. */
+struct stint_probes_block {
+	uint64_t duration_ns; /* 0: none was long enough to be looked into */
+	bool in_syscall;      /* else by a page fault, or another exception */
+	char on[192]; /* "/var/lib/x", "tcp 10.0.0.1:80 > 10.0.0.2:4242", "lock at 0x55..."; "" if unknown */
+	uint32_t waker_pid;
+	char waker[16];      /* the task that woke it; "" if an interrupt did */
+	char waker_what[48]; /* the kernel's function that asked for it, "hrtimer_wakeup"; "" if unknown */
+	bool waker_inferred; /* the task may just have been interrupted by what woke it */
+};
+
+/* A descriptor whose event had to wait, inferred from the order of system calls. */
+struct stint_probes_victim {
+	int32_t fd;
+	uint64_t wait_ns; /* from the wait's return to its first system call, or to the iteration's end */
+	char name[96];    /* what it is, as in `on` above; "" if unknown */
+};
+
+struct stint_probes_frame {
+	char name[128];  /* "function", or "module+0xoffset", or "0xaddress" */
+	char module[64]; /* file that it is in; "kernel"; "" if unknown */
+	char file[96];   /* source, where there is debug information; else "" */
+	uint32_t line;   /* 0: unknown */
+	bool kernel;
 };
 
 enum stint_probes_stack {
@@ -72,6 +148,24 @@ struct stint_probes_overrun {
 	uint32_t stack_len;
 	const char *const *stack; /* names, outermost first; "name+0xoff" or "module+0xoff" */
 	const char *handler;      /* the frame where the stack leaves the loop's own, or "fd N", never NULL */
+
+	/* What the frames of `stack` are, one for each. The kernel's follow the user's, in `stack` with "[k] " before. */
+	const struct stint_probes_frame *frames;
+	struct stint_probes_parts parts;
+	enum stint_probes_verdict verdict;
+	enum stint_probes_iteration iteration;
+	uint64_t minor_faults; /* page faults in it: memory was there, or was made */
+	uint64_t major_faults; /* and had to be read from a file or from swap */
+	uint64_t fault_blocked_ns;
+	uint32_t samples;        /* while over budget and on a CPU, at each tick of a timer */
+	uint32_t kernel_samples; /* of those: in the kernel, in a page fault or an interrupt */
+	uint32_t user_samples;   /* of those: in user space. The rest: in system calls */
+	uint32_t rivals_len;     /* longest first */
+	struct stint_probes_rival rivals[STINT_PROBES_RIVALS];
+	uint64_t rivals_other_ns; /* those that found no place in there */
+	struct stint_probes_block block;
+	uint32_t victims_len; /* those of `victims` that waited longest */
+	struct stint_probes_victim victims_list[STINT_PROBES_VICTIMS];
 };
 
 /* What a sender with a full buffer waits for. probes/bpf/limit.bpf.h has the rules. */

@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "probes/convert.h"
+#include "probes/descriptor_name.h"
 #include "probes/epoll_fds.h"
 #include "probes/handler_name.h"
 #include "probes/unwind.h"
+#include "probes/verdict.h"
 
 /*
  * Stacks are kept raw and only the one that explains an overrun is unwound: unwinding costs some hundred
@@ -18,6 +20,7 @@
  */
 #define STACKS_KEPT       64
 #define FRAMES_MAX        256
+#define SHOWN_MAX         (FRAMES_MAX + RECORD_KERNEL_FRAMES)
 #define LOOPS_KEPT        64
 #define REGISTRATIONS_MAX 65536
 #define REREAD_NS         100000000u /* the registrations are read again at most this often */
@@ -37,11 +40,15 @@ struct registration {
 struct stint_process {
 	uint32_t pid;
 	struct stint_unwinder *unwinder;
+	struct stint_kernel_symbols *kernel;
+	struct stint_descriptors *descriptors;
 	struct record_stack *stacks[STACKS_KEPT];
 	uint32_t stacks_next;
 	struct loop_stack *loops[LOOPS_KEPT];
 	struct stint_frame frames[FRAMES_MAX];
-	const char *names[FRAMES_MAX];
+	struct stint_probes_frame shown[SHOWN_MAX]; /* outermost first, the kernel's last */
+	char kernel_names[RECORD_KERNEL_FRAMES][64];
+	const char *names[SHOWN_MAX];
 	char handler[256];
 
 	int32_t registrations_epfd;
@@ -51,7 +58,7 @@ struct stint_process {
 	uint32_t registrations_capacity;
 };
 
-int stint_process_new(struct stint_process **ret, uint32_t pid)
+int stint_process_new(struct stint_process **ret, uint32_t pid, struct stint_kernel_symbols *kernel)
 {
 	struct stint_process *process = calloc(1, sizeof(*process));
 	int err;
@@ -60,9 +67,12 @@ int stint_process_new(struct stint_process **ret, uint32_t pid)
 		return -ENOMEM;
 	process->pid = pid;
 	process->registrations_epfd = -1;
+	process->kernel = kernel;
 	err = stint_unwinder_new(&process->unwinder, pid);
+	if (!err)
+		err = stint_descriptors_new(&process->descriptors, pid);
 	if (err) {
-		free(process);
+		stint_process_free(process);
 		return err;
 	}
 	*ret = process;
@@ -78,6 +88,7 @@ struct stint_process *stint_process_free(struct stint_process *process)
 	for (uint32_t i = 0; i < LOOPS_KEPT; i++)
 		free(process->loops[i]);
 	free(process->registrations);
+	stint_descriptors_free(process->descriptors);
 	stint_unwinder_free(process->unwinder);
 	free(process);
 	return NULL;
@@ -169,15 +180,27 @@ int stint_process_add_stack(struct stint_process *process, const struct record_s
 	return 0;
 }
 
+/* Which kind of stack tells where the time went: where most of it went, else the longest part of it. */
+static uint32_t wanted_stack(const struct stint_probes_overrun *overrun, const struct record_overrun *record)
+{
+	if (stint_verdict_ns(&overrun->parts, overrun->verdict) <= overrun->duration_ns / 2)
+		return record->longest_in_syscall ? RECORD_STACK_BLOCKED : RECORD_STACK_COMPUTED;
+	if (overrun->verdict == STINT_PROBES_BLOCKED)
+		return overrun->fault_blocked_ns > overrun->blocked_ns / 2 ? RECORD_STACK_FAULT
+									   : RECORD_STACK_BLOCKED;
+	if (overrun->verdict == STINT_PROBES_USER || overrun->verdict == STINT_PROBES_KERNEL)
+		return RECORD_STACK_COMPUTED;
+	return record->longest_in_syscall ? RECORD_STACK_BLOCKED : RECORD_STACK_COMPUTED;
+}
+
 /*
- * The stack that explains the overrun's longest part: taken at the end of the system call, if that was it;
- * else the last sample within it; else any sample of the iteration.
+ * The stack that explains the overrun: the last of the kind that its verdict asks for, within its longest part if there
+ * is one; else any of the iteration, but for those of page faults, which are taken before it is known whether they matter.
  */
 static const struct record_stack *choose_stack(const struct stint_process *process,
-					       const struct record_overrun *overrun)
+					       const struct record_overrun *overrun, uint32_t wanted)
 {
 	uint64_t end_ns = overrun->longest_start_ns + overrun->longest_ns;
-	uint32_t wanted = overrun->longest_in_syscall ? RECORD_STACK_BLOCKED : RECORD_STACK_COMPUTED;
 	const struct record_stack *best = NULL;
 	int best_rank = -1;
 
@@ -185,7 +208,8 @@ static const struct record_stack *choose_stack(const struct stint_process *proce
 		const struct record_stack *stack = process->stacks[i];
 		int rank;
 
-		if (!stack || stack->tid != overrun->tid || stack->iteration != overrun->iteration)
+		if (!stack || stack->tid != overrun->tid || stack->iteration != overrun->iteration ||
+		    (stack->kind == RECORD_STACK_FAULT && wanted != RECORD_STACK_FAULT))
 			continue;
 		rank = stack->time_ns >= overrun->longest_start_ns && stack->time_ns <= end_ns;
 		rank += 2 * (stack->kind == wanted);
@@ -214,24 +238,138 @@ static void name_handler(struct stint_process *process, struct stint_probes_over
 	overrun->handler = process->handler;
 }
 
+static void show_user_frames(struct stint_process *process, int len)
+{
+	for (int i = 0; i < len; i++) {
+		const struct stint_frame *frame = &process->frames[len - 1 - i];
+		struct stint_probes_frame *shown = &process->shown[i];
+
+		process->names[i] = frame->name;
+		memset(shown, 0, sizeof(*shown));
+		snprintf(shown->name, sizeof(shown->name), "%s", frame->name);
+		snprintf(shown->module, sizeof(shown->module), "%s", frame->module);
+		snprintf(shown->file, sizeof(shown->file), "%s", frame->file);
+		shown->line = frame->line;
+	}
+}
+
+/* What looked at it: our own programs, on top of the kernel's stack. */
+static bool is_machinery(const char *name)
+{
+	return strncmp(name, "bpf_", 4) == 0 || strncmp(name, "__bpf_", 6) == 0 ||
+	       strncmp(name, "__traceiter_", 12) == 0;
+}
+
+/* Appends the kernel's frames, `stack` innermost first, to `len` that are there. Returns how many there are then. */
+static int show_kernel_frames(struct stint_process *process, int len, const __u64 *stack, uint32_t stack_len)
+{
+	uint32_t used = 0;
+
+	if (stack_len > RECORD_KERNEL_FRAMES)
+		stack_len = RECORD_KERNEL_FRAMES;
+	for (uint32_t i = stack_len; i-- > 0;) {
+		const char *name = stint_kernel_symbol(process->kernel, stack[i]);
+		struct stint_probes_frame *shown = &process->shown[len];
+
+		if (!name || is_machinery(name))
+			continue;
+		snprintf(process->kernel_names[used], sizeof(process->kernel_names[used]), "[k] %s", name);
+		process->names[len] = process->kernel_names[used++];
+		memset(shown, 0, sizeof(*shown));
+		snprintf(shown->name, sizeof(shown->name), "%s", name);
+		snprintf(shown->module, sizeof(shown->module), "kernel");
+		shown->kernel = true;
+		len++;
+	}
+	return len;
+}
+
+/* Of a sample: what the timer's interrupt came upon, without that itself. Nothing if it was user space. */
+static int show_interrupted(struct stint_process *process, int len, const struct record_stack *stack)
+{
+	uint32_t frames = stack->kernel_len < RECORD_KERNEL_FRAMES ? stack->kernel_len : RECORD_KERNEL_FRAMES;
+
+	for (uint32_t i = 0; i < frames; i++) {
+		const char *name = stint_kernel_symbol(process->kernel, stack->kernel[i]);
+
+		if (name && stint_kernel_is_timer_entry(name))
+			return show_kernel_frames(process, len, stack->kernel + i + 1, frames - i - 1);
+	}
+	return len;
+}
+
+/* The kernel's side of the same moment: the sample's own, or where it was blocked for longest. */
+static int complete_kernel_stack(struct stint_process *process, const struct record_overrun *record,
+				 const struct record_stack *stack, int len)
+{
+	const struct record_block *block = &record->verdict.block;
+
+	if (stack->kind == RECORD_STACK_COMPUTED)
+		return show_interrupted(process, len, stack);
+	if (block->duration_ns && block->in_syscall == (stack->kind == RECORD_STACK_BLOCKED))
+		return show_kernel_frames(process, len, block->stack, block->stack_len);
+	return len;
+}
+
 static bool complete_stack(struct stint_process *process, struct stint_probes_overrun *overrun,
 			   const struct record_overrun *record)
 {
-	const struct record_stack *stack = choose_stack(process, record);
+	const struct record_stack *stack = choose_stack(process, record, wanted_stack(overrun, record));
 	bool complete = true;
 	int len = stack ? unwind(process, stack, process->frames, &complete) : 0;
 
 	if (len < 0)
 		len = 0;
-	for (int i = 0; i < len; i++)
-		process->names[i] = process->frames[len - 1 - i].name;
-	overrun->stack = process->names;
-	overrun->stack_len = (uint32_t)len;
-	if (len)
-		overrun->stack_kind = stack->kind == RECORD_STACK_BLOCKED ? STINT_PROBES_STACK_BLOCKED
-									  : STINT_PROBES_STACK_COMPUTED;
+	show_user_frames(process, len);
 	name_handler(process, overrun, (size_t)len);
+	overrun->stack = process->names;
+	overrun->frames = process->shown;
+	overrun->stack_len = (uint32_t)(len ? complete_kernel_stack(process, record, stack, len) : 0);
+	if (len)
+		overrun->stack_kind = stack->kind == RECORD_STACK_COMPUTED ? STINT_PROBES_STACK_COMPUTED
+									   : STINT_PROBES_STACK_BLOCKED;
 	return stack && (!len || !complete);
+}
+
+/* ---- on what it was blocked, and whom it held up ---- */
+
+static bool is_futex(const struct stint_probes_syscall *call)
+{
+	return strncmp(call->name, "futex", 5) == 0;
+}
+
+static void complete_block(struct stint_process *process, struct stint_probes_overrun *overrun,
+			   const struct record_overrun *record)
+{
+	const struct record_block *from = &record->verdict.block;
+	const struct stint_probes_syscall *call = overrun->syscalls_len ? &overrun->syscalls[0] : NULL;
+	struct stint_probes_block *block = &overrun->block;
+	uint32_t len =
+		from->waker_stack_len < RECORD_KERNEL_FRAMES ? from->waker_stack_len : RECORD_KERNEL_FRAMES;
+	const char *what;
+
+	if (!block->duration_ns)
+		return;
+	if (call && block->in_syscall && is_futex(call))
+		stint_unwinder_name(process->unwinder, call->argument, "lock ", block->on, sizeof(block->on));
+	else if (call && block->in_syscall && call->fd >= 0)
+		stint_descriptor_name(process->descriptors, call->fd, block->on, sizeof(block->on));
+	/* The idle task wakes nobody, nor does the one that serves interrupts for its own sake. */
+	if (stint_kernel_waker(process->kernel, from->waker_stack, len, &what) || !block->waker_pid ||
+	    strncmp(block->waker, "ksoftirqd/", 10) == 0)
+		*block->waker = '\0';
+	block->waker_inferred = *block->waker && !what;
+	if (what)
+		snprintf(block->waker_what, sizeof(block->waker_what), "%s", what);
+}
+
+static void name_victims(struct stint_process *process, struct stint_probes_overrun *overrun)
+{
+	for (uint32_t i = 0; i < overrun->victims_len; i++) {
+		struct stint_probes_victim *victim = &overrun->victims_list[i];
+
+		stint_descriptor_name(process->descriptors, victim->fd, victim->name, sizeof(victim->name));
+	}
 }
 
 static int remember_registration(void *ctx, int32_t fd, uint32_t events, uint64_t data)
@@ -299,5 +437,7 @@ bool stint_process_complete(struct stint_process *process, struct stint_probes_o
 			    const struct record_overrun *record)
 {
 	complete_victims(process, overrun, record);
+	name_victims(process, overrun);
+	complete_block(process, overrun, record);
 	return complete_stack(process, overrun, record);
 }

@@ -9,13 +9,16 @@
 
 #include <linux/types.h>
 
+#include "probes/kernel_symbols.h"
 #include "probes/probes.h"
 #include "probes/records.h"
 
 struct stint_process;
 
-/* -ESRCH if there is no such process, -EACCES or -EPERM if it may not be inspected, -ENOMEM. */
-int stint_process_new(struct stint_process **ret, uint32_t pid);
+/*
+ * -ESRCH if there is no such process, -EACCES or -EPERM if it may not be inspected, -ENOMEM. `kernel` must outlive it.
+ */
+int stint_process_new(struct stint_process **ret, uint32_t pid, struct stint_kernel_symbols *kernel);
 struct stint_process *stint_process_free(struct stint_process *process);
 uint32_t stint_process_pid(const struct stint_process *process);
 

@@ -9,15 +9,18 @@
  * Every record of the ring buffer starts with `type`. Times are ns of CLOCK_MONOTONIC.
  */
 
-#define RECORD_SYSCALLS    8
-#define RECORD_SEGMENTS    32
-#define RECORD_READY       64
-#define RECORD_TOUCHES     64
-#define RECORD_CALLS       512 /* numbers of system calls are below this */
-#define RECORD_STACK_BYTES 16384
-#define RECORD_BUCKETS     2368
-#define RECORD_SUB_BITS    6
-#define RECORD_MAX_BITS    42
+#define RECORD_SYSCALLS      8
+#define RECORD_SEGMENTS      32
+#define RECORD_READY         64
+#define RECORD_TOUCHES       64
+#define RECORD_CALLS         512 /* numbers of system calls are below this */
+#define RECORD_STACK_BYTES   16384
+#define RECORD_KERNEL_FRAMES 24
+#define RECORD_RIVALS        8
+#define RECORD_COMM_BYTES    16 /* the kernel's TASK_COMM_LEN */
+#define RECORD_BUCKETS       2368
+#define RECORD_SUB_BITS      6
+#define RECORD_MAX_BITS      42
 
 enum record_type {
 	RECORD_OVERRUN = 1,
@@ -34,7 +37,8 @@ struct record_syscall {
 	__u64 start_ns;
 	__u64 duration_ns;
 	__u32 number;
-	__s32 fd; /* the first argument, whatever it means to that call */
+	__s32 fd;       /* the first argument, whatever it means to that call */
+	__u64 argument; /* the same, whole: an address, to some */
 };
 
 /* Off the CPU at off_ns, runnable (woken, or never asleep) at runnable_ns, on it again at on_ns. */
@@ -55,6 +59,51 @@ struct record_ready {
 	__u32 events;
 	__u32 reserved;
 	__u64 data;
+};
+
+/* Who ran on the CPU that the thread was waiting for. */
+struct record_rival {
+	__u64 duration_ns;
+	__u32 pid; /* of its process; 0: the CPU was idle, and took that long to wake up */
+	__u32 reserved;
+	char comm[RECORD_COMM_BYTES];
+};
+
+/* The longest time that the thread was blocked in the iteration, of those worth to be looked at. */
+struct record_block {
+	__u64 start_ns;
+	__u64 duration_ns; /* 0: there was none */
+	__u32 waker_pid; /* of the task that was running where the wake-up was made, which may be no cause of it */
+	__u32 in_syscall; /* else it was a page fault, or another exception */
+	__u32 stack_len;
+	__u32 waker_stack_len;
+	char waker_comm[RECORD_COMM_BYTES];
+	__u64 stack[RECORD_KERNEL_FRAMES];       /* where it was blocked in the kernel, innermost first */
+	__u64 waker_stack[RECORD_KERNEL_FRAMES]; /* what woke it: tells an interrupt from a task */
+};
+
+enum record_known {
+	RECORD_KNOWS_THROTTLED = 1, /* the kernel has what it takes to tell */
+	RECORD_KNOWS_STOLEN = 2,
+};
+
+/* What splits an overrun into its six parts: user space is what remains. */
+struct record_verdict {
+	__u64 kernel_ns;        /* on a CPU in system calls */
+	__u64 throttled_ns;     /* of the runnable time */
+	__u64 stolen_ns;        /* of the time on a CPU */
+	__u64 fault_blocked_ns; /* of the blocked time: in no system call */
+	__u64 minor_faults;
+	__u64 major_faults;
+	__u64 rivals_other_ns; /* of those that found `rivals` full */
+	__u32 samples;         /* ticks of a timer while it was on a CPU and over budget */
+	__u32 kernel_samples;  /* of those: in the kernel, and in no system call */
+	__u32 user_samples;    /* of those: in user space */
+	__u32 reserved;
+	__u32 rivals_len;
+	__u32 known; /* enum record_known */
+	struct record_rival rivals[RECORD_RIVALS];
+	struct record_block block;
 };
 
 /* An iteration beyond its budget. */
@@ -84,12 +133,14 @@ struct record_overrun {
 	struct record_segment segments[RECORD_SEGMENTS];
 	struct record_touch touches[RECORD_TOUCHES];
 	struct record_ready ready[RECORD_READY];
+	struct record_verdict verdict;
 };
 
 enum record_stack_kind {
 	RECORD_STACK_WAIT = 1, /* at the wait: the loop's own */
 	RECORD_STACK_COMPUTED, /* sampled while over budget */
 	RECORD_STACK_BLOCKED,  /* at the end of a system call that took the iteration over budget */
+	RECORD_STACK_FAULT,    /* as it left the CPU in no system call, to wait */
 };
 
 /* The user registers of a thread and a copy of its stack, from `sp` up, to be unwound later. */
@@ -105,6 +156,9 @@ struct record_stack {
 	__u32 stack_bytes;
 	__s32 epfd;
 	__u8 stack[RECORD_STACK_BYTES];
+	__u32 kernel_len;
+	__u32 reserved;
+	__u64 kernel[RECORD_KERNEL_FRAMES]; /* of a sample in the kernel: its stack there, innermost first */
 };
 
 /* One end of a connection; family is AF_INET or AF_INET6, ports in host order. */
@@ -247,6 +301,12 @@ struct loop_counters {
 	__u64 batch[RECORD_BUCKETS];
 };
 
+/* Of addresses in the kernel's code. */
+struct record_range {
+	__u64 start;
+	__u64 end;
+};
+
 /* Per CPU, so that nothing is shared; user space adds them up. */
 struct loss_counters {
 	__u64 ring_full;
@@ -254,11 +314,18 @@ struct loss_counters {
 	__u64 stacks_unread;
 };
 
-_Static_assert(sizeof(struct record_syscall) == 24, "no holes");
+_Static_assert(sizeof(struct record_syscall) == 32, "no holes");
+_Static_assert(sizeof(struct record_rival) == 32, "no holes");
+_Static_assert(sizeof(struct record_block) == 48 + 2 * 8 * RECORD_KERNEL_FRAMES, "no holes");
+_Static_assert(sizeof(struct record_verdict) == 80 + 32 * RECORD_RIVALS + sizeof(struct record_block),
+	       "no holes");
 _Static_assert(sizeof(struct record_segment) == 24, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
-_Static_assert(sizeof(struct record_overrun) == 112 + 8 * 24 + 32 * 24 + 64 * 8 + 64 * 16, "no holes");
-_Static_assert(sizeof(struct record_stack) == 184 + RECORD_STACK_BYTES, "no holes");
+_Static_assert(sizeof(struct record_overrun) ==
+		       112 + 8 * 32 + 32 * 24 + 64 * 8 + 64 * 16 + sizeof(struct record_verdict),
+	       "no holes");
+_Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,
+	       "no holes");
 _Static_assert(sizeof(struct record_stall) == 168 + 8 * RECORD_LIMITS, "no holes");
 _Static_assert(sizeof(struct record_why) == 72 + 8 * RECORD_WHYS, "no holes");
 _Static_assert(sizeof(struct record_alarm) == 112, "no holes");

@@ -5,19 +5,48 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#define REGISTER_SP 7
-#define REGISTER_PC 16
+#include "probes/modules.h"
+#include "probes/perf_map.h"
+
+#define REGISTER_SP   7
+#define REGISTER_PC   16
+#define LOOK_AGAIN_NS 1000000000u
+/* A symbol without a size covers this much, as functions in assembler are short; what is further is not in it. */
+#define UNSIZED_BYTES 1024
+/* Of larger files the lines are not looked up: reading theirs was seen to take seconds and hundreds of MB. */
+#define LINES_FILE_BYTES (48 << 20)
+
+/*
+ * What was found out of an address. libdwfl goes through all symbols of a module for each: some ms in a program as large
+ * as node, where stacks have the same addresses over and over.
+ */
+#define NAMES_KEPT 2048 /* a power of two */
+
+struct kept_name {
+	uint64_t at; /* 0: there is none */
+	struct stint_frame frame;
+};
 
 struct stint_unwinder {
 	Dwfl *dwfl;
 	pid_t pid;
 	Elf *self; /* this program's file */
 	int self_fd;
+	struct stint_perf_map *perf_map;
+	struct kept_name *kept[NAMES_KEPT];
+	uint64_t reported_ns; /* when the modules were read */
+	bool looked_again;    /* since the beginning */
+	char exe[512];        /* the path that the program's own mappings bear */
+	char exe_name[64];    /* the name it was started by, "" if it is that file's own */
 	/* Of the run under way. */
 	const struct stint_unwind_regs *regs;
 	const unsigned char *stack;
@@ -91,32 +120,145 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-/* A return address may be the first one past its function: the call itself is what is looked up. */
-static void name_frame(struct stint_unwinder *unwinder, struct stint_frame *frame, bool is_return)
+/* As /proc/PID/maps has it of a file that was replaced. */
+#define DELETED " (deleted)"
+
+/* What was made at run time belongs to no file. False if that is not known either. */
+static bool name_outside(struct stint_unwinder *unwinder, struct stint_frame *frame, uint64_t at)
 {
-	uint64_t at = frame->pc - (is_return ? 1 : 0);
+	const char *name = stint_perf_map_find(unwinder->perf_map, at, &frame->function_start);
+
+	if (name)
+		snprintf(frame->name, sizeof(frame->name), "%s", name);
+	else
+		snprintf(frame->name, sizeof(frame->name), "0x%" PRIx64, frame->pc);
+	return name != NULL;
+}
+
+static const char *module_name(const struct stint_unwinder *unwinder, const char *path)
+{
+	if (strncmp(path, "[vdso", 5) == 0)
+		return "[vdso]"; /* libdwfl has the pid in it */
+	if (*unwinder->exe_name && strcmp(path, unwinder->exe) == 0)
+		return unwinder->exe_name;
+	return base_name(path);
+}
+
+static size_t module_name_len(const char *name)
+{
+	size_t len = strlen(name), deleted = strlen(DELETED);
+
+	return len > deleted && strcmp(name + len - deleted, DELETED) == 0 ? len - deleted : len;
+}
+
+static bool has_short_file(Dwfl_Module *module)
+{
+	struct stat status;
+	const char *main_file, *debug_file;
+
+	dwfl_module_info(module, NULL, NULL, NULL, NULL, NULL, &main_file, &debug_file);
+	if (debug_file)
+		main_file = debug_file;
+	return main_file && stat(main_file, &status) == 0 && status.st_size <= LINES_FILE_BYTES;
+}
+
+/* The last two parts of the path tell a file well enough. */
+static void find_line(Dwfl_Module *module, uint64_t at, struct stint_frame *frame)
+{
+	Dwfl_Line *found = has_short_file(module) ? dwfl_module_getsrc(module, at) : NULL;
+	const char *path;
+	int line = 0;
+
+	path = found ? dwfl_lineinfo(found, NULL, &line, NULL, NULL, NULL) : NULL;
+	if (!path || line <= 0)
+		return;
+	for (const char *end = base_name(path) - 1; end > path; end--) {
+		if (end[-1] != '/')
+			continue;
+		path = end;
+		break;
+	}
+	snprintf(frame->file, sizeof(frame->file), "%s", path);
+	frame->line = (uint32_t)line;
+}
+
+/*
+ * Whether an address is in what the module's file asked to be loaded. libdwfl takes all between the first and the last
+ * mapping of a file for its module, and a program may map its own file again far away, as V8 does beside its JIT code.
+ */
+static bool is_loaded(Dwfl_Module *module, uint64_t at)
+{
+	GElf_Addr bias;
+	Elf *elf = dwfl_module_getelf(module, &bias);
+	GElf_Phdr header;
+	size_t count;
+
+	if (!elf || elf_getphdrnum(elf, &count) != 0)
+		return true; /* all that is known is its place */
+	for (size_t i = 0; i < count; i++)
+		if (gelf_getphdr(elf, (int)i, &header) && header.p_type == PT_LOAD &&
+		    at - bias >= header.p_vaddr && at - bias - header.p_vaddr < header.p_memsz)
+			return true;
+	return false;
+}
+
+static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame, uint64_t at)
+{
 	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, at);
 	const char *name, *path;
 	Dwarf_Addr start, end;
 	GElf_Off offset;
 	GElf_Sym symbol;
 
+	memset(frame->name, 0, sizeof(*frame) - offsetof(struct stint_frame, name));
 	frame->function_start = 0;
 	path = module ? dwfl_module_info(module, NULL, &start, &end, NULL, NULL, NULL, NULL) : NULL;
 	/* libdwfl takes the gap behind a module for a part of it. */
-	if (!module || at >= end) {
-		unwinder->unknown_module = true;
-		snprintf(frame->name, sizeof(frame->name), "0x%" PRIx64, frame->pc);
+	if (!module || at >= end || !is_loaded(module, at)) {
+		unwinder->unknown_module |= !name_outside(unwinder, frame, at);
 		return;
 	}
+	path = path ? module_name(unwinder, path) : "?";
+	snprintf(frame->module, sizeof(frame->module), "%.*s", (int)module_name_len(path), path);
 	name = dwfl_module_addrinfo(module, at, &offset, &symbol, NULL, NULL, NULL);
-	if (name && (!symbol.st_size || offset < symbol.st_size)) {
-		frame->function_start = at - offset;
-		/* Without the symbol's version: "main", not "main@@GLIBC_2.34". */
-		snprintf(frame->name, sizeof(frame->name), "%.*s", (int)strcspn(name, "@"), name);
+	if (!name || offset >= (symbol.st_size ? symbol.st_size : UNSIZED_BYTES)) {
+		snprintf(frame->name, sizeof(frame->name), "%s+0x%" PRIx64, frame->module, at - start);
 		return;
 	}
-	snprintf(frame->name, sizeof(frame->name), "%s+0x%" PRIx64, path ? base_name(path) : "?", at - start);
+	frame->function_start = at - offset;
+	/* Without the symbol's version: "main", not "main@@GLIBC_2.34". */
+	snprintf(frame->name, sizeof(frame->name), "%.*s", (int)strcspn(name, "@"), name);
+	find_line(module, at, frame);
+}
+
+static void forget_names(struct stint_unwinder *unwinder)
+{
+	for (size_t i = 0; i < NAMES_KEPT; i++) {
+		free(unwinder->kept[i]);
+		unwinder->kept[i] = NULL;
+	}
+}
+
+/* A return address may be the first one past its function: the call itself is what is looked up. */
+static void name_frame(struct stint_unwinder *unwinder, struct stint_frame *frame, bool is_return)
+{
+	uint64_t at = frame->pc - (is_return ? 1 : 0), pc = frame->pc;
+	struct kept_name **kept = &unwinder->kept[(at * UINT64_C(0x9e3779b97f4a7c15)) >> 53];
+
+	_Static_assert(NAMES_KEPT == 1 << (64 - 53), "the top bits of the hash");
+	if (*kept && (*kept)->at == at) {
+		*frame = (*kept)->frame;
+		frame->pc = pc;
+		return;
+	}
+	find_name(unwinder, frame, at);
+	/* What belongs to no module is named by a file that changes. */
+	if (!*frame->module)
+		return;
+	if (!*kept)
+		*kept = malloc(sizeof(**kept));
+	if (*kept)
+		**kept = (struct kept_name){at, *frame};
 }
 
 static int take_frame(Dwfl_Frame *state, void *ctx)
@@ -136,14 +278,35 @@ static int take_frame(Dwfl_Frame *state, void *ctx)
 	return DWARF_CB_OK;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* So that find_elf() knows whose they are. */
+static int mark_module(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base, void *ctx)
+{
+	(void)module;
+	(void)name;
+	(void)base;
+	*userdata = ctx;
+	return DWARF_CB_OK;
+}
+
 static int report_modules(struct stint_unwinder *unwinder)
 {
 	int err;
 
+	forget_names(unwinder);
+	unwinder->reported_ns = now_ns();
 	dwfl_report_begin(unwinder->dwfl);
 	err = dwfl_linux_proc_report(unwinder->dwfl, unwinder->pid);
 	if (dwfl_report_end(unwinder->dwfl, NULL, NULL) != 0 && !err)
 		err = -1;
+	(void)dwfl_getmodules(unwinder->dwfl, mark_module, unwinder, 0);
 	return err > 0 ? -err : err < 0 ? -EIO : 0;
 }
 
@@ -165,10 +328,27 @@ static int attach(struct stint_unwinder *unwinder)
 	return 0;
 }
 
+/* As libdwfl's own does, but in the process's mount namespace, where the same path may be another file. */
+static int find_elf(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base, char **file_name,
+		    Elf **elf)
+{
+	const struct stint_unwinder *unwinder = *userdata;
+	char path[PATH_MAX];
+	int fd = -1;
+
+	if (unwinder && *name == '/')
+		fd = stint_module_open((uint32_t)unwinder->pid, base, name, path, sizeof(path));
+	if (fd >= 0) {
+		*file_name = strdup(path);
+		return fd;
+	}
+	return dwfl_linux_proc_find_elf(module, userdata, name, base, file_name, elf);
+}
+
 int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid)
 {
 	static const Dwfl_Callbacks callbacks = {
-		.find_elf = dwfl_linux_proc_find_elf,
+		.find_elf = find_elf,
 		.find_debuginfo = dwfl_standard_find_debuginfo,
 	};
 	struct stint_unwinder *unwinder;
@@ -182,9 +362,11 @@ int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid)
 		return -ENOMEM;
 	unwinder->pid = (pid_t)pid;
 	unwinder->self_fd = -1;
+	stint_module_alias(pid, unwinder->exe, sizeof(unwinder->exe), unwinder->exe_name,
+			   sizeof(unwinder->exe_name));
 	unwinder->dwfl = dwfl_begin(&callbacks);
-	if (!unwinder->dwfl) {
-		free(unwinder);
+	if (!unwinder->dwfl || stint_perf_map_new(&unwinder->perf_map, pid) != 0) {
+		stint_unwinder_free(unwinder);
 		return -ENOMEM;
 	}
 	err = report_modules(unwinder);
@@ -206,11 +388,22 @@ struct stint_unwinder *stint_unwinder_free(struct stint_unwinder *unwinder)
 	if (!unwinder)
 		return NULL;
 	dwfl_end(unwinder->dwfl);
+	stint_perf_map_free(unwinder->perf_map);
+	forget_names(unwinder);
 	elf_end(unwinder->self);
 	if (unwinder->self_fd >= 0)
 		close(unwinder->self_fd);
 	free(unwinder);
 	return NULL;
+}
+
+static bool may_look_again(struct stint_unwinder *unwinder)
+{
+	if (!unwinder->looked_again) {
+		unwinder->looked_again = true;
+		return true;
+	}
+	return now_ns() - unwinder->reported_ns > LOOK_AGAIN_NS;
 }
 
 static int unwind_once(struct stint_unwinder *unwinder)
@@ -235,10 +428,30 @@ int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwin
 	unwinder->frames = frames;
 	unwinder->frames_max = frames_max;
 	err = unwind_once(unwinder);
-	/* A library that was loaded since: if its process is gone, what was known stays known. */
-	if (unwinder->unknown_module && report_modules(unwinder) == 0)
+	/*
+	 * A library that was loaded since: if its process is gone, what was known stays known. Code made at run time is in
+	 * no module ever, so this is not tried all the time.
+	 */
+	if (unwinder->unknown_module && may_look_again(unwinder) && report_modules(unwinder) == 0)
 		err = unwind_once(unwinder);
 	/* To elfutils, a frame whose return address cannot be read is just the last one. */
 	*complete = err == 0 && !unwinder->beyond_copy;
 	return unwinder->frames_len ? (int)unwinder->frames_len : -ENODATA;
+}
+
+void stint_unwinder_name(struct stint_unwinder *unwinder, uint64_t address, const char *before, char *ret,
+			 size_t ret_bytes)
+{
+	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, address);
+	const char *name = NULL;
+	GElf_Off offset;
+	GElf_Sym symbol;
+
+	if (module)
+		name = dwfl_module_addrinfo(module, address, &offset, &symbol, NULL, NULL, NULL);
+	if (name && offset < symbol.st_size)
+		snprintf(ret, ret_bytes, "%sat 0x%" PRIx64 " (%.*s)", before, address,
+			 (int)strcspn(name, "@"), name);
+	else
+		snprintf(ret, ret_bytes, "%sat 0x%" PRIx64, before, address);
 }

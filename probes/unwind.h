@@ -27,6 +27,9 @@ struct stint_frame {
 	uint64_t pc;             /* a return address, but in the innermost frame */
 	uint64_t function_start; /* what tells one function from another; 0 if no symbol covers pc */
 	char name[STINT_FRAME_NAME_BYTES]; /* "function", or "module+0xoffset", or "0xaddress" */
+	char module[64];                   /* the file mapped there, without its folder; "" if none is */
+	char file[96]; /* the source's end, "net/server.c", where there is debug information; else "" */
+	uint32_t line; /* 0: unknown */
 };
 
 struct stint_unwinder;
@@ -43,5 +46,9 @@ struct stint_unwinder *stint_unwinder_free(struct stint_unwinder *unwinder);
 int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwind_regs *regs,
 		       const void *stack, size_t stack_bytes, struct stint_frame *frames, size_t frames_max,
 		       bool *complete);
+
+/* Names data at an address: "BEFOREat 0x...", and in brackets the variable that it is in, if that is known. */
+void stint_unwinder_name(struct stint_unwinder *unwinder, uint64_t address, const char *before, char *ret,
+			 size_t ret_bytes);
 
 #endif

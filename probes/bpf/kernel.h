@@ -116,15 +116,38 @@ struct signal_struct {
 	atomic_t live; /* threads of the process that have not exited */
 };
 
+/* A CPU's queue of runnable tasks. */
+struct rq {
+	u64 clock;
+	u64 prev_steal_time_rq; /* the hypervisor's count for that CPU, as of `clock` */
+};
+
+/* A group's part of it. Which of the sums there are depends on the version: verdict.bpf.h. */
+struct cfs_rq {
+	struct rq *rq;
+	int throttle_count;
+	u64 throttled_clock_self;
+	u64 throttled_clock_self_time;
+	u64 throttled_clock_pelt;
+	u64 throttled_clock_pelt_time;
+	u64 throttled_clock_task;
+	u64 throttled_clock_task_time;
+};
+
 struct sched_entity {
 	u64 sum_exec_runtime;
+	struct cfs_rq *cfs_rq;
 };
 
 struct task_struct {
 	unsigned int __state;
 	struct sched_entity se;
+	bool throttled; /* since 6.18: before, only its queue is */
 	int pid;
 	int tgid;
+	unsigned long min_flt;
+	unsigned long maj_flt;
+	char comm[16];
 	struct files_struct *files;
 	struct signal_struct *signal;
 };

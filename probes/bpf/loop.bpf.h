@@ -186,11 +186,12 @@ static __noinline int report_overrun(struct thread *thread, u64 now_ns)
 	__builtin_memcpy(record->segments, thread->segments, sizeof(record->segments));
 	__builtin_memcpy(record->touches, thread->touches, sizeof(record->touches));
 	read_ready(record, thread);
+	__builtin_memcpy(&record->verdict, &thread->verdict.sums, sizeof(record->verdict));
 	bpf_ringbuf_submit(record, 0);
 	return 0;
 }
 
-static __always_inline void end_iteration(struct thread *thread, u64 now_ns)
+static __always_inline void end_iteration(struct thread *thread, const struct task_struct *task, u64 now_ns)
 {
 	u64 busy_ns = now_ns - thread->start_ns;
 	struct loop_counters *loop;
@@ -201,11 +202,14 @@ static __always_inline void end_iteration(struct thread *thread, u64 now_ns)
 	if (loop)
 		count_busy(loop, busy_ns);
 	note_part(thread, thread->last_exit_ns, now_ns - thread->last_exit_ns, 0);
-	if (busy_ns > budget_ns)
-		report_overrun(thread, now_ns);
+	if (busy_ns <= budget_ns)
+		return;
+	verdict_end(&thread->verdict, task);
+	report_overrun(thread, now_ns);
 }
 
-static __always_inline void begin_iteration(struct thread *thread, u64 now_ns, long events)
+static __always_inline void begin_iteration(struct thread *thread, const struct task_struct *task, u64 now_ns,
+					    long events)
 {
 	thread->after_empty_poll = thread->wait_is_zero && events == 0;
 	thread->iteration++;
@@ -224,13 +228,16 @@ static __always_inline void begin_iteration(struct thread *thread, u64 now_ns, l
 	thread->segments_lost = 0;
 	thread->touches_len = 0;
 	thread->touches_lost = 0;
+	thread->in_syscall = 0;
+	verdict_begin(&thread->verdict, task);
 	thread->state = THREAD_DISPATCHING;
 }
 
-static __always_inline void enter_wait(struct thread *thread, u64 now_ns, s32 epfd, u64 events, bool zero)
+static __always_inline void enter_wait(struct thread *thread, const struct task_struct *task, u64 now_ns,
+				       s32 epfd, u64 events, bool zero)
 {
 	if (thread->state == THREAD_DISPATCHING)
-		end_iteration(thread, now_ns);
+		end_iteration(thread, task, now_ns);
 	if (thread->epfd != epfd || !thread->wait_start_ns) {
 		thread->epfd = epfd;
 		thread->loop_slot = loop_slot(thread, epfd);
@@ -242,7 +249,8 @@ static __always_inline void enter_wait(struct thread *thread, u64 now_ns, s32 ep
 }
 
 /* What a wait costs that was under way when stint came is not known, so its time is not counted. */
-static __always_inline void exit_wait(struct thread *thread, u64 now_ns, long result)
+static __always_inline void exit_wait(struct thread *thread, const struct task_struct *task, u64 now_ns,
+				      long result)
 {
 	struct loop_counters *loop;
 
@@ -251,7 +259,7 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, long re
 		if (loop)
 			count_poll(loop, now_ns - thread->wait_start_ns, result > 0 ? (u64)result : 0);
 	}
-	begin_iteration(thread, now_ns, result);
+	begin_iteration(thread, task, now_ns, result);
 }
 
 static __always_inline bool takes_fd(long number)
@@ -280,9 +288,11 @@ static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, lon
 	thread->in_syscall = 1;
 	thread->syscall_number = (u32)number;
 	thread->syscall_fd = (s32)arg1;
+	thread->syscall_argument = arg1;
 	thread->syscall_arg2 = arg3;
 	thread->syscall_start_ns = now_ns;
 	thread->syscall_count++;
+	verdict_enter_syscall(&thread->verdict, thread->blocked_sum_ns + thread->runnable_sum_ns);
 	note_part(thread, thread->last_exit_ns, now_ns - thread->last_exit_ns, 0);
 	if (takes_fd(number))
 		note_touch(thread, now_ns, (s32)arg1);
@@ -296,6 +306,7 @@ static __always_inline void list_syscall(struct thread *thread, u64 duration_ns)
 		.duration_ns = duration_ns,
 		.number = thread->syscall_number,
 		.fd = thread->syscall_fd,
+		.argument = thread->syscall_argument,
 	};
 
 	for (u32 i = 0; i < RECORD_SYSCALLS; i++) {
@@ -322,6 +333,7 @@ static __always_inline bool exit_syscall(struct thread *thread, u64 now_ns)
 
 	thread->in_syscall = 0;
 	thread->last_exit_ns = now_ns;
+	verdict_exit_syscall(&thread->verdict, duration_ns, thread->blocked_sum_ns + thread->runnable_sum_ns);
 	if (duration_ns < SYSCALL_NOTED_NS)
 		return false;
 	list_syscall(thread, duration_ns);
@@ -330,17 +342,26 @@ static __always_inline bool exit_syscall(struct thread *thread, u64 now_ns)
 	       thread->longest_start_ns == thread->syscall_start_ns && duration_ns > budget_ns / 2;
 }
 
-static __always_inline void made_runnable(struct thread *thread, u64 now_ns)
+static __always_inline void made_runnable(void *ctx, struct thread *thread, struct task_struct *task,
+					  u64 now_ns)
 {
-	if (thread->off_ns && !thread->runnable_ns)
-		thread->runnable_ns = now_ns;
+	u64 off_ns = thread->off_ns;
+
+	if (!off_ns || thread->runnable_ns)
+		return;
+	thread->runnable_ns = now_ns;
+	if (thread->state == THREAD_DISPATCHING)
+		verdict_waking(ctx, &thread->verdict, task, off_ns, now_ns - off_ns, thread->in_syscall);
 }
 
-static __always_inline void switch_in(struct thread *thread, u64 now_ns)
+/* `task` is the thread's; `prev` had the CPU before, NULL if that is not known. */
+static __always_inline void switch_in(struct thread *thread, const struct task_struct *task,
+				      struct task_struct *prev, u64 now_ns)
 {
 	u64 runnable_ns = thread->runnable_ns ? thread->runnable_ns : now_ns;
 	u64 off_ns = thread->off_ns;
 	u32 at = thread->segments_len;
+	u64 throttled_ns;
 
 	thread->off_ns = 0;
 	thread->last_on_ns = now_ns;
@@ -348,6 +369,10 @@ static __always_inline void switch_in(struct thread *thread, u64 now_ns)
 		return;
 	thread->blocked_sum_ns += runnable_ns - off_ns;
 	thread->runnable_sum_ns += now_ns - runnable_ns;
+	if (!thread->in_syscall)
+		thread->verdict.sums.fault_blocked_ns += runnable_ns - off_ns;
+	throttled_ns = verdict_switch_in(&thread->verdict, task, now_ns - runnable_ns);
+	rivals_back(thread, prev, now_ns, now_ns - runnable_ns - throttled_ns);
 	if (at >= RECORD_SEGMENTS) {
 		thread->segments_lost++;
 		return;
@@ -373,13 +398,31 @@ static __always_inline void find_missed_switch(struct thread *thread, const stru
 		return;
 	ran_ns = task->se.sum_exec_runtime - thread->off_cpu_clock_ns;
 	on_ns = ran_ns < now_ns - thread->off_ns ? now_ns - ran_ns : thread->off_ns;
-	switch_in(thread, on_ns > thread->runnable_ns ? on_ns : thread->runnable_ns);
+	switch_in(thread, task, NULL, on_ns > thread->runnable_ns ? on_ns : thread->runnable_ns);
 }
 
-static __always_inline void switch_out(struct thread *thread, const struct task_struct *task, u64 now_ns,
-				       bool runnable)
+/* Where a page fault has it wait, its stack is not to be had later: a system call ends, and is seen to. */
+static __always_inline void note_fault_stack(struct thread *thread, u64 now_ns)
+{
+	u64 so_far_ns = now_ns - thread->start_ns;
+
+	if (now_ns < thread->verdict.next_fault_stack_ns)
+		return;
+	thread->verdict.next_fault_stack_ns = now_ns + (so_far_ns > sample_ns ? so_far_ns : sample_ns);
+	report_stack(thread, RECORD_STACK_FAULT, now_ns);
+}
+
+static __always_inline void switch_out(struct thread *thread, const struct task_struct *task,
+				       const struct task_struct *next, u64 now_ns, bool runnable)
 {
 	find_missed_switch(thread, task, now_ns);
+	if (thread->state == THREAD_DISPATCHING) {
+		verdict_switch_out(&thread->verdict, task);
+		if (runnable && !is_throttled(task))
+			rivals_wait(thread, next, now_ns);
+		if (!runnable && !thread->in_syscall)
+			note_fault_stack(thread, now_ns);
+	}
 	thread->off_ns = now_ns;
 	thread->off_cpu_clock_ns = task->se.sum_exec_runtime;
 	thread->runnable_ns = runnable ? now_ns : 0;

@@ -51,20 +51,18 @@ static __always_inline void copy_registers(struct record_stack *record, const st
 	record->reg[16] = regs->ip;
 }
 
-/* Of the current thread, which is `thread`. */
-static __noinline int report_stack(struct thread *thread, u32 kind, u64 now_ns)
+/* Of the current thread, which is `thread`; to be submitted. NULL, and counted, if the ring is full. */
+static __always_inline struct record_stack *take_stack(struct thread *thread, u32 kind, u64 now_ns)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct record_stack *record;
 	struct loss_counters *counters;
 
-	if (!thread)
-		return 0;
 	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
 	if (!record) {
 		lost_record();
-		return 0;
+		return NULL;
 	}
 	record->type = RECORD_STACK;
 	record->pid = thread->pid;
@@ -81,6 +79,77 @@ static __noinline int report_stack(struct thread *thread, u32 kind, u64 now_ns)
 		if (counters)
 			counters->stacks_unread++;
 	}
+	record->kernel_len = 0;
+	record->reserved = 0;
+	return record;
+}
+
+static __noinline int report_stack(struct thread *thread, u32 kind, u64 now_ns)
+{
+	struct record_stack *record = thread ? take_stack(thread, kind, now_ns) : NULL;
+
+	if (record)
+		bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+/* Where the timer's interrupt enters the kernel, if that is known: user space has it from the list of symbols. */
+#define TIMER_ENTRIES 4
+
+const volatile struct record_range timer_entries[TIMER_ENTRIES];
+
+static __always_inline bool is_timer_entry(u64 address)
+{
+	for (u32 i = 0; i < TIMER_ENTRIES; i++)
+		if (address >= timer_entries[i].start && address < timer_entries[i].end)
+			return true;
+	return false;
+}
+
+/*
+ * Whether the timer interrupted the kernel: then its functions follow the interrupt's entry, which is the outermost frame
+ * if it was user space. `stack` of `len` frames, innermost first, is as deep as it was taken. Negative if not known.
+ */
+static __always_inline int interrupted_kernel(const u64 *stack, u32 len)
+{
+	if (!timer_entries[0].start)
+		return -1;
+	for (u32 i = 0; i < RECORD_KERNEL_FRAMES && i < len; i++)
+		if (is_timer_entry(stack[i]))
+			return i + 1 < len;
+	return len == RECORD_KERNEL_FRAMES ? 1 : -1;
+}
+
+static __noinline int count_sample(void *ctx, struct thread *thread)
+{
+	u64 stack[RECORD_KERNEL_FRAMES];
+	long bytes;
+	int kernel;
+
+	if (!thread)
+		return 0;
+	thread->verdict.sums.samples++;
+	if (thread->in_syscall)
+		return 0;
+	bytes = bpf_get_stack(ctx, stack, sizeof(stack), 0);
+	kernel = interrupted_kernel(stack, bytes > 0 ? (u32)bytes / 8 : 0);
+	if (kernel > 0)
+		thread->verdict.sums.kernel_samples++;
+	else if (kernel == 0)
+		thread->verdict.sums.user_samples++;
+	return 0;
+}
+
+/* The same from a sample, with the kernel's stack: the timer's interrupt, and behind that what it interrupted. */
+static __noinline int report_sample(void *ctx, struct thread *thread, u64 now_ns)
+{
+	struct record_stack *record = thread ? take_stack(thread, RECORD_STACK_COMPUTED, now_ns) : NULL;
+	long bytes;
+
+	if (!record)
+		return 0;
+	bytes = bpf_get_stack(ctx, record->kernel, sizeof(record->kernel), 0);
+	record->kernel_len = bytes > 0 ? (u32)bytes / 8 : 0;
 	bpf_ringbuf_submit(record, 0);
 	return 0;
 }
@@ -89,17 +158,18 @@ static __noinline int report_stack(struct thread *thread, u32 kind, u64 now_ns)
  * First when the budget is used up, then each time the overrun has doubled: a handler that runs for a
  * second costs ten copies, not a thousand.
  */
-static __always_inline void sample_overrun(struct thread *thread, u64 now_ns)
+static __always_inline void sample_overrun(void *ctx, struct thread *thread, u64 now_ns)
 {
 	u64 so_far_ns;
 
 	if (thread->state != THREAD_DISPATCHING || now_ns < thread->start_ns)
 		return;
+	count_sample(ctx, thread);
 	so_far_ns = now_ns - thread->start_ns;
 	if (so_far_ns <= budget_ns || now_ns < thread->next_sample_ns)
 		return;
 	thread->next_sample_ns = now_ns + (so_far_ns > sample_ns ? so_far_ns : sample_ns);
-	report_stack(thread, RECORD_STACK_COMPUTED, now_ns);
+	report_sample(ctx, thread, now_ns);
 }
 
 #endif

@@ -6,6 +6,8 @@
  *
  *   filter.bpf.h  the early exit of those who are not watched
  *   watch.bpf.h   who is watched, what is known of a thread
+ *   verdict.bpf.h on what an iteration was spent
+ *   rivals.bpf.h  who had the CPU that a thread waited for
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
  *   stack.bpf.h   copies of user stacks
  *   socket.bpf.h  the table of sockets
@@ -30,6 +32,7 @@
 #include "syscalls.bpf.h"
 #include "watch.bpf.h"
 
+#include "rivals.bpf.h"
 #include "stack.bpf.h"
 
 #include "loop.bpf.h"
@@ -75,7 +78,7 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 		enter_syscall(thread, now_ns, number, regs->di, regs->dx);
 		return 0;
 	}
-	enter_wait(thread, now_ns, (s32)regs->di, regs->si, zero);
+	enter_wait(thread, bpf_get_current_task_btf(), now_ns, (s32)regs->di, regs->si, zero);
 	if (!thread->baseline_taken) {
 		thread->baseline_taken = 1;
 		report_stack(thread, RECORD_STACK_WAIT, now_ns);
@@ -122,7 +125,7 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 		}
 		if (result > 0)
 			note_returned(thread, now_ns);
-		exit_wait(thread, now_ns, result);
+		exit_wait(thread, bpf_get_current_task_btf(), now_ns, result);
 		return 0;
 	}
 	if (thread && thread->state == THREAD_DISPATCHING && thread->in_syscall &&
@@ -142,16 +145,21 @@ static __always_inline void on_switch(struct task_struct *prev, struct task_stru
 	u64 now_ns = 0;
 	struct thread *thread;
 
-	if (is_watched(prev->tgid)) {
-		thread = find_thread(prev->pid);
+	if (cpus_waited_for > 0) {
 		now_ns = bpf_ktime_get_ns();
-		if (thread)
-			switch_out(thread, prev, now_ns, runnable);
+		rivals_switch(next, now_ns);
 	}
 	if (is_watched(next->tgid)) {
 		thread = find_thread(next->pid);
+		now_ns = now_ns ? now_ns : bpf_ktime_get_ns();
 		if (thread)
-			switch_in(thread, now_ns ? now_ns : bpf_ktime_get_ns());
+			switch_in(thread, next, prev, now_ns);
+	}
+	if (is_watched(prev->tgid)) {
+		thread = find_thread(prev->pid);
+		now_ns = now_ns ? now_ns : bpf_ktime_get_ns();
+		if (thread)
+			switch_out(thread, prev, next, now_ns, runnable);
 	}
 }
 
@@ -179,7 +187,7 @@ int BPF_PROG(on_sched_waking, struct task_struct *task)
 	thread = find_thread(task->pid);
 	if (!thread)
 		return 0;
-	made_runnable(thread, now_ns);
+	made_runnable(ctx, thread, task, now_ns);
 	if (stalls_open > 0 && thread->state == THREAD_WAITING)
 		settle_touched(now_ns, pid, task->pid);
 	return 0;
@@ -196,7 +204,6 @@ int on_timer(void *ctx)
 	struct thread *thread;
 	u64 now_ns;
 
-	(void)ctx;
 	if (!is_watched(id >> 32))
 		return 0;
 	thread = find_thread((u32)id);
@@ -204,7 +211,7 @@ int on_timer(void *ctx)
 		return 0;
 	now_ns = bpf_ktime_get_ns();
 	find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
-	sample_overrun(thread, now_ns);
+	sample_overrun(ctx, thread, now_ns);
 	return 0;
 }
 

@@ -15,11 +15,14 @@
 const volatile __u64 budget_ns = 1000000;
 const volatile __u64 sample_ns = 1000000;
 const volatile __u32 loop_limit = 64;
+const volatile __u64 block_noted_ns = 100000; /* shorter blocks are summed, but not looked into */
 /* A bit for each system call whose first argument is a descriptor: user space has the list. */
 const volatile __u64 calls_with_fd[RECORD_CALLS / 64];
 const volatile bool trace_sockets = false;
 /* Since 5.18 sched_switch says in which state the task left; before, it is read off the task. */
 const volatile bool switch_has_state = true;
+
+#include "verdict.bpf.h"
 
 /* The process watched, while there is just one; 0 while there are none or more. */
 __u32 only_pid;
@@ -93,14 +96,16 @@ struct thread {
 	u32 segments_lost;
 	u32 touches_len;
 	u32 touches_lost;
-	u32 raised_head; /* how many sockets were raised for it, ever */
-	u32 raised_tail; /* how many of those its waits have taken note of */
-	u32 reserved;
+	u32 raised_head;   /* how many sockets were raised for it, ever */
+	u32 raised_tail;   /* how many of those its waits have taken note of */
+	u32 waits_for_cpu; /* that number and 1, while rivals.bpf.h follows who has it */
 	struct record_syscall syscalls[RECORD_SYSCALLS];
 	struct record_segment segments[RECORD_SEGMENTS];
 	struct record_touch touches[RECORD_TOUCHES];
 	u64 raised[RAISED_SLOTS];
 	u64 place; /* of its saved registers (filter.bpf.h) */
+	u64 syscall_argument; /* the first, whole */
+	struct thread_verdict verdict;
 };
 
 /*

@@ -16,6 +16,14 @@ enum subject_verb {
 	SUBJECT_NESTED, /* an inner epoll set becomes ready, is drained with a timeout of 0, then computes */
 	SUBJECT_OTHER,  /* wait in a second epoll set of the same thread, and compute after that */
 	SUBJECT_POLLS,  /* `arg` polls with a timeout of 0 that return nothing, one after the other */
+
+	/* Of the subject `late`, as are SYNC, SPIN, BLOCK and PIN. */
+	SUBJECT_KERNEL, /* compute in the kernel until the thread's CPU clock is `arg` further */
+	SUBJECT_LOCK,   /* wait for a mutex that another thread holds for `arg` ns */
+	SUBJECT_FLOCK,  /* the same with flock() on a file */
+	SUBJECT_PIPE,   /* read a pipe into which another thread writes after `arg` ns */
+	SUBJECT_COLD,   /* touch pages of a file that are not in memory; cpu_ns: how many had to be read */
+	SUBJECT_PAGES,  /* touch `arg` pages that were not there; cpu_ns: how many */
 };
 
 struct subject_command {

@@ -34,6 +34,7 @@ static void keep_overrun(void *ctx, const struct stint_probes_overrun *overrun)
 	for (uint32_t i = 0; i < overrun->stack_len && i < WATCHING_FRAMES; i++)
 		snprintf(kept->stack[i], sizeof(kept->stack[i]), "%s", overrun->stack[i]);
 	kept->is.stack = NULL;
+	kept->is.frames = NULL;
 	kept->is.handler = NULL;
 }
 
@@ -251,6 +252,11 @@ void assert_overruns_consistent(const struct watching *watching)
 
 		assert_int_equal(overrun->on_cpu_ns + overrun->runnable_ns + overrun->blocked_ns,
 				 overrun->duration_ns);
+		assert_int_equal(overrun->parts.user_ns + overrun->parts.kernel_ns +
+					 overrun->parts.runnable_ns + overrun->parts.throttled_ns +
+					 overrun->parts.blocked_ns + overrun->parts.stolen_ns,
+				 overrun->duration_ns);
+		assert_true(overrun->fault_blocked_ns <= overrun->blocked_ns);
 		assert_true(overrun->syscalls_len <= overrun->syscall_count);
 		assert_lists_in_order(overrun);
 		for (uint32_t at = 0; at < overrun->segments_len; at++) {

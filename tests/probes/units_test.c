@@ -135,6 +135,26 @@ static void without_the_loops_stack_the_handler_is_what_main_called(void **state
 	assert_string_equal(handler_of(NULL, 0, overrun, 1, 3), "spin");
 }
 
+static void a_loops_stack_that_is_cut_is_found_in_the_other(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("poll", 20), frame("run", 30)};
+	struct stint_frame overrun[] = {frame("spin", 60), frame("on_read", 50), frame("run", 30),
+					frame("main", 40), frame("_start", 70)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "on_read");
+	assert_string_equal(handler_of(loop, 3, overrun + 2, 3, 3), "run (the loop itself)");
+}
+
+static void what_runs_before_main_is_no_handler(void **state)
+{
+	struct stint_frame overrun[] = {frame("spin", 60), frame("begin", 30), frame("__libc_start_main", 40),
+					frame("_start", 70)};
+
+	(void)state;
+	assert_string_equal(handler_of(NULL, 0, overrun, 4, 3), "begin");
+}
+
 static void without_a_stack_the_handler_is_the_descriptor(void **state)
 {
 	(void)state;
@@ -628,6 +648,8 @@ int main(void)
 		cmocka_unit_test(without_a_name_the_place_tells_functions_apart),
 		cmocka_unit_test(time_in_the_loops_own_function_is_said_to_be),
 		cmocka_unit_test(without_the_loops_stack_the_handler_is_what_main_called),
+		cmocka_unit_test(a_loops_stack_that_is_cut_is_found_in_the_other),
+		cmocka_unit_test(what_runs_before_main_is_no_handler),
 		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
 		cmocka_unit_test(a_long_handler_name_is_cut_and_terminated),
 		cmocka_unit_test(a_registration_is_parsed),

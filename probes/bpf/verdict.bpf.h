@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_VERDICT_BPF_H
+#define STINT_PROBES_VERDICT_BPF_H
+
+/*
+ * On what an iteration was spent, beyond on CPU, runnable and blocked: how much of the first was in the kernel or
+ * stolen by the hypervisor, how much of the second the cgroup was throttled, how much of the third was page faults.
+ *
+ * All figures are differences of two readings of what the kernel counts anyway, at the moments that loop.bpf.h looks at.
+ */
+
+/* Of one thread, in its present iteration. */
+struct thread_verdict {
+	struct record_verdict sums;
+	u64 syscall_off_ns;   /* time off the CPU, in the iteration, when its present system call began */
+	u64 steal_mark_ns;    /* the CPU's steal clock when the thread got on it, or the iteration began */
+	u64 throttle_mark_ns; /* its queue's throttled time, when it left the CPU or was woken */
+	u64 queue;            /* the struct cfs_rq that this was read from */
+	u64 minor_mark;
+	u64 major_mark;
+	u64 next_fault_stack_ns;
+};
+
+/*
+ * The kernel's copy of the hypervisor's count. It is brought up to date at each switch and each tick, so at the ends of
+ * an iteration it is up to a tick behind. It stays 0 where no hypervisor tells: user space knows whether one does.
+ */
+static __always_inline u64 steal_clock(const struct task_struct *task)
+{
+	struct rq *rq;
+
+	if (!bpf_core_field_exists(struct rq, prev_steal_time_rq))
+		return 0;
+	rq = task->se.cfs_rq ? task->se.cfs_rq->rq : NULL;
+	return rq ? rq->prev_steal_time_rq : 0;
+}
+
+/*
+ * How long a queue has been throttled, itself or a group above it, ever. Linux 6.6 counts just that; before, what there
+ * is are the sums by which other clocks of the queue stand still: those of the load average (5.17), or of tasks (older).
+ */
+static __always_inline u64 throttle_clock(const struct cfs_rq *queue)
+{
+	u64 since_ns = 0, sum_ns = 0, clock_ns;
+
+	if (!queue || !queue->rq)
+		return 0;
+	clock_ns = queue->rq->clock;
+	if (bpf_core_field_exists(struct cfs_rq, throttled_clock_self_time)) {
+		sum_ns = queue->throttled_clock_self_time;
+		since_ns = queue->throttled_clock_self;
+	} else if (bpf_core_field_exists(struct cfs_rq, throttled_clock_pelt_time)) {
+		sum_ns = queue->throttled_clock_pelt_time;
+		since_ns = queue->throttle_count ? queue->throttled_clock_pelt : 0;
+	} else if (bpf_core_field_exists(struct cfs_rq, throttled_clock_task_time)) {
+		sum_ns = queue->throttled_clock_task_time;
+		since_ns = queue->throttle_count ? queue->throttled_clock_task : 0;
+	}
+	return since_ns && since_ns < clock_ns ? sum_ns + (clock_ns - since_ns) : sum_ns;
+}
+
+/* Whether the kernel keeps any of the above. */
+static __always_inline u32 verdict_known(void)
+{
+	u32 known = 0;
+
+	if (bpf_core_field_exists(struct cfs_rq, throttled_clock_self_time) ||
+	    bpf_core_field_exists(struct cfs_rq, throttled_clock_pelt_time) ||
+	    bpf_core_field_exists(struct cfs_rq, throttled_clock_task_time))
+		known |= RECORD_KNOWS_THROTTLED;
+	if (bpf_core_field_exists(struct rq, prev_steal_time_rq))
+		known |= RECORD_KNOWS_STOLEN;
+	return known;
+}
+
+static __always_inline bool is_throttled(const struct task_struct *task)
+{
+	if (bpf_core_field_exists(struct task_struct, throttled))
+		return task->throttled;
+	if (!bpf_core_field_exists(struct cfs_rq, throttle_count) || !task->se.cfs_rq)
+		return false;
+	return task->se.cfs_rq->throttle_count > 0;
+}
+
+static __always_inline void verdict_begin(struct thread_verdict *verdict, const struct task_struct *task)
+{
+	struct record_verdict *sums = &verdict->sums;
+
+	sums->kernel_ns = 0;
+	sums->throttled_ns = 0;
+	sums->stolen_ns = 0;
+	sums->fault_blocked_ns = 0;
+	sums->rivals_other_ns = 0;
+	sums->samples = 0;
+	sums->kernel_samples = 0;
+	sums->user_samples = 0;
+	sums->reserved = 0;
+	sums->rivals_len = 0;
+	sums->block.duration_ns = 0;
+	verdict->next_fault_stack_ns = 0;
+	verdict->steal_mark_ns = steal_clock(task);
+	verdict->minor_mark = task->min_flt;
+	verdict->major_mark = task->maj_flt;
+}
+
+static __always_inline void verdict_end(struct thread_verdict *verdict, const struct task_struct *task)
+{
+	u64 steal_ns = steal_clock(task);
+
+	if (steal_ns > verdict->steal_mark_ns)
+		verdict->sums.stolen_ns += steal_ns - verdict->steal_mark_ns;
+	verdict->sums.minor_faults = task->min_flt - verdict->minor_mark;
+	verdict->sums.major_faults = task->maj_flt - verdict->major_mark;
+	verdict->sums.known = verdict_known();
+}
+
+/* `off_ns`: the time off the CPU in the iteration so far, in this and the next. */
+static __always_inline void verdict_enter_syscall(struct thread_verdict *verdict, u64 off_ns)
+{
+	verdict->syscall_off_ns = off_ns;
+}
+
+static __always_inline void verdict_exit_syscall(struct thread_verdict *verdict, u64 duration_ns, u64 off_ns)
+{
+	off_ns -= verdict->syscall_off_ns;
+	if (duration_ns > off_ns)
+		verdict->sums.kernel_ns += duration_ns - off_ns;
+}
+
+static __always_inline void verdict_switch_out(struct thread_verdict *verdict, const struct task_struct *task)
+{
+	u64 steal_ns = steal_clock(task);
+
+	if (steal_ns > verdict->steal_mark_ns)
+		verdict->sums.stolen_ns += steal_ns - verdict->steal_mark_ns;
+	verdict->queue = (u64)task->se.cfs_rq;
+	verdict->throttle_mark_ns = throttle_clock(task->se.cfs_rq);
+}
+
+/* `task` gets on a CPU, which may be another one than it left, after `runnable_ns` of wanting one. */
+static __always_inline u64 verdict_switch_in(struct thread_verdict *verdict, const struct task_struct *task,
+					     u64 runnable_ns)
+{
+	u64 throttled_ns = throttle_clock(task->se.cfs_rq);
+
+	verdict->steal_mark_ns = steal_clock(task);
+	if (verdict->queue != (u64)task->se.cfs_rq || throttled_ns <= verdict->throttle_mark_ns)
+		return 0;
+	throttled_ns -= verdict->throttle_mark_ns;
+	if (throttled_ns > runnable_ns)
+		throttled_ns = runnable_ns;
+	verdict->sums.throttled_ns += throttled_ns;
+	return throttled_ns;
+}
+
+/*
+ * `task` is about to be woken, after having been blocked for `duration_ns`. Its kernel stack tells where it was blocked,
+ * and the waker's whether that is a task or an interrupt; only of long blocks, for each costs about a microsecond.
+ */
+static __always_inline void verdict_waking(void *ctx, struct thread_verdict *verdict,
+					   struct task_struct *task, u64 off_ns, u64 duration_ns,
+					   bool in_syscall)
+{
+	struct task_struct *waker = bpf_get_current_task_btf();
+	struct record_block *block = &verdict->sums.block;
+	long bytes;
+
+	verdict->queue = (u64)task->se.cfs_rq;
+	verdict->throttle_mark_ns = throttle_clock(task->se.cfs_rq);
+	if (duration_ns < block_noted_ns || duration_ns <= block->duration_ns)
+		return;
+	block->start_ns = off_ns;
+	block->duration_ns = duration_ns;
+	block->in_syscall = in_syscall;
+	block->waker_pid = waker->tgid;
+	bpf_probe_read_kernel(block->waker_comm, sizeof(block->waker_comm), waker->comm);
+	bytes = bpf_get_task_stack(task, block->stack, sizeof(block->stack), 0);
+	block->stack_len = bytes > 0 ? (u32)bytes / 8 : 0;
+	bytes = bpf_get_stack(ctx, block->waker_stack, sizeof(block->waker_stack), 0);
+	block->waker_stack_len = bytes > 0 ? (u32)bytes / 8 : 0;
+}
+
+/* Adds to who is listed already, else takes a free place, else that of the one with least, if this is more. */
+static __always_inline void verdict_charge(struct thread_verdict *verdict, u32 pid, const char *comm,
+					   u64 duration_ns)
+{
+	struct record_verdict *sums = &verdict->sums;
+	struct record_rival *least = NULL;
+
+	if (!duration_ns)
+		return;
+	for (u32 i = 0; i < RECORD_RIVALS; i++) {
+		struct record_rival *rival = &sums->rivals[i];
+
+		if (i >= sums->rivals_len) {
+			sums->rivals_len = i + 1;
+			rival->duration_ns = 0;
+			least = rival;
+			break;
+		}
+		if (rival->pid == pid) {
+			rival->duration_ns += duration_ns;
+			return;
+		}
+		if (!least || rival->duration_ns < least->duration_ns)
+			least = rival;
+	}
+	if (!least || least->duration_ns >= duration_ns) {
+		sums->rivals_other_ns += duration_ns;
+		return;
+	}
+	sums->rivals_other_ns += least->duration_ns;
+	least->duration_ns = duration_ns;
+	least->pid = pid;
+	least->reserved = 0;
+	__builtin_memcpy(least->comm, comm, sizeof(least->comm));
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include "probes/modules.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The end of the mapping that starts there, 0 if there is none. */
+static uint64_t end_of_mapping(uint32_t pid, uint64_t start)
+{
+	char path[64], line[512];
+	uint64_t from, to, end = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/maps", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	while (!end && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64, &from, &to) == 2 && from == start)
+			end = to;
+	fclose(file);
+	return end;
+}
+
+static int open_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat status;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+		return fd;
+	close(fd);
+	return -EINVAL;
+}
+
+/* By what is mapped, which is right also where the file was replaced; that needs a capability. Else by its path. */
+int stint_module_open(uint32_t pid, uint64_t start, const char *path, char *ret, size_t ret_bytes)
+{
+	uint64_t end = end_of_mapping(pid, start);
+	char mapped[96];
+	int fd;
+
+	snprintf(ret, ret_bytes, "/proc/%" PRIu32 "/root%s", pid, path);
+	snprintf(mapped, sizeof(mapped), "/proc/%" PRIu32 "/map_files/%" PRIx64 "-%" PRIx64, pid, start, end);
+	fd = end ? open_file(mapped) : -ENOENT;
+	return fd >= 0 ? fd : open_file(ret);
+}
+
+/* The path that was given to execve(), which the kernel leaves in the process's memory. */
+static bool read_exec_name(uint32_t pid, char *ret, size_t ret_bytes)
+{
+	uint64_t pair[2] = {0}, address = 0;
+	char path[64];
+	ssize_t len = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/auxv", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	while (!address && read(fd, pair, sizeof(pair)) == sizeof(pair) && pair[0] != AT_NULL)
+		if (pair[0] == AT_EXECFN)
+			address = pair[1];
+	close(fd);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/mem", pid);
+	fd = address ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd >= 0) {
+		len = pread(fd, ret, ret_bytes - 1, (off_t)address);
+		close(fd);
+	}
+	if (len <= 0)
+		return false;
+	ret[len] = '\0';
+	return memchr(ret, '\0', (size_t)len) != NULL;
+}
+
+static bool is_same_file(const char *a, const char *b)
+{
+	struct stat left, right;
+
+	return stat(a, &left) == 0 && stat(b, &right) == 0 && left.st_dev == right.st_dev &&
+	       left.st_ino == right.st_ino;
+}
+
+void stint_module_alias(uint32_t pid, char *file, size_t file_bytes, char *ret, size_t ret_bytes)
+{
+	char exe[64], name[256], path[PATH_MAX];
+	const char *slash;
+	ssize_t len;
+
+	*ret = '\0';
+	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", pid);
+	len = readlink(exe, file, file_bytes - 1);
+	file[len > 0 ? len : 0] = '\0';
+	if (len <= 0 || !read_exec_name(pid, name, sizeof(name)))
+		return;
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/%s/%s", pid, *name == '/' ? "root" : "cwd", name);
+	slash = strrchr(name, '/');
+	/* The process may have changed its folder, or that memory: then its file's name has to do. */
+	if (is_same_file(path, exe))
+		snprintf(ret, ret_bytes, "%s", slash ? slash + 1 : name);
+}

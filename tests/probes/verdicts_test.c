@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Why an iteration was late: each of the six verdicts in a process that is late for just that reason. */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "subject.h"
+#include "watching.h"
+
+#define MS         UINT64_C(1000000)
+#define CGROUP_OLD "/sys/fs/cgroup/cpu"
+#define CGROUP_NEW "/sys/fs/cgroup"
+
+static struct watching watching;
+static struct subject subject;
+static char directory[] = "/var/tmp/stint-verdicts-XXXXXX";
+
+static int set_up(void **state)
+{
+	/* From the beginning, and not only once a look was found to be wanting. */
+	struct stint_probes_options options = {.size = sizeof(options), .sample_ns = MS};
+	struct stint_probes_support support;
+
+	(void)state;
+	memset(&watching, 0, sizeof(watching));
+	memset(&subject, 0, sizeof(subject));
+	if (stint_probes_supported(&support) == 0)
+		watching_open(&watching, &options);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	subject_stop(&subject, SIGKILL);
+	watching_close(&watching);
+	return 0;
+}
+
+static void sync_subject(void)
+{
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	watching_take(&watching);
+}
+
+static void start(void)
+{
+	const char *arguments[] = {directory, NULL};
+
+	watching_or_skip();
+	subject_start(&subject, "tests/subjects/late", arguments);
+	subject_go(&subject);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	watching_add(&watching, subject.pid);
+	sync_subject();
+}
+
+/* The iteration in which that was done: the longest since the last call. */
+static const struct watched_overrun *do_late(enum subject_verb verb, uint64_t arg,
+					     struct subject_answer *answer)
+{
+	const struct watched_overrun *longest = NULL;
+	struct subject_answer given;
+	size_t before;
+
+	sync_subject();
+	before = watching.overruns_len;
+	given = subject_do(&subject, 0, verb, arg);
+	if (answer)
+		*answer = given;
+	sync_subject();
+	for (size_t i = before; i < watching.overruns_len; i++)
+		if (!longest || watching.overruns[i].is.duration_ns > longest->is.duration_ns)
+			longest = &watching.overruns[i];
+	assert_non_null(longest);
+	assert_overruns_consistent(&watching);
+	return longest;
+}
+
+static void print_parts(const char *what, const struct stint_probes_overrun *overrun)
+{
+	const struct stint_probes_parts *parts = &overrun->parts;
+
+	printf("%s: user %.3f kernel %.3f runnable %.3f throttled %.3f blocked %.3f stolen %.3f of %.3f ms\n",
+	       what, (double)parts->user_ns / 1e6, (double)parts->kernel_ns / 1e6,
+	       (double)parts->runnable_ns / 1e6, (double)parts->throttled_ns / 1e6,
+	       (double)parts->blocked_ns / 1e6, (double)parts->stolen_ns / 1e6,
+	       (double)overrun->duration_ns / 1e6);
+}
+
+static void computing_in_user_space_is_told(void **state)
+{
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	start();
+	overrun = do_late(SUBJECT_SPIN, 20 * MS, NULL);
+	print_parts(__func__, &overrun->is);
+	assert_true(overrun->is.parts.user_ns + overrun->is.parts.stolen_ns >= 18 * MS);
+	assert_true(overrun->is.parts.kernel_ns < overrun->is.parts.user_ns);
+	assert_int_equal(overrun->is.iteration == STINT_PROBES_SYSTEM ||
+				 overrun->is.iteration == STINT_PROBES_ONE_HANDLER,
+			 1);
+	assert_true(overrun->is.samples > 0);
+}
+
+static void computing_in_the_kernel_is_told(void **state)
+{
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	start();
+	overrun = do_late(SUBJECT_KERNEL, 20 * MS, NULL);
+	print_parts(__func__, &overrun->is);
+	assert_true(overrun->is.parts.kernel_ns + overrun->is.parts.stolen_ns >= 18 * MS);
+	assert_true(overrun->is.parts.user_ns < overrun->is.parts.kernel_ns);
+	assert_true(watched_stack_has(overrun, "compute_in_the_kernel"));
+	for (uint32_t i = 0; i < overrun->is.stack_len && i < WATCHING_FRAMES; i++)
+		printf("%s%s", i ? " > " : "", overrun->stack[i]);
+	printf("\n");
+}
+
+static void print_block(const struct stint_probes_overrun *overrun)
+{
+	printf("%s on %s, %.3f ms, woken by %s (pid %u) by %s%s\n", overrun->syscalls[0].name,
+	       overrun->block.on, (double)overrun->block.duration_ns / 1e6, overrun->block.waker,
+	       overrun->block.waker_pid, overrun->block.waker_what,
+	       overrun->block.waker_inferred ? " (inferred)" : "");
+}
+
+static void a_sleep_is_blocked_and_woken_by_an_interrupt(void **state)
+{
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	start();
+	overrun = do_late(SUBJECT_BLOCK, 20 * MS, NULL);
+	print_parts(__func__, &overrun->is);
+	print_block(&overrun->is);
+	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
+	assert_string_equal(overrun->is.block.waker, "");
+	assert_string_equal(overrun->is.block.waker_what, "hrtimer_wakeup");
+}
+
+static void a_lock_is_named_with_who_held_it(void **state)
+{
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	start();
+	overrun = do_late(SUBJECT_LOCK, 20 * MS, NULL);
+	print_parts(__func__, &overrun->is);
+	print_block(&overrun->is);
+	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
+	assert_string_equal(overrun->is.syscalls[0].name, "futex");
+	assert_non_null(strstr(overrun->is.block.on, "(known_lock)"));
+	assert_string_equal(overrun->is.block.waker, "holder");
+	assert_int_equal(overrun->is.block.waker_pid, subject.pid);
+	assert_true(watched_stack_has(overrun, "wait_for_the_lock"));
+	for (uint32_t i = 0; i < overrun->is.stack_len && i < WATCHING_FRAMES; i++)
+		printf("%s%s", i ? " > " : "", overrun->stack[i]);
+	printf("\n");
+}
+
+static void a_locked_file_is_named_with_who_held_it(void **state)
+{
+	const struct watched_overrun *overrun;
+	struct subject_answer answer;
+	char path[64];
+
+	(void)state;
+	start();
+	overrun = do_late(SUBJECT_FLOCK, 20 * MS, &answer);
+	print_block(&overrun->is);
+	snprintf(path, sizeof(path), "%s/lock", directory);
+	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
+	assert_string_equal(overrun->is.syscalls[0].name, "flock");
+	assert_int_equal(overrun->is.syscalls[0].fd, answer.fd);
+	assert_string_equal(overrun->is.block.on, path);
+	assert_string_equal(overrun->is.block.waker, "holder");
+}
+
+static void a_blocking_pipe_is_named_with_who_wrote_to_it(void **state)
+{
+	const struct watched_overrun *overrun;
+	struct subject_answer answer;
+
+	(void)state;
+	start();
+	overrun = do_late(SUBJECT_PIPE, 20 * MS, &answer);
+	print_block(&overrun->is);
+	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
+	assert_string_equal(overrun->is.syscalls[0].name, "read");
+	assert_int_equal(overrun->is.syscalls[0].fd, answer.fd);
+	assert_string_equal(overrun->is.block.on, "pipe");
+	assert_string_equal(overrun->is.block.waker, "holder");
+}
+
+static void pages_read_from_a_file_are_counted_as_faults(void **state)
+{
+	const struct watched_overrun *overrun;
+	struct subject_answer answer;
+
+	(void)state;
+	start();
+	overrun = do_late(SUBJECT_COLD, 0, &answer);
+	if (!answer.cpu_ns) {
+		printf("skipped: %s is on a file system that is in memory\n", directory);
+		skip();
+	}
+	print_parts(__func__, &overrun->is);
+	assert_int_equal(overrun->is.major_faults, answer.cpu_ns);
+	assert_true(overrun->is.fault_blocked_ns > 0);
+	assert_true(overrun->is.fault_blocked_ns <= overrun->is.blocked_ns);
+	printf("%" PRIu64 " major faults, blocked in them for %.3f ms; longest %.3f ms\n",
+	       overrun->is.major_faults, (double)overrun->is.fault_blocked_ns / 1e6,
+	       (double)overrun->is.block.duration_ns / 1e6);
+	for (uint32_t i = 0; i < overrun->is.stack_len && i < WATCHING_FRAMES; i++)
+		printf("%s%s", i ? " > " : "", overrun->stack[i]);
+	printf("\n");
+}
+
+static void pages_that_are_made_are_counted(void **state)
+{
+	const struct watched_overrun *overrun;
+	struct subject_answer answer;
+
+	(void)state;
+	start();
+	overrun = do_late(SUBJECT_PAGES, 8192, &answer);
+	print_parts(__func__, &overrun->is);
+	assert_in_range(overrun->is.minor_faults, answer.cpu_ns, answer.cpu_ns + 100);
+	assert_true(overrun->is.parts.kernel_ns > overrun->is.parts.user_ns);
+	printf("%u samples, %u in the kernel outside of system calls\n", overrun->is.samples,
+	       overrun->is.kernel_samples);
+}
+
+/* ---- a rival for the CPU ---- */
+
+static pid_t start_rival(int cpu)
+{
+	pid_t pid = fork();
+	cpu_set_t set;
+
+	assert_true(pid >= 0);
+	if (pid > 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_NAME, "rival");
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+	for (volatile unsigned counter = 0;; counter = counter + 1)
+		;
+}
+
+static void waiting_for_a_cpu_is_told_with_who_had_it(void **state)
+{
+	const struct watched_overrun *overrun;
+	uint64_t rivals_ns = 0, of_rival_ns = 0;
+	pid_t rival;
+
+	(void)state;
+	start();
+	subject_do(&subject, 0, SUBJECT_PIN, 0);
+	rival = start_rival(0);
+	overrun = do_late(SUBJECT_SPIN, 60 * MS, NULL);
+	kill(rival, SIGKILL);
+	waitpid(rival, NULL, 0);
+	print_parts(__func__, &overrun->is);
+	assert_true(overrun->is.parts.runnable_ns > 10 * MS);
+	for (uint32_t i = 0; i < overrun->is.rivals_len; i++) {
+		printf("  behind %s (pid %u) %.3f ms\n", overrun->is.rivals[i].comm,
+		       overrun->is.rivals[i].pid, (double)overrun->is.rivals[i].duration_ns / 1e6);
+		rivals_ns += overrun->is.rivals[i].duration_ns;
+		if (overrun->is.rivals[i].pid == (uint32_t)rival)
+			of_rival_ns = overrun->is.rivals[i].duration_ns;
+	}
+	rivals_ns += overrun->is.rivals_other_ns;
+	/* Others may want that CPU too, but the rival does all the time. */
+	assert_true(of_rival_ns > 3 * MS);
+	assert_true(rivals_ns <= overrun->is.runnable_ns + MS);
+	assert_true(rivals_ns >= overrun->is.runnable_ns - overrun->is.runnable_ns / 4);
+}
+
+/* ---- a cgroup that is throttled ---- */
+
+static bool write_file(const char *folder, const char *name, const char *text)
+{
+	char path[256];
+	bool written;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	written = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return written;
+}
+
+/* Of cpu.stat, in ns; 0 if it is not there. The new kind counts us, the old one ns. */
+static uint64_t throttled_ns(const char *group)
+{
+	char path[256], key[64];
+	uint64_t value, found_ns = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/cpu.stat", group);
+	file = fopen(path, "re");
+	assert_non_null(file);
+	while (fscanf(file, "%63s %" SCNu64, key, &value) == 2) {
+		if (strcmp(key, "throttled_usec") == 0)
+			found_ns = value * 1000;
+		if (strcmp(key, "throttled_time") == 0)
+			found_ns = value;
+	}
+	fclose(file);
+	return found_ns;
+}
+
+/* A group of which each thread may run for 10 ms in 100. False if this machine has none to give. */
+static bool make_group(char *group, size_t bytes)
+{
+	snprintf(group, bytes, CGROUP_OLD "/stint-verdicts-%d", getpid());
+	if (mkdir(group, 0700) == 0)
+		return write_file(group, "cpu.cfs_period_us", "100000") &&
+		       write_file(group, "cpu.cfs_quota_us", "10000");
+	if (!write_file(CGROUP_NEW, "cgroup.subtree_control", "+cpu"))
+		return false;
+	snprintf(group, bytes, CGROUP_NEW "/stint-verdicts-%d", getpid());
+	return mkdir(group, 0700) == 0 && write_file(group, "cpu.max", "10000 100000");
+}
+
+static void being_throttled_by_its_cgroup_is_told(void **state)
+{
+	const struct watched_overrun *overrun;
+	uint64_t before_ns, counted_ns;
+	char group[128], pid[32];
+
+	(void)state;
+	watching_or_skip();
+	if (!make_group(group, sizeof(group))) {
+		rmdir(group);
+		printf("skipped: no cgroup with a limit on CPU time can be made here\n");
+		skip();
+	}
+	start();
+	snprintf(pid, sizeof(pid), "%d", subject.pid);
+	assert_true(write_file(group, "cgroup.procs", pid));
+	before_ns = throttled_ns(group);
+	overrun = do_late(SUBJECT_SPIN, 30 * MS, NULL);
+	counted_ns = throttled_ns(group) - before_ns;
+	subject_stop(&subject, SIGKILL);
+	rmdir(group);
+	print_parts(__func__, &overrun->is);
+	printf("cpu.stat: throttled for %.3f ms\n", (double)counted_ns / 1e6);
+	assert_true(overrun->is.parts.throttled_known);
+	assert_int_equal(overrun->is.verdict, STINT_PROBES_THROTTLED);
+	assert_int_equal(overrun->is.iteration, STINT_PROBES_SYSTEM);
+	assert_true(overrun->is.parts.throttled_ns <= counted_ns + counted_ns / 10);
+	assert_true(overrun->is.parts.throttled_ns >= counted_ns - counted_ns / 4);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(computing_in_user_space_is_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(computing_in_the_kernel_is_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_sleep_is_blocked_and_woken_by_an_interrupt, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_lock_is_named_with_who_held_it, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_locked_file_is_named_with_who_held_it, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_blocking_pipe_is_named_with_who_wrote_to_it, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(pages_read_from_a_file_are_counted_as_faults, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(pages_that_are_made_are_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(waiting_for_a_cpu_is_told_with_who_had_it, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(being_throttled_by_its_cgroup_is_told, set_up, tear_down),
+	};
+	int failed;
+
+	if (!mkdtemp(directory))
+		snprintf(directory, sizeof(directory), "/tmp");
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	for (const char *const *name = (const char *const[]){"lock", "cold", NULL}; *name; name++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "%s/%s", directory, *name);
+		unlink(path);
+	}
+	rmdir(directory);
+	return failed;
+}
