@@ -8,6 +8,7 @@
 #include "report/model/model_file.h"
 #include "report/model/model_load.h"
 #include "report/model/model_sockets.h"
+#include "report/model/verdicts.h"
 #include "stint/histogram.h"
 
 int model_new(struct model **ret, const char *path, char *error, size_t error_size)
@@ -71,7 +72,13 @@ static void free_overruns(struct model *model)
 			free(overrun->syscalls[j].name);
 		for (size_t j = 0; overrun->frames && j < MODEL_FRAMES; j++)
 			free(overrun->frames[j]);
+		for (size_t j = 0; overrun->places && j < MODEL_FRAMES; j++) {
+			free(overrun->places[j].module);
+			free(overrun->places[j].file);
+		}
 		free(overrun->frames);
+		free(overrun->places);
+		verdicts_free(overrun->verdict);
 	}
 	free(model->overruns);
 }

@@ -102,6 +102,68 @@ struct model_syscall {
 	uint64_t duration_ns;
 };
 
+/* The parts of an iteration, by the verdict that stands for each. */
+enum model_verdict_kind {
+	MODEL_USER,
+	MODEL_KERNEL,
+	MODEL_RUNNABLE,
+	MODEL_THROTTLED,
+	MODEL_BLOCKED,
+	MODEL_STOLEN,
+	MODEL_VERDICTS /* how many; as a verdict: none */
+};
+
+enum model_iteration { MODEL_ITERATION_UNKNOWN, MODEL_ONE_HANDLER, MODEL_MANY_HANDLERS, MODEL_SYSTEM };
+
+#define MODEL_RIVALS  8
+#define MODEL_VICTIMS 8
+
+struct model_rival {
+	char *comm; /* NULL: there is none of this rank */
+	uint64_t pid;
+	uint64_t duration_ns;
+};
+
+struct model_victim {
+	bool known; /* there is one of this rank */
+	int fd;
+	char *name; /* NULL: unknown */
+	uint64_t wait_ns;
+};
+
+/* On what an iteration was spent: the one that an overrun is, or that it was part of. */
+struct model_verdict {
+	enum model_verdict_kind verdict;
+	enum model_iteration iteration;
+	uint64_t parts_ns[MODEL_VERDICTS]; /* THROTTLED and STOLEN may be unknown */
+	uint64_t whole_ns;                 /* their sum */
+	uint64_t kernel_sampled_ns;
+	uint64_t fault_blocked_ns;
+	uint64_t minor_faults;
+	uint64_t major_faults;
+	uint64_t samples;
+	uint64_t kernel_samples;
+	uint64_t user_samples;
+	uint64_t block_ns; /* unknown: it was not blocked for long; then so is all of the block */
+	char *blocked_on;  /* these three: NULL if unknown */
+	char *waker;
+	char *waker_what;
+	uint64_t waker_pid;
+	bool waker_inferred;
+	struct model_rival rivals[MODEL_RIVALS]; /* who had the CPU longest first */
+	size_t rivals_len;
+	struct model_victim victims[MODEL_VICTIMS]; /* who waited longest first */
+	size_t victims_len;
+};
+
+/* Where a function is, beside its name in the stack. */
+struct model_place {
+	char *module; /* these two: NULL if unknown */
+	char *file;
+	uint64_t line; /* may be unknown */
+	bool kernel;
+};
+
 enum model_stack { MODEL_STACK_NONE, MODEL_STACK_COMPUTED, MODEL_STACK_BLOCKED };
 
 struct model_overrun {
@@ -127,8 +189,10 @@ struct model_overrun {
 	enum model_stack stack_kind;
 	struct model_syscall syscalls[MODEL_SYSCALLS]; /* longest first */
 	size_t syscalls_len;
-	char **frames; /* outermost first */
+	char **frames; /* outermost first; the kernel's last, each with "[k] " before its name */
 	size_t frames_len;
+	struct model_place *places;    /* one for each of them; NULL if there are none */
+	struct model_verdict *verdict; /* NULL: unknown */
 };
 
 /* What a sender with a full buffer waited for, and what a stall was mostly. */

@@ -8,6 +8,7 @@
 
 #include "report/model/loader.h"
 #include "report/model/model_sockets.h"
+#include "report/model/verdicts.h"
 #include "stint/histogram.h"
 
 static bool take_meta(struct loader *loader, sqlite3_stmt *row, void *item)
@@ -215,16 +216,36 @@ static void take_syscall(struct loader *loader, sqlite3_stmt *row, struct model_
 	call->duration_ns = loader_number(row, 5);
 }
 
+static void fill_frame(struct loader *loader, sqlite3_stmt *row, char **frame, struct model_place *place)
+{
+	char *name = loader_name(loader, row, 2);
+
+	place->module = loader_text(loader, row, 3, LOADER_TEXT_BYTES);
+	place->file = loader_text(loader, row, 4, LOADER_TEXT_BYTES);
+	place->line = loader_known(row, 5);
+	place->kernel = loader_number(row, 6) != 0;
+	*frame = name;
+	if (!place->kernel || !name)
+		return;
+	if (asprintf(frame, "[k] %s", name) < 0) {
+		*frame = NULL;
+		loader_no_memory(loader);
+	}
+	free(name);
+}
+
 static void take_frame(struct loader *loader, sqlite3_stmt *row, struct model_overrun *overrun)
 {
 	uint64_t depth = loader_known(row, 1);
 
 	if (!overrun->frames)
 		overrun->frames = calloc(MODEL_FRAMES, sizeof(*overrun->frames));
-	if (!overrun->frames)
+	if (!overrun->places)
+		overrun->places = calloc(MODEL_FRAMES, sizeof(*overrun->places));
+	if (!overrun->frames || !overrun->places)
 		loader_no_memory(loader);
 	else if (depth < MODEL_FRAMES && !overrun->frames[depth])
-		overrun->frames[depth] = loader_name(loader, row, 2);
+		fill_frame(loader, row, &overrun->frames[depth], &overrun->places[depth]);
 }
 
 /* A broken recording may have gaps. */
@@ -238,14 +259,18 @@ static void close_gaps(struct model_overrun *overrun)
 		overrun->syscalls[i].name = NULL;
 		overrun->syscalls[overrun->syscalls_len++] = call;
 	}
-	for (size_t i = 0; overrun->frames && i < MODEL_FRAMES; i++) {
+	for (size_t i = 0; overrun->frames && overrun->places && i < MODEL_FRAMES; i++) {
 		char *frame = overrun->frames[i];
+		struct model_place place = overrun->places[i];
 
 		if (!frame)
 			continue;
 		overrun->frames[i] = NULL;
+		overrun->places[i] = (struct model_place){0};
+		overrun->places[overrun->frames_len] = place;
 		overrun->frames[overrun->frames_len++] = frame;
 	}
+	verdicts_close_gaps(overrun);
 }
 
 static void load_details(struct loader *loader, const struct index *index, size_t len, const char *sql,
@@ -278,8 +303,12 @@ static void load_overrun_details(struct loader *loader)
 	load_details(loader, index, model->overruns_len,
 		     "SELECT overrun, rank, name, fd, start_ns, duration_ns FROM overrun_syscall",
 		     take_syscall);
-	load_details(loader, index, model->overruns_len, "SELECT overrun, depth, name FROM overrun_frame",
+	load_details(loader, index, model->overruns_len,
+		     "SELECT overrun, depth, name, module, file, line, kernel FROM overrun_frame",
 		     take_frame);
+	for (size_t i = 0; i < VERDICTS_PARTS; i++)
+		load_details(loader, index, model->overruns_len, verdicts_parts[i].sql,
+			     verdicts_parts[i].take);
 	for (size_t i = 0; i < model->overruns_len; i++)
 		close_gaps(&model->overruns[i]);
 	free(index);

@@ -18,7 +18,8 @@ struct dispatch {
 struct iteration {
 	struct iteration *next;
 	int64_t process;
-	struct stint_probes_overrun overrun; /* its stack and handler are our own copies */
+	struct stint_probes_overrun overrun; /* its stack, frames and handler are our own copies */
+	struct stint_probes_frame *frames;
 	const char *stack[];
 };
 
@@ -70,6 +71,7 @@ static void free_iteration(struct iteration *iteration)
 {
 	free_texts(iteration->stack, iteration->overrun.stack_len);
 	free((void *)(uintptr_t)iteration->overrun.handler);
+	free(iteration->frames);
 	free(iteration);
 }
 
@@ -118,10 +120,18 @@ int join_add_iteration(struct join *join, int64_t process, const struct stint_pr
 	copy->process = process;
 	copy->overrun = *overrun;
 	copy->overrun.stack = copy->stack;
+	copy->overrun.frames = NULL;
 	copy->overrun.stack_len = 0;
 	copy->overrun.handler = strdup(overrun->handler);
 	if (!copy->overrun.handler)
 		goto out_of_memory;
+	if (overrun->frames && overrun->stack_len) {
+		copy->frames = calloc(overrun->stack_len, sizeof(*copy->frames));
+		if (!copy->frames)
+			goto out_of_memory;
+		memcpy(copy->frames, overrun->frames, overrun->stack_len * sizeof(*copy->frames));
+		copy->overrun.frames = copy->frames;
+	}
 	if (copy_texts(copy->stack, &copy->overrun.stack_len, overrun->stack, overrun->stack_len))
 		goto out_of_memory;
 	copy->next = join->iterations;
@@ -241,7 +251,10 @@ static void write_joined(struct join *join, const struct dispatch *dispatch,
 		row.stack_kind = outer->stack_kind;
 		row.frames = outer->stack;
 		row.frames_len = outer->stack_len;
+		row.places = outer->frames;
 	}
+	if (longest)
+		row.probed = outer;
 	recording_overrun(join->recording, &row);
 }
 
@@ -273,6 +286,8 @@ static void write_iteration(struct join *join, const struct iteration *iteration
 		.segments_len = overrun->segments_len,
 		.frames = overrun->stack,
 		.frames_len = overrun->stack_len,
+		.places = overrun->frames,
+		.probed = overrun,
 	};
 	uint64_t over_ns =
 		overrun->duration_ns > join->budget_ns ? overrun->duration_ns - join->budget_ns : 0;

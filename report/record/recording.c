@@ -30,6 +30,9 @@ enum statement {
 	SYSCALL,
 	FRAME,
 	SEGMENT,
+	VERDICT,
+	RIVAL,
+	VICTIM,
 	STALL,
 	ACKS,
 	ALARM,
@@ -58,8 +61,11 @@ static const char *const statement_sql[STATEMENTS] = {
 		" on_cpu_ns, runnable_ns, blocked_ns, cpu_min_ns, cpu_max_ns, victims, blame_ns, ready_events,"
 		" syscall_count, stack_kind) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[SYSCALL] = "INSERT INTO overrun_syscall VALUES (?,?,?,?,?,?)",
-	[FRAME] = "INSERT INTO overrun_frame VALUES (?,?,?)",
+	[FRAME] = "INSERT INTO overrun_frame VALUES (?,?,?,?,?,?,?)",
 	[SEGMENT] = "INSERT INTO overrun_segment VALUES (?,?,?,?)",
+	[VERDICT] = "INSERT INTO overrun_verdict VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[RIVAL] = "INSERT INTO overrun_rival VALUES (?,?,?,?,?)",
+	[VICTIM] = "INSERT INTO overrun_victim VALUES (?,?,?,?,?)",
 	[STALL] =
 		"INSERT INTO write_stall (process, tid, fd, socket, local, remote, start_ns, duration_ns, ack_ns,"
 		" kernel_ns, scheduler_ns, loop_ns, queue_ns, queued_bytes, sndbuf_bytes, threshold_bytes, acks,"
@@ -463,6 +469,91 @@ void recording_total(struct recording *recording, struct recording_owner owner, 
 	row_end(&row);
 }
 
+static void put_some_text(struct row *row, const char *text)
+{
+	put_text(row, text && *text ? text : NULL);
+}
+
+static void put_frame(struct recording *recording, int64_t id, uint32_t depth, const char *name,
+		      const struct stint_probes_frame *place)
+{
+	struct row row = row_begin(recording, FRAME);
+
+	put_id(&row, id);
+	put_number(&row, depth);
+	put_text(&row, place ? place->name : name);
+	put_some_text(&row, place ? place->module : NULL);
+	put_some_text(&row, place ? place->file : NULL);
+	put_known(&row, place && place->line ? place->line : RECORDING_UNKNOWN);
+	put_number(&row, place && place->kernel);
+	row_end(&row);
+}
+
+static void put_block(struct row *row, const struct stint_probes_block *block)
+{
+	bool known = block->duration_ns > 0;
+
+	put_known(row, known ? block->duration_ns : RECORDING_UNKNOWN);
+	put_some_text(row, known ? block->on : NULL);
+	put_some_text(row, known ? block->waker : NULL);
+	put_known(row, known && *block->waker ? block->waker_pid : RECORDING_UNKNOWN);
+	put_some_text(row, known ? block->waker_what : NULL);
+	put_known(row, known ? block->waker_inferred : RECORDING_UNKNOWN);
+}
+
+static void put_verdict(struct recording *recording, int64_t id, const struct stint_probes_overrun *probed)
+{
+	static const char *const verdicts[] = {NULL,        "user",    "kernel", "runnable",
+					       "throttled", "blocked", "stolen"};
+	static const char *const iterations[] = {NULL, "one handler", "many handlers", "system"};
+	const struct stint_probes_parts *parts = &probed->parts;
+	struct row row = row_begin(recording, VERDICT);
+
+	put_id(&row, id);
+	put_text(&row, verdicts[probed->verdict]);
+	put_text(&row, iterations[probed->iteration]);
+	put_number(&row, parts->user_ns);
+	put_number(&row, parts->kernel_ns);
+	put_number(&row, parts->runnable_ns);
+	put_known(&row, parts->throttled_known ? parts->throttled_ns : RECORDING_UNKNOWN);
+	put_number(&row, parts->blocked_ns);
+	put_known(&row, parts->stolen_known ? parts->stolen_ns : RECORDING_UNKNOWN);
+	put_number(&row, parts->kernel_sampled_ns);
+	put_number(&row, probed->fault_blocked_ns);
+	put_number(&row, probed->minor_faults);
+	put_number(&row, probed->major_faults);
+	put_number(&row, probed->samples);
+	put_number(&row, probed->kernel_samples);
+	put_number(&row, probed->user_samples);
+	put_block(&row, &probed->block);
+	row_end(&row);
+}
+
+static void put_others(struct recording *recording, int64_t id, const struct stint_probes_overrun *probed)
+{
+	for (uint32_t i = 0; i < probed->rivals_len && i < STINT_PROBES_RIVALS; i++) {
+		struct row row = row_begin(recording, RIVAL);
+
+		put_id(&row, id);
+		put_number(&row, i);
+		put_number(&row, probed->rivals[i].pid);
+		put_text(&row, probed->rivals[i].comm);
+		put_number(&row, probed->rivals[i].duration_ns);
+		row_end(&row);
+	}
+	for (uint32_t i = 0; i < probed->victims_len && i < STINT_PROBES_VICTIMS; i++) {
+		const struct stint_probes_victim *victim = &probed->victims_list[i];
+		struct row row = row_begin(recording, VICTIM);
+
+		put_id(&row, id);
+		put_number(&row, i);
+		put_signed(&row, victim->fd);
+		put_some_text(&row, victim->name);
+		put_number(&row, victim->wait_ns);
+		row_end(&row);
+	}
+}
+
 static void put_details(struct recording *recording, int64_t id, const struct recording_overrun *overrun)
 {
 	for (uint32_t i = 0; i < overrun->syscalls_len; i++) {
@@ -477,13 +568,11 @@ static void put_details(struct recording *recording, int64_t id, const struct re
 		put_number(&row, call->duration_ns);
 		row_end(&row);
 	}
-	for (uint32_t i = 0; i < overrun->frames_len; i++) {
-		struct row row = row_begin(recording, FRAME);
-
-		put_id(&row, id);
-		put_number(&row, i);
-		put_text(&row, overrun->frames[i]);
-		row_end(&row);
+	for (uint32_t i = 0; i < overrun->frames_len; i++)
+		put_frame(recording, id, i, overrun->frames[i], overrun->places ? &overrun->places[i] : NULL);
+	if (overrun->probed && overrun->probed->verdict != STINT_PROBES_VERDICT_UNKNOWN) {
+		put_verdict(recording, id, overrun->probed);
+		put_others(recording, id, overrun->probed);
 	}
 	for (uint32_t i = 0; i < overrun->segments_len; i++) {
 		struct row row = row_begin(recording, SEGMENT);

@@ -116,6 +116,8 @@ struct recording_overrun {
 	uint32_t segments_len;
 	const char *const *frames; /* outermost first */
 	uint32_t frames_len;
+	const struct stint_probes_frame *places;   /* one for each of them, or NULL */
+	const struct stint_probes_overrun *probed; /* the iteration, for the verdict on it; or NULL */
 };
 void recording_overrun(struct recording *recording, const struct recording_overrun *overrun);
 

@@ -128,13 +128,63 @@ CREATE TABLE overrun_syscall (
 CREATE TABLE overrun_frame (
 	overrun INTEGER NOT NULL REFERENCES overrun(id),
 	depth INTEGER NOT NULL,                -- 0: the outermost
-	name TEXT NOT NULL
+	name TEXT NOT NULL,
+	module TEXT,                           -- the file that it is in
+	file TEXT,                             -- these two: where there is debug information
+	line INTEGER,
+	kernel INTEGER NOT NULL DEFAULT 0      -- a function of the kernel: those follow the program's
 );
 CREATE TABLE overrun_segment (
 	overrun INTEGER NOT NULL REFERENCES overrun(id),
 	off_ns INTEGER NOT NULL,
 	runnable_ns INTEGER NOT NULL,
 	on_ns INTEGER NOT NULL
+);
+
+-- On what an iteration was spent that is an overrun, or that holds one (then of the longest dispatch in it). The six
+-- parts add up to overrun.iteration_ns: on a CPU in user space or in the kernel; runnable, so waiting for a CPU;
+-- throttled by its cgroup; blocked in a system call or a page fault; stolen by the hypervisor. `verdict` is the largest.
+CREATE TABLE overrun_verdict (
+	overrun INTEGER PRIMARY KEY REFERENCES overrun(id),
+	verdict TEXT CHECK (verdict IN ('user', 'kernel', 'runnable', 'throttled', 'blocked', 'stolen')),
+	iteration TEXT CHECK (iteration IN ('one handler', 'many handlers', 'system')), -- whose fault it is; inferred
+	user_ns INTEGER NOT NULL,
+	kernel_ns INTEGER NOT NULL,
+	runnable_ns INTEGER NOT NULL,
+	throttled_ns INTEGER,                  -- NULL: this kernel does not tell
+	blocked_ns INTEGER NOT NULL,
+	stolen_ns INTEGER,                     -- NULL: the hypervisor does not tell
+	kernel_sampled_ns INTEGER NOT NULL,    -- of kernel_ns: page faults and interrupts, estimated by samples
+	fault_blocked_ns INTEGER NOT NULL,     -- of blocked_ns: in page faults
+	minor_faults INTEGER NOT NULL,         -- page faults: memory was there, or was made
+	major_faults INTEGER NOT NULL,         -- and had to be read from a file or from swap
+	samples INTEGER NOT NULL,              -- ticks while it was on a CPU and over budget
+	kernel_samples INTEGER NOT NULL,       -- of those: in the kernel, but in no system call
+	user_samples INTEGER NOT NULL,
+	block_ns INTEGER,                      -- from here on: the longest time that it was blocked
+	blocked_on TEXT,                       -- a file, the ends of a socket, a lock
+	waker TEXT,                            -- the task that woke it; NULL: an interrupt did
+	waker_pid INTEGER,
+	waker_what TEXT,                       -- the kernel's function that asked for it
+	waker_inferred INTEGER
+);
+
+-- Who ran on the CPU that the thread wanted, as seen at the switches. pid 0: nobody, the CPU was asleep.
+CREATE TABLE overrun_rival (
+	overrun INTEGER NOT NULL REFERENCES overrun(id),
+	rank INTEGER NOT NULL,                 -- 0: had it longest
+	pid INTEGER NOT NULL,
+	comm TEXT NOT NULL,
+	duration_ns INTEGER NOT NULL
+);
+
+-- Whose events had to wait for the slow one, inferred from the order of system calls: those that waited longest.
+CREATE TABLE overrun_victim (
+	overrun INTEGER NOT NULL REFERENCES overrun(id),
+	rank INTEGER NOT NULL,                 -- 0: waited longest
+	fd INTEGER NOT NULL,
+	name TEXT,                             -- what it is
+	wait_ns INTEGER NOT NULL               -- from the wait's return to its first system call
 );
 
 -- From a send that found the buffer full to the next send on that socket. The five stages add up.

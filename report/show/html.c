@@ -13,6 +13,7 @@
 #include "report/show/html_writes.h"
 #include "report/show/plots.h"
 #include "report/show/units.h"
+#include "report/show/verdict_words.h"
 #include "report/show/words.h"
 #include "report/show/words_writes.h"
 #include "report/show/work.h"
@@ -216,6 +217,39 @@ static void put_loops(struct page *page)
 
 /* ---- overruns ---- */
 
+static void put_parts(struct page *page, const struct model_verdict *verdict)
+{
+	struct buffer words = {0};
+
+	buffer_string(page->out, "<div class=\"bar\">");
+	for (int kind = 0; kind < MODEL_VERDICTS && verdict->whole_ns; kind++)
+		if (verdict->parts_ns[kind] != MODEL_UNKNOWN && verdict->parts_ns[kind] > 0)
+			buffer_printf(page->out, "<i class=\"%s\" style=\"width:%.2f%%\"></i>",
+				      kind == MODEL_USER ? "cpu" : verdict_names[kind],
+				      100 * (double)verdict->parts_ns[kind] / (double)verdict->whole_ns);
+	verdict_words_parts(&words, verdict);
+	buffer_printf(page->out, "</div>\n<p>%s.</p>\n", words.err ? "" : words.data);
+	if (words.err)
+		page->out->err = words.err;
+	buffer_free(&words);
+}
+
+static void put_evidence(struct page *page, const struct model_verdict *verdict)
+{
+	size_t before = page->out->len;
+
+	buffer_string(page->out, "<p>");
+	verdict_words_rivals(page->out, escape_html, verdict);
+	if (page->out->len > before + 3)
+		buffer_string(page->out, ".</p>\n<p>");
+	before = page->out->len;
+	verdict_words_faults(page->out, verdict);
+	if (page->out->len > before)
+		buffer_string(page->out, ".</p>\n<p>");
+	verdict_words_victims(page->out, escape_html, verdict);
+	buffer_string(page->out, "</p>\n");
+}
+
 static void put_bar(struct page *page, const struct model_overrun *overrun)
 {
 	double whole =
@@ -238,6 +272,19 @@ static void put_bar(struct page *page, const struct model_overrun *overrun)
 	buffer_printf(page->out, "<p>On CPU %s, runnable %s, blocked %s.</p>\n",
 		      units_ns(overrun->on_cpu_ns).text, units_ns(overrun->runnable_ns).text,
 		      units_ns(overrun->blocked_ns).text);
+}
+
+static void put_place(struct page *page, const struct model_overrun *overrun, size_t frame)
+{
+	const struct model_place *place = overrun->places ? &overrun->places[frame] : NULL;
+
+	if (!place || (!place->file && !place->module) || place->kernel)
+		return;
+	put(page, " <span class=\"soft\">");
+	escape_html(page->out, place->file ? place->file : place->module);
+	if (place->file && place->line != MODEL_UNKNOWN)
+		buffer_printf(page->out, ":%" PRIu64, place->line);
+	put(page, "</span>");
 }
 
 static void put_details(struct page *page, const struct model_overrun *overrun)
@@ -267,6 +314,7 @@ static void put_details(struct page *page, const struct model_overrun *overrun)
 	for (size_t i = 0; i < overrun->frames_len; i++) {
 		put(page, "<li>");
 		escape_html(page->out, overrun->frames[i]);
+		put_place(page, overrun, i);
 		put(page, "</li>\n");
 	}
 	put(page, "</ol>\n");
@@ -285,7 +333,12 @@ static void put_overrun(struct page *page, const struct model_overrun *overrun)
 		      model_seconds(page->model, overrun->start_ns));
 	words_process(page->out, escape_html, overrun->process);
 	put(page, "</span></summary>\n");
-	put_bar(page, overrun);
+	if (overrun->verdict) {
+		put_parts(page, overrun->verdict);
+		put_evidence(page, overrun->verdict);
+	} else {
+		put_bar(page, overrun);
+	}
 	put_details(page, overrun);
 	put(page, "</details>\n");
 }
@@ -323,8 +376,10 @@ static void put_overruns(struct page *page)
 	put_plot(page, page->overruns);
 	put_overruns_words(page);
 	put(page,
-	    "</figure>\n<p class=\"soft key\"><i class=\"cpu\"></i>on CPU<i class=\"runnable\"></i>runnable, waiting for "
-	    "a CPU<i class=\"blocked\"></i>blocked. Longest first; open one for its system calls and stack.</p>\n");
+	    "</figure>\n<p class=\"soft key\"><i class=\"cpu\"></i>on CPU in user space<i class=\"kernel\"></i>in the "
+	    "kernel<i class=\"runnable\"></i>runnable, waiting for a CPU<i class=\"throttled\"></i>throttled by its "
+	    "cgroup<i class=\"blocked\"></i>blocked<i class=\"stolen\"></i>stolen by the hypervisor. Longest first; open "
+	    "one for its system calls and stack.</p>\n");
 	for (size_t i = 0; i < shown; i++)
 		put_overrun(page, picked[i]);
 	html_left_out(page->out, shown, model->overruns_total, "overruns");

@@ -3,10 +3,12 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "report/model/stalls.h"
 #include "report/show/escape.h"
+#include "report/show/verdict_words.h"
 
 /*
  * Members are put with the comma before them; `begin` forgets it. A key is a literal of this file.
@@ -291,6 +293,88 @@ static void put_owners(struct json *json)
 	end(json, "]");
 }
 
+static void put_frames(struct json *json, const struct model_overrun *overrun)
+{
+	begin(json, "frames", "[");
+	for (size_t i = 0; overrun->places && i < overrun->frames_len; i++) {
+		const struct model_place *place = &overrun->places[i];
+
+		begin(json, NULL, "{");
+		put_text(json, "name", overrun->frames[i] + (place->kernel ? strlen("[k] ") : 0));
+		put_text(json, "module", place->module);
+		put_text(json, "file", place->file);
+		put_number(json, "line", place->line);
+		put_bool(json, "kernel", place->kernel);
+		end(json, "}");
+	}
+	end(json, "]");
+}
+
+static void put_block(struct json *json, const struct model_verdict *verdict)
+{
+	if (verdict->block_ns == MODEL_UNKNOWN) {
+		put_null(json, "longest_block");
+		return;
+	}
+	begin(json, "longest_block", "{");
+	put_number(json, "duration_ns", verdict->block_ns);
+	put_text(json, "on", verdict->blocked_on);
+	put_text(json, "waker", verdict->waker);
+	put_number(json, "waker_pid", verdict->waker_pid);
+	put_text(json, "waker_what", verdict->waker_what);
+	put_bool(json, "waker_inferred", verdict->waker_inferred);
+	end(json, "}");
+}
+
+static void put_others(struct json *json, const struct model_verdict *verdict)
+{
+	begin(json, "rivals", "[");
+	for (size_t i = 0; i < verdict->rivals_len; i++) {
+		begin(json, NULL, "{");
+		put_number(json, "pid", verdict->rivals[i].pid);
+		put_text(json, "comm", verdict->rivals[i].comm);
+		put_number(json, "duration_ns", verdict->rivals[i].duration_ns);
+		end(json, "}");
+	}
+	end(json, "]");
+	begin(json, "victims", "[");
+	for (size_t i = 0; i < verdict->victims_len; i++) {
+		begin(json, NULL, "{");
+		put_fd(json, verdict->victims[i].fd);
+		put_text(json, "name", verdict->victims[i].name);
+		put_number(json, "wait_ns", verdict->victims[i].wait_ns);
+		end(json, "}");
+	}
+	end(json, "]");
+}
+
+/* Of the iteration: the six parts add up to iteration_ns, where all are known. */
+static void put_verdict(struct json *json, const struct model_verdict *verdict)
+{
+	static const char *const keys[MODEL_VERDICTS] = {"user_ns",      "kernel_ns",  "runnable_ns",
+							 "throttled_ns", "blocked_ns", "stolen_ns"};
+
+	if (!verdict) {
+		put_null(json, "verdict");
+		return;
+	}
+	begin(json, "verdict", "{");
+	put_text(json, "cause", verdict->verdict < MODEL_VERDICTS ? verdict_names[verdict->verdict] : NULL);
+	put_text(json, "iteration", iteration_names[verdict->iteration]);
+	for (int kind = 0; kind < MODEL_VERDICTS; kind++)
+		put_number(json, keys[kind], verdict->parts_ns[kind]);
+	put_number(json, "kernel_sampled_ns", verdict->kernel_sampled_ns);
+	put_number(json, "fault_blocked_ns", verdict->fault_blocked_ns);
+	put_number(json, "minor_faults", verdict->minor_faults);
+	put_number(json, "major_faults", verdict->major_faults);
+	put_number(json, "samples", verdict->samples);
+	put_number(json, "kernel_samples", verdict->kernel_samples);
+	put_number(json, "user_samples", verdict->user_samples);
+	put_block(json, verdict);
+	put_others(json, verdict);
+	end(json, "}");
+}
+
 static void put_details(struct json *json, const struct model_overrun *overrun)
 {
 	static const char *const kinds[] = {NULL, "computed", "blocked"};
@@ -305,6 +389,8 @@ static void put_details(struct json *json, const struct model_overrun *overrun)
 	}
 	end(json, "]");
 	put_text(json, "stack_kind", kinds[overrun->stack_kind]);
+	put_frames(json, overrun);
+	put_verdict(json, overrun->verdict);
 	begin(json, "stack", "[");
 	for (size_t i = 0; i < overrun->frames_len; i++)
 		put_text(json, NULL, overrun->frames[i]);

@@ -13,6 +13,7 @@
 #include "report/show/text_page.h"
 #include "report/show/text_writes.h"
 #include "report/show/units.h"
+#include "report/show/verdict_words.h"
 #include "report/show/words.h"
 #include "report/show/words_writes.h"
 #include "report/show/work.h"
@@ -24,6 +25,8 @@
 #define SOCKETS_SHOWN        5
 #define TRACES_SHOWN         3
 #define FRAMES_SHOWN         14
+#define HEAD_SHOWN           4
+#define KERNEL_FRAMES_SHOWN  4
 
 /* ---- the first lines ---- */
 
@@ -155,7 +158,9 @@ static void put_loops(struct text_page *page)
 
 static void put_split(struct text_page *page, struct buffer *line, const struct model_overrun *overrun)
 {
-	if (overrun->on_cpu_ns != MODEL_UNKNOWN)
+	if (overrun->verdict)
+		verdict_words_parts(line, overrun->verdict);
+	else if (overrun->on_cpu_ns != MODEL_UNKNOWN)
 		buffer_printf(line, "on CPU %s, runnable %s, blocked %s", units_ns(overrun->on_cpu_ns).text,
 			      units_ns(overrun->runnable_ns).text, units_ns(overrun->blocked_ns).text);
 	else if (overrun->cpu_min_ns != MODEL_UNKNOWN && overrun->cpu_max_ns != MODEL_UNKNOWN)
@@ -194,25 +199,67 @@ static void put_syscalls(struct buffer *line, const struct model_overrun *overru
 		buffer_printf(line, "; %s in all", units_count(overrun->syscall_count).text);
 }
 
-/* The beginning tells the program, the end tells where it was: what is between may go. */
+/* The innermost function of which the source's line is known; frames_len if there is none. */
+static size_t last_with_line(const struct model_overrun *overrun)
+{
+	for (size_t i = overrun->frames_len; overrun->places && i-- > 0;)
+		if (overrun->places[i].file && overrun->places[i].line != MODEL_UNKNOWN)
+			return i;
+	return overrun->frames_len;
+}
+
+/* The frames from `first` to `end`, of which those after `head` that are not among the last `tail` may go. */
+static void put_frames(struct buffer *line, const struct model_overrun *overrun, size_t first, size_t end,
+		       size_t head, size_t tail)
+{
+	for (size_t i = first; i < end; i++) {
+		buffer_string(line, i ? " > " : "");
+		if (end - first > head + tail && i == first + head) {
+			buffer_printf(line, "[%zu more]", end - first - head - tail);
+			i = end - tail - 1;
+			continue;
+		}
+		escape_terminal(line, overrun->frames[i]);
+		if (i != last_with_line(overrun))
+			continue;
+		buffer_string(line, " (");
+		escape_terminal(line, overrun->places[i].file);
+		buffer_printf(line, ":%" PRIu64 ")", overrun->places[i].line);
+	}
+}
+
+/* The beginning tells the program, the end where it was. Of the kernel's part, the end does. */
 static void put_stack(struct buffer *line, const struct model_overrun *overrun)
 {
-	size_t len = overrun->frames_len, head = 4, tail = FRAMES_SHOWN - 4;
+	size_t user_len = overrun->frames_len;
 
-	if (len == 0)
+	if (overrun->frames_len == 0)
 		return;
+	while (overrun->places && user_len > 0 && overrun->places[user_len - 1].kernel)
+		user_len--;
 	buffer_printf(line, "%s: ",
 		      overrun->stack_kind == MODEL_STACK_BLOCKED    ? "blocked at"
 		      : overrun->stack_kind == MODEL_STACK_COMPUTED ? "computing at"
 								    : "stack");
-	for (size_t i = 0; i < len; i++) {
-		if (len > FRAMES_SHOWN && i == head) {
-			buffer_printf(line, " > [%zu more]", len - head - tail);
-			i = len - tail;
-		}
-		buffer_string(line, i ? " > " : "");
-		escape_terminal(line, overrun->frames[i]);
-	}
+	put_frames(line, overrun, 0, user_len, HEAD_SHOWN, FRAMES_SHOWN - HEAD_SHOWN);
+	put_frames(line, overrun, user_len, overrun->frames_len, 0, KERNEL_FRAMES_SHOWN);
+}
+
+/* What the verdict rests on, a line for each thing that is worth one. */
+static void put_evidence(struct text_page *page, const struct model_verdict *verdict)
+{
+	struct buffer line = {0};
+
+	page->inferred = true; /* the word on the iteration is */
+	verdict_words_rivals(&line, escape_terminal, verdict);
+	if (line.len > 0)
+		text_sentence(page, &line, 11);
+	verdict_words_faults(&line, verdict);
+	if (line.len > 0)
+		text_sentence(page, &line, 11);
+	verdict_words_victims(&line, escape_terminal, verdict);
+	if (line.len > 0)
+		text_sentence(page, &line, 11);
 }
 
 static void put_overrun(struct text_page *page, const struct model_overrun *overrun)
@@ -235,6 +282,8 @@ static void put_overrun(struct text_page *page, const struct model_overrun *over
 	text_sentence(page, &line, 2);
 	put_split(page, &line, overrun);
 	text_sentence(page, &line, 11);
+	if (overrun->verdict)
+		put_evidence(page, overrun->verdict);
 	put_syscalls(&line, overrun);
 	if (line.len > 0)
 		text_sentence(page, &line, 11);

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "report/show/units.h"
+#include "report/show/verdict_words.h"
 
 #define LATE_HANDLERS 3 /* named in a headline */
 
@@ -134,8 +135,10 @@ void words_cause(struct buffer *out, words_escape escape, const struct model_ove
 
 	if (overrun->running)
 		buffer_string(out, "it had not ended yet, ");
-	if (overrun->on_cpu_ns != MODEL_UNKNOWN && overrun->runnable_ns != MODEL_UNKNOWN &&
-	    overrun->blocked_ns != MODEL_UNKNOWN)
+	if (overrun->verdict && overrun->verdict->verdict != MODEL_VERDICTS)
+		verdict_words_cause(out, escape, overrun);
+	else if (overrun->on_cpu_ns != MODEL_UNKNOWN && overrun->runnable_ns != MODEL_UNKNOWN &&
+		 overrun->blocked_ns != MODEL_UNKNOWN)
 		put_split_cause(out, escape, overrun);
 	else if (overrun->cpu_min_ns != MODEL_UNKNOWN && overrun->cpu_min_ns > half_ns)
 		buffer_string(out, "computing");

@@ -233,7 +233,7 @@ static void wrong_types_and_signs_are_unknown(void **state)
 		" runnable_ns, victims, blame_ns, stack_kind) VALUES"
 		" (99, 77, 'meter', -5, 'x', 'soon', 9223372036854775807, -1, x'00ff', -3, 1e300, NULL);"
 		"INSERT INTO overrun_syscall VALUES (1, -1, 'a', 1, 1, 1), (1, 99999999999, 'b', 1, 1, 1);"
-		"INSERT INTO overrun_frame VALUES (1, -7, 'f'), (1, 5, 'g');"
+		"INSERT INTO overrun_frame (overrun, depth, name) VALUES (1, -7, 'f'), (1, 5, 'g');"
 		"INSERT INTO loop VALUES (1, 1, 1, -9, 'l', 'probes', -1, 'x', 9223372036854775807);"
 		"INSERT INTO histogram VALUES (NULL, 1, 'busy', -4, 0, -9), (NULL, 1, 'busy', 9223372036854775807, 1, 5);"
 		"INSERT INTO total VALUES (NULL, 1, 'busy', 'ns', -1, 'x', -5, NULL, 7)");

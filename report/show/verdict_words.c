@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/show/verdict_words.h"
+
+#include <inttypes.h>
+
+#include "report/show/units.h"
+
+#define RIVALS_NAMED  3
+#define VICTIMS_NAMED 4
+#define FAULTS_MANY   1000 /* worth a word even if none was read from disk: about 1 ms of them */
+
+const char *const verdict_names[MODEL_VERDICTS] = {"user",      "kernel",  "runnable",
+						   "throttled", "blocked", "stolen"};
+const char *const iteration_names[MODEL_SYSTEM + 1] = {NULL, "one slow handler", "many small handlers",
+						       "the system"};
+
+static uint64_t part(const struct model_verdict *verdict, enum model_verdict_kind kind)
+{
+	return verdict->parts_ns[kind] == MODEL_UNKNOWN ? 0 : verdict->parts_ns[kind];
+}
+
+static void put_share(struct buffer *out, const struct model_verdict *verdict)
+{
+	buffer_printf(out, " %s", units_share(part(verdict, verdict->verdict), verdict->whole_ns).text);
+}
+
+static void put_task(struct buffer *out, words_escape escape, const char *comm, uint64_t pid)
+{
+	escape(out, comm);
+	if (pid != MODEL_UNKNOWN)
+		buffer_printf(out, " (pid %" PRIu64 ")", pid);
+}
+
+/* The system call that most of the part was spent in, if it is one. */
+static const struct model_syscall *main_call(const struct model_overrun *overrun)
+{
+	const struct model_syscall *call = overrun->syscalls_len ? &overrun->syscalls[0] : NULL;
+	uint64_t part_ns = part(overrun->verdict, overrun->verdict->verdict);
+
+	return call && call->duration_ns > part_ns / 2 ? call : NULL;
+}
+
+static void put_waker(struct buffer *out, words_escape escape, const struct model_verdict *verdict)
+{
+	if (!verdict->waker && !verdict->waker_what)
+		return;
+	buffer_string(out, verdict->waker_inferred ? ", woken by ~" : ", woken by ");
+	if (verdict->waker) {
+		put_task(out, escape, verdict->waker, verdict->waker_pid);
+	} else {
+		buffer_string(out, "an interrupt (");
+		escape(out, verdict->waker_what);
+		buffer_string(out, ")");
+	}
+}
+
+static void put_blocked(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
+{
+	const struct model_verdict *verdict = overrun->verdict;
+	const struct model_syscall *call = main_call(overrun);
+	bool by_faults = verdict->fault_blocked_ns > part(verdict, MODEL_BLOCKED) / 2;
+
+	buffer_string(out, "blocked");
+	if (by_faults) {
+		buffer_string(out, " in page faults");
+	} else if (call) {
+		buffer_string(out, " in ");
+		escape(out, call->name);
+	}
+	put_share(out, verdict);
+	if (by_faults || !call || verdict->block_ns == MODEL_UNKNOWN)
+		return;
+	if (verdict->blocked_on) {
+		buffer_string(out, " on ");
+		escape(out, verdict->blocked_on);
+	}
+	put_waker(out, escape, verdict);
+}
+
+static void put_in_kernel(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
+{
+	const struct model_verdict *verdict = overrun->verdict;
+	const struct model_syscall *call = main_call(overrun);
+
+	buffer_string(out, "computing in the kernel");
+	put_share(out, verdict);
+	if (verdict->kernel_sampled_ns > part(verdict, MODEL_KERNEL) / 2) {
+		buffer_string(out, ", in page faults or interrupts");
+	} else if (call) {
+		buffer_string(out, ", in ");
+		escape(out, call->name);
+	}
+}
+
+void verdict_words_cause(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
+{
+	const struct model_verdict *verdict = overrun->verdict;
+
+	switch (verdict->verdict) {
+	case MODEL_USER:
+		buffer_string(out, "computing in user space");
+		break;
+	case MODEL_KERNEL:
+		put_in_kernel(out, escape, overrun);
+		return;
+	case MODEL_RUNNABLE:
+		buffer_string(out, "waiting for a CPU");
+		put_share(out, verdict);
+		if (verdict->rivals_len && verdict->rivals[0].pid) {
+			buffer_string(out, ", behind ");
+			put_task(out, escape, verdict->rivals[0].comm, verdict->rivals[0].pid);
+		}
+		return;
+	case MODEL_THROTTLED:
+		buffer_string(out, "throttled by its cgroup");
+		break;
+	case MODEL_BLOCKED:
+		put_blocked(out, escape, overrun);
+		return;
+	case MODEL_STOLEN:
+		buffer_string(out, "its CPU stolen by the hypervisor");
+		break;
+	case MODEL_VERDICTS:
+		buffer_string(out, "on what it was spent is not known");
+		return;
+	}
+	put_share(out, verdict);
+}
+
+void verdict_words_parts(struct buffer *out, const struct model_verdict *verdict)
+{
+	bool first = true;
+
+	for (int kind = 0; kind < MODEL_VERDICTS; kind++) {
+		uint64_t part_ns = verdict->parts_ns[kind];
+		bool always = kind == MODEL_USER || kind == MODEL_KERNEL || kind == MODEL_BLOCKED;
+
+		if ((part_ns == 0 && !always) || (part_ns == MODEL_UNKNOWN && kind == MODEL_THROTTLED))
+			continue;
+		buffer_string(out, first ? "" : ", ");
+		first = false;
+		if (part_ns == MODEL_UNKNOWN)
+			buffer_printf(out, "%s not known", verdict_names[kind]);
+		else
+			buffer_printf(out, "%s %s", verdict_names[kind], units_ns(part_ns).text);
+		if (kind == MODEL_KERNEL && verdict->kernel_sampled_ns > part_ns / 10)
+			buffer_printf(out, " (~%s by samples)", units_ns(verdict->kernel_sampled_ns).text);
+	}
+	if (iteration_names[verdict->iteration])
+		buffer_printf(out, "; ~%s", iteration_names[verdict->iteration]);
+}
+
+void verdict_words_rivals(struct buffer *out, words_escape escape, const struct model_verdict *verdict)
+{
+	if (!verdict->rivals_len || part(verdict, MODEL_RUNNABLE) < verdict->whole_ns / 10)
+		return;
+	buffer_string(out, "waited for a CPU behind: ");
+	for (size_t i = 0; i < verdict->rivals_len && i < RIVALS_NAMED; i++) {
+		const struct model_rival *rival = &verdict->rivals[i];
+
+		buffer_string(out, i ? ", " : "");
+		if (rival->pid)
+			put_task(out, escape, rival->comm, rival->pid);
+		else
+			buffer_string(out, "nobody, it was asleep");
+		buffer_printf(out, " %s", units_ns(rival->duration_ns).text);
+	}
+	if (verdict->rivals_len > RIVALS_NAMED)
+		buffer_printf(out, "; %zu more", verdict->rivals_len - RIVALS_NAMED);
+}
+
+void verdict_words_faults(struct buffer *out, const struct model_verdict *verdict)
+{
+	if (!verdict->major_faults && verdict->minor_faults < FAULTS_MANY)
+		return;
+	buffer_printf(out, "page faults: %s read from disk, %s others",
+		      units_count(verdict->major_faults).text, units_count(verdict->minor_faults).text);
+	if (verdict->fault_blocked_ns)
+		buffer_printf(out, "; blocked in them %s", units_ns(verdict->fault_blocked_ns).text);
+}
+
+void verdict_words_victims(struct buffer *out, words_escape escape, const struct model_verdict *verdict)
+{
+	if (!verdict->victims_len)
+		return;
+	buffer_string(out, "~held up: ");
+	for (size_t i = 0; i < verdict->victims_len && i < VICTIMS_NAMED; i++) {
+		const struct model_victim *victim = &verdict->victims[i];
+
+		buffer_printf(out, "%sfd %d", i ? ", " : "", victim->fd);
+		if (victim->name) {
+			buffer_string(out, " (");
+			escape(out, victim->name);
+			buffer_string(out, ")");
+		}
+		buffer_printf(out, " for %s", units_ns(victim->wait_ns).text);
+	}
+	if (verdict->victims_len > VICTIMS_NAMED)
+		buffer_printf(out, "; %zu more", verdict->victims_len - VICTIMS_NAMED);
+}
