@@ -102,10 +102,12 @@ static int attach_survey(struct stint_bpf *bpf)
 	union bpf_iter_link_info info = {
 		.map.map_fd = (uint32_t)bpf_map__fd(bpf->skeleton->maps.sockets),
 	};
-	struct bpf_iter_attach_opts options = {.sz = sizeof(options),
-					       .link_info = &info,
-					       .link_info_len = sizeof(info)};
+	struct bpf_iter_attach_opts options;
 
+	memset(&options, 0, sizeof(options)); /* libbpf looks at the padding too */
+	options.sz = sizeof(options);
+	options.link_info = &info;
+	options.link_info_len = sizeof(info);
 	bpf->survey = bpf_program__attach_iter(bpf->skeleton->progs.on_survey, &options);
 	return bpf->survey ? 0 : -errno;
 }

@@ -103,7 +103,7 @@ struct thread {
 	struct record_segment segments[RECORD_SEGMENTS];
 	struct record_touch touches[RECORD_TOUCHES];
 	u64 raised[RAISED_SLOTS];
-	u64 place; /* of its saved registers (filter.bpf.h) */
+	u64 place;            /* of its saved registers (filter.bpf.h) */
 	u64 syscall_argument; /* the first, whole */
 	struct thread_verdict verdict;
 };
