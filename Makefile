@@ -8,6 +8,7 @@
 # make check FILTER=loop   only the test programs whose path has "loop" in it
 # make install       PREFIX=/usr/local DESTDIR=
 # make bench         the same workloads on raw epoll, stint, libev, libuv and libevent (QUICK=1: a minute)
+# make bench-probes  what it costs a server to be watched, and everybody else (QUICK=1: two rounds)
 # make V=1 ...       show the commands
 # make CARES=0 ...   without libstint-ares, the resolver by c-ares (by itself where c-ares is not installed)
 # make SAN=address,undefined BUILD=build/asan   a sanitized build beside the plain one
@@ -65,7 +66,7 @@ LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz
 REPORT_LIBS  := -lsqlite3 -lm
 
-.PHONY: all deps demo tests check check-format check-kernels bench install clean
+.PHONY: all deps demo tests check check-format check-kernels bench bench-probes install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -190,17 +191,18 @@ check: check-format
 demo: all
 	$(Q)examples/demo $(BUILD)
 
-# Everything comes from Debian by name. What only the demo or the tests need is said apart.
+# Everything comes from Debian by name. What only the demo, the tests or bench-probes need is said apart.
 DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev libc-ares-dev gnuplot-nox \
 	systemtap-sdt-dev libuv1-dev libev-dev libevent-dev
 DEPS_DEMO  := redis-server redis-tools wrk sqlite3 procps
+DEPS_BENCH := nginx strace linux-perf bpftrace
 DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev g++ pkg-config jq $(shell cat tests/kernels/packages)
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
 
 deps:
 	$(Q)$(AS_ROOT) apt-get update -q
 	$(Q)$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-		$(DEPS_BUILD) $(DEPS_DEMO) $(DEPS_CHECK)
+		$(DEPS_BUILD) $(DEPS_DEMO) $(DEPS_CHECK) $(DEPS_BENCH)
 
 # The same workloads on raw epoll, stint, libev, libuv and libevent. QUICK=1: a check that all of it runs, in a minute.
 BENCH_COMMON := tests/bench/main.c tests/bench/client.c
@@ -224,6 +226,16 @@ $(BUILD)/bench/work: tests/bench/work.c $(BUILD)/libstint.a
 bench: $(BENCHES) $(BUILD)/bench/work
 	$(Q)tests/bench/run $(BUILD)/bench $(if $(QUICK),quick)
 	$(Q)$(BUILD)/bench/work
+
+# What it costs to be watched. QUICK=1: two rounds.
+PROBES_BENCH := $(addprefix $(BUILD)/bench/,floor syscall)
+
+$(PROBES_BENCH): $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/gen/tests/bench/floor.skel.h
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -I. -I$(BUILD)/gen -o $@ $< $(PROBES_LIBS)
+
+bench-probes: all $(PROBES_BENCH)
+	$(Q)tests/bench/probes $(BUILD) $(if $(QUICK),quick)
 
 INSTALL ?= install
 PLACE = $(DESTDIR)$(PREFIX)
