@@ -268,7 +268,18 @@ enum stint_probes_socket_kind {
 	STINT_PROBES_SOCKET_WRITE_EVENT, /* the kernel raised the write event */
 	STINT_PROBES_SOCKET_WOKEN,       /* the waiting thread got on a CPU */
 	STINT_PROBES_SOCKET_RETURNED,    /* the wait returned it */
-	STINT_PROBES_SOCKET_RETRANSMIT
+	STINT_PROBES_SOCKET_RETRANSMIT,
+	/* These two of every traced socket; the rest only of those asked for by port. */
+	STINT_PROBES_SOCKET_WINDOW_CLOSED = 10, /* the peer's receive window went to 0 */
+	STINT_PROBES_SOCKET_WINDOW_OPENED = 11,
+	STINT_PROBES_SOCKET_CONNECTING = 7,  /* SYN sent */
+	STINT_PROBES_SOCKET_ESTABLISHED = 8, /* the handshake is complete */
+	STINT_PROBES_SOCKET_ACCEPTED = 9,    /* by its process */
+	STINT_PROBES_SOCKET_FIN_SENT = 12,
+	STINT_PROBES_SOCKET_FIN_RECEIVED = 13,
+	STINT_PROBES_SOCKET_READ_EVENT = 14, /* of the FIN */
+	STINT_PROBES_SOCKET_CLOSED = 15,
+	STINT_PROBES_SOCKET_KINDS
 };
 
 /* One moment in the life of a traced socket. */
@@ -327,10 +338,12 @@ struct stint_probes_callbacks {
 };
 
 struct stint_probes_options {
-	size_t size;         /* sizeof(struct stint_probes_options) */
-	uint64_t budget_ns;  /* of an iteration; 0: 1 ms */
-	uint64_t sample_ns;  /* between looks at a stack over budget; 0: ticks, and closer when they missed */
-	bool trace_sockets;  /* every socket that stalls is traced */
+	size_t size;        /* sizeof(struct stint_probes_options) */
+	uint64_t budget_ns; /* of an iteration; 0: 1 ms */
+	uint64_t sample_ns; /* between looks at a stack over budget; 0: ticks, and closer when they missed */
+	bool trace_sockets; /* every socket that stalls is traced */
+	uint16_t
+		trace_port; /* with it: those with this port at either end, and from the handshake on; 0: all */
 	uint32_t ring_bytes; /* 0: 8 MiB; a power of two */
 	uint32_t loop_limit; /* 0: 64; at most 1024, each 56 KiB */
 };

@@ -27,7 +27,9 @@ static const char help[] =
 	"  -d, --duration S    for so many seconds\n"
 	"  -o, --output FILE   the recording; else stint-PID.stint\n"
 	"      --budget US     an iteration is an overrun beyond so many microseconds (1000)\n"
-	"      --trace-socket  record each ACK, send and buffer level of sockets whose buffer fills up\n"
+	"      --trace-socket[=PORT]\n"
+	"                      record each ACK, send and buffer level of sockets whose buffer fills up; with a\n"
+	"                      PORT, of those with it at either end, from the handshake to the close\n"
 	"      --no-probes     do without eBPF: only what processes tell of themselves\n"
 	"  -h, --help\n"
 	"\n"
@@ -118,6 +120,11 @@ static int parse_option(struct request *request, int option)
 		return 0;
 	case 't':
 		request->options.trace_sockets = true;
+		if (!optarg)
+			return 0;
+		if (!parse_number(&number, optarg, 1, 65535) || number != (uint16_t)number)
+			return complain(2, "'%s' is not a port", optarg);
+		request->options.trace_port = (uint16_t)number;
 		return 0;
 	case 'n':
 		request->options.no_probes = true;
@@ -137,7 +144,7 @@ static int parse(struct request *request, int argc, char **argv)
 		{"duration", required_argument, NULL, 'd'},
 		{"output", required_argument, NULL, 'o'},
 		{"budget", required_argument, NULL, 'b'},
-		{"trace-socket", no_argument, NULL, 't'},
+		{"trace-socket", optional_argument, NULL, 't'},
 		{"no-probes", no_argument, NULL, 'n'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},

@@ -48,6 +48,7 @@ struct socket_state {
 	u32 segment_pending;
 	u32 why_changed;
 	u32 raised_to_wait; /* the event found its thread waiting for it */
+	u64 segment_ns;     /* when that came */
 	u64 early_cause_ns; /* the ACK that cleared the bit while no stall was known; 0: none */
 	u64 last_ack_ns;    /* of the stall */
 
@@ -61,6 +62,12 @@ struct socket_state {
 	/* why.bpf.h: of all its stalls */
 	u64 why_told;
 	u64 why[RECORD_WHYS];
+
+	/* life.bpf.h */
+	u64 connecting_ns;  /* the SYN was sent, and that is still to be told; 0: not so */
+	u64 established_ns; /* before its owner was known */
+	u32 fin_pending;    /* received, and no read event told of it */
+	u32 window_closed;
 
 	struct record_addresses addresses;
 };

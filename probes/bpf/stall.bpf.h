@@ -102,8 +102,11 @@ static __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32
 	opened = state->stage == STALL_FULL && !lacks;
 	if (state->stage == STALL_NONE && state->ack_time_ns && state->ack_lacked && !lacks)
 		state->early_cause_ns = state->ack_time_ns;
+	note_fin_event(state, sk, now_ns);
 	if (waking && !opened)
 		return 0; /* woken for another reason, amid the ACK's processing: too early to say what it did */
+	if (state->segment_pending && trace_sockets)
+		note_window(state, sk, state->segment_ns);
 	if (state->stage == STALL_FULL && state->segment_pending)
 		look_at_limit(state, sk, true);
 	state->segment_pending = 0;
@@ -196,6 +199,7 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 	if (state->stage == STALL_FULL)
 		end_gap(state, sk, now_ns);
 	state->segment_pending = 1;
+	state->segment_ns = now_ns;
 	if (acked <= 0)
 		return;
 	state->ack_time_ns = now_ns;

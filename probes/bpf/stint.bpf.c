@@ -14,6 +14,7 @@
  *   limit.bpf.h   what holds a sender back
  *   trace.bpf.h   the moments of a socket
  *   why.bpf.h     why an ACK made no event
+ *   life.bpf.h    from handshake to close, of sockets asked for by port
  *   stall.bpf.h   write stalls
  *
  * Tracepoints (tp_btf) only: they work where lockdown refuses kprobes and fentry, and need no tracefs.
@@ -43,6 +44,7 @@
 #include "trace.bpf.h"
 #include "why.bpf.h"
 
+#include "life.bpf.h"
 #include "stall.bpf.h"
 
 static __always_inline int enter_call(const struct pt_regs *regs, long number)
@@ -113,6 +115,8 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 	if (send_fd)
 		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx),
 			  send_requested(number, regs->si, regs->dx), result, now_ns);
+	if (trace_port && result >= 0 && (number == NR_accept || number == NR_accept4))
+		note_accepted((s32)result, pid, tid, now_ns);
 	if (is_wait(number) && (!thread || thread->state != THREAD_DISPATCHING)) {
 		if (!thread)
 			thread = add_thread(pid, tid);
@@ -188,7 +192,7 @@ int BPF_PROG(on_sched_waking, struct task_struct *task)
 	if (!thread)
 		return 0;
 	made_runnable(ctx, thread, task, now_ns);
-	if (stalls_open > 0 && thread->state == THREAD_WAITING)
+	if ((stalls_open > 0 || (trace_port && sockets_known > 0)) && thread->state == THREAD_WAITING)
 		settle_touched(now_ns, pid, task->pid);
 	return 0;
 }
@@ -234,6 +238,18 @@ int BPF_PROG(on_softirq_exit, unsigned int vector)
 	if (vector != NET_RX_SOFTIRQ || sockets_known <= 0)
 		return 0;
 	settle_touched(bpf_ktime_get_ns(), 0, 0);
+	return 0;
+}
+
+/* Attached only where sockets are asked for by port. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_socket_state, const struct sock *sk, int before, int after)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	if (!trace_port || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	note_state((u64)sk, before, after, is_watched(pid) ? pid : 0, bpf_ktime_get_ns());
 	return 0;
 }
 

@@ -13,7 +13,21 @@ enum socket_kind {
 	SOCKET_WOKEN,
 	SOCKET_RETURNED,
 	SOCKET_RETRANSMIT,
+	SOCKET_CONNECTING,
+	SOCKET_ESTABLISHED,
+	SOCKET_ACCEPTED,
+	SOCKET_WINDOW_CLOSED,
+	SOCKET_WINDOW_OPENED,
+	SOCKET_FIN_SENT,
+	SOCKET_FIN_RECEIVED,
+	SOCKET_READ_EVENT,
+	SOCKET_CLOSED,
 };
+
+static __always_inline bool is_traced(const struct record_addresses *addresses)
+{
+	return !trace_port || addresses->local_port == trace_port || addresses->remote_port == trace_port;
+}
 
 /* What one moment of a traced socket adds to what the socket itself tells. */
 struct moment {
@@ -31,7 +45,7 @@ static __noinline int report_moment(struct socket_state *state, u64 sk, const st
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 	struct record_socket *record;
 
-	if (!trace_sockets || !state || !moment)
+	if (!trace_sockets || !state || !moment || !is_traced(&state->addresses))
 		return 0;
 	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
 	if (!record) {

@@ -85,8 +85,11 @@ static bool take_alarm(struct loader *loader, sqlite3_stmt *row, void *item)
 
 static bool take_event(struct loader *loader, sqlite3_stmt *row, void *item)
 {
-	static const char *const kinds[] = {"open",  "send",     "send_short", "ack",    "write_event",
-					    "woken", "returned", "retransmit", "sample", "close"};
+	static const char *const kinds[] = {"open",          "send",        "send_short",   "ack",
+					    "write_event",   "woken",       "returned",     "retransmit",
+					    "connecting",    "established", "accepted",     "window_closed",
+					    "window_opened", "fin_sent",    "fin_received", "read_event",
+					    "closed",        "sample",      "close"};
 	struct model_event *event = item;
 	int kind = 0;
 

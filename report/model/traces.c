@@ -27,11 +27,11 @@ struct lives {
 
 static bool belongs(const struct life *life, const struct model_event *event)
 {
-	if (life->process != event->process || life->source != event->source || life->fd != event->fd)
+	if (life->process != event->process || life->source != event->source)
 		return false;
 	if (event->socket != MODEL_UNKNOWN)
 		return life->socket == event->socket;
-	return !life->closed && event->kind != MODEL_OPEN;
+	return life->fd == event->fd && !life->closed && event->kind != MODEL_OPEN;
 }
 
 static struct life *life_of(struct lives *lives, const struct model_event *event)
@@ -82,6 +82,8 @@ static int sort_into_lives(struct lives *lives, const struct model *model)
 
 		if (!life)
 			continue;
+		if (life->fd < 0)
+			life->fd = event->fd; /* before its first call it had none that is known */
 		if (append(&life->events, &life->len, event) < 0)
 			return -ENOMEM;
 		life->closed = life->closed || event->kind == MODEL_CLOSE;

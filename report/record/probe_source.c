@@ -87,6 +87,15 @@ static void take_socket(void *ctx, const struct stint_probes_socket_event *event
 		[STINT_PROBES_SOCKET_WOKEN] = "woken",
 		[STINT_PROBES_SOCKET_RETURNED] = "returned",
 		[STINT_PROBES_SOCKET_RETRANSMIT] = "retransmit",
+		[STINT_PROBES_SOCKET_CONNECTING] = "connecting",
+		[STINT_PROBES_SOCKET_ESTABLISHED] = "established",
+		[STINT_PROBES_SOCKET_ACCEPTED] = "accepted",
+		[STINT_PROBES_SOCKET_WINDOW_CLOSED] = "window_closed",
+		[STINT_PROBES_SOCKET_WINDOW_OPENED] = "window_opened",
+		[STINT_PROBES_SOCKET_FIN_SENT] = "fin_sent",
+		[STINT_PROBES_SOCKET_FIN_RECEIVED] = "fin_received",
+		[STINT_PROBES_SOCKET_READ_EVENT] = "read_event",
+		[STINT_PROBES_SOCKET_CLOSED] = "closed",
 	};
 	struct probe_source *source = ctx;
 	int64_t process = find_process(source, event->pid);
@@ -198,7 +207,8 @@ int probe_source_new(struct probe_source **ret, struct session *session, bool tr
 								.alarm = take_alarm};
 	struct stint_probes_options options = {.size = sizeof(options),
 					       .budget_ns = session->budget_ns,
-					       .trace_sockets = trace_sockets};
+					       .trace_sockets = trace_sockets,
+					       .trace_port = session->trace_port};
 	struct probe_source *source = calloc(1, sizeof(*source));
 	int err;
 

@@ -121,6 +121,7 @@ static int open_session(struct recorder *recorder, const struct recorder_options
 
 	session->start_ns = clock_ns(CLOCK_MONOTONIC);
 	session->budget_ns = options->budget_ns;
+	session->trace_port = options->trace_port;
 	err = recording_new(&session->recording, options->path);
 	if (err)
 		return fail(recorder, err, "%s: %s", options->path, recording_error(session->recording));

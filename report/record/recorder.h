@@ -21,6 +21,8 @@ struct recorder_options {
 	const char *path;   /* of the recording */
 	uint64_t budget_ns; /* of iterations; handlers with a meter have their own */
 	bool trace_sockets; /* each ACK of sockets that stall */
+	uint16_t
+		trace_port; /* with it: of sockets with this port, from the handshake on; 0: all that stall */
 	bool no_probes;
 };
 

@@ -267,7 +267,8 @@ CREATE TABLE write_alarm (
 -- process saw of itself: its 'ack' is one a send, when its last byte was acknowledged, with the bytes
 -- acknowledged until then. kind: 'open', 'send', 'send_short' (the buffer was full), 'ack', 'write_event'
 -- (raised by the kernel), 'woken' (the thread is on a CPU), 'returned' (the wait returned it), 'retransmit',
--- 'sample', 'close'.
+-- 'window_closed' (the peer allows nothing more), 'window_opened', 'sample', 'close'; of sockets asked for by port
+-- also 'connecting' (SYN sent), 'established', 'accepted', 'fin_sent', 'fin_received', 'read_event' (of the FIN), 'closed'.
 CREATE TABLE socket_event (
 	process INTEGER NOT NULL REFERENCES process(id),
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),

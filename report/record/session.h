@@ -18,6 +18,7 @@ struct session {
 	struct join *join;
 	uint64_t start_ns;
 	uint64_t budget_ns;
+	uint16_t trace_port; /* where sockets are traced; 0: all that stall */
 };
 
 #endif

@@ -498,6 +498,7 @@ static void put_trace(struct page *page, const struct trace *trace, int plot)
 		words_cycle(page->out, trace, words_best_cycle(trace));
 	else
 		put(page, "No send on it found the buffer full, so there is nothing to draw.");
+	words_life(page->out, page->model, trace);
 	if (!trace->from_probes)
 		put(page, " This is the process's own view: an ACK is known only where it ends a send.");
 	put(page, "</figcaption></figure>\n");

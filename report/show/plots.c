@@ -295,7 +295,15 @@ int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 		{MODEL_WRITE_EVENT, "impulses lc rgb '" AMBER "' lw 1.6", "write event"},
 		{MODEL_SEND, "points pt 5 ps 0.6 lc rgb '" BLUE "'", "send"},
 		{MODEL_SEND_SHORT, "points pt 7 ps 0.8 lc rgb '" RED "'", "short send"},
+		{MODEL_RETRANSMIT, "points pt 2 ps 1.0 lw 1.6 lc rgb '" RED "'", "retransmission"},
+		{MODEL_WINDOW_CLOSED, "points pt 11 ps 1.1 lc rgb '" AMBER "'", "window closed"},
+		{MODEL_WINDOW_OPENED, "points pt 9 ps 1.1 lc rgb '" GREEN "'", "window opened"},
+		{MODEL_ESTABLISHED, "points pt 13 ps 1.3 lc rgb '" GREEN "'", "handshake complete"},
+		{MODEL_FIN_SENT, "points pt 4 ps 1.1 lw 1.6 lc rgb '" INK "'", "FIN sent"},
+		{MODEL_FIN_RECEIVED, "points pt 6 ps 1.1 lw 1.6 lc rgb '" INK "'", "FIN received"},
+		{MODEL_READ_EVENT, "points pt 1 ps 1.1 lw 1.6 lc rgb '" AMBER "'", "read event of the FIN"},
 	};
+	const int moments_len = sizeof(moments) / sizeof(moments[0]);
 	size_t counts[MODEL_CLOSE + 2] = {0};
 	const struct trace_cycle *last;
 	size_t first, end;
@@ -308,6 +316,11 @@ int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 	last = &trace->cycles[(cycles < trace->cycles_len ? cycles : trace->cycles_len) - 1];
 	first = trace->cycles[0].first > 2 ? trace->cycles[0].first - 2 : 0;
 	end = last->next ? last->end + 1 : last->end;
+	/* Where the handshake was seen, the whole life is drawn: its end tells as much. */
+	if (trace->events[0]->kind == MODEL_CONNECTING || trace->events[0]->kind == MODEL_ESTABLISHED) {
+		first = 0;
+		end = trace->events_len;
+	}
 	end = end - first > MOMENTS_LIMIT ? first + MOMENTS_LIMIT : end;
 	sndbuf = trace->cycles[0].send->sndbuf_bytes;
 	top = (double)(sndbuf == MODEL_UNKNOWN ? trace->cycles[0].send->queued_bytes : sndbuf) / 1024 * 1.25;
@@ -316,7 +329,7 @@ int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 	put_moments(plots, trace, first, end, counts);
 	buffer_printf(&plots->script,
 		      "set xlabel 'ms'\nset ylabel 'KiB in the write buffer'\nset yrange [0:%.1f<*]\n"
-		      "set style fill solid 0.15 noborder\nset xrange [%.6f:%.6f]\n",
+		      "set style fill solid 0.15 noborder\nset xrange [%.6f:%.6f]\nset key maxrows 4\n",
 		      top, -0.01 * span_ms, 1.01 * span_ms);
 	put_level(plots, trace->cycles[0].threshold_bytes, "threshold of the write event", GREEN, true);
 	put_level(plots, sndbuf, "buffer size", INK, false);
@@ -328,7 +341,7 @@ int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 			", $d using ($3 == %d ? $1 : 1/0):(0):(0):(%.1f) with vectors nohead lc rgb '" INK
 			"' title 'ACK'",
 			MODEL_ACK, top * 0.035);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < moments_len; i++) {
 		if (counts[moments[i].kind] > 0)
 			buffer_printf(&plots->script, ", $d using ($3 == %d ? $1 : 1/0):2 with %s title '%s'",
 				      moments[i].kind, moments[i].style, moments[i].title);

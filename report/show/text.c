@@ -445,6 +445,7 @@ static void put_trace(struct text_page *page, const struct trace *trace)
 		words_cycle(&line, trace, cycle);
 	else
 		buffer_string(&line, "no send found the buffer full.");
+	words_life(&line, page->model, trace);
 	text_sentence(page, &line, 2);
 }
 

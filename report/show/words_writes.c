@@ -46,6 +46,68 @@ void words_limits(struct buffer *out, const struct stall_group *group)
 			      units_count(group->by_lowat).text, group->by_lowat == 1 ? "was" : "were");
 }
 
+static const struct model_event *first_of(const struct trace *trace, enum model_event_kind kind)
+{
+	for (size_t i = 0; i < trace->events_len; i++)
+		if (trace->events[i]->kind == kind)
+			return trace->events[i];
+	return NULL;
+}
+
+static size_t count_of(const struct trace *trace, enum model_event_kind kind)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < trace->events_len; i++)
+		count += trace->events[i]->kind == kind;
+	return count;
+}
+
+/* How long the peer's window was closed, as far as it was seen to open again. */
+static uint64_t closed_ns(const struct trace *trace)
+{
+	uint64_t since_ns = 0, sum_ns = 0;
+
+	for (size_t i = 0; i < trace->events_len; i++) {
+		const struct model_event *event = trace->events[i];
+
+		if (event->kind == MODEL_WINDOW_CLOSED)
+			since_ns = event->time_ns;
+		if (event->kind == MODEL_WINDOW_OPENED && since_ns && event->time_ns > since_ns)
+			sum_ns += event->time_ns - since_ns;
+		if (event->kind == MODEL_WINDOW_OPENED)
+			since_ns = 0;
+	}
+	return sum_ns;
+}
+
+void words_life(struct buffer *out, const struct model *model, const struct trace *trace)
+{
+	const struct model_event *established = first_of(trace, MODEL_ESTABLISHED);
+	const struct model_event *fin = first_of(trace, MODEL_FIN_RECEIVED);
+	const struct model_event *read_event = first_of(trace, MODEL_READ_EVENT);
+	size_t retransmits = count_of(trace, MODEL_RETRANSMIT);
+	size_t closings = count_of(trace, MODEL_WINDOW_CLOSED);
+
+	if (established)
+		buffer_printf(out, " Its handshake was complete at %.6f s.",
+			      model_seconds(model, established->time_ns));
+	if (retransmits > 0)
+		buffer_printf(out, " %s segment%s sent again.", units_count(retransmits).text,
+			      retransmits == 1 ? " was" : "s were");
+	if (closings > 0)
+		buffer_printf(out, " The peer closed its window %s time%s, for %s in sum.",
+			      units_count(closings).text, closings == 1 ? "" : "s",
+			      units_ns(closed_ns(trace)).text);
+	if (!fin)
+		return;
+	buffer_printf(out, " The peer's FIN came at %.6f s", model_seconds(model, fin->time_ns));
+	if (read_event && read_event->time_ns >= fin->time_ns)
+		buffer_printf(out, ", and made a read event %s later",
+			      units_ns(read_event->time_ns - fin->time_ns).text);
+	buffer_string(out, ".");
+}
+
 void words_alarm(struct buffer *out, words_escape escape, const struct model *model,
 		 const struct model_alarm *alarm)
 {

@@ -10,6 +10,9 @@
 /* "Of the time before the ACK, 98 % went by the peer's receive window." Nothing if there was none. */
 void words_limits(struct buffer *out, const struct stall_group *group);
 
+/* What a traced socket's timeline shows beside its stalls: handshake, retransmissions, closed windows, FIN. */
+void words_life(struct buffer *out, const struct model *model, const struct trace *trace);
+
 /* Why an ACK made no event, as a column's head, and as the end of a sentence. */
 extern const char *const words_no_event_heads[MODEL_NO_EVENTS];
 extern const char *const words_no_event_meanings[MODEL_NO_EVENTS];

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Sockets that are asked for by port, from the handshake to the close: a server and a client of one connection each,
+ * which do one thing after another, so that the order of what they see is known.
+ */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "watching.h"
+
+struct peers {
+	struct watching watching;
+	int listener;
+	struct sockaddr_in address;
+	int go[2]; /* closed: the watched process may begin */
+	pid_t watched;
+};
+
+static struct peers peers;
+
+static void wait_for(int fd, uint32_t events)
+{
+	int epfd = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event event = {.events = events};
+
+	if (epfd < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) < 0 ||
+	    epoll_wait(epfd, &event, 1, -1) != 1)
+		_exit(1);
+	close(epfd);
+}
+
+/* Takes one connection, answers one byte, and closes when the other end has. */
+static _Noreturn void be_server(void)
+{
+	char byte;
+	int fd;
+
+	wait_for(peers.listener, EPOLLIN);
+	fd = accept4(peers.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0)
+		_exit(1);
+	wait_for(fd, EPOLLIN);
+	if (read(fd, &byte, 1) != 1 || write(fd, &byte, 1) != 1)
+		_exit(1);
+	wait_for(fd, EPOLLIN);
+	_exit(read(fd, &byte, 1) != 0);
+}
+
+static _Noreturn void be_client(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	char byte = 'x';
+
+	if (fd < 0 || (connect(fd, (struct sockaddr *)&peers.address, sizeof(peers.address)) < 0 &&
+		       errno != EINPROGRESS))
+		_exit(1);
+	wait_for(fd, EPOLLOUT);
+	if (write(fd, &byte, 1) != 1)
+		_exit(1);
+	wait_for(fd, EPOLLIN);
+	_exit(read(fd, &byte, 1) != 1);
+}
+
+static void start(void (*watched)(void), uint16_t other_port)
+{
+	struct stint_probes_options options = {.size = sizeof(options), .trace_sockets = true};
+	socklen_t bytes = sizeof(peers.address);
+	char nothing;
+
+	watching_or_skip();
+	memset(&peers, 0, sizeof(peers));
+	peers.address =
+		(struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	peers.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_return_code(bind(peers.listener, (struct sockaddr *)&peers.address, bytes), errno);
+	assert_return_code(listen(peers.listener, 1), errno);
+	assert_return_code(getsockname(peers.listener, (struct sockaddr *)&peers.address, &bytes), errno);
+	options.trace_port = other_port ? other_port : ntohs(peers.address.sin_port);
+	watching_open(&peers.watching, &options);
+	assert_return_code(pipe(peers.go), errno);
+	peers.watched = fork();
+	assert_return_code(peers.watched, errno);
+	if (peers.watched == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(peers.go[1]);
+		if (read(peers.go[0], &nothing, 1) == 0)
+			watched();
+		_exit(1);
+	}
+	watching_add(&peers.watching, peers.watched);
+	close(peers.go[1]);
+}
+
+static void finish(void)
+{
+	int status;
+
+	watching_until_exit(&peers.watching, peers.watched);
+	assert_int_equal(waitpid(peers.watched, &status, 0), peers.watched);
+	assert_int_equal(status, 0);
+	watching_take(&peers.watching);
+	close(peers.listener);
+	close(peers.go[0]);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	watching_close(&peers.watching);
+	return 0;
+}
+
+static const struct stint_probes_socket_event *moment(enum stint_probes_socket_kind kind)
+{
+	for (size_t i = 0; i < peers.watching.events_len; i++)
+		if (peers.watching.events[i].kind == kind)
+			return &peers.watching.events[i];
+	fail_msg("no moment of kind %d among %zu", kind, peers.watching.events_len);
+	return NULL;
+}
+
+static void assert_in_order(const enum stint_probes_socket_kind *kinds, size_t len)
+{
+	for (size_t i = 1; i < len; i++) {
+		const struct stint_probes_socket_event *before = moment(kinds[i - 1]),
+						       *after = moment(kinds[i]);
+
+		if (before->time_ns > after->time_ns)
+			fail_msg("moment %d is later than moment %d", kinds[i - 1], kinds[i]);
+		assert_int_equal(before->socket, after->socket);
+		assert_string_equal(before->local, after->local);
+		assert_string_equal(before->remote, after->remote);
+	}
+}
+
+/* The test is the client. */
+static void a_servers_connection_is_told_from_handshake_to_close(void **state)
+{
+	static const enum stint_probes_socket_kind kinds[] = {STINT_PROBES_SOCKET_ESTABLISHED,
+							      STINT_PROBES_SOCKET_ACCEPTED,
+							      STINT_PROBES_SOCKET_SEND,
+							      STINT_PROBES_SOCKET_FIN_RECEIVED,
+							      STINT_PROBES_SOCKET_READ_EVENT,
+							      STINT_PROBES_SOCKET_FIN_SENT};
+	char byte = 'x';
+	int fd;
+
+	(void)state;
+	start(be_server, 0);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* after the fork: its close is to be the last */
+	assert_return_code(fd, errno);
+	assert_return_code(connect(fd, (struct sockaddr *)&peers.address, sizeof(peers.address)), errno);
+	assert_int_equal(write(fd, &byte, 1), 1);
+	assert_int_equal(read(fd, &byte, 1), 1);
+	close(fd);
+	finish();
+	assert_in_order(kinds, sizeof(kinds) / sizeof(kinds[0]));
+	/* On loopback it may come before the send returns, so its place is not known. */
+	assert_int_equal(moment(STINT_PROBES_SOCKET_ACK)->done_bytes, 1);
+	assert_true(moment(STINT_PROBES_SOCKET_ACCEPTED)->fd >= 0);
+}
+
+/* The test is the server. */
+static void a_clients_connection_is_told_from_its_syn_on(void **state)
+{
+	static const enum stint_probes_socket_kind kinds[] = {STINT_PROBES_SOCKET_CONNECTING,
+							      STINT_PROBES_SOCKET_ESTABLISHED,
+							      STINT_PROBES_SOCKET_SEND,
+							      STINT_PROBES_SOCKET_FIN_SENT};
+	char byte;
+	int fd;
+
+	(void)state;
+	start(be_client, 0);
+	fd = accept4(peers.listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_return_code(fd, errno);
+	assert_int_equal(read(fd, &byte, 1), 1);
+	assert_int_equal(write(fd, &byte, 1), 1);
+	finish();
+	close(fd);
+	assert_in_order(kinds, sizeof(kinds) / sizeof(kinds[0]));
+	/* On loopback it may come before the send returns, so its place is not known. */
+	assert_int_equal(moment(STINT_PROBES_SOCKET_ACK)->done_bytes, 1);
+}
+
+static void sockets_with_other_ports_are_not_told(void **state)
+{
+	int fd;
+	char byte;
+
+	(void)state;
+	start(be_client, 1);
+	fd = accept4(peers.listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_return_code(fd, errno);
+	assert_int_equal(read(fd, &byte, 1), 1);
+	assert_int_equal(write(fd, &byte, 1), 1);
+	finish();
+	close(fd);
+	assert_int_equal(peers.watching.events_len, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(a_servers_connection_is_told_from_handshake_to_close, tear_down),
+		cmocka_unit_test_teardown(a_clients_connection_is_told_from_its_syn_on, tear_down),
+		cmocka_unit_test_teardown(sockets_with_other_ports_are_not_told, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
