@@ -209,7 +209,7 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 	state->ack_queued_before = queued_bytes(sk);
 }
 
-static __noinline int report_stall(struct socket_state *state, u64 now_ns)
+static __noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns)
 {
 	struct record_stall *record;
 
@@ -242,7 +242,7 @@ static __noinline int report_stall(struct socket_state *state, u64 now_ns)
 	record->lowat_bytes = state->lowat_bytes;
 	record->by_lowat = state->by_lowat;
 	record->alarm = state->alarm;
-	record->opened = state->stage != STALL_FULL;
+	record->opened = opened;
 	record->reserved = 0;
 	__builtin_memcpy(record->limit_ns, state->limit_ns, sizeof(record->limit_ns));
 	__builtin_memcpy(&record->addresses, &state->addresses, sizeof(record->addresses));
@@ -276,6 +276,7 @@ static __always_inline void begin_stall(struct socket_state *state, u64 sk, u64 
 static __always_inline void enter_send(s32 fd, u64 now_ns)
 {
 	struct socket_state *state;
+	bool opened;
 	u64 sk;
 
 	if (stalls_open <= 0)
@@ -285,12 +286,13 @@ static __always_inline void enter_send(s32 fd, u64 now_ns)
 	if (!state || state->stage == STALL_NONE)
 		return;
 	settle(state, sk, now_ns, 0);
-	if (state->stage == STALL_FULL) { /* sent again though nothing had opened it */
+	opened = state->stage != STALL_FULL;
+	if (!opened) { /* sent again though nothing had opened it */
 		end_gap(state, sk, now_ns);
 		note_levels(state, sk);
 	}
-	report_stall(state, now_ns);
-	state->stage = STALL_NONE;
+	state->stage = STALL_NONE; /* first, as another CPU may have an ACK to tell of */
+	report_stall(state, opened, now_ns);
 	__sync_fetch_and_add(&stalls_open, -1);
 }
 

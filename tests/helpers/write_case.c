@@ -109,5 +109,6 @@ void assert_write_case_consistent(const struct write_case *run)
 		assert_int_equal(acks->told + outcomes, acks->acks);
 		outcomes = acks->acks;
 	}
-	assert_int_equal(outcomes, in_stalls);
+	/* An ACK that another CPU handles as a stall ends may be counted too late for the stall. */
+	assert_in_range(outcomes, in_stalls, in_stalls + watching->stalls_len);
 }
