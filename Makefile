@@ -5,6 +5,7 @@
 # make demo          three real recordings, ending in a report
 # make check         layout, both compilers, every test; those that can run again under ASan and UBSan, or TSan
 # make check-kernels the tests under eBPF on Debian's 6.1 and 6.12 kernels, in emulated machines
+# make recall        a thousand stalls at random: each found, none invented, causes right (check does 200)
 # make check FILTER=loop   only the test programs whose path has "loop" in it
 # make install       PREFIX=/usr/local DESTDIR=
 # make bench         the same workloads on raw epoll, stint, libev, libuv and libevent (QUICK=1: a minute)
@@ -66,7 +67,7 @@ LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz
 REPORT_LIBS  := -lsqlite3 -lm
 
-.PHONY: all deps demo tests check check-format check-kernels bench bench-probes install clean
+.PHONY: all deps demo tests check check-format check-kernels recall bench bench-probes install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -169,6 +170,10 @@ $(filter $(BUILD)/tests/kernels/%,$(TESTS)): $(BUILD)/gen/tests/kernels/oracle.s
 
 check-kernels: $(KERNEL_TESTS) $(SUBJECTS) $(BUILD)/examples/write_buffer
 	$(Q)tests/kernels/check $(BUILD) $(KERNELS) -- $(KERNEL_FILES) -- $(KERNEL_TESTS)
+
+# A thousand stalls at random, each compared with the truth; `check` does 200 of them.
+recall: tests
+	$(Q)STINT_RECALL=1000 tests/run $(BUILD)/tests/oracles/recall_test
 
 check-format:
 	$(call say,FORMAT,loop probes report tests examples)
