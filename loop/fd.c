@@ -92,10 +92,13 @@ static int grow_by_number(struct stint_loop *loop, uint32_t number)
 	return 0;
 }
 
+/* A child by fork() has its parent's epoll set, and must change nothing of it. */
 static int control(const struct stint_loop *loop, int operation, const struct stint_fd *source)
 {
 	struct epoll_event event = {.events = source->wanted, .data.u64 = source->tag};
 
+	if (loop_is_foreign(loop))
+		return -ECHILD;
 	return epoll_ctl(loop->epoll, operation, source->fd, &event) < 0 ? -errno : 0;
 }
 
@@ -327,29 +330,41 @@ void fd_dispatch(struct stint_loop *loop, uint32_t count)
 		dispatch_unmetered(loop, loop->events, loop->events + count);
 }
 
-/* A fresh epoll set with the sources that are alive: the way to be rid of a registration without a number. */
-int fd_rebuild(struct stint_loop *loop)
+/* Adds the sources that are alive to `epoll`. A descriptor that was closed behind our back has none to add. */
+static int add_all(struct stint_loop *loop, int epoll)
 {
-	int fresh = epoll_create1(EPOLL_CLOEXEC), old = loop->epoll;
-
-	if (fresh < 0)
-		return -errno;
-	loop->epoll = fresh;
-	loop->rebuild = false;
 	for (uint32_t i = 0; i < loop->fd_chunk_count * FD_CHUNK; i++) {
 		struct stint_fd *source = loop_fd(loop, i);
+		struct epoll_event event = {.events = source->armed, .data.u64 = source->tag};
 
-		if (!source->live || !source->registered)
+		if (!source->live || !source->registered ||
+		    epoll_ctl(epoll, EPOLL_CTL_ADD, source->fd, &event) == 0)
 			continue;
-		if (control(loop, EPOLL_CTL_ADD, source) == 0) {
-			source->armed = source->wanted;
-			continue;
-		}
+		if (errno == ENOMEM || errno == ENOSPC)
+			return -errno;
 		source->registered = false;
 		loop->by_number[source->fd] = NO_INDEX;
 	}
-	close(old);
-	return loop->port ? job_port_watch(loop) : 0;
+	return loop->port ? job_port_watch(loop, epoll) : 0;
+}
+
+/*
+ * A fresh epoll set: the way to be rid of a registration without a number. Out of descriptors or memory, the old set
+ * goes on: its stray events cost time, and nothing else.
+ */
+void fd_rebuild(struct stint_loop *loop)
+{
+	int fresh = epoll_create1(EPOLL_CLOEXEC);
+
+	if (fresh < 0)
+		return;
+	if (add_all(loop, fresh) < 0) {
+		close(fresh);
+		return;
+	}
+	close(loop->epoll);
+	loop->epoll = fresh;
+	loop->rebuild = false;
 }
 
 void fd_free_all(struct stint_loop *loop)

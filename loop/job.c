@@ -71,12 +71,12 @@ enum stint_job_outcome job_end(struct stint_job *job)
 
 /* ---- the port, by the loop's thread ---- */
 
-int job_port_watch(struct stint_loop *loop)
+int job_port_watch(struct stint_loop *loop, int epoll)
 {
 	struct epoll_event event = {.events = EPOLLIN | (uint32_t)EPOLLET,
 				    .data.u64 = (uintptr_t)&loop->port->mark};
 
-	return epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->port->wake, &event) < 0 ? -errno : 0;
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, loop->port->wake, &event) < 0 ? -errno : 0;
 }
 
 static int open_port(struct stint_loop *loop)
@@ -97,7 +97,7 @@ static int open_port(struct stint_loop *loop)
 		return error;
 	}
 	loop->port = port;
-	error = job_port_watch(loop);
+	error = job_port_watch(loop, loop->epoll);
 	if (error < 0)
 		job_port_close(loop);
 	return error;

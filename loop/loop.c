@@ -121,6 +121,7 @@ int stint_loop_new(struct stint_loop **ret, const struct stint_loop_options *giv
 	loop = calloc(1, sizeof(*loop));
 	if (!loop)
 		return -ENOMEM;
+	loop->generation = fork_generation();
 	loop->fd_free = loop->fd_changed = NO_INDEX;
 	loop->objects.next = loop->objects.previous = &loop->objects;
 	loop->deferrals.next = loop->deferrals.previous = &loop->deferrals;
@@ -146,7 +147,8 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 	if (!loop || loop->dead)
 		return NULL;
 	loop->dead = loop->stopped = true;
-	job_abandon_all(loop);
+	if (!loop_is_foreign(loop))
+		job_abandon_all(loop);
 	while (loop->objects.next != &loop->objects)
 		loop->objects.next->destroy(loop->objects.next);
 	fd_free_all(loop);
@@ -238,12 +240,8 @@ static int iterate(struct stint_loop *loop, uint64_t limit_ns)
 {
 	int count;
 
-	if (loop->rebuild) {
-		int error = fd_rebuild(loop);
-
-		if (error < 0)
-			return error;
-	}
+	if (loop->rebuild)
+		fd_rebuild(loop);
 	if (loop->fd_changed != NO_INDEX) {
 		fd_flush_changes(loop);
 		clock_read(loop->clock); /* what that took is ours and no part of the poll */
@@ -301,8 +299,8 @@ int stint_loop_run(struct stint_loop *loop)
 
 	if (!loop)
 		return -EINVAL;
-	if (loop->running)
-		return -EBUSY;
+	if (loop->running || loop_is_foreign(loop))
+		return loop->running ? -EBUSY : -ECHILD;
 	enter(loop);
 	while (error == 0 && !loop->stopped && has_work(loop))
 		error = iterate(loop, UINT64_MAX);
@@ -314,8 +312,8 @@ int stint_loop_iterate(struct stint_loop *loop, uint64_t timeout_ns)
 {
 	if (!loop)
 		return -EINVAL;
-	if (loop->running)
-		return -EBUSY;
+	if (loop->running || loop_is_foreign(loop))
+		return loop->running ? -EBUSY : -ECHILD;
 	enter(loop);
 	return leave(loop, iterate(loop, timeout_ns));
 }

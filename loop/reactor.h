@@ -4,6 +4,7 @@
 
 /* The insides of the loop, shared by the files that implement its sources. */
 
+#include "fork.h"
 #include "meter_account.h"
 #include "timer_wheel.h"
 
@@ -74,7 +75,8 @@ struct stint_loop {
 	bool running, dispatching, stopped, dead, rebuild;
 	bool coarse; /* there is no epoll_pwait2 */
 	uint32_t iteration;
-	uint64_t batch_ns; /* when the poll returned */
+	uint32_t generation; /* see loop_is_foreign() */
+	uint64_t batch_ns;   /* when the poll returned */
 
 	struct epoll_event *events;
 	uint32_t batch_limit;
@@ -126,6 +128,12 @@ struct stint_loop {
 static inline struct stint_fd *loop_fd(struct stint_loop *loop, uint32_t index)
 {
 	return &loop->fd_chunks[index / FD_CHUNK][index % FD_CHUNK];
+}
+
+/* Whether this is a child by fork() of the process that the loop is of, with which it shares the epoll set. */
+static inline bool loop_is_foreign(const struct stint_loop *loop)
+{
+	return loop->generation != fork_generation_now;
 }
 
 /* A handler index that a source may carry. */
@@ -205,7 +213,8 @@ void fd_flush_changes(struct stint_loop *loop);
 void fd_set_edge(struct stint_fd *source, bool edge);
 /* Dispatches what the poll has returned. */
 void fd_dispatch(struct stint_loop *loop, uint32_t count);
-int fd_rebuild(struct stint_loop *loop);
+/* Tried again in the next iteration if it cannot be done now. */
+void fd_rebuild(struct stint_loop *loop);
 void fd_free_all(struct stint_loop *loop);
 void fd_free_memory(struct stint_loop *loop);
 
@@ -227,10 +236,10 @@ void slice_dispatch(struct stint_loop *loop);
 /* job.c */
 /* Calls `done` for the jobs that have come back. */
 void job_dispatch(struct stint_loop *loop);
-/* Cancels all jobs, waits until no thread has one of them, and calls nobody. */
+/* Cancels all jobs, waits until no thread has one of them, and calls nobody. In a forked child there are no threads. */
 void job_abandon_all(struct stint_loop *loop);
-/* Has a fresh epoll set wake the loop for jobs that come back. */
-int job_port_watch(struct stint_loop *loop);
+/* Has an epoll set wake the loop for jobs that come back. */
+int job_port_watch(struct stint_loop *loop, int epoll);
 void job_port_close(struct stint_loop *loop);
 
 /* idle.c */

@@ -13,6 +13,11 @@
  * is freed gets no more callbacks, not even for events that the poll had already returned. Pointers to
  * sources of a freed loop are invalid, as freeing the loop frees them.
  *
+ * A child by fork() may free the loops and sources that it has from its parent (not where jobs or lookups by
+ * threads are out: their threads are the parent's), which closes its own copies of the descriptors and takes nothing
+ * from the parent, whose epoll set it shares. Nothing else can be done with them there: running the loop, or adding a
+ * descriptor, is -ECHILD. It may make loops of its own.
+ *
  * A handler is an index from stint_loop_handler(); 0 is "other" and always there. Times are ns;
  * points in time are of CLOCK_MONOTONIC.
  */
@@ -56,7 +61,7 @@ STINT_API struct stint_loop *stint_loop_free(struct stint_loop *loop);
 /*
  * Runs until stint_loop_stop(), or until nothing is left that could call back: no descriptor, signal, child or mailbox,
  * no armed timer, no scheduled deferred, no started slice or idle, no job that is out. Returns 0; -EBUSY inside a
- * callback of the same loop; or what epoll says.
+ * callback of the same loop; -ECHILD in a forked child; or what epoll says.
  *
  * The contract, iteration by iteration:
  *  1. Changes to descriptors' events that callbacks made are told to the kernel.
