@@ -7,6 +7,7 @@
 # make check-kernels the tests under eBPF on Debian's 6.1 and 6.12 kernels, in emulated machines
 # make recall        a thousand stalls at random: each found, none invented, causes right (check does 200)
 # make check FILTER=loop   only the test programs whose path has "loop" in it
+# make check-valgrind the tests of loop/ under valgrind: errors and leaks fail them (some minutes)
 # make install       PREFIX=/usr/local DESTDIR=
 # make bench         the same workloads on raw epoll, stint, libev, libuv and libevent (QUICK=1: a minute)
 # make bench-probes  what it costs a server to be watched, and everybody else (QUICK=1: two rounds)
@@ -67,7 +68,7 @@ LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz
 REPORT_LIBS  := -lsqlite3 -lm
 
-.PHONY: all deps demo tests check check-format check-kernels recall bench bench-probes install clean
+.PHONY: all deps demo tests check check-format check-kernels check-valgrind recall bench bench-probes install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -155,6 +156,12 @@ $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(BUILD)/libreport.a $(BUI
 		-o $@ $< $(TEST_HELPERS) \
 		$(TEST_LIBS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
 
+# Calls that fail on demand: see tests/helpers/faults_fixture.h.
+comma := ,
+FAULTS := malloc calloc realloc reallocarray aligned_alloc free asprintf socket accept4 epoll_create1 eventfd open openat \
+	syscall epoll_ctl pthread_create
+$(BUILD)/tests/loop/faults_test: TEST_LIBS = $(addprefix -Wl$(comma)--wrap=,$(FAULTS))
+
 $(BUILD)/tests/ares/%_test: TEST_LIBS = $(BUILD)/libstint-ares.a -lcares
 $(filter $(BUILD)/tests/ares/%,$(TESTS)): $(BUILD)/libstint-ares.a
 
@@ -183,7 +190,7 @@ check-format:
 SANITIZED_TESTS = $(patsubst $(BUILD)/%,build/asan/%,$(filter $(BUILD)/tests/loop/% $(BUILD)/tests/report/%,$(TESTS)))
 
 # Data races, in those that are about threads.
-THREAD_TESTS = $(patsubst $(BUILD)/%,build/tsan/%,$(filter $(addprefix $(BUILD)/tests/loop/,threads_test pool_test file_test),$(TESTS)))
+THREAD_TESTS = $(patsubst $(BUILD)/%,build/tsan/%,$(filter $(addprefix $(BUILD)/tests/loop/,threads_test pool_test file_test random_test),$(TESTS)))
 
 check: check-format
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/clang all
@@ -193,6 +200,13 @@ check: check-format
 	$(Q)$(MAKE) --no-print-directory check-kernels
 	$(Q)tests/run $(filter-out $(BUILD)/tests/kernels/%,$(TESTS)) $(SANITIZED_TESTS) $(THREAD_TESTS)
 
+# Only the processes of the tests themselves: what a forked child leaves unfreed when it ends by _exit() is no leak.
+VALGRIND := valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect \
+	--child-silent-after-fork=yes --fair-sched=try
+
+check-valgrind: $(filter $(BUILD)/tests/loop/%,$(TESTS))
+	$(Q)TEST_TIMEOUT_S=600 TEST_RUNNER='$(VALGRIND)' tests/run $^
+
 demo: all
 	$(Q)examples/demo $(BUILD)
 
@@ -201,7 +215,7 @@ DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g
 	systemtap-sdt-dev libuv1-dev libev-dev libevent-dev
 DEPS_DEMO  := redis-server redis-tools wrk sqlite3 procps
 DEPS_BENCH := nginx strace linux-perf bpftrace
-DEPS_CHECK := libcmocka-dev clang-format libclang-rt-14-dev g++ pkg-config jq $(shell cat tests/kernels/packages)
+DEPS_CHECK := libcmocka-dev valgrind clang-format libclang-rt-14-dev g++ pkg-config jq $(shell cat tests/kernels/packages)
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
 
 deps:
