@@ -349,6 +349,9 @@ static __always_inline void made_runnable(void *ctx, struct thread *thread, stru
 
 	if (!off_ns || thread->runnable_ns)
 		return;
+	if (now_ns < off_ns)
+		now_ns =
+			off_ns; /* the waker read its clock while the thread, on another CPU, was still leaving that */
 	thread->runnable_ns = now_ns;
 	if (thread->state == THREAD_DISPATCHING)
 		verdict_waking(ctx, &thread->verdict, task, off_ns, now_ns - off_ns, thread->in_syscall);
