@@ -138,6 +138,26 @@ static void each_debug_sleep_is_an_overrun_blocked_in_its_system_call(void **sta
 	assert_in_range(least_ns, 50 * MS, 52 * MS);
 }
 
+/* Redis' own monitor of latency: of each kind of event the last time, the latest and the longest, in ms. */
+static void redis_tells_of_the_same_latency(void **state)
+{
+	const struct stint_probes_overrun *overrun;
+	unsigned long longest_ms = 0;
+	const char *text;
+
+	(void)state;
+	watch_redis();
+	REDIS_DO(&redis, "CONFIG", "SET", "latency-monitor-threshold", "20");
+	REDIS_DO(&redis, "DEBUG", "SLEEP", "0.05");
+	take_all();
+	text = strstr(REDIS_DO(&redis, "LATENCY", "LATEST"), "command\n");
+	assert_non_null(text);
+	assert_int_equal(sscanf(text, "command\n%*u\n%*u\n%lu", &longest_ms), 1);
+	assert_int_equal(watching_count(&watching, 40 * MS), 1);
+	overrun = &watching_overrun(&watching, 40 * MS, 0)->is;
+	assert_in_range(longest_ms, 50, overrun->duration_ns / MS);
+}
+
 static void each_lua_loop_is_an_overrun_on_the_cpu(void **state)
 {
 	static const char script[] = "local x = 0 for i = 1, 10000000 do x = x + i % 7 end return x";
@@ -182,6 +202,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(each_debug_sleep_is_an_overrun_blocked_in_its_system_call,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(redis_tells_of_the_same_latency, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_lua_loop_is_an_overrun_on_the_cpu, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(redis_at_work_has_iterations_and_no_overrun_of_its_own,
 						set_up, tear_down),
