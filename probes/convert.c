@@ -82,7 +82,9 @@ void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record
 	ret->runnable_ns = record->runnable_ns;
 	ret->blocked_ns = record->blocked_ns;
 	ret->on_cpu_ns = off_cpu_ns < record->duration_ns ? record->duration_ns - off_cpu_ns : 0;
-	ret->ready_events = record->ready_events;
+	ret->wait = (enum stint_probes_wait)record->wait;
+	ret->ready_unknown = record->ready_events == RECORD_READY_UNKNOWN;
+	ret->ready_events = ret->ready_unknown ? 0 : record->ready_events;
 	convert_syscalls(ret, record);
 	convert_verdict(ret, record);
 	ret->segments_len = bounded(record->segments_len, STINT_PROBES_SEGMENTS);

@@ -397,6 +397,7 @@ static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters 
 		.pid = loop->pid,
 		.tid = loop->tid,
 		.epfd = loop->epfd,
+		.wait = (enum stint_probes_wait)loop->wait,
 		.iterations = loop->iterations,
 		.events = loop->events,
 		.overruns = loop->overruns,
@@ -419,7 +420,7 @@ int stint_probes_read_loops(struct stint_probes *probes,
 {
 	if (!probes || !probes->loops || !visit)
 		return -EINVAL;
-	for (uint32_t i = 0; i < probes->options.loop_limit && probes->loops[i].used; i++) {
+	for (uint32_t i = 0; i < probes->options.loop_limit && probes->loops[i].wait; i++) {
 		struct stint_probes_loop loop;
 		int err;
 

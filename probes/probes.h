@@ -3,7 +3,7 @@
 #define STINT_PROBES_H
 
 /*
- * The probes: what the kernel knows of a process that waits in epoll, and of its TCP sockets.
+ * The probes: what the kernel knows of a process with event loops, and of its TCP sockets.
  *
  *   stint_probes_new -> stint_probes_watch (a pid, as often as wanted) -> stint_probes_poll in a loop
  *   -> stint_probes_read_loops for the histograms -> stint_probes_free
@@ -26,6 +26,14 @@ struct stint_probes;
 #define STINT_PROBES_SEGMENTS 32
 #define STINT_PROBES_READY    64
 #define STINT_PROBES_BUCKETS  2368 /* as in loop/include/stint/histogram.h; a test holds the two together */
+
+/* What a loop waits in: its system call. Which of several waits of a thread is its loop's, probes/bpf/waits.bpf.h has. */
+enum stint_probes_wait {
+	STINT_PROBES_WAIT_EPOLL = 1,
+	STINT_PROBES_WAIT_POLL,
+	STINT_PROBES_WAIT_SELECT,
+	STINT_PROBES_WAIT_IO_URING
+};
 
 struct stint_probes_syscall {
 	uint32_t number;
@@ -128,14 +136,16 @@ enum stint_probes_stack {
 struct stint_probes_overrun {
 	uint32_t pid;
 	uint32_t tid;
-	int32_t epfd;
-	int32_t fd; /* the ready descriptor that was handled longest, inferred; -1 if unknown */
+	enum stint_probes_wait wait;
+	int32_t epfd; /* the epoll set or the ring that it waited in; -1: poll and select have none */
+	int32_t fd;   /* the ready descriptor that was handled longest, inferred; -1 if unknown */
 	uint64_t start_ns;
 	uint64_t duration_ns; /* = on_cpu_ns + runnable_ns + blocked_ns */
 	uint64_t on_cpu_ns;
 	uint64_t runnable_ns;
 	uint64_t blocked_ns;
 	uint32_t ready_events;  /* events that the wait returned */
+	bool ready_unknown;     /* a ring may not tell: then ready_events is 0 */
 	uint32_t victims;       /* of those: not yet handled when `fd` had been; inferred */
 	uint64_t blame_ns;      /* how long those were made to wait by it, summed */
 	uint32_t syscall_count; /* system calls in it */
@@ -303,11 +313,12 @@ struct stint_probes_socket_event {
 	bool cause; /* ACK: the one that opened the buffer */
 };
 
-/* Counters of one loop (a thread and an epoll descriptor) since it was first seen; they only grow. */
+/* Counters of one loop (a thread and what it waits in) since it was first seen; they only grow. */
 struct stint_probes_loop {
 	uint32_t pid;
 	uint32_t tid;
-	int32_t epfd;
+	enum stint_probes_wait wait;
+	int32_t epfd; /* as in stint_probes_overrun */
 	uint64_t iterations;
 	uint64_t events;
 	uint64_t overruns;

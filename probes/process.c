@@ -10,6 +10,7 @@
 #include "probes/descriptor_name.h"
 #include "probes/epoll_fds.h"
 #include "probes/handler_name.h"
+#include "probes/ready.h"
 #include "probes/unwind.h"
 #include "probes/verdict.h"
 
@@ -414,21 +415,26 @@ static int32_t find_registration(const struct stint_process *process, uint64_t d
 static void complete_victims(struct stint_process *process, struct stint_probes_overrun *overrun,
 			     const struct record_overrun *record)
 {
-	uint32_t len = record->ready_len < RECORD_READY ? record->ready_len : RECORD_READY;
+	struct stint_ready ready[RECORD_READY];
+	uint32_t len = stint_ready_read(ready, record);
 	int32_t fds[RECORD_READY];
 	uint64_t now_ns = record->start_ns + record->duration_ns;
 	bool may_reread = process->registrations_epfd != record->epfd ||
 			  now_ns - process->registrations_read_ns > REREAD_NS;
 
 	for (uint32_t i = 0; i < len; i++) {
+		if (record->wait != RECORD_WAIT_EPOLL) {
+			fds[i] = (int32_t)ready[i].data;
+			continue;
+		}
 		fds[i] = process->registrations_epfd == record->epfd
-				 ? find_registration(process, record->ready[i].data)
+				 ? find_registration(process, ready[i].data)
 				 : -1;
 		if (fds[i] >= 0 || !may_reread)
 			continue;
 		may_reread = false;
 		read_registrations(process, record->epfd, now_ns);
-		fds[i] = find_registration(process, record->ready[i].data);
+		fds[i] = find_registration(process, ready[i].data);
 	}
 	stint_convert_victims(overrun, record, fds, len);
 }

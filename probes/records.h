@@ -33,6 +33,17 @@ enum record_type {
 	RECORD_ALARM,
 };
 
+/* What a thread waits in. */
+enum record_wait {
+	RECORD_WAIT_NONE = 0,
+	RECORD_WAIT_EPOLL,
+	RECORD_WAIT_POLL,     /* poll, ppoll */
+	RECORD_WAIT_SELECT,   /* select, pselect6 */
+	RECORD_WAIT_IO_URING, /* io_uring_enter that waits for completions */
+};
+
+#define RECORD_READY_UNKNOWN 0xffffffffu
+
 struct record_syscall {
 	__u64 start_ns;
 	__u64 duration_ns;
@@ -54,7 +65,10 @@ struct record_touch {
 	__s32 fd;
 };
 
-/* As the kernel's struct epoll_event is laid out on x86-64 (packed); elsewhere it is not packed. */
+/*
+ * By the kind of the wait: of epoll, an event and its data; of poll, revents and the descriptor; of select, 64 bits
+ * of one of its sets, events being 64 * the set's number (read, write, except) + the word's index. Of io_uring none.
+ */
 struct record_ready {
 	__u32 events;
 	__u32 reserved;
@@ -111,7 +125,7 @@ struct record_overrun {
 	__u32 type;
 	__u32 pid;
 	__u32 tid;
-	__s32 epfd;
+	__s32 epfd;      /* of the wait: its epoll set or ring; -1: it has none */
 	__u64 iteration; /* counts a thread's iterations: what ties stacks to it */
 	__u64 start_ns;
 	__u64 duration_ns;
@@ -124,11 +138,11 @@ struct record_overrun {
 	__u32 syscalls_len;
 	__u32 segments_len;
 	__u32 segments_lost;
-	__u32 ready_events; /* that the wait returned; the first RECORD_READY of them are below */
+	__u32 ready_events; /* that the wait returned, or RECORD_READY_UNKNOWN; the first of them are below */
 	__u32 ready_len;
 	__u32 touches_len;
 	__u32 touches_lost;
-	__u32 reserved;
+	__u32 wait; /* enum record_wait */
 	struct record_syscall syscalls[RECORD_SYSCALLS];
 	struct record_segment segments[RECORD_SEGMENTS];
 	struct record_touch touches[RECORD_TOUCHES];
@@ -288,7 +302,7 @@ struct loop_counters {
 	__u32 pid;
 	__u32 tid;
 	__s32 epfd;
-	__u32 used;
+	__u32 wait; /* enum record_wait; 0: this slot is not in use */
 	__u64 iterations;
 	__u64 events;
 	__u64 overruns;

@@ -22,6 +22,7 @@ typedef __u32 __be32;
 typedef __u32 __wsum;
 typedef __u8 u8;
 typedef __u16 u16;
+typedef __s16 s16;
 typedef __u32 u32;
 typedef __s32 s32;
 typedef __u64 u64;
@@ -157,6 +158,19 @@ struct bpf_iter__task {
 	struct task_struct *task;
 };
 
+struct io_uring {
+	u32 head;
+	u32 tail;
+};
+
+struct io_rings {
+	struct io_uring cq;
+};
+
+struct io_ring_ctx {
+	struct io_rings *rings;
+};
+
 struct in6_addr {
 	union {
 		__u8 u6_addr8[16];
@@ -265,10 +279,24 @@ struct bpf_iter__bpf_map_elem {
 	} __attribute__((aligned(8)));
 };
 
-/* User space's, of a fixed layout: not relocated. */
+/* User space's, of a fixed layout: not relocated. A struct timeval is the same to who asks whether it is 0. */
 struct timespec64_user {
 	s64 seconds;
 	s64 nanoseconds;
+};
+
+struct pollfd_user {
+	s32 fd;
+	s16 events;
+	s16 revents;
+};
+
+/* What io_uring_enter() is given with IORING_ENTER_EXT_ARG. */
+struct io_uring_getevents_user {
+	u64 sigmask;
+	u32 sigmask_bytes;
+	u32 min_wait_us;
+	u64 timeout;
 };
 
 #endif

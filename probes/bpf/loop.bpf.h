@@ -3,20 +3,16 @@
 #define STINT_PROBES_LOOP_BPF_H
 
 /*
- * Iterations: from the return of a wait to the next wait of the same thread.
+ * Iterations: from the return of the loop's own wait (waits.bpf.h) to its next one.
  *
- * What counts as the next wait, since loops differ:
- *   - a wait with a timeout of 0 that returns nothing does not begin an iteration that is worth the name:
- *     if the thread waits again without a system call in between and within the budget, that time is not
- *     counted as an iteration (libuv asks once more with a timeout of 0 when it measures its idle time);
- *   - a wait with a timeout of 0 on another epoll descriptor than the iteration's own is an ordinary
- *     system call in it (nested epoll sets are drained so).
+ * A wait with a timeout of 0 that returns nothing does not begin an iteration that is worth the name: if the
+ * thread waits again without a system call in between and within the budget, that time is not counted as an
+ * iteration (libuv asks once more with a timeout of 0 when it measures its idle time).
  *
  * The length of an iteration is on CPU + runnable + blocked by construction: the last two are summed over
  * the thread's switches, the first is what remains.
  */
 
-#define LOOPS_MAX        1024
 #define SYSCALL_NOTED_NS 10000 /* shorter system calls are counted, but not listed */
 
 struct {
@@ -29,36 +25,28 @@ struct {
 
 __u32 loops_used;
 
-static __always_inline bool is_wait(long number)
-{
-	return number == NR_epoll_wait || number == NR_epoll_pwait || number == NR_epoll_pwait2;
-}
-
-static __always_inline bool wait_has_zero_timeout(long number, u64 timeout)
-{
-	struct timespec64_user spec;
-
-	if (number != NR_epoll_pwait2)
-		return (s32)timeout == 0;
-	if (!timeout || bpf_probe_read_user(&spec, sizeof(spec), (void *)timeout) != 0)
-		return false;
-	return spec.seconds == 0 && spec.nanoseconds == 0;
-}
-
-/* The slot of a thread's loop; LOOPS_MAX (and counted as lost) if the table is full. */
-static __noinline u32 loop_slot(struct thread *thread, s32 epfd)
+/*
+ * The slot of a thread's loop; LOOPS_MAX (and counted as lost) if the table is full. Threads that sleep in poll() may
+ * be many that have no loop worth the name, so half of the table is kept for those with sets and rings.
+ */
+static __noinline u32 loop_slot(struct thread *thread)
 {
 	struct loop_counters *loop;
-	u32 slot;
+	u32 slot, limit;
+
+	if (!thread)
+		return LOOPS_MAX;
+	limit = has_object(thread->wait) || loop_limit == 1 ? loop_limit : loop_limit / 2;
 
 	for (slot = 0; slot < LOOPS_MAX && slot < loop_limit && slot < loops_used; slot++) {
 		u32 key = slot;
 
 		loop = bpf_map_lookup_elem(&loop_table, &key);
-		if (loop && loop->tid == thread->tid && loop->epfd == epfd && loop->pid == thread->pid)
+		if (loop && loop->tid == thread->tid && loop->pid == thread->pid &&
+		    loop->epfd == thread->epfd && loop->wait == thread->wait)
 			return slot;
 	}
-	if (loops_used >= loop_limit) {
+	if (loops_used >= limit) {
 		lost_entry();
 		return LOOPS_MAX;
 	}
@@ -70,10 +58,11 @@ static __noinline u32 loop_slot(struct thread *thread, s32 epfd)
 	}
 	loop->pid = thread->pid;
 	loop->tid = thread->tid;
-	loop->epfd = epfd;
+	loop->epfd = thread->epfd;
 	loop->busy_min_ns = ~0ull;
 	loop->poll_min_ns = ~0ull;
-	loop->used = 1;
+	loop->wait = thread->wait; /* last: it says that the slot is in use */
+	thread->stack_wanted = 1;
 	return slot;
 }
 
@@ -95,11 +84,11 @@ static __always_inline void count_busy(struct loop_counters *loop, u64 busy_ns)
 		loop->overflow++;
 }
 
-static __always_inline void count_poll(struct loop_counters *loop, u64 poll_ns, u64 events)
+/* `events` negative: not known. */
+static __always_inline void count_poll(struct loop_counters *loop, u64 poll_ns, long events)
 {
 	u32 bucket = histogram_bucket(poll_ns);
 
-	loop->events += events;
 	loop->poll_sum_ns += poll_ns;
 	if (poll_ns < loop->poll_min_ns)
 		loop->poll_min_ns = poll_ns;
@@ -109,8 +98,11 @@ static __always_inline void count_poll(struct loop_counters *loop, u64 poll_ns, 
 		loop->poll[bucket]++;
 	else
 		loop->overflow++;
-	if (events > loop->batch_max)
-		loop->batch_max = events;
+	if (events < 0)
+		return;
+	loop->events += (u64)events;
+	if ((u64)events > loop->batch_max)
+		loop->batch_max = (u64)events;
 	bucket = histogram_bucket(events);
 	if (bucket < RECORD_BUCKETS)
 		loop->batch[bucket]++;
@@ -130,25 +122,6 @@ static __always_inline void note_part(struct thread *thread, u64 start_ns, u64 l
 	thread->longest_ns = length_ns;
 	thread->longest_start_ns = start_ns;
 	thread->longest_in_syscall = in_syscall;
-}
-
-/* The events that the wait returned are still in the program's array as a rule: read only when needed. */
-static __always_inline void read_ready(struct record_overrun *record, const struct thread *thread)
-{
-	u32 len = thread->ready_events < RECORD_READY ? thread->ready_events : RECORD_READY;
-
-	record->ready_len = 0;
-	for (u32 i = 0; i < RECORD_READY; i++) {
-		const u64 at = thread->events_address + (u64)i * 12;
-
-		if (i >= len)
-			break;
-		if (bpf_probe_read_user(&record->ready[i].events, 4, (void *)at) != 0 ||
-		    bpf_probe_read_user(&record->ready[i].data, 8, (void *)(at + 4)) != 0)
-			break;
-		record->ready[i].reserved = 0;
-		record->ready_len = i + 1;
-	}
 }
 
 static __noinline int report_overrun(struct thread *thread, u64 now_ns)
@@ -181,11 +154,11 @@ static __noinline int report_overrun(struct thread *thread, u64 now_ns)
 	record->ready_events = thread->ready_events;
 	record->touches_len = thread->touches_len;
 	record->touches_lost = thread->touches_lost;
-	record->reserved = 0;
+	record->wait = thread->wait;
 	__builtin_memcpy(record->syscalls, thread->syscalls, sizeof(record->syscalls));
 	__builtin_memcpy(record->segments, thread->segments, sizeof(record->segments));
 	__builtin_memcpy(record->touches, thread->touches, sizeof(record->touches));
-	read_ready(record, thread);
+	put_ready(record, thread);
 	__builtin_memcpy(&record->verdict, &thread->verdict.sums, sizeof(record->verdict));
 	bpf_ringbuf_submit(record, 0);
 	return 0;
@@ -215,7 +188,7 @@ static __always_inline void begin_iteration(struct thread *thread, const struct 
 	thread->iteration++;
 	thread->start_ns = now_ns;
 	thread->last_exit_ns = now_ns;
-	thread->ready_events = events > 0 ? (u32)events : 0;
+	thread->ready_events = events < 0 ? RECORD_READY_UNKNOWN : (u32)events;
 	thread->runnable_sum_ns = 0;
 	thread->blocked_sum_ns = 0;
 	thread->next_sample_ns = 0;
@@ -233,33 +206,68 @@ static __always_inline void begin_iteration(struct thread *thread, const struct 
 	thread->state = THREAD_DISPATCHING;
 }
 
-static __always_inline void enter_wait(struct thread *thread, const struct task_struct *task, u64 now_ns,
-				       s32 epfd, u64 events, bool zero)
+static __always_inline void find_slot(struct thread *thread)
 {
-	if (thread->state == THREAD_DISPATCHING)
-		end_iteration(thread, task, now_ns);
-	if (thread->epfd != epfd || !thread->wait_start_ns) {
-		thread->epfd = epfd;
-		thread->loop_slot = loop_slot(thread, epfd);
-	}
+	if (thread->loop_slot >= LOOPS_MAX)
+		thread->loop_slot = loop_slot(thread);
+}
+
+static __always_inline void begin_wait(struct thread *thread, u64 now_ns, u32 kind,
+				       const struct pt_regs *regs, bool zero)
+{
+	adopt_wait(thread, kind, wait_fd(kind, regs), regs->sp);
+	count_own_wait(thread, regs->sp, zero);
+	note_ready_place(thread, kind, regs);
+	if (has_object(kind))
+		find_slot(thread);
 	thread->state = THREAD_WAITING;
 	thread->wait_start_ns = now_ns;
 	thread->wait_is_zero = zero;
-	thread->events_address = events;
+}
+
+/* False: to this thread that is a system call like others. */
+static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 kind,
+				       const struct pt_regs *regs, bool zero)
+{
+	enum wait_role role;
+
+	if (thread->state == THREAD_DISPATCHING) {
+		role = judge_wait(thread, kind, regs, zero);
+		if (role == WAIT_IS_CALL)
+			return false;
+		/* Many programs poll once, and are no loops: the table has them only now. */
+		if (role == WAIT_OWN)
+			find_slot(thread);
+		if (role == WAIT_TAKES_OVER)
+			thread->own_sleeps = 0;
+		else
+			end_iteration(thread, bpf_get_current_task_btf(), now_ns);
+	}
+	begin_wait(thread, now_ns, kind, regs, zero);
+	return true;
 }
 
 /* What a wait costs that was under way when stint came is not known, so its time is not counted. */
-static __always_inline void exit_wait(struct thread *thread, const struct task_struct *task, u64 now_ns,
+static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kind, const struct pt_regs *regs,
 				      long result)
 {
+	long events = wait_events(kind, regs, result);
 	struct loop_counters *loop;
 
-	if (thread->wait_start_ns) {
-		loop = thread_loop(thread);
-		if (loop)
-			count_poll(loop, now_ns - thread->wait_start_ns, result > 0 ? (u64)result : 0);
+	copy_ready(thread, kind, regs, result);
+	if (!thread->wait_start_ns) {
+		adopt_wait(thread, kind, wait_fd(kind, regs), regs->sp);
+		count_own_wait(thread, regs->sp, false);
+		note_ready_place(thread, kind, regs);
+		if (has_object(kind))
+			find_slot(thread);
+		begin_iteration(thread, bpf_get_current_task_btf(), now_ns, events);
+		return;
 	}
-	begin_iteration(thread, task, now_ns, result);
+	loop = thread_loop(thread);
+	if (loop)
+		count_poll(loop, now_ns - thread->wait_start_ns, events);
+	begin_iteration(thread, bpf_get_current_task_btf(), now_ns, events);
 }
 
 static __always_inline bool takes_fd(long number)

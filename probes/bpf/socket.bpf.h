@@ -175,16 +175,11 @@ static __noinline int read_addresses(struct record_addresses *addresses, u64 sk)
 /* The socket behind a descriptor of the current task: its struct sock if it is TCP and non-blocking, else 0. */
 static __noinline u64 fd_to_sock(s32 fd)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files, *file = NULL;
+	struct file *file = (struct file *)fd_to_file(fd);
 	struct socket *socket;
 	struct sock *sk;
 
-	if (fd < 0 || (u32)fd >= BPF_CORE_READ(table, max_fds))
-		return 0;
-	files = BPF_CORE_READ(table, fd);
-	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) != 0 || !file)
+	if (!file)
 		return 0;
 	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;

@@ -8,6 +8,9 @@
  *   watch.bpf.h   who is watched, what is known of a thread
  *   verdict.bpf.h on what an iteration was spent
  *   rivals.bpf.h  who had the CPU that a thread waited for
+ *   files.bpf.h   the file behind a descriptor
+ *   waits.bpf.h   which system calls are waits, and which wait is the loop's own
+ *   ready.bpf.h   what a wait found ready
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
  *   stack.bpf.h   copies of user stacks
  *   socket.bpf.h  the table of sockets
@@ -34,7 +37,14 @@
 #include "watch.bpf.h"
 
 #include "rivals.bpf.h"
+
+#include "files.bpf.h"
+
 #include "stack.bpf.h"
+
+#include "waits.bpf.h"
+
+#include "ready.bpf.h"
 
 #include "loop.bpf.h"
 
@@ -52,9 +62,9 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	struct thread *thread = thread_at(regs);
 	u64 id = current_id(thread);
 	u32 pid = id >> 32, tid = (u32)id;
-	bool zero;
 	int send_fd;
 	u64 now_ns;
+	u32 wait;
 
 	if (!thread && !is_watched(pid))
 		return 0;
@@ -66,25 +76,20 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	send_fd = send_fd_argument(number);
 	if (send_fd)
 		enter_send((s32)(send_fd == 1 ? regs->di : regs->dx), now_ns);
-	if (!is_wait(number)) {
-		if (thread && thread->state == THREAD_DISPATCHING)
-			enter_syscall(thread, now_ns, number, regs->di, regs->dx);
-		return 0;
-	}
-	if (!thread)
+	wait = wait_kind(number, regs);
+	if (wait && !thread)
 		thread = add_thread(pid, tid);
 	if (!thread)
 		return 0;
-	zero = wait_has_zero_timeout(number, regs->r10);
-	if (zero && thread->state == THREAD_DISPATCHING && thread->epfd != (s32)regs->di) {
-		enter_syscall(thread, now_ns, number, regs->di, regs->dx);
+	if (wait && enter_wait(thread, now_ns, wait, regs, wait_has_zero_timeout(number, regs))) {
+		if (thread->stack_wanted) {
+			thread->stack_wanted = 0;
+			report_stack(thread, RECORD_STACK_WAIT, now_ns);
+		}
 		return 0;
 	}
-	enter_wait(thread, bpf_get_current_task_btf(), now_ns, (s32)regs->di, regs->si, zero);
-	if (!thread->baseline_taken) {
-		thread->baseline_taken = 1;
-		report_stack(thread, RECORD_STACK_WAIT, now_ns);
-	}
+	if (thread->state == THREAD_DISPATCHING)
+		enter_syscall(thread, now_ns, number, regs->di, regs->dx);
 	return 0;
 }
 
@@ -102,6 +107,7 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 	long number;
 	int send_fd;
 	u64 now_ns;
+	u32 wait;
 
 	if (!thread && !is_watched(pid))
 		return 0;
@@ -117,19 +123,15 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 			  send_requested(number, regs->si, regs->dx), result, now_ns);
 	if (trace_port && result >= 0 && (number == NR_accept || number == NR_accept4))
 		note_accepted((s32)result, pid, tid, now_ns);
-	if (is_wait(number) && (!thread || thread->state != THREAD_DISPATCHING)) {
+	wait = wait_kind(number, regs);
+	if (wait && (!thread || thread->state != THREAD_DISPATCHING)) {
 		if (!thread)
-			thread = add_thread(pid, tid);
+			thread = add_thread(pid, tid); /* it slept in this wait when stint came */
 		if (!thread)
 			return 0;
-		if (!thread->wait_start_ns) { /* it slept in this wait when stint came */
-			thread->epfd = (s32)regs->di;
-			thread->events_address = regs->si;
-			thread->loop_slot = loop_slot(thread, thread->epfd);
-		}
 		if (result > 0)
 			note_returned(thread, now_ns);
-		exit_wait(thread, bpf_get_current_task_btf(), now_ns, result);
+		exit_wait(thread, now_ns, wait, regs, result);
 		return 0;
 	}
 	if (thread && thread->state == THREAD_DISPATCHING && thread->in_syscall &&

@@ -5,18 +5,23 @@
 /* Numbers of the system calls that mean something to the probes: arch/x86/entry/syscalls/syscall_64.tbl. */
 enum {
 	NR_write = 1,
+	NR_poll = 7,
 	NR_writev = 20,
+	NR_select = 23,
 	NR_sendfile = 40,
 	NR_accept = 43,
 	NR_sendto = 44,
 	NR_sendmsg = 46,
 	NR_epoll_wait = 232,
+	NR_pselect6 = 270,
+	NR_ppoll = 271,
 	NR_splice = 275,
 	NR_epoll_pwait = 281,
 	NR_accept4 = 288,
 	NR_pwritev = 296,
 	NR_sendmmsg = 307,
 	NR_pwritev2 = 328,
+	NR_io_uring_enter = 426,
 	NR_epoll_pwait2 = 441,
 };
 

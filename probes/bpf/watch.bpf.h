@@ -11,6 +11,7 @@
 
 #define THREADS_MAX 4096
 #define WATCHED_MAX 1024
+#define LOOPS_MAX   1024 /* a slot of this number is none */
 
 const volatile __u64 budget_ns = 1000000;
 const volatile __u64 sample_ns = 1000000;
@@ -55,9 +56,10 @@ enum thread_state {
 };
 
 #define RAISED_SLOTS 64
+#define THREAD_READY 64 /* descriptors of a poll, or words of a select's sets; a power of two */
 
 /*
- * One thread that waits in epoll. Written by the thread itself (system calls, its own switches), but for
+ * One thread with an event loop. Written by the thread itself (system calls, its own switches), but for
  * runnable_ns (by who wakes it, while it sleeps) and `raised` (by softirqs; each slot is one store).
  */
 struct thread {
@@ -67,12 +69,20 @@ struct thread {
 	u32 state;
 	u64 iteration;
 	u64 wait_start_ns;
-	u64 start_ns; /* of the iteration */
-	u64 events_address;
+	u64 start_ns;      /* of the iteration */
+	u64 ready_address; /* of the program's array, of an epoll set or a poll */
+	u32 ready_slots;   /* of a poll: its length */
+	u32 ready_len;     /* of `ready` */
+	u32 wait;          /* enum record_wait, of its own wait (waits.bpf.h) */
+	u64 wait_sp;       /* its stack pointer there */
+	u64 rival_sp;      /* of another wait, and how many of it there were in a row */
+	s32 rival_fd;
+	u32 rival_count;
+	u32 own_sleeps;   /* how often it came to its own wait, with a timeout other than 0; stops at 2 */
 	u32 wait_is_zero; /* the wait under way has a timeout of 0 */
 	u32 ready_events;
-	u32 loop_slot; /* index into loop_counters */
-	u32 baseline_taken;
+	u32 loop_slot;        /* index into loop_counters */
+	u32 stack_wanted;     /* the loop's own stack, at its next wait */
 	u32 after_empty_poll; /* the wait before this iteration had a timeout of 0 and returned nothing */
 	u32 syscall_number;
 	s32 syscall_fd;
@@ -108,6 +118,7 @@ struct thread {
 	u64 place;            /* of its saved registers (filter.bpf.h) */
 	u64 syscall_argument; /* the first, whole */
 	struct thread_verdict verdict;
+	u64 ready[THREAD_READY]; /* ready.bpf.h: what a poll or a select returned */
 };
 
 /*
@@ -233,6 +244,7 @@ static __noinline struct thread *add_thread(u32 pid, u32 tid)
 	}
 	thread->pid = pid;
 	thread->tid = tid;
+	thread->loop_slot = LOOPS_MAX;
 	return thread;
 }
 

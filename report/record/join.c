@@ -243,7 +243,7 @@ static void write_joined(struct join *join, const struct dispatch *dispatch,
 
 	row.source = RECORDING_BOTH;
 	row.iteration_ns = outer->duration_ns;
-	row.ready_events = outer->ready_events;
+	row.ready_events = outer->ready_unknown ? RECORDING_UNKNOWN : outer->ready_events;
 	cut_times(&row, outer);
 	row.syscalls_len = cut_syscalls(syscalls, &row, outer);
 	row.syscalls = syscalls;
@@ -277,7 +277,7 @@ static void write_iteration(struct join *join, const struct iteration *iteration
 		.cpu_max_ns = overrun->on_cpu_ns,
 		.victims = overrun->victims,
 		.blame_ns = overrun->blame_ns,
-		.ready_events = overrun->ready_events,
+		.ready_events = overrun->ready_unknown ? RECORDING_UNKNOWN : overrun->ready_events,
 		.syscall_count = overrun->syscall_count,
 		.stack_kind = overrun->stack_kind,
 		.syscalls = overrun->syscalls,

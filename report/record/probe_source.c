@@ -2,6 +2,7 @@
 #include "report/record/probe_source.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,6 +17,7 @@ struct loop {
 	uint32_t pid;
 	uint32_t tid;
 	int32_t epfd;
+	enum stint_probes_wait wait;
 	int64_t id;
 };
 
@@ -131,24 +133,45 @@ static void take_socket(void *ctx, const struct stint_probes_socket_event *event
 
 /* ---- loops ---- */
 
+/* By what it waits in: "epoll fd 5", "poll". */
+static void name_loop(char *ret, size_t size, const struct stint_probes_loop *seen)
+{
+	static const char *const waits[] = {
+		[STINT_PROBES_WAIT_EPOLL] = "epoll",
+		[STINT_PROBES_WAIT_POLL] = "poll",
+		[STINT_PROBES_WAIT_SELECT] = "select",
+		[STINT_PROBES_WAIT_IO_URING] = "io_uring",
+	};
+	const char *wait = (size_t)seen->wait < sizeof(waits) / sizeof(waits[0]) ? waits[seen->wait] : NULL;
+
+	if (seen->epfd < 0)
+		snprintf(ret, size, "%s", wait ? wait : "?");
+	else
+		snprintf(ret, size, "%s fd %" PRId32, wait ? wait : "?", seen->epfd);
+}
+
 static struct loop *get_loop(struct probe_source *source, const struct stint_probes_loop *seen,
 			     int64_t process)
 {
 	struct loop *larger;
+	char name[32];
 
 	for (size_t i = 0; i < source->loops_len; i++) {
 		struct loop *loop = &source->loops[i];
 
-		if (loop->pid == seen->pid && loop->tid == seen->tid && loop->epfd == seen->epfd)
+		if (loop->pid == seen->pid && loop->tid == seen->tid && loop->epfd == seen->epfd &&
+		    loop->wait == seen->wait)
 			return loop;
 	}
 	larger = realloc(source->loops, (source->loops_len + 1) * sizeof(*larger));
 	if (!larger)
 		return NULL;
 	source->loops = larger;
-	larger[source->loops_len] = (struct loop){.pid = seen->pid, .tid = seen->tid, .epfd = seen->epfd};
+	larger[source->loops_len] =
+		(struct loop){.pid = seen->pid, .tid = seen->tid, .epfd = seen->epfd, .wait = seen->wait};
+	name_loop(name, sizeof(name), seen);
 	larger[source->loops_len].id =
-		recording_loop(source->session->recording, process, seen->tid, seen->epfd, "epoll", false);
+		recording_loop(source->session->recording, process, seen->tid, seen->epfd, name, false);
 	return &larger[source->loops_len++];
 }
 

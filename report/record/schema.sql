@@ -22,7 +22,8 @@ CREATE TABLE process (
 	exited_ns INTEGER                      -- NULL: still ran at the end
 );
 
--- A loop: a thread that waits in epoll. source 'meter' (told by the program) or 'probes' (by the kernel).
+-- A loop: a thread and what it waits in (epfd: its epoll set or ring), by which it is named where only the kernel
+-- tells of it: 'epoll fd 5', 'poll', 'select', 'io_uring fd 7'. source 'meter' (told by the program) or 'probes' (by the kernel).
 CREATE TABLE loop (
 	id INTEGER PRIMARY KEY,
 	process INTEGER NOT NULL REFERENCES process(id),

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_FILES_BPF_H
+#define STINT_PROBES_FILES_BPF_H
+
+/* The struct file behind a descriptor of the current task, or 0. */
+static __noinline u64 fd_to_file(s32 fd)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files, *file = NULL;
+
+	if (fd < 0 || (u32)fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	files = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) != 0)
+		return 0;
+	return (u64)file;
+}
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_READY_BPF_H
+#define STINT_PROBES_READY_BPF_H
+
+/*
+ * What a wait found ready. An epoll set's array is in the program's own memory still, as a rule, when its iteration
+ * ends, and is read only then, for an overrun. The arrays and sets of poll() and select() are made anew before each
+ * call by most programs, so they are read as the call returns, up to as many as it says are ready.
+ */
+
+#define SLOTS_A_READ 16 /* pollfds at once */
+#define SLOT_READS   64
+#define SETS         3
+#define SET_WORDS    16 /* of 64 bits: FD_SETSIZE is 1024 */
+
+/* Where the program will find what is ready. */
+static __always_inline void note_ready_place(struct thread *thread, u32 kind, const struct pt_regs *regs)
+{
+	if (kind == RECORD_WAIT_EPOLL) {
+		thread->ready_address = regs->si;
+	} else if (kind == RECORD_WAIT_POLL) {
+		thread->ready_address = regs->di;
+		thread->ready_slots = (u32)regs->si;
+	}
+}
+
+/*
+ * Without a branch, which would make the verifier follow both ways for each of a thousand slots: the entry is written
+ * in any case, and counts if something is ready.
+ */
+static __always_inline u32 add_ready_slot(struct thread *thread, u32 at, const struct pollfd_user *slot)
+{
+	u32 ready = 0 - (u32)(u16)slot->revents;
+
+	asm volatile("" : "+r"(ready));
+	thread->ready[at & (THREAD_READY - 1)] = (u64)(u16)slot->revents << 32 | (u32)slot->fd;
+	return at + (ready >> 31);
+}
+
+static __noinline int copy_ready_slots(struct thread *thread, u64 array, u32 slots, u32 ready)
+{
+	struct pollfd_user read[SLOTS_A_READ] = {0};
+	u32 found = 0;
+
+	if (!thread)
+		return 0;
+	for (u32 i = 0; i < SLOT_READS; i++) {
+		const u32 first = i * SLOTS_A_READ;
+		u32 len = SLOTS_A_READ;
+
+		if (first >= slots || found >= ready || found > THREAD_READY - SLOTS_A_READ)
+			break;
+		if (slots - first < SLOTS_A_READ) {
+			len = slots - first;
+			__builtin_memset(read, 0, sizeof(read));
+		}
+		if (bpf_probe_read_user(read, len * sizeof(read[0]),
+					(void *)(array + first * sizeof(read[0]))) != 0)
+			break;
+		for (u32 at = 0; at < SLOTS_A_READ; at++)
+			found = add_ready_slot(thread, found, &read[at]);
+	}
+	thread->ready_len = found;
+	return 0;
+}
+
+/* All words of the three sets, those that are not there as 0. */
+static __always_inline void copy_ready_set(struct thread *thread, u32 which, u64 set, u32 slots)
+{
+	u32 words = (slots + 63) / 64;
+
+	if (!set || !words)
+		return;
+	if (words > SET_WORDS)
+		words = SET_WORDS;
+	(void)bpf_probe_read_user(&thread->ready[which * SET_WORDS], words * sizeof(u64), (void *)set);
+}
+
+static __noinline int copy_ready_sets(struct thread *thread, const struct pt_regs *regs)
+{
+	if (!thread || !regs)
+		return 0;
+	__builtin_memset(thread->ready, 0, sizeof(thread->ready));
+	copy_ready_set(thread, 0, regs->si, (u32)regs->di);
+	copy_ready_set(thread, 1, regs->dx, (u32)regs->di);
+	copy_ready_set(thread, 2, regs->r10, (u32)regs->di);
+	thread->ready_len = SETS * SET_WORDS;
+	return 0;
+}
+
+/* As the thread's own wait returns. */
+static __always_inline void copy_ready(struct thread *thread, u32 kind, const struct pt_regs *regs,
+				       long result)
+{
+	thread->ready_len = 0;
+	if (result <= 0)
+		return;
+	if (kind == RECORD_WAIT_POLL)
+		copy_ready_slots(thread, regs->di, (u32)regs->si, (u32)result);
+	else if (kind == RECORD_WAIT_SELECT)
+		copy_ready_sets(thread, regs);
+}
+
+static __always_inline void read_epoll_ready(struct record_overrun *record, const struct thread *thread)
+{
+	u32 len = thread->ready_events < RECORD_READY ? thread->ready_events : RECORD_READY;
+
+	for (u32 i = 0; i < RECORD_READY; i++) {
+		const u64 at = thread->ready_address + (u64)i * 12;
+
+		if (i >= len)
+			break;
+		if (bpf_probe_read_user(&record->ready[i].events, 4, (void *)at) != 0 ||
+		    bpf_probe_read_user(&record->ready[i].data, 8, (void *)(at + 4)) != 0)
+			break;
+		record->ready[i].reserved = 0;
+		record->ready_len = i + 1;
+	}
+}
+
+static __always_inline void put_copied_ready(struct record_overrun *record, const struct thread *thread)
+{
+	const bool sets = thread->wait == RECORD_WAIT_SELECT;
+	u32 len = thread->ready_len < THREAD_READY ? thread->ready_len : THREAD_READY;
+
+	for (u32 i = 0; i < THREAD_READY; i++) {
+		if (i >= len)
+			break;
+		record->ready[i].events =
+			sets ? i / SET_WORDS * 64 + i % SET_WORDS : (u32)(thread->ready[i] >> 32);
+		record->ready[i].reserved = 0;
+		record->ready[i].data = sets ? thread->ready[i] : (u32)thread->ready[i];
+	}
+	record->ready_len = len;
+}
+
+static __always_inline void put_ready(struct record_overrun *record, const struct thread *thread)
+{
+	record->ready_len = 0;
+	if (thread->wait == RECORD_WAIT_EPOLL)
+		read_epoll_ready(record, thread);
+	else
+		put_copied_ready(record, thread);
+}
+
+#endif

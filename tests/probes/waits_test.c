@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Which wait is a loop's own, whatever it waits in: programs that do a known number of iterations. */
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "subject.h"
+#include "watching.h"
+
+#define MS    1000000u
+#define TIMES 7
+#define SYNCS 101
+
+static struct watching watching;
+static struct subject subject;
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&watching, 0, sizeof(watching));
+	memset(&subject, 0, sizeof(subject));
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	subject_stop(&subject, SIGKILL);
+	watching_close(&watching);
+	return 0;
+}
+
+/* Everything before this is over and told. */
+static struct subject_answer sync_loop(void)
+{
+	struct subject_answer answer = subject_do(&subject, 0, SUBJECT_SYNC, 0);
+
+	watching_take(&watching);
+	return answer;
+}
+
+/* The first answer comes from a program that got as far as its loop. */
+static bool has_started(void)
+{
+	struct subject_answer answer;
+
+	subject_send(&subject, 0, SUBJECT_SYNC, 0);
+	return read(subject.from, &answer, sizeof(answer)) == sizeof(answer);
+}
+
+static void watch(const char *wait)
+{
+	const char *arguments[] = {wait, NULL};
+
+	watching_or_skip();
+	watching_open(&watching, NULL);
+	subject_start(&subject, "tests/subjects/waits", arguments);
+	subject_go(&subject);
+	if (!has_started()) {
+		printf("skipped: this kernel lets no program wait in %s\n", wait);
+		skip();
+	}
+	watching_add(&watching, subject.pid);
+}
+
+static struct watched_loop find_loop(const struct subject_answer *answer, enum stint_probes_wait wait)
+{
+	struct watched_loop loop;
+
+	if (!watching_loop(&watching, answer->tid, answer->epfd, &loop))
+		fail_msg("no loop of thread %d with descriptor %d", answer->tid, answer->epfd);
+	assert_int_equal(loop.is.wait, wait);
+	return loop;
+}
+
+static void count_iterations_of(const char *call, enum stint_probes_wait wait)
+{
+	struct watched_loop before, after;
+	struct subject_answer answer;
+
+	watch(call);
+	sync_loop();
+	sync_loop(); /* a poll is a loop's once it has come back to it */
+	answer = sync_loop();
+	before = find_loop(&answer, wait);
+	for (int i = 0; i < SYNCS; i++)
+		subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, i % 2 ? SUBJECT_BLOCK : SUBJECT_SPIN, 2 * MS);
+	sync_loop();
+	assert_int_equal(watching_count(&watching, 2 * MS - MS / 10), TIMES);
+	after = find_loop(&answer, wait);
+	/* The iteration of each last sync may be over by then, or not yet. */
+	assert_in_range(after.is.iterations - before.is.iterations, SYNCS + TIMES, SYNCS + TIMES + 2);
+	assert_int_equal(after.is.events - before.is.events, SYNCS + TIMES + 1);
+	assert_int_equal(after.is.batch_max, 1);
+	assert_int_equal(watching_loops(&watching), 1);
+	assert_overruns_consistent(&watching);
+}
+
+static void iterations_of_poll_are_counted(void **state)
+{
+	(void)state;
+	count_iterations_of("poll", STINT_PROBES_WAIT_POLL);
+}
+
+static void iterations_of_ppoll_are_counted(void **state)
+{
+	(void)state;
+	count_iterations_of("ppoll", STINT_PROBES_WAIT_POLL);
+}
+
+static void iterations_of_select_are_counted(void **state)
+{
+	(void)state;
+	count_iterations_of("select", STINT_PROBES_WAIT_SELECT);
+}
+
+static void iterations_of_pselect_are_counted(void **state)
+{
+	(void)state;
+	count_iterations_of("pselect", STINT_PROBES_WAIT_SELECT);
+}
+
+static void iterations_of_io_uring_are_counted_with_its_completions(void **state)
+{
+	(void)state;
+	count_iterations_of("io_uring", STINT_PROBES_WAIT_IO_URING);
+}
+
+/* Its stack pointer is another at each call, its frame is not. */
+static void a_poll_of_an_array_that_grows_on_the_stack_is_the_same_loop(void **state)
+{
+	(void)state;
+	count_iterations_of("poll_grows", STINT_PROBES_WAIT_POLL);
+}
+
+/* Three are ready at once, the first handled computes: known from the program's array, or its sets. */
+static void find_victims_of(const char *call)
+{
+	watch(call);
+	sync_loop();
+	sync_loop();
+	for (int i = 0; i < TIMES; i++) {
+		struct subject_answer answer = subject_do(&subject, 0, SUBJECT_BURST, 5 * MS);
+		const struct watched_overrun *overrun;
+
+		sync_loop();
+		overrun = watching_overrun(&watching, 5 * MS - MS / 4, (size_t)i);
+		assert_non_null(overrun);
+		assert_int_equal(overrun->is.ready_events, 3);
+		assert_false(overrun->is.ready_unknown);
+		assert_int_equal(overrun->is.fd, answer.fd);
+		assert_int_equal(overrun->is.victims, 2);
+		assert_true(watched_stack_has(overrun, "on_ready"));
+	}
+}
+
+static void the_victims_of_a_slow_handler_are_found_in_a_poll(void **state)
+{
+	(void)state;
+	find_victims_of("poll");
+}
+
+static void the_victims_of_a_slow_handler_are_found_in_a_select(void **state)
+{
+	(void)state;
+	find_victims_of("select");
+}
+
+/* Of a ring it is known how many are ready as it returns, but not which; those of the burst come while it runs. */
+static void completions_of_a_ring_have_no_descriptors(void **state)
+{
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	watch("io_uring");
+	sync_loop();
+	subject_do(&subject, 0, SUBJECT_BURST, 5 * MS);
+	sync_loop();
+	overrun = watching_overrun(&watching, 5 * MS - MS / 4, 0);
+	assert_non_null(overrun);
+	assert_int_equal(overrun->is.fd, -1);
+	assert_int_equal(overrun->is.victims, 0);
+	assert_int_equal(overrun->is.ready_events, 1);
+	assert_false(overrun->is.ready_unknown);
+}
+
+static bool has_syscall(const struct watched_overrun *overrun, const char *name)
+{
+	for (uint32_t i = 0; i < overrun->is.syscalls_len; i++)
+		if (strcmp(overrun->is.syscalls[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* A client library that polls its one descriptor blocks the loop; its poll is not the loop's. */
+static void block_inside(const char *call, enum stint_probes_wait wait)
+{
+	struct subject_answer answer;
+
+	watch(call);
+	sync_loop();
+	sync_loop();
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, SUBJECT_INSIDE, 8 * MS);
+	answer = sync_loop();
+	find_loop(&answer, wait);
+	assert_int_equal(watching_loops(&watching), 1);
+	assert_int_equal(watching_count(&watching, 8 * MS), TIMES);
+	for (size_t i = 0; i < TIMES; i++) {
+		const struct watched_overrun *overrun = watching_overrun(&watching, 8 * MS, i);
+
+		assert_true(overrun->is.blocked_ns > 7 * MS);
+		assert_true(has_syscall(overrun, "poll"));
+		assert_string_equal(overrun->handler, "on_command");
+		assert_true(watched_stack_has(overrun, "block_inside"));
+	}
+}
+
+static void a_poll_inside_a_handler_blocks_a_loop_in_poll(void **state)
+{
+	(void)state;
+	block_inside("poll", STINT_PROBES_WAIT_POLL);
+}
+
+static void a_poll_inside_a_handler_blocks_a_loop_in_select(void **state)
+{
+	(void)state;
+	block_inside("select", STINT_PROBES_WAIT_SELECT);
+}
+
+static void a_poll_inside_a_handler_blocks_a_loop_in_io_uring(void **state)
+{
+	(void)state;
+	block_inside("io_uring", STINT_PROBES_WAIT_IO_URING);
+}
+
+static void two_sets_waited_in_by_turns_are_two_loops(void **state)
+{
+	struct subject_answer answer = {0};
+	struct watched_loop other;
+
+	(void)state;
+	watch("sets");
+	sync_loop();
+	for (int i = 0; i < TIMES; i++)
+		answer = subject_do(&subject, 0, SUBJECT_SPIN, 3 * MS);
+	sync_loop();
+	assert_int_equal(watching_loops(&watching), 2);
+	find_loop(&answer, STINT_PROBES_WAIT_EPOLL);
+	assert_true(watching_loop(&watching, answer.tid, answer.fd, &other));
+	assert_int_equal(watching_count(&watching, 3 * MS - MS / 4), TIMES);
+	for (size_t i = 0; i < TIMES; i++)
+		assert_int_equal(watching_overrun(&watching, 3 * MS - MS / 4, i)->is.epfd, answer.fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(iterations_of_poll_are_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_ppoll_are_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_select_are_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_pselect_are_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_io_uring_are_counted_with_its_completions,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_of_an_array_that_grows_on_the_stack_is_the_same_loop,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_victims_of_a_slow_handler_are_found_in_a_poll, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(the_victims_of_a_slow_handler_are_found_in_a_select, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(completions_of_a_ring_have_no_descriptors, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_inside_a_handler_blocks_a_loop_in_poll, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_inside_a_handler_blocks_a_loop_in_select, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_inside_a_handler_blocks_a_loop_in_io_uring, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(two_sets_waited_in_by_turns_are_two_loops, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A loop of one thread on standard input and three pipes, in the wait that it is told. One command an iteration.
+ *
+ *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets
+ *
+ * poll_grows: the array is on the stack and has another length at each call. sets: two epoll sets, waited in by turns
+ * at the same depth. Exits with 77 where the kernel refuses a ring.
+ */
+
+#include <errno.h>
+#include <linux/io_uring.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/select.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../helpers/subject_command.h"
+
+#define FDS   4 /* standard input, three pipes */
+#define PIPES (FDS - 1)
+#define GROW  40
+#define RING  16
+
+static int pipes[PIPES][2];
+static int never[2];
+static uint64_t burst_ns;
+static int object_fd = -1; /* the ring, or the first set */
+static int other_epfd = -1;
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void spin_on_cpu(uint64_t ns)
+{
+	uint64_t end_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) + ns;
+	volatile unsigned counter = 0;
+
+	while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end_ns)
+		for (unsigned i = 0; i < 20000; i++)
+			counter = counter + i;
+}
+
+static int fd_at(int index)
+{
+	return index == 0 ? STDIN_FILENO : pipes[index - 1][0];
+}
+
+static void answer(int fd)
+{
+	struct subject_answer answer = {.tid = gettid(), .epfd = object_fd, .fd = fd};
+
+	if (write(STDOUT_FILENO, &answer, sizeof(answer)) != sizeof(answer))
+		exit(0); /* the test is gone */
+}
+
+static void fill(int fd)
+{
+	if (write(fd, "x", 1) != 1)
+		die("write");
+}
+
+static void drain(int fd)
+{
+	char byte;
+
+	if (read(fd, &byte, 1) != 1)
+		die("read");
+}
+
+/* As client libraries do that block: a poll of one descriptor, and of another kind than the loop's. */
+static __attribute__((noinline)) void block_inside(uint64_t ns)
+{
+	struct pollfd one = {.fd = never[0], .events = POLLIN};
+	struct epoll_event event;
+	int epfd = epoll_create1(EPOLL_CLOEXEC);
+
+	if (poll(&one, 1, (int)(ns / 2000000)) != 0 || poll(&one, 1, 0) != 0)
+		die("poll inside");
+	if (epfd < 0 || epoll_wait(epfd, &event, 1, 0) != 0)
+		die("epoll_wait inside");
+	close(epfd);
+	if (poll(&one, 1, (int)(ns / 2000000)) != 0)
+		die("poll inside");
+}
+
+static __attribute__((noinline)) void on_command(void)
+{
+	struct subject_command command;
+	struct timespec ts;
+
+	if (read(STDIN_FILENO, &command, sizeof(command)) != sizeof(command))
+		exit(0);
+	ts = (struct timespec){(time_t)(command.arg / 1000000000u), (long)(command.arg % 1000000000u)};
+	switch (command.verb) {
+	case SUBJECT_SPIN:
+		spin_on_cpu(command.arg);
+		break;
+	case SUBJECT_BLOCK:
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+		break;
+	case SUBJECT_INSIDE:
+		block_inside(command.arg);
+		break;
+	case SUBJECT_BURST: /* answered in the iteration that follows */
+		burst_ns = command.arg;
+		for (int i = 0; i < PIPES; i++)
+			fill(pipes[i][1]);
+		return;
+	default:
+		break;
+	}
+	answer(-1);
+}
+
+static __attribute__((noinline)) void on_ready(int fd)
+{
+	uint64_t ns = burst_ns;
+
+	if (fd == STDIN_FILENO) {
+		on_command();
+		return;
+	}
+	drain(fd);
+	burst_ns = 0;
+	if (!ns)
+		return;
+	spin_on_cpu(ns);
+	answer(fd);
+}
+
+/* ---- the loops ---- */
+
+static void fill_slots(struct pollfd *slots, int len)
+{
+	for (int i = 0; i < len; i++)
+		slots[i] = (struct pollfd){.fd = i < FDS ? fd_at(i) : -1, .events = POLLIN};
+}
+
+static void handle_slots(const struct pollfd *slots)
+{
+	for (int i = 0; i < FDS; i++)
+		if (slots[i].revents)
+			on_ready(slots[i].fd);
+}
+
+static void loop_in_poll(int signals_too)
+{
+	struct pollfd slots[FDS];
+	int len;
+
+	for (;;) {
+		fill_slots(slots, FDS);
+		len = signals_too ? ppoll(slots, FDS, NULL, NULL) : poll(slots, FDS, -1);
+		if (len < 0 && errno != EINTR)
+			die("poll");
+		if (len > 0)
+			handle_slots(slots);
+	}
+}
+
+static __attribute__((noinline)) void poll_once(int len)
+{
+	struct pollfd *slots = __builtin_alloca((size_t)len * sizeof(*slots));
+
+	fill_slots(slots, len);
+	if (poll(slots, (nfds_t)len, -1) < 0 && errno != EINTR)
+		die("poll");
+	handle_slots(slots);
+}
+
+static void loop_in_growing_poll(void)
+{
+	for (int turn = 0;; turn++)
+		poll_once(FDS + turn * 7 % GROW);
+}
+
+static void loop_in_select(int signals_too)
+{
+	fd_set set;
+	int len;
+
+	for (;;) {
+		FD_ZERO(&set);
+		for (int i = 0; i < FDS; i++)
+			FD_SET(fd_at(i), &set);
+		len = signals_too ? pselect(FD_SETSIZE, &set, NULL, NULL, NULL, NULL)
+				  : select(FD_SETSIZE, &set, NULL, NULL, NULL);
+		if (len < 0 && errno != EINTR)
+			die("select");
+		for (int i = 0; len > 0 && i < FDS; i++)
+			if (FD_ISSET(fd_at(i), &set))
+				on_ready(fd_at(i));
+	}
+}
+
+struct ring {
+	unsigned *sq_tail, *sq_mask, *sq_array, *cq_head, *cq_tail, *cq_mask;
+	struct io_uring_sqe *sqes;
+	struct io_uring_cqe *cqes;
+};
+
+static void open_ring(struct ring *ring)
+{
+	struct io_uring_params params = {0};
+	char *memory;
+
+	object_fd = (int)syscall(SYS_io_uring_setup, RING, &params);
+	if (object_fd < 0)
+		exit(77);
+	memory = mmap(NULL, params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe) + 4096,
+		      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, object_fd, IORING_OFF_SQ_RING);
+	ring->sqes = mmap(NULL, params.sq_entries * sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_POPULATE, object_fd, IORING_OFF_SQES);
+	if (memory == MAP_FAILED || ring->sqes == MAP_FAILED || !(params.features & IORING_FEAT_SINGLE_MMAP))
+		exit(77);
+	ring->sq_tail = (unsigned *)(void *)(memory + params.sq_off.tail);
+	ring->sq_mask = (unsigned *)(void *)(memory + params.sq_off.ring_mask);
+	ring->sq_array = (unsigned *)(void *)(memory + params.sq_off.array);
+	ring->cq_head = (unsigned *)(void *)(memory + params.cq_off.head);
+	ring->cq_tail = (unsigned *)(void *)(memory + params.cq_off.tail);
+	ring->cq_mask = (unsigned *)(void *)(memory + params.cq_off.ring_mask);
+	ring->cqes = (struct io_uring_cqe *)(void *)(memory + params.cq_off.cqes);
+}
+
+static void arm(struct ring *ring, int fd)
+{
+	unsigned tail = *ring->sq_tail, slot = tail & *ring->sq_mask;
+
+	ring->sqes[slot] = (struct io_uring_sqe){.opcode = IORING_OP_POLL_ADD,
+						 .fd = fd,
+						 .poll_events = POLLIN,
+						 .user_data = (uint64_t)fd};
+	ring->sq_array[slot] = slot;
+	__atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
+}
+
+static void loop_in_ring(void)
+{
+	struct ring ring;
+	unsigned to_submit = FDS, head;
+
+	open_ring(&ring);
+	for (int i = 0; i < FDS; i++)
+		arm(&ring, fd_at(i));
+	for (;;) {
+		if (syscall(SYS_io_uring_enter, object_fd, to_submit, 1, IORING_ENTER_GETEVENTS, NULL, 0) <
+			    0 &&
+		    errno != EINTR)
+			die("io_uring_enter");
+		to_submit = 0;
+		head = *ring.cq_head;
+		while (head != __atomic_load_n(ring.cq_tail, __ATOMIC_ACQUIRE)) {
+			int fd = (int)ring.cqes[head++ & *ring.cq_mask].user_data;
+
+			__atomic_store_n(ring.cq_head, head, __ATOMIC_RELEASE);
+			on_ready(fd);
+			arm(&ring, fd);
+			to_submit++;
+		}
+	}
+}
+
+static int new_set(int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+	int epfd = epoll_create1(EPOLL_CLOEXEC);
+
+	if (epfd < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) != 0)
+		die("epoll");
+	return epfd;
+}
+
+/* A command, then a byte that it made in the other set: that is what its time is spent on. */
+static void loop_in_two_sets(void)
+{
+	struct subject_command command;
+	struct epoll_event event;
+
+	object_fd = new_set(STDIN_FILENO);
+	other_epfd = new_set(pipes[0][0]);
+	for (;;) {
+		if (epoll_wait(object_fd, &event, 1, -1) != 1 ||
+		    read(STDIN_FILENO, &command, sizeof(command)) != sizeof(command))
+			exit(0);
+		fill(pipes[0][1]);
+		if (epoll_wait(other_epfd, &event, 1, -1) != 1)
+			die("epoll_wait");
+		drain(pipes[0][0]);
+		spin_on_cpu(command.arg);
+		answer(other_epfd);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *wait = argc > 1 ? argv[1] : "";
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (int i = 0; i < PIPES; i++)
+		if (pipe(pipes[i]) != 0)
+			die("pipe");
+	if (pipe(never) != 0)
+		die("pipe");
+	if (strcmp(wait, "poll") == 0 || strcmp(wait, "ppoll") == 0)
+		loop_in_poll(wait[1] == 'p');
+	else if (strcmp(wait, "select") == 0 || strcmp(wait, "pselect") == 0)
+		loop_in_select(wait[0] == 'p');
+	else if (strcmp(wait, "poll_grows") == 0)
+		loop_in_growing_poll();
+	else if (strcmp(wait, "io_uring") == 0)
+		loop_in_ring();
+	else if (strcmp(wait, "sets") == 0)
+		loop_in_two_sets();
+	return 2;
+}
