@@ -272,8 +272,12 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kin
 
 static __always_inline bool takes_fd(long number)
 {
-	return number >= 0 && number < RECORD_CALLS &&
-	       (calls_with_fd[(number >> 6) & (RECORD_CALLS / 64 - 1)] >> (number & 63) & 1);
+	u64 word = (u64)number >> 6;
+
+	if (number < 0 || number >= RECORD_CALLS)
+		return false;
+	asm volatile("" : "+r"(word)); /* so that the mask stays: the verifier may have lost the comparison */
+	return calls_with_fd[word & (RECORD_CALLS / 64 - 1)] >> (number & 63) & 1;
 }
 
 static __always_inline void note_touch(struct thread *thread, u64 now_ns, s32 fd)
