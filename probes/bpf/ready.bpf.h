@@ -37,7 +37,8 @@ static __always_inline u32 add_ready_slot(struct thread *thread, u32 at, const s
 	return at + (ready >> 31);
 }
 
-static __noinline int copy_ready_slots(struct thread *thread, u64 array, u32 slots, u32 ready)
+/* Not static: so the verifier goes through it once, and not once for each way that leads here. */
+__noinline int copy_ready_slots(struct thread *thread, u64 array, u32 slots, u32 ready)
 {
 	struct pollfd_user read[SLOTS_A_READ] = {0};
 	u32 found = 0;

@@ -358,9 +358,9 @@ static __noinline int mark_returned(struct socket_state *state, u64 sk, struct t
 
 /*
  * A wait of this thread returned: the write events raised for it before are among what it returned, but those that
- * nobody asks for. They stay, as they may be asked for later.
+ * nobody asks for. They stay, as they may be asked for later. (Not static: the verifier goes through it once.)
  */
-static __noinline int note_returned(struct thread *thread, u64 now_ns)
+__noinline int note_returned(struct thread *thread, u64 now_ns)
 {
 	u32 head;
 

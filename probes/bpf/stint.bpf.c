@@ -117,12 +117,6 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 	number = regs->orig_ax;
 	if (thread && thread->off_ns)
 		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
-	send_fd = send_fd_argument(number);
-	if (send_fd)
-		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx),
-			  send_requested(number, regs->si, regs->dx), result, now_ns);
-	if (trace_port && result >= 0 && (number == NR_accept || number == NR_accept4))
-		note_accepted((s32)result, pid, tid, now_ns);
 	wait = wait_kind(number, regs);
 	if (wait && (!thread || thread->state != THREAD_DISPATCHING)) {
 		if (!thread)
@@ -134,6 +128,12 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 		exit_wait(thread, now_ns, wait, regs, result);
 		return 0;
 	}
+	send_fd = send_fd_argument(number);
+	if (send_fd)
+		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx),
+			  send_requested(number, regs->si, regs->dx), result, now_ns);
+	if (trace_port && result >= 0 && (number == NR_accept || number == NR_accept4))
+		note_accepted((s32)result, pid, tid, now_ns);
 	if (thread && thread->state == THREAD_DISPATCHING && thread->in_syscall &&
 	    exit_syscall(thread, now_ns))
 		report_stack(thread, RECORD_STACK_BLOCKED, now_ns);
