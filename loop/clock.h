@@ -55,19 +55,32 @@ static inline uint64_t clock_ticks(void)
 #endif
 }
 
-static inline uint64_t clock_read(struct clock *clock)
+static inline uint64_t clock_sample_tsc(const struct clock *clock)
 {
-	uint64_t ns;
+	return clock->base_ns +
+	       (uint64_t)(((clock_wide)(clock_ticks() - clock->base_ticks) * clock->mult) >> 32);
+}
 
+/* What the clock would say, but for a reading before that was ahead of it. */
+static inline uint64_t clock_sample(const struct clock *clock)
+{
 	if (__builtin_expect(clock->tsc, 1))
-		ns = clock->base_ns +
-		     (uint64_t)(((clock_wide)(clock_ticks() - clock->base_ticks) * clock->mult) >> 32);
-	else
-		ns = clock_gettime_ns(CLOCK_MONOTONIC);
+		return clock_sample_tsc(clock);
+	return clock_gettime_ns(CLOCK_MONOTONIC);
+}
+
+/* Makes a sample a reading. */
+static inline uint64_t clock_settle(struct clock *clock, uint64_t ns)
+{
 	if (__builtin_expect(ns < clock->now_ns, 0))
 		return clock->now_ns;
 	clock->now_ns = ns;
 	return ns;
+}
+
+static inline uint64_t clock_read(struct clock *clock)
+{
+	return clock_settle(clock, clock_sample(clock));
 }
 
 /* The tick at which a reading becomes `ns`, a time since the last anchor; 0 without a TSC. */

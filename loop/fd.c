@@ -31,18 +31,6 @@ _Static_assert(STINT_READ == EPOLLIN && STINT_WRITE == EPOLLOUT && STINT_ERROR =
 
 #define KNOWN_EVENTS (STINT_READ | STINT_WRITE)
 
-/*
- * A tag: bits 6 to 47 are those of the address (user space has 47 of them unless it asks for more, and a source
- * is aligned to 64), the 16 above and the 6 below count generations.
- */
-#define TAG_ADDRESS_BITS 48
-#define TAG_ADDRESS_MASK UINT64_C(0x0000ffffffffffc0)
-
-static struct stint_fd *tag_source(uint64_t tag)
-{
-	return (struct stint_fd *)(uintptr_t)(tag & TAG_ADDRESS_MASK);
-}
-
 static uint64_t tag_next_generation(uint64_t tag)
 {
 	uint64_t generation = (tag >> TAG_ADDRESS_BITS << 6 | (tag & 0x3f)) + 1;
@@ -257,77 +245,6 @@ void fd_flush_changes(struct stint_loop *loop)
 		if (control(loop, EPOLL_CTL_MOD, source) == 0)
 			source->armed = source->wanted;
 	}
-}
-
-__attribute__((cold, noinline)) static void drop_event(struct stint_loop *loop, const struct stint_fd *source)
-{
-	if (source->index != WAKE_INDEX && source->freed_iteration != loop->iteration)
-		loop->rebuild = true;
-}
-
-/* With 10,000 descriptors, each source is a cache miss: it is asked for while the one before is dispatched. */
-static inline const struct epoll_event *next_event(const struct epoll_event *event)
-{
-	__builtin_prefetch(tag_source(event[1].data.u64));
-	return event + 1;
-}
-
-static void dispatch_unmetered(struct stint_loop *loop, const struct epoll_event *event,
-			       const struct epoll_event *end)
-{
-	while (event < end) {
-		struct stint_fd *source = tag_source(event->data.u64);
-
-		if (__builtin_expect(source->tag != event->data.u64, 0)) {
-			drop_event(loop, source);
-			event++;
-			continue;
-		}
-		event = next_event(event);
-		source->callback(source, event[-1].events, source->ctx);
-	}
-}
-
-/* The events behind the one that is dispatched are those it makes wait; so are the timers due. */
-static void dispatch_metered(struct stint_loop *loop, const struct epoll_event *event,
-			     const struct epoll_event *end)
-{
-	struct stint_meter_loop *account = loop->account;
-	uint64_t ready_ns = loop->batch_ns, now_ns = account->clock.now_ns;
-	uint64_t left = (uint64_t)(end - event);
-
-	account->dispatches += left;
-	while (event < end) {
-		struct stint_fd *source = tag_source(event->data.u64);
-		uint64_t start_ns = now_ns;
-		struct meter_hot *hot;
-		uint32_t handler;
-		int32_t fd;
-
-		left--;
-		if (__builtin_expect(source->tag != event->data.u64, 0)) {
-			drop_event(loop, source);
-			account->dispatches--;
-			event++;
-			continue;
-		}
-		handler = source->handler;
-		fd = source->fd;
-		account->behind = left + loop->due_left;
-		hot = dispatch_begin(account, handler, fd, start_ns);
-		meter_account_wait(hot, start_ns - ready_ns);
-		event = next_event(event);
-		source->callback(source, event[-1].events, source->ctx);
-		now_ns = dispatch_end(account, hot, handler, fd, start_ns);
-	}
-}
-
-void fd_dispatch(struct stint_loop *loop, uint32_t count)
-{
-	if (loop->account)
-		dispatch_metered(loop, loop->events, loop->events + count);
-	else
-		dispatch_unmetered(loop, loop->events, loop->events + count);
 }
 
 /* Adds the sources that are alive to `epoll`. A descriptor that was closed behind our back has none to add. */

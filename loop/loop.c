@@ -129,7 +129,8 @@ int stint_loop_new(struct stint_loop **ret, const struct stint_loop_options *giv
 	loop->slice_share_ns = STINT_SLICE_SHARE_DEFAULT_NS;
 	loop->idles.next = loop->idles.previous = &loop->idles;
 	loop->batch_limit = options.batch_limit ? options.batch_limit : 512;
-	loop->events = calloc(loop->batch_limit + 1, sizeof(*loop->events)); /* one more: see next_event() */
+	loop->events =
+		calloc(loop->batch_limit + 1, sizeof(*loop->events)); /* one more: dispatch looks ahead */
 	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
 	error = loop->epoll < 0 ? -errno : loop->events ? open_meter(loop, &options) : -ENOMEM;
 	if (error < 0) {

@@ -63,14 +63,13 @@ static void note_overrun(struct stint_meter_loop *account, const struct meter_ho
 		     service_ns, hot->budget_ns, account->behind);
 }
 
-/* The values that are no extremes, not beyond the range, and at most `limit`. */
+/* The values that are no extremes, at most METER_WINDOW_HIGH, and at most `limit`. */
 static struct meter_window window_of(const struct stint_histogram *histogram, uint64_t limit)
 {
-	uint64_t range = (UINT64_C(1) << STINT_HISTOGRAM_MAX_BITS) - 1;
 	uint64_t high = histogram->max < limit ? histogram->max : limit;
 
-	if (high > range)
-		high = range;
+	if (high > METER_WINDOW_HIGH)
+		high = METER_WINDOW_HIGH;
 	if (high < histogram->min)
 		return (struct meter_window){.low = UINT64_MAX};
 	return (struct meter_window){.low = histogram->min, .span = high - histogram->min};
@@ -262,8 +261,10 @@ int stint_meter_begin(struct stint_meter_loop *account, uint32_t handler, int fd
 			return -EINVAL;
 	}
 	/* The reactor's own dispatch is no scope until it has one inside: it is known by its mark. */
-	if (account->depth == 0 && account->reactor)
+	if (account->depth == 0 && account->reactor) {
 		push(account, figures->dispatch_handler, figures->dispatch_fd, figures->dispatch_begin_ns);
+		account->disturbed = true;
+	}
 	now_ns = clock_read(&account->clock);
 	if (account->depth > 0) {
 		struct meter_scope *outer = &account->scope[account->depth - 1];

@@ -25,6 +25,9 @@ struct meter_scope {
 	uint64_t service_ns; /* what it had run before that */
 };
 
+/* Far within the range of a histogram (2^42 ns): so are some hundreds of such values together. */
+#define METER_WINDOW_HIGH (UINT64_C(1) << 32)
+
 /*
  * Values that need nothing but counting: at least `low`, and at most `low + span`. It lies within the histogram's
  * min and max, and for service below the budget, so that one comparison is enough for all of them. Empty:
@@ -54,7 +57,8 @@ struct stint_meter_loop {
 	uint32_t hot_count;             /* handlers known here; more may have been registered */
 	uint32_t depth;                 /* scopes open, the reactor's only if there is another within it */
 	bool reactor;                   /* the reactor runs: dispatches are its own */
-	uint64_t behind;                /* events known ready whose handlers have not begun */
+	bool disturbed;  /* a scope was opened in a dispatch, or what waits behind it has changed */
+	uint64_t behind; /* events known ready whose handlers have not begun */
 	uint64_t poll_begin_ns;
 	uint64_t poll_end_ns; /* 0: not polled yet */
 	uint64_t dispatches;
@@ -108,15 +112,20 @@ static inline void meter_account_mark(struct stint_meter_loop *account, uint32_t
 	relaxed_store(&figures->dispatch_begin_ns, start_ns);
 }
 
+static inline bool meter_window_has(struct meter_window window, uint64_t value)
+{
+	return __builtin_expect(value - window.low <= window.span, 1);
+}
+
 /* Whether a value was inside of the window, and so counted. */
 static inline bool meter_window_count(struct meter_window window, struct stint_histogram *histogram,
 				      uint64_t value)
 {
-	if (__builtin_expect(value - window.low > window.span, 0))
+	if (!meter_window_has(window, value))
 		return false;
 	counter_add(&histogram->count, 1);
 	counter_add(&histogram->sum, value);
-	counter_add(&histogram->bucket[stint_histogram_bucket_in_range(value)], 1);
+	histogram_bucket_add(histogram, value);
 	return true;
 }
 

@@ -37,6 +37,18 @@ struct stint_fd {
 	uint32_t next; /* free list, or list of changes */
 };
 
+/*
+ * A tag: bits 6 to 47 are those of the address (user space has 47 of them unless it asks for more, and a source
+ * is aligned to 64), the 16 above and the 6 below count generations.
+ */
+#define TAG_ADDRESS_BITS 48
+#define TAG_ADDRESS_MASK UINT64_C(0x0000ffffffffffc0)
+
+static inline struct stint_fd *tag_source(uint64_t tag)
+{
+	return (struct stint_fd *)(uintptr_t)(tag & TAG_ADDRESS_MASK);
+}
+
 #define FD_CHUNK 256u
 
 /* Something on the loop with memory of its own: freed with the loop, but never during a dispatch. */
@@ -154,22 +166,17 @@ static inline struct meter_hot *dispatch_begin(struct stint_meter_loop *account,
 	return __builtin_expect(hot->block != NULL, 1) ? hot : meter_account_adopt(account, handler);
 }
 
-/* Closes what the callback left open, too. Returns the time. */
-static inline uint64_t dispatch_end(struct stint_meter_loop *account, struct meter_hot *hot, uint32_t handler,
-				    int32_t fd, uint64_t start_ns)
+/* Ends it at `now_ns`, and with it what the callback left open. */
+static inline void dispatch_end_at(struct stint_meter_loop *account, struct meter_hot *hot,
+				   const struct meter_scope *scope, uint64_t now_ns)
 {
-	uint64_t now_ns = clock_read(&account->clock), service_ns = now_ns - start_ns;
+	uint64_t service_ns = now_ns - scope->start_ns;
 
 	if (__builtin_expect(account->depth != 0, 0))
 		service_ns = meter_account_unwind(account, now_ns);
-	usdt_dispatch_end(handler, fd, service_ns);
-	if (__builtin_expect(!meter_account_charge(account, hot, service_ns), 0)) {
-		struct meter_scope scope = {.handler = handler, .fd = fd, .start_ns = start_ns};
-
-		meter_account_odd_service(account, hot, &scope, service_ns);
-		now_ns = account->clock.now_ns; /* an overrun reads it again */
-	}
-	return now_ns;
+	usdt_dispatch_end(scope->handler, scope->fd, service_ns);
+	if (__builtin_expect(!meter_account_charge(account, hot, service_ns), 0))
+		meter_account_odd_service(account, hot, scope, service_ns);
 }
 
 /* The same for timers and deferred callbacks, where a few instructions do not matter. */
@@ -197,8 +204,12 @@ static inline struct dispatch dispatch_open(struct stint_loop *loop, uint32_t ha
 
 static inline void dispatch_close(struct stint_loop *loop, const struct dispatch *dispatch)
 {
+	const struct meter_scope scope = {.handler = dispatch->handler,
+					  .fd = NO_FD,
+					  .start_ns = dispatch->start_ns};
+
 	if (dispatch->hot)
-		dispatch_end(loop->account, dispatch->hot, dispatch->handler, NO_FD, dispatch->start_ns);
+		dispatch_end_at(loop->account, dispatch->hot, &scope, clock_read(loop->clock));
 }
 
 void loop_add_object(struct stint_loop *loop, struct object *object, void (*destroy)(struct object *));
@@ -211,12 +222,14 @@ void loop_forget(struct object *object);
 void fd_flush_changes(struct stint_loop *loop);
 /* Whether to report changes or states. A state that nobody can end, as EPOLLHUP is, would be reported for ever. */
 void fd_set_edge(struct stint_fd *source, bool edge);
-/* Dispatches what the poll has returned. */
-void fd_dispatch(struct stint_loop *loop, uint32_t count);
 /* Tried again in the next iteration if it cannot be done now. */
 void fd_rebuild(struct stint_loop *loop);
 void fd_free_all(struct stint_loop *loop);
 void fd_free_memory(struct stint_loop *loop);
+
+/* fd_dispatch.c */
+/* Dispatches what the poll has returned. */
+void fd_dispatch(struct stint_loop *loop, uint32_t count);
 
 /* timer.c */
 uint64_t timer_next_due(const struct stint_loop *loop);

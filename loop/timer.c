@@ -85,8 +85,11 @@ struct stint_timer *stint_timer_free(struct stint_timer *timer)
 /* One of those that this iteration would still have dispatched is so no more. */
 static void forget_due(struct stint_loop *loop, const struct stint_timer *timer)
 {
-	if (loop->due_left && timer->place != WHEEL_NO_PLACE && timer->due_ns <= loop->batch_ns)
-		loop->due_left--;
+	if (!loop->due_left || timer->place == WHEEL_NO_PLACE || timer->due_ns > loop->batch_ns)
+		return;
+	loop->due_left--;
+	if (loop->account)
+		loop->account->disturbed = true;
 }
 
 int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)

@@ -150,7 +150,10 @@ struct stint_meter_file_loop {
 	uint64_t stacks_skipped; /* beyond the watchdog's limit of so many a second */
 };
 
-/* What one loop knows of one handler. The histograms follow, metric by metric, at this struct's end. */
+/*
+ * What one loop knows of one handler. Blame and victims, and all of a histogram but its buckets, are up to date once
+ * the loop has gone through its batch of events. The histograms follow, metric by metric, at this struct's end.
+ */
 struct stint_meter_file_block {
 	uint64_t used; /* 1 once backed by memory: reading an unused block shows zeros */
 	uint64_t overruns;

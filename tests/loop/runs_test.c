@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the meter counts of dispatches in a row, against what their callbacks saw: within a dispatch,
+ * stint_loop_now_ns() is the moment at which it began and the one before it ended.
+ */
+#include "loop_fixture.h"
+
+#include <fcntl.h>
+
+#define EVENTS 40
+
+static struct stint_loop *loop;
+static struct stint_meter *meter;
+static struct stint_fd *source[EVENTS];
+static struct stint_timer *timer;
+static int fds[EVENTS][2];
+static uint32_t handler[2]; /* even and odd sources', where they differ */
+static uint64_t begin_ns[EVENTS];
+static uint32_t charged[EVENTS], begun;
+static bool disturb;
+
+static uint32_t make_handler(const char *name)
+{
+	int index = stint_loop_handler(loop, name, 10000000000u);
+
+	assert_true(index > 0);
+	return (uint32_t)index;
+}
+
+/* What the third does of 40: opens a scope; and the fifth stops a timer that is due behind them. */
+static void on_event(struct stint_fd *event, uint32_t events, void *ctx)
+{
+	(void)event;
+	(void)events;
+	charged[begun] = *(const uint32_t *)ctx;
+	begin_ns[begun] = stint_loop_now_ns(loop);
+	begun++;
+	if (disturb && begun == 3) {
+		assert_int_equal(stint_meter_begin(stint_loop_account(loop), make_handler("inner"), -1), 0);
+		assert_int_equal(stint_meter_end(stint_loop_account(loop)), 0);
+	}
+	if (disturb && begun == 5)
+		assert_int_equal(stint_timer_stop(timer), 0);
+}
+
+static void on_timer(struct stint_timer *due, void *ctx)
+{
+	(void)due;
+	(void)ctx;
+	fail_msg("a stopped timer was dispatched");
+}
+
+static int open_loop(void **state)
+{
+	(void)state;
+	begun = 0;
+	disturb = false;
+	if (stint_meter_new(&meter, NULL) < 0 || stint_loop_new(&loop, NULL) < 0)
+		return -1;
+	handler[0] = make_handler("even");
+	handler[1] = make_handler("odd");
+	return 0;
+}
+
+static int close_loop(void **state)
+{
+	(void)state;
+	loop = stint_loop_free(loop);
+	meter = stint_meter_free(meter);
+	for (int i = 0; i < EVENTS; i++) {
+		close(fds[i][0]);
+		close(fds[i][1]);
+	}
+	return 0;
+}
+
+/* All are ready in one batch. `length`: so many in a row have a handler in common. */
+static void dispatch_one_batch(int length)
+{
+	for (int i = 0; i < EVENTS; i++) {
+		uint32_t *mine = &handler[i / length % 2];
+
+		assert_int_equal(pipe2(fds[i], O_NONBLOCK | O_CLOEXEC), 0);
+		assert_int_equal(write(fds[i][1], "x", 1), 1);
+		assert_int_equal(stint_fd_new(&source[i], loop, fds[i][0], STINT_READ, *mine, on_event, mine),
+				 0);
+	}
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(begun, EVENTS);
+}
+
+struct expected {
+	uint64_t count, wait_min_ns, wait_max_ns, wait_sum_ns, service_sum_ns, blame_ns, victims;
+};
+
+/* As each dispatch would be counted by itself; the last one's service is not known, and blames nobody. */
+static struct expected expect(uint32_t of)
+{
+	struct expected ret = {.wait_min_ns = UINT64_MAX};
+
+	for (uint32_t i = 0; i < EVENTS; i++) {
+		uint64_t wait_ns = begin_ns[i] - begin_ns[0], behind = EVENTS - 1 - i;
+		uint64_t service_ns = i + 1 < EVENTS ? begin_ns[i + 1] - begin_ns[i] : 0;
+
+		if (charged[i] != of)
+			continue;
+		ret.count++;
+		ret.wait_min_ns = wait_ns < ret.wait_min_ns ? wait_ns : ret.wait_min_ns;
+		ret.wait_max_ns = wait_ns > ret.wait_max_ns ? wait_ns : ret.wait_max_ns;
+		ret.wait_sum_ns += wait_ns;
+		ret.service_sum_ns += service_ns;
+		ret.blame_ns += service_ns * behind;
+		ret.victims += behind;
+	}
+	return ret;
+}
+
+static uint64_t in_buckets(const struct stint_histogram *histogram)
+{
+	uint64_t count = histogram->overflow;
+
+	for (uint32_t i = 0; i < STINT_HISTOGRAM_BUCKETS; i++)
+		count += histogram->bucket[i];
+	return count;
+}
+
+static void check_handler(uint32_t index)
+{
+	const struct stint_meter_file_block *block = fixture_block(meter, index);
+	const struct stint_histogram *wait = &block->histogram[STINT_METER_HANDLER_WAIT];
+	const struct stint_histogram *service = &block->histogram[STINT_METER_HANDLER_SERVICE];
+	struct expected known = expect(index);
+
+	assert_int_equal(wait->count, known.count);
+	assert_int_equal(in_buckets(wait), known.count);
+	assert_int_equal(service->count, known.count);
+	assert_int_equal(in_buckets(service), known.count);
+	assert_int_equal(wait->sum, known.wait_sum_ns);
+	assert_int_equal(wait->min, known.wait_min_ns);
+	assert_int_equal(wait->max, known.wait_max_ns);
+	assert_int_equal(block->blame_ns, known.blame_ns);
+	assert_int_equal(block->victims, known.victims);
+	if (charged[EVENTS - 1] != index)
+		assert_int_equal(service->sum, known.service_sum_ns);
+	else
+		assert_true(service->sum >= known.service_sum_ns);
+}
+
+static void check_batches_of(int length)
+{
+	dispatch_one_batch(length);
+	check_handler(handler[0]);
+	if (length < EVENTS)
+		check_handler(handler[1]);
+}
+
+static void all_of_one_handler_are_counted_as_each(void **state)
+{
+	(void)state;
+	check_batches_of(EVENTS);
+}
+
+static void handlers_in_turn_are_counted_as_each(void **state)
+{
+	(void)state;
+	check_batches_of(1);
+}
+
+static void runs_of_several_are_counted_as_each(void **state)
+{
+	(void)state;
+	check_batches_of(7);
+}
+
+/* The outer one is not charged with the inner one's time, and whoever came behind is blamed on both as before. */
+static void a_scope_and_a_stopped_timer_end_a_run(void **state)
+{
+	const struct stint_meter_file_block *outer, *inner;
+	struct expected known;
+	uint64_t service_ns;
+
+	(void)state;
+	disturb = true;
+	assert_int_equal(stint_timer_new(&timer, loop, handler[1], on_timer, NULL), 0);
+	assert_int_equal(stint_timer_start_at(timer, 1, 0), 0);
+	dispatch_one_batch(EVENTS);
+	known = expect(handler[0]);
+	outer = fixture_block(meter, handler[0]);
+	inner = fixture_block(meter, make_handler("inner"));
+	service_ns = inner->histogram[STINT_METER_HANDLER_SERVICE].sum;
+	assert_int_equal(outer->histogram[STINT_METER_HANDLER_SERVICE].count, EVENTS);
+	assert_int_equal(outer->histogram[STINT_METER_HANDLER_WAIT].sum, known.wait_sum_ns);
+	assert_int_equal(inner->histogram[STINT_METER_HANDLER_SERVICE].count, 1);
+	/* Behind the first five, the timer waited too; behind the third, as the scope was open, 37 events and it. */
+	assert_int_equal(outer->victims, known.victims + 5);
+	assert_int_equal(outer->blame_ns + inner->blame_ns, known.blame_ns + begin_ns[5] - begin_ns[0]);
+	assert_int_equal(inner->blame_ns, service_ns * (EVENTS - 3 + 1));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(all_of_one_handler_are_counted_as_each, open_loop,
+						close_loop),
+		cmocka_unit_test_setup_teardown(handlers_in_turn_are_counted_as_each, open_loop, close_loop),
+		cmocka_unit_test_setup_teardown(runs_of_several_are_counted_as_each, open_loop, close_loop),
+		cmocka_unit_test_setup_teardown(a_scope_and_a_stopped_timer_end_a_run, open_loop, close_loop),
+	};
+
+	return cmocka_run_group_tests_name("runs of dispatches", tests, fixture_make_directory,
+					   fixture_remove_directory);
+}
