@@ -416,7 +416,11 @@ static void put_stalls(struct text_page *page)
 	any = has_meter_stalls(page);
 	put_stall_groups(page, groups);
 	if (groups->len == 0 && !any)
-		buffer_string(page->out, "  None was seen.\n");
+		buffer_string(
+			page->out,
+			words_has_probes(page->model)
+				? "  None was seen.\n"
+				: "  Not known: they are seen by the probes, and by streams of libstint.\n");
 	else if (groups->len == 0)
 		buffer_string(
 			page->out,
