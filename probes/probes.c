@@ -378,7 +378,7 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 
 int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 {
-	int taken;
+	int taken, err;
 
 	if (!probes || !probes->ring)
 		return -EINVAL;
@@ -388,7 +388,8 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 	stint_samplers_expire(probes->samplers, now_ns());
 	if (taken < 0 && taken != -EINTR && taken != -EAGAIN)
 		return taken;
-	return survey_sockets(probes);
+	err = survey_sockets(probes);
+	return err ? err : taken == -EAGAIN;
 }
 
 static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters *loop)

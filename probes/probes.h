@@ -369,6 +369,7 @@ int stint_probes_supported(struct stint_probes_support *ret);
 int stint_probes_new(struct stint_probes **ret, const struct stint_probes_options *options,
 		     const struct stint_probes_callbacks *callbacks, void *ctx);
 int stint_probes_watch(struct stint_probes *probes, uint32_t pid);
+/* Waits and takes what is there, but for no longer than 0.1 s: 1 if more is left, so that the caller has its turn. */
 int stint_probes_poll(struct stint_probes *probes, int timeout_ms);
 int stint_probes_read_loops(struct stint_probes *probes,
 			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx);

@@ -21,6 +21,8 @@ struct loop {
 	int64_t id;
 };
 
+#define DRAIN_POLLS 50 /* of 0.1 s at most */
+
 struct probe_source {
 	struct session *session;
 	struct stint_probes *probes;
@@ -29,6 +31,7 @@ struct probe_source {
 	struct loop *loops;
 	size_t loops_len;
 	uint64_t second;
+	uint64_t left; /* 1: the ring was not empty at the end */
 	int err;
 };
 
@@ -282,7 +285,18 @@ int probe_source_poll(struct probe_source *source, int timeout_ms)
 {
 	int err = stint_probes_poll(source->probes, timeout_ms);
 
-	return err ? err : source->err;
+	return err < 0 ? err : source->err;
+}
+
+int probe_source_drain(struct probe_source *source)
+{
+	int more = 1;
+
+	for (int i = 0; i < DRAIN_POLLS && more > 0; i++)
+		more = stint_probes_poll(source->probes, 0);
+	if (more > 0)
+		source->left = 1;
+	return more < 0 ? more : source->err;
 }
 
 int probe_source_read(struct probe_source *source, uint64_t second)
@@ -302,6 +316,8 @@ void probe_source_write_losses(struct probe_source *source)
 	stint_probes_losses(source->probes, &losses);
 	recording_loss(recording, "ring_full", losses.ring_full,
 		       "overruns, stalls, stacks and socket moments that found the ring buffer full");
+	recording_loss(recording, "ring_left", source->left,
+		       "recordings that ended before all had been taken from the ring buffer");
 	recording_loss(recording, "table_full", losses.table_full,
 		       "threads, loops or sockets that found a table of the probes full");
 	recording_loss(recording, "stacks_cut", losses.stacks_cut,

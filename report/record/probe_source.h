@@ -26,6 +26,9 @@ int probe_source_watch(struct probe_source *source, uint32_t pid, int64_t proces
 /* Waits for events, up to `timeout_ms`, and takes what is there. */
 int probe_source_poll(struct probe_source *source, int timeout_ms);
 
+/* Takes what is there to the last, at the end; for some seconds at most, and what is left then is counted as lost. */
+int probe_source_drain(struct probe_source *source);
+
 /* Takes what is there, and writes what the loops' counters grew by under `second`. */
 int probe_source_read(struct probe_source *source, uint64_t second);
 

@@ -307,7 +307,10 @@ static int tick(struct recorder *recorder)
 
 static int finish(struct recorder *recorder)
 {
-	int err = take_all(recorder);
+	int err = recorder->probes ? probe_source_drain(recorder->probes) : 0;
+
+	if (!err)
+		err = take_all(recorder);
 
 	recorder->end_ns = clock_ns(CLOCK_MONOTONIC);
 	for (uint32_t i = 0; i < recorder->processes_len; i++) {

@@ -64,9 +64,9 @@ static void watch_writing(struct fixture_writing *writing, struct stint_probes *
 
 	fixture_go(writing);
 	do {
-		assert_int_equal(stint_probes_poll(probes, 20), 0);
+		assert_true(stint_probes_poll(probes, 20) >= 0);
 	} while (poll(&done, 1, 0) == 0);
-	assert_int_equal(stint_probes_poll(probes, 20), 0);
+	assert_true(stint_probes_poll(probes, 20) >= 0);
 	stint_probes_losses(probes, &losses);
 	assert_int_equal(losses.ring_full, 0);
 	assert_int_equal(losses.table_full, 0);
