@@ -33,17 +33,30 @@ static struct watching watching;
 static struct subject subject;
 static char directory[] = "/var/tmp/stint-verdicts-XXXXXX";
 
-static int set_up(void **state)
+/* One set of probes for all: to load them takes the kernel seconds, and an emulated machine a minute. */
+static int open_probes(void **state)
 {
 	/* From the beginning, and not only once a look was found to be wanting. */
 	struct stint_probes_options options = {.size = sizeof(options), .sample_ns = MS};
 	struct stint_probes_support support;
 
 	(void)state;
-	memset(&watching, 0, sizeof(watching));
-	memset(&subject, 0, sizeof(subject));
 	if (stint_probes_supported(&support) == 0)
 		watching_open(&watching, &options);
+	return 0;
+}
+
+static int close_probes(void **state)
+{
+	(void)state;
+	watching_close(&watching);
+	return 0;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&subject, 0, sizeof(subject));
 	return 0;
 }
 
@@ -51,7 +64,6 @@ static int tear_down(void **state)
 {
 	(void)state;
 	subject_stop(&subject, SIGKILL);
-	watching_close(&watching);
 	return 0;
 }
 
@@ -402,7 +414,7 @@ int main(void)
 
 	if (!mkdtemp(directory))
 		snprintf(directory, sizeof(directory), "/tmp");
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	failed = cmocka_run_group_tests(tests, open_probes, close_probes);
 	for (const char *const *name = (const char *const[]){"lock", "cold", NULL}; *name; name++) {
 		char path[64];
 
