@@ -32,7 +32,7 @@
 #define PROCESSES_MAX      1024
 #define LOOK_FOR_EXITS_NS  100000000u
 #define SURVEY_NS          200000000u
-#define TAKE_NS            100000000u /* what one call takes from the ring takes no longer */
+#define TAKE_NS            1000000000u /* what one call takes from the ring takes no longer */
 
 struct stint_probes {
 	struct stint_probes_options options;
