@@ -104,6 +104,7 @@ struct stint_probes_rival {
 struct stint_probes_block {
 	uint64_t duration_ns; /* 0: none was long enough to be looked into */
 	bool in_syscall;      /* else by a page fault, or another exception */
+	char in[24];          /* that system call; "" if it was none, or not one of those listed */
 	char on[192]; /* "/var/lib/x", "tcp 10.0.0.1:80 > 10.0.0.2:4242", "lock at 0x55..."; "" if unknown */
 	uint32_t waker_pid;
 	char waker[16];      /* the task that woke it; "" if an interrupt did */

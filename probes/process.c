@@ -339,11 +339,24 @@ static bool is_futex(const struct stint_probes_syscall *call)
 	return strncmp(call->name, "futex", 5) == 0;
 }
 
+/* The system call that was under way then, if it was long enough to be listed. */
+static const struct stint_probes_syscall *call_at(const struct stint_probes_overrun *overrun,
+						  uint64_t time_ns)
+{
+	for (uint32_t i = 0; i < overrun->syscalls_len; i++) {
+		const struct stint_probes_syscall *call = &overrun->syscalls[i];
+
+		if (time_ns >= call->start_ns && time_ns - call->start_ns <= call->duration_ns)
+			return call;
+	}
+	return NULL;
+}
+
 static void complete_block(struct stint_process *process, struct stint_probes_overrun *overrun,
 			   const struct record_overrun *record)
 {
 	const struct record_block *from = &record->verdict.block;
-	const struct stint_probes_syscall *call = overrun->syscalls_len ? &overrun->syscalls[0] : NULL;
+	const struct stint_probes_syscall *call = from->in_syscall ? call_at(overrun, from->start_ns) : NULL;
 	struct stint_probes_block *block = &overrun->block;
 	uint32_t len =
 		from->waker_stack_len < RECORD_KERNEL_FRAMES ? from->waker_stack_len : RECORD_KERNEL_FRAMES;
@@ -351,9 +364,11 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 
 	if (!block->duration_ns)
 		return;
-	if (call && block->in_syscall && is_futex(call))
+	if (call)
+		snprintf(block->in, sizeof(block->in), "%s", call->name);
+	if (call && is_futex(call))
 		stint_unwinder_name(process->unwinder, call->argument, "lock ", block->on, sizeof(block->on));
-	else if (call && block->in_syscall && call->fd >= 0)
+	else if (call && call->fd >= 0)
 		stint_descriptor_name(process->descriptors, call->fd, block->on, sizeof(block->on));
 	/* The idle task wakes nobody, nor does the one that serves interrupts for its own sake. */
 	if (stint_kernel_waker(process->kernel, from->waker_stack, len, &what) || !block->waker_pid ||

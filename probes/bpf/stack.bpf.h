@@ -120,7 +120,13 @@ static __always_inline int interrupted_kernel(const u64 *stack, u32 len)
 	return len == RECORD_KERNEL_FRAMES ? 1 : -1;
 }
 
-static __noinline int count_sample(void *ctx, struct thread *thread)
+/*
+ * A tick that was due while the scheduler had interrupts off comes upon the end of the switch, which tells of the switch
+ * and not of what the thread does.
+ */
+#define SETTLED_NS 50000
+
+static __noinline int count_sample(void *ctx, struct thread *thread, u64 now_ns)
 {
 	u64 stack[RECORD_KERNEL_FRAMES];
 	long bytes;
@@ -129,7 +135,7 @@ static __noinline int count_sample(void *ctx, struct thread *thread)
 	if (!thread)
 		return 0;
 	thread->verdict.sums.samples++;
-	if (thread->in_syscall)
+	if (thread->in_syscall || now_ns - thread->last_on_ns < SETTLED_NS)
 		return 0;
 	bytes = bpf_get_stack(ctx, stack, sizeof(stack), 0);
 	kernel = interrupted_kernel(stack, bytes > 0 ? (u32)bytes / 8 : 0);
@@ -164,7 +170,7 @@ static __always_inline void sample_overrun(void *ctx, struct thread *thread, u64
 
 	if (thread->state != THREAD_DISPATCHING || now_ns < thread->start_ns)
 		return;
-	count_sample(ctx, thread);
+	count_sample(ctx, thread, now_ns);
 	so_far_ns = now_ns - thread->start_ns;
 	if (so_far_ns <= budget_ns || now_ns < thread->next_sample_ns)
 		return;

@@ -145,7 +145,8 @@ struct model_verdict {
 	uint64_t kernel_samples;
 	uint64_t user_samples;
 	uint64_t block_ns; /* unknown: it was not blocked for long; then so is all of the block */
-	char *blocked_on;  /* these three: NULL if unknown */
+	char *blocked_in;  /* these four: NULL if unknown */
+	char *blocked_on;
 	char *waker;
 	char *waker_what;
 	uint64_t waker_pid;

@@ -74,6 +74,7 @@ static void take_verdict(struct loader *loader, sqlite3_stmt *row, struct model_
 	verdict->waker_pid = loader_known(row, 19);
 	verdict->waker_what = loader_text(loader, row, 20, LOADER_TEXT_BYTES);
 	verdict->waker_inferred = loader_number(row, 21) != 0;
+	verdict->blocked_in = loader_text(loader, row, 22, LOADER_TEXT_BYTES);
 }
 
 static void take_rival(struct loader *loader, sqlite3_stmt *row, struct model_overrun *overrun)
@@ -104,7 +105,7 @@ static void take_victim(struct loader *loader, sqlite3_stmt *row, struct model_o
 const struct verdicts_part verdicts_parts[VERDICTS_PARTS] = {
 	{"SELECT overrun, verdict, iteration, user_ns, kernel_ns, runnable_ns, throttled_ns, blocked_ns, stolen_ns,"
 	 " kernel_sampled_ns, fault_blocked_ns, minor_faults, major_faults, samples, kernel_samples, user_samples,"
-	 " block_ns, blocked_on, waker, waker_pid, waker_what, waker_inferred FROM overrun_verdict",
+	 " block_ns, blocked_on, waker, waker_pid, waker_what, waker_inferred, blocked_in FROM overrun_verdict",
 	 take_verdict},
 	{"SELECT overrun, rank, pid, comm, duration_ns FROM overrun_rival", take_rival},
 	{"SELECT overrun, rank, fd, name, wait_ns FROM overrun_victim", take_victim},
@@ -142,6 +143,7 @@ void verdicts_free(struct model_verdict *verdict)
 		free(verdict->rivals[i].comm);
 	for (size_t i = 0; i < MODEL_VICTIMS; i++)
 		free(verdict->victims[i].name);
+	free(verdict->blocked_in);
 	free(verdict->blocked_on);
 	free(verdict->waker);
 	free(verdict->waker_what);

@@ -63,7 +63,7 @@ static const char *const statement_sql[STATEMENTS] = {
 	[SYSCALL] = "INSERT INTO overrun_syscall VALUES (?,?,?,?,?,?)",
 	[FRAME] = "INSERT INTO overrun_frame VALUES (?,?,?,?,?,?,?)",
 	[SEGMENT] = "INSERT INTO overrun_segment VALUES (?,?,?,?)",
-	[VERDICT] = "INSERT INTO overrun_verdict VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[VERDICT] = "INSERT INTO overrun_verdict VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[RIVAL] = "INSERT INTO overrun_rival VALUES (?,?,?,?,?)",
 	[VICTIM] = "INSERT INTO overrun_victim VALUES (?,?,?,?,?)",
 	[STALL] =
@@ -499,6 +499,7 @@ static void put_block(struct row *row, const struct stint_probes_block *block)
 	put_known(row, known && *block->waker ? block->waker_pid : RECORDING_UNKNOWN);
 	put_some_text(row, known ? block->waker_what : NULL);
 	put_known(row, known ? block->waker_inferred : RECORDING_UNKNOWN);
+	put_some_text(row, known ? block->in : NULL);
 }
 
 static void put_verdict(struct recording *recording, int64_t id, const struct stint_probes_overrun *probed)

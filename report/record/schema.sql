@@ -167,7 +167,8 @@ CREATE TABLE overrun_verdict (
 	waker TEXT,                            -- the task that woke it; NULL: an interrupt did
 	waker_pid INTEGER,
 	waker_what TEXT,                       -- the kernel's function that asked for it
-	waker_inferred INTEGER
+	waker_inferred INTEGER,
+	blocked_in TEXT                        -- the system call; NULL: a page fault
 );
 
 -- Who ran on the CPU that the thread wanted, as seen at the switches. pid 0: nobody, the CPU was asleep.

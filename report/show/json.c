@@ -318,6 +318,7 @@ static void put_block(struct json *json, const struct model_verdict *verdict)
 	}
 	begin(json, "longest_block", "{");
 	put_number(json, "duration_ns", verdict->block_ns);
+	put_text(json, "in", verdict->blocked_in);
 	put_text(json, "on", verdict->blocked_on);
 	put_text(json, "waker", verdict->waker);
 	put_number(json, "waker_pid", verdict->waker_pid);

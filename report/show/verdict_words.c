@@ -54,21 +54,26 @@ static void put_waker(struct buffer *out, words_escape escape, const struct mode
 	}
 }
 
+/* One block for most of the time says more than the longest call, which may have waited for a CPU. */
 static void put_blocked(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
 {
 	const struct model_verdict *verdict = overrun->verdict;
 	const struct model_syscall *call = main_call(overrun);
-	bool by_faults = verdict->fault_blocked_ns > part(verdict, MODEL_BLOCKED) / 2;
+	uint64_t blocked_ns = part(verdict, MODEL_BLOCKED);
+	bool by_faults = verdict->fault_blocked_ns > blocked_ns / 2;
+	bool in_one = !by_faults && verdict->blocked_in && verdict->block_ns != MODEL_UNKNOWN &&
+		      verdict->block_ns > blocked_ns / 2;
+	const char *name = in_one ? verdict->blocked_in : call ? call->name : NULL;
 
 	buffer_string(out, "blocked");
 	if (by_faults) {
 		buffer_string(out, " in page faults");
-	} else if (call) {
+	} else if (name) {
 		buffer_string(out, " in ");
-		escape(out, call->name);
+		escape(out, name);
 	}
 	put_share(out, verdict);
-	if (by_faults || !call || verdict->block_ns == MODEL_UNKNOWN)
+	if (!in_one)
 		return;
 	if (verdict->blocked_on) {
 		buffer_string(out, " on ");

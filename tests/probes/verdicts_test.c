@@ -139,7 +139,7 @@ static void computing_in_user_space_is_told(void **state)
 	print_parts(__func__, &overrun->is);
 	if (is_emulated()) /* where ticks take as long as what they interrupt */
 		return;
-	assert_true(overrun->is.parts.user_ns + overrun->is.parts.stolen_ns >= 18 * MS);
+	assert_true(overrun->is.parts.user_ns + overrun->is.parts.stolen_ns >= 15 * MS);
 	assert_true(overrun->is.parts.kernel_ns < overrun->is.parts.user_ns);
 	assert_int_equal(overrun->is.iteration == STINT_PROBES_SYSTEM ||
 				 overrun->is.iteration == STINT_PROBES_ONE_HANDLER,
@@ -156,7 +156,7 @@ static void computing_in_the_kernel_is_told(void **state)
 	do_late(SUBJECT_KERNEL, 20 * MS, NULL); /* its buffer is there then */
 	overrun = do_late(SUBJECT_KERNEL, 20 * MS, NULL);
 	print_parts(__func__, &overrun->is);
-	assert_true(overrun->is.parts.kernel_ns + overrun->is.parts.stolen_ns >= 18 * MS);
+	assert_true(overrun->is.parts.kernel_ns + overrun->is.parts.stolen_ns >= 15 * MS);
 	assert_true(overrun->is.parts.user_ns < overrun->is.parts.kernel_ns);
 	assert_true(watched_stack_has(overrun, "compute_in_the_kernel"));
 	for (uint32_t i = 0; i < overrun->is.stack_len && i < WATCHING_FRAMES; i++)
@@ -172,6 +172,24 @@ static void print_block(const struct stint_probes_overrun *overrun)
 	       overrun->block.waker_inferred ? " (inferred)" : "");
 }
 
+/* Unless others kept it from a CPU for longer. */
+static void assert_mostly_blocked(const struct stint_probes_overrun *overrun)
+{
+	assert_true(overrun->block.in_syscall);
+	assert_true(overrun->block.duration_ns <= overrun->blocked_ns);
+	assert_true(overrun->verdict == STINT_PROBES_BLOCKED || overrun->verdict == STINT_PROBES_RUNNABLE);
+	assert_true(overrun->parts.blocked_ns > overrun->parts.user_ns + overrun->parts.kernel_ns);
+}
+
+static bool has_call_on(const struct stint_probes_overrun *overrun, int fd)
+{
+	for (uint32_t i = 0; i < overrun->syscalls_len; i++)
+		if (overrun->syscalls[i].fd == fd &&
+		    strcmp(overrun->syscalls[i].name, overrun->block.in) == 0)
+			return true;
+	return false;
+}
+
 static void a_sleep_is_blocked_and_woken_by_an_interrupt(void **state)
 {
 	const struct watched_overrun *overrun;
@@ -181,7 +199,7 @@ static void a_sleep_is_blocked_and_woken_by_an_interrupt(void **state)
 	overrun = do_late(SUBJECT_BLOCK, block_ns(), NULL);
 	print_parts(__func__, &overrun->is);
 	print_block(&overrun->is);
-	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
+	assert_mostly_blocked(&overrun->is);
 	assert_string_equal(overrun->is.block.waker, "");
 	assert_string_equal(overrun->is.block.waker_what, "hrtimer_wakeup");
 }
@@ -195,8 +213,8 @@ static void a_lock_is_named_with_who_held_it(void **state)
 	overrun = do_late(SUBJECT_LOCK, block_ns(), NULL);
 	print_parts(__func__, &overrun->is);
 	print_block(&overrun->is);
-	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
-	assert_string_equal(overrun->is.syscalls[0].name, "futex");
+	assert_mostly_blocked(&overrun->is);
+	assert_string_equal(overrun->is.block.in, "futex");
 	assert_non_null(strstr(overrun->is.block.on, "(known_lock)"));
 	assert_string_equal(overrun->is.block.waker, "holder");
 	assert_int_equal(overrun->is.block.waker_pid, subject.pid);
@@ -217,9 +235,9 @@ static void a_locked_file_is_named_with_who_held_it(void **state)
 	overrun = do_late(SUBJECT_FLOCK, block_ns(), &answer);
 	print_block(&overrun->is);
 	snprintf(path, sizeof(path), "%s/lock", directory);
-	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
-	assert_string_equal(overrun->is.syscalls[0].name, "flock");
-	assert_int_equal(overrun->is.syscalls[0].fd, answer.fd);
+	assert_mostly_blocked(&overrun->is);
+	assert_string_equal(overrun->is.block.in, "flock");
+	assert_true(has_call_on(&overrun->is, answer.fd));
 	assert_string_equal(overrun->is.block.on, path);
 	assert_string_equal(overrun->is.block.waker, "holder");
 }
@@ -233,9 +251,9 @@ static void a_blocking_pipe_is_named_with_who_wrote_to_it(void **state)
 	start();
 	overrun = do_late(SUBJECT_PIPE, block_ns(), &answer);
 	print_block(&overrun->is);
-	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
-	assert_string_equal(overrun->is.syscalls[0].name, "read");
-	assert_int_equal(overrun->is.syscalls[0].fd, answer.fd);
+	assert_mostly_blocked(&overrun->is);
+	assert_string_equal(overrun->is.block.in, "read");
+	assert_true(has_call_on(&overrun->is, answer.fd));
 	assert_string_equal(overrun->is.block.on, "pipe");
 	assert_string_equal(overrun->is.block.waker, "holder");
 }
@@ -401,7 +419,9 @@ static void being_throttled_by_its_cgroup_is_told(void **state)
 	print_parts(__func__, &overrun->is);
 	printf("cpu.stat: throttled for %.3f ms\n", (double)counted_ns / 1e6);
 	assert_true(overrun->is.parts.throttled_known);
-	assert_int_equal(overrun->is.verdict, STINT_PROBES_THROTTLED);
+	/* Others may keep it from a CPU for longer: then that is the verdict. */
+	assert_true(overrun->is.verdict == STINT_PROBES_THROTTLED ||
+		    overrun->is.verdict == STINT_PROBES_RUNNABLE);
 	assert_int_equal(overrun->is.iteration, STINT_PROBES_SYSTEM);
 	assert_true(overrun->is.parts.throttled_ns <= counted_ns + counted_ns / 10);
 	assert_true(overrun->is.parts.throttled_ns >= counted_ns - counted_ns / 4);
