@@ -74,15 +74,32 @@ void stream_update_events(struct stint_stream *stream)
 						    (stream->queue.bytes ? STINT_WRITE : 0));
 }
 
+/* A connection that the peer has reset is not connected any more, which the event has yet to tell. */
+static int send_fin(const struct stint_stream *stream)
+{
+	int fd = stint_fd_descriptor(stream->source), error = 0;
+	socklen_t bytes = sizeof(error);
+
+	if (shutdown(fd, SHUT_WR) == 0)
+		return 0;
+	if (errno != ENOTCONN)
+		return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &bytes) < 0 || error == 0)
+		return -ECONNRESET;
+	return -error;
+}
+
 /* Sends the FIN once nothing is queued; ends the stream once both directions have ended. */
 void stream_advance_shutdown(struct stint_stream *stream)
 {
 	if (stream->finished || stream->freed)
 		return;
 	if (stream->shutting && !stream->shut && stream->queue.bytes == 0) {
+		int error = send_fin(stream);
+
 		stream->shut = true;
-		if (shutdown(stint_fd_descriptor(stream->source), SHUT_WR) < 0) {
-			stream_finish(stream, -errno);
+		if (error < 0) {
+			stream_finish(stream, error);
 			return;
 		}
 	}

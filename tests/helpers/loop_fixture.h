@@ -36,6 +36,15 @@ __attribute__((unused)) static int fixture_make_directory(void **state)
 	return setenv("STINT_DIR", fixture_directory, 1);
 }
 
+/* The same in memory, for tests that make so many meters that they would wait for the disk. */
+__attribute__((unused)) static int fixture_make_memory_directory(void **state)
+{
+	if (access("/dev/shm", W_OK) < 0)
+		return fixture_make_directory(state);
+	snprintf(fixture_directory, sizeof(fixture_directory), "/dev/shm/stint-test-XXXXXX");
+	return mkdtemp(fixture_directory) ? setenv("STINT_DIR", fixture_directory, 1) : -1;
+}
+
 /* Fails if a test left a meter's file behind. */
 __attribute__((unused)) static int fixture_remove_directory(void **state)
 {

@@ -569,13 +569,7 @@ static int make_upload(void **state)
 	upload = malloc(UPLOAD_BYTES);
 	for (uint32_t i = 0; upload && i < UPLOAD_BYTES; i++)
 		upload[i] = (char)(i * 7 + i / 251);
-	if (!upload || fixture_make_directory(state) < 0)
-		return -1;
-	/* A meter's file for each run: that need not wait for a disk. */
-	if (access("/dev/shm", W_OK) < 0 || rmdir(fixture_directory) < 0)
-		return 0;
-	snprintf(fixture_directory, sizeof(fixture_directory), "/dev/shm/stint-test-XXXXXX");
-	return mkdtemp(fixture_directory) ? setenv("STINT_DIR", fixture_directory, 1) : -1;
+	return upload ? fixture_make_memory_directory(state) : -1;
 }
 
 static int free_upload(void **state)

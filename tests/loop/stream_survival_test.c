@@ -57,6 +57,21 @@ static void a_peer_that_resets_at_any_stage_is_told_once_and_leaves_nothing(void
 	}
 }
 
+/* shutdown() finds the connection gone before the event has told why. */
+static void a_shutdown_after_an_untold_reset_says_that_it_was_one(void **state)
+{
+	int fds[2];
+
+	(void)state;
+	connect_pair(fds, 0);
+	open_end(&near, fds[0], NULL);
+	reset(fds[1]);
+	assert_int_equal(stint_stream_shutdown(near.stream), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(near.closed, 1);
+	assert_int_equal(near.error, -ECONNRESET);
+}
+
 /* A peer whose host has gone sends nothing, not even a reset: silence is all there is to go by. */
 static void a_half_open_peer_is_found_by_the_limits(void **state)
 {
@@ -252,6 +267,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_peer_that_resets_at_any_stage_is_told_once_and_leaves_nothing),
+		TEST(a_shutdown_after_an_untold_reset_says_that_it_was_one),
 		TEST(a_half_open_peer_is_found_by_the_limits),
 		TEST(a_stream_may_be_freed_in_each_of_its_callbacks),
 		cmocka_unit_test(as_many_connections_as_descriptors_are_served),
