@@ -228,7 +228,11 @@ struct stint_probes_stall {
 	uint64_t threshold_bytes; /* at or below which the kernel raises the event: 2/3 of sndbuf */
 	uint32_t acks;            /* in the whole stall */
 	uint64_t acked_bytes;
-	uint64_t cause_time_ns;     /* when the ACK arrived that opened the buffer; 0 if none was seen */
+	/*
+	 * When the segment arrived that opened the buffer; 0 if none was seen. An ACK; with TCP_NOTSENT_LOWAT it may
+	 * be one that only opens the peer's window.
+	 */
+	uint64_t cause_time_ns;
 	bool raise_inferred;        /* the event was seen by its effect (bit cleared), not by a wake-up */
 	uint32_t snd_wnd_min_bytes; /* smallest receive window of the peer meanwhile */
 	uint32_t retransmits;

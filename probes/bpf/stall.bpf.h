@@ -109,9 +109,9 @@ static __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32
 		note_window(state, sk, state->segment_ns);
 	if (state->stage == STALL_FULL && state->segment_pending)
 		look_at_limit(state, sk, true);
+	if (opened) /* with a low-water mark, a segment that acknowledges nothing may do: it opens the window */
+		state->cause_ns = state->segment_pending ? state->segment_ns : state->ack_time_ns;
 	state->segment_pending = 0;
-	if (opened)
-		state->cause_ns = state->ack_time_ns;
 	if (state->ack_time_ns)
 		tell_ack(state, sk, opened);
 	if (!opened)
