@@ -216,7 +216,7 @@ DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g
 DEPS_DEMO  := redis-server redis-tools wrk sqlite3 procps
 DEPS_BENCH := strace linux-perf bpftrace
 DEPS_SERVERS := nodejs python3 nginx libnginx-mod-http-perl haproxy memcached
-DEPS_CHECK := libcmocka-dev valgrind clang-format libclang-rt-14-dev g++ pkg-config jq $(DEPS_SERVERS) $(shell cat tests/kernels/packages)
+DEPS_CHECK := libcmocka-dev valgrind clang-format libclang-rt-14-dev g++ pkg-config jq tcpdump iproute2 $(DEPS_SERVERS) $(shell cat tests/kernels/packages)
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
 
 deps:

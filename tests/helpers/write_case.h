@@ -20,6 +20,8 @@ struct write_case {
  * or the subject says that this machine cannot do it. Fails if anything was lost.
  */
 void write_case_run(struct write_case *run, const char *sender, const char *peer);
+void write_case_run_with(struct write_case *run, const char *sender, const char *peer,
+			 const struct stint_probes_options *options);
 void write_case_end(struct write_case *run);
 
 /* Over all stalls: what the ACK stage was spent on, and the rest. */

@@ -5,20 +5,14 @@
  * account (TCP_INFO) beside what the probes tell.
  */
 
-#include <errno.h>
 #include <inttypes.h>
-#include <net/if.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "network.h"
 #include "write_case.h"
 
 #define MS 1000000ull
@@ -149,29 +143,12 @@ static void without_a_low_water_mark_there_is_none(void **state)
 
 /* ---- what the network has to be made for ---- */
 
-static void enter_network(const char *command)
-{
-	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-	int fd = -1;
-
-	watching_or_skip();
-	if (unshare(CLONE_NEWNET) == 0)
-		fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0 && system(command) == 0) {
-		close(fd);
-		return;
-	}
-	if (fd >= 0)
-		close(fd);
-	printf("skipped: this needs root, and: %s\n", command);
-	skip();
-}
-
 /* The token bucket makes the way long, and no more than two segments may be on it. */
 static void two_packets_at_a_time_are_the_congestion_window(void **state)
 {
 	(void)state;
-	enter_network("ip route replace local 127.0.0.1 dev lo table local cwnd lock 2 2>/dev/null && "
+	watching_or_skip();
+	network_enter("ip route replace local 127.0.0.1 dev lo table local cwnd lock 2 2>/dev/null && "
 		      "tc qdisc add dev lo root tbf rate 100mbit burst 128kb latency 400ms 2>/dev/null");
 	/* The kernel takes the limit from what it keeps of the host, which it does from the first connection on. */
 	run_case("level", "fast");
@@ -184,7 +161,8 @@ static void two_packets_at_a_time_are_the_congestion_window(void **state)
 static void a_long_way_is_the_network(void **state)
 {
 	(void)state;
-	enter_network("tc qdisc add dev lo root netem delay 30ms limit 10000 2>/dev/null");
+	watching_or_skip();
+	network_enter("tc qdisc add dev lo root netem delay 30ms limit 10000 2>/dev/null");
 	run_case("level", "fast");
 	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_NETWORK) +
 			    write_case_limit_ns(&run, STINT_PROBES_LIMIT_CONGESTION_WINDOW) +

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CAPTURE_H
+#define CAPTURE_H
+
+/* What tcpdump sees on the loopback device: an account of segments and their times that is not stint's. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "command.h"
+
+struct captured_ack {
+	uint64_t time_ns; /* CLOCK_MONOTONIC, as the kernel stamped the segment */
+	uint32_t bytes;   /* that it acknowledges, and none before it did */
+};
+
+struct capture {
+	struct command tcpdump;
+	char directory[32];
+	char path[48];
+	uint8_t *file;
+	size_t file_len;
+};
+
+/* From now on. Skips the test where there is no tcpdump; fails it if that cannot start. */
+void capture_start(struct capture *capture);
+
+/* Once all segments until now are in the file. Fails the test if some were dropped. */
+void capture_stop(struct capture *capture);
+
+/*
+ * The acknowledgements that `sender_port` was sent by `peer_port`, all but the handshake's, in their order.
+ * Returns how many; fails the test if there are more than `max`.
+ */
+size_t capture_acks(const struct capture *capture, uint16_t sender_port, uint16_t peer_port,
+		    struct captured_ack *ret, size_t max);
+
+void capture_free(struct capture *capture);
+
+#endif
