@@ -203,7 +203,8 @@ enum stint_probes_no_event {
 	STINT_PROBES_NO_EVENT_NOT_ARMED, /* no registration asks for EPOLLOUT */
 	STINT_PROBES_NO_EVENT_EDGE,      /* edge-triggered, and its one event was returned before */
 	STINT_PROBES_NO_EVENT_REPLACED,  /* sk_write_space was replaced (TLS, sockmap), and has not told */
-	STINT_PROBES_NO_EVENT_LOOP_BUSY, /* delivered, and the thread has not come to it yet */
+	STINT_PROBES_NO_EVENT_LOOP_BUSY, /* delivered, and the thread has been busy beyond its budget */
+	STINT_PROBES_NO_EVENT_TOLD,      /* an ACK before it made the event, and the owner has not sent yet */
 	STINT_PROBES_NO_EVENT_OTHER,     /* the kernel raised none, or the event got lost */
 	STINT_PROBES_NO_EVENTS
 };
@@ -253,7 +254,7 @@ struct stint_probes_acks {
 	char local[64];
 	char remote[64];
 	uint64_t acks; /* = told + the sum of no_event */
-	uint64_t told; /* made a write event that the owner waited for */
+	uint64_t told; /* made a write event that a registration asked for */
 	uint64_t no_event[STINT_PROBES_NO_EVENTS];
 };
 

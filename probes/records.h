@@ -202,7 +202,8 @@ enum record_why_no_event {
 	RECORD_WHY_NOT_ARMED, /* nobody asks for EPOLLOUT */
 	RECORD_WHY_EDGE,      /* edge-triggered, and its one event was returned before */
 	RECORD_WHY_REPLACED,  /* sk_write_space is another function, which has not told */
-	RECORD_WHY_LOOP_BUSY, /* delivered, and the thread has not come to it */
+	RECORD_WHY_LOOP_BUSY, /* delivered, and the thread has been busy beyond its budget */
+	RECORD_WHY_TOLD,      /* an ACK before it made the event, and the owner has not sent yet */
 	RECORD_WHY_OTHER,     /* this kernel's rule is another, or it is a fault */
 	RECORD_WHYS
 };

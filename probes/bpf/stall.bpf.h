@@ -85,7 +85,7 @@ static __always_inline void tell_ack(struct socket_state *state, u64 sk, bool op
 		return;
 	state->acks++;
 	state->acked_bytes += state->ack_bytes;
-	account_ack(state, sk, opened);
+	account_ack(state, sk, opened, time_ns);
 }
 
 /*
@@ -328,10 +328,13 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u64 requested, l
 	if (!is_short || state->stage != STALL_NONE)
 		return;
 	begin_stall(state, sk, now_ns);
-	if (!lacks_space(sk))
-		raise(state, sk, state->cause_ns ? state->cause_ns : now_ns, tid, true);
-	else
+	if (lacks_space(sk)) {
 		state->cause_ns = 0; /* it was opened, and filled up again, within the call */
+		return;
+	}
+	if (state->cause_ns)
+		account_early_cause(state, sk);
+	raise(state, sk, state->cause_ns ? state->cause_ns : now_ns, tid, true);
 }
 
 /* The wait returned this event of socket `sk`, or so it is inferred: it had been raised, and is asked for. */

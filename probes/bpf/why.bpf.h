@@ -108,8 +108,14 @@ static __always_inline bool waited_since(u32 tid, u64 since_ns)
 	return thread && thread->wait_start_ns > since_ns;
 }
 
+/* Has it been in the same iteration for longer than that may take? */
+static __always_inline bool is_beyond_budget(u32 tid, u64 now_ns)
+{
+	return now_ns > budget_ns && is_busy(tid, now_ns - budget_ns);
+}
+
 /* The kernel has raised the event, in this ACK or before. RECORD_WHYS: its owner is told by it. */
-static __noinline u32 why_not_told(struct socket_state *state, u64 sk, bool by_this_ack)
+static __noinline u32 why_not_told(struct socket_state *state, u64 sk, bool by_this_ack, u64 now_ns)
 {
 	struct interest interest;
 
@@ -119,28 +125,43 @@ static __noinline u32 why_not_told(struct socket_state *state, u64 sk, bool by_t
 	if (state->stage == STALL_RETURNED) {
 		if ((interest.events & EPOLLET) && waited_since(state->tid, state->returned_ns))
 			return RECORD_WHY_EDGE;
-		return RECORD_WHY_LOOP_BUSY;
-	}
-	if (!asks_for_write(&interest))
+	} else if (!asks_for_write(&interest)) {
 		return RECORD_WHY_NOT_ARMED;
-	if (by_this_ack && !is_busy(state->tid, ~0ull))
+	}
+	if (by_this_ack)
 		return RECORD_WHYS;
-	return RECORD_WHY_LOOP_BUSY;
+	return is_beyond_budget(state->tid, now_ns) ? RECORD_WHY_LOOP_BUSY : RECORD_WHY_TOLD;
 }
 
 /* Called for each ACK of a stall, after it was processed: `opened` if it was this one that opened the buffer. */
-static __noinline int account_ack(struct socket_state *state, u64 sk, bool opened)
+static __noinline int account_ack(struct socket_state *state, u64 sk, bool opened, u64 time_ns)
 {
 	u32 why;
 
 	if (!state)
 		return 0;
-	why = state->stage == STALL_FULL && !opened ? why_not_raised(sk) : why_not_told(state, sk, opened);
+	why = state->stage == STALL_FULL && !opened ? why_not_raised(sk)
+						    : why_not_told(state, sk, opened, time_ns);
 	state->why_changed = 1;
 	if (why < RECORD_WHYS)
 		state->why[why]++;
 	else
 		state->why_told++;
+	return 0;
+}
+
+/* The ACK that made the event came before the send returned that it is the event of. It counts if it told. */
+static __noinline int account_early_cause(struct socket_state *state, u64 sk)
+{
+	struct interest interest;
+
+	if (!state)
+		return 0;
+	read_interest(&interest, sk);
+	if (!asks_for_write(&interest))
+		return 0;
+	state->why_told++;
+	state->why_changed = 1;
 	return 0;
 }
 
@@ -205,7 +226,7 @@ static __noinline int report_alarm(struct socket_state *state, u64 sk, u32 why, 
  * Since when the socket can be written to, as far as the stall tells; 0: it cannot, or its owner knows. `why` says what
  * the owner was not told by.
  */
-static __noinline u64 untold_since(struct socket_state *state, u64 sk, u32 *why)
+static __noinline u64 untold_since(struct socket_state *state, u64 sk, u64 now_ns, u32 *why)
 {
 	if (!state || !why)
 		return 0;
@@ -215,17 +236,19 @@ static __noinline u64 untold_since(struct socket_state *state, u64 sk, u32 *why)
 			return 0;
 		return state->last_ack_ns > state->start_ns ? state->last_ack_ns : state->start_ns;
 	}
-	*why = why_not_told(state, sk, false);
+	*why = why_not_told(state, sk, false, now_ns);
 	if (state->stage == STALL_RAISED) {
 		/* Armed, and its thread waits: a wait of other descriptors, or an event that got lost. */
-		if (*why == RECORD_WHY_LOOP_BUSY && !is_busy(state->tid, state->raised_ns))
-			*why = RECORD_WHY_OTHER;
+		if (*why != RECORD_WHY_NOT_ARMED)
+			*why = is_busy(state->tid, state->raised_ns) ? RECORD_WHY_LOOP_BUSY
+								     : RECORD_WHY_OTHER;
 		return state->raised_ns > state->start_ns ? state->raised_ns : state->start_ns;
 	}
 	/* It was told. That is no alarm, unless its handlers still run, or wait for an edge that will not come. */
-	if (*why == RECORD_WHY_EDGE || is_busy(state->tid, state->returned_ns))
+	if (*why == RECORD_WHY_EDGE)
 		return state->returned_ns;
-	return 0;
+	*why = RECORD_WHY_LOOP_BUSY;
+	return is_busy(state->tid, state->returned_ns) ? state->returned_ns : 0;
 }
 
 static __always_inline void look_for_alarm(struct socket_state *state, u64 sk, u64 now_ns)
@@ -235,7 +258,7 @@ static __always_inline void look_for_alarm(struct socket_state *state, u64 sk, u
 
 	if (state->stage == STALL_NONE || state->alarm || !sk_socket(sk))
 		return;
-	since_ns = untold_since(state, sk, &why);
+	since_ns = untold_since(state, sk, now_ns, &why);
 	if (since_ns && now_ns > since_ns && now_ns - since_ns >= alarm_ns)
 		report_alarm(state, sk, why, since_ns, now_ns);
 }

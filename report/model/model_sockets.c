@@ -124,7 +124,8 @@ static const struct loader_table stall_table = {
 	MODEL_STALLS, sizeof(struct model_stall), take_stall};
 static const struct loader_table acks_table = {
 	"write_ack",
-	"SELECT process, socket, fd, local, remote, acks, told, above, unsent, not_armed, edge, replaced, loop_busy, other"
+	"SELECT process, socket, fd, local, remote, acks, told, above, unsent, not_armed, edge, replaced, loop_busy,"
+	" already_told, other"
 	" FROM write_ack ORDER BY acks - told DESC, socket",
 	MODEL_ACKS, sizeof(struct model_acks), take_acks};
 static const struct loader_table alarm_table = {

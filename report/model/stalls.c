@@ -10,8 +10,8 @@ const char *const stall_cause_keys[] = {"receive_window", "congestion_window",
 					"network",        "host",
 					"own_loop",       "unknown"};
 
-const char *const stall_no_event_keys[] = {"above",    "unsent",    "not_armed", "edge",
-					   "replaced", "loop_busy", "other"};
+const char *const stall_no_event_keys[] = {"above",    "unsent",    "not_armed",    "edge",
+					   "replaced", "loop_busy", "already_told", "other"};
 
 const char *const stall_stage_names[STALL_COLUMNS] = {"ACK", "kernel", "scheduler", "loop", "queue", "whole"};
 

@@ -73,7 +73,7 @@ static const char *const statement_sql[STATEMENTS] = {
 		" congestion_window_ns, retransmission_ns, silent_ns, network_ns, host_ns, cause, unsent_bytes,"
 		" lowat_bytes, by_lowat, alarm)"
 		" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-	[ACKS] = "INSERT OR REPLACE INTO write_ack VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[ACKS] = "INSERT OR REPLACE INTO write_ack VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[ALARM] = "INSERT INTO write_alarm VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[SOCKET] = "INSERT INTO socket_event VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[BUCKET] = "INSERT INTO bucket VALUES (?,?,?,?)",
@@ -631,7 +631,7 @@ static const char *const no_event_names[STINT_PROBES_NO_EVENTS] = {
 	[STINT_PROBES_NO_EVENT_ABOVE] = "above",         [STINT_PROBES_NO_EVENT_UNSENT] = "unsent",
 	[STINT_PROBES_NO_EVENT_NOT_ARMED] = "not_armed", [STINT_PROBES_NO_EVENT_EDGE] = "edge",
 	[STINT_PROBES_NO_EVENT_REPLACED] = "replaced",   [STINT_PROBES_NO_EVENT_LOOP_BUSY] = "loop_busy",
-	[STINT_PROBES_NO_EVENT_OTHER] = "other",
+	[STINT_PROBES_NO_EVENT_TOLD] = "already_told",   [STINT_PROBES_NO_EVENT_OTHER] = "other",
 };
 
 void recording_stall(struct recording *recording, int64_t process, const struct stint_probes_stall *stall)

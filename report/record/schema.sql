@@ -236,13 +236,14 @@ CREATE TABLE write_ack (
 	local TEXT NOT NULL,
 	remote TEXT NOT NULL,
 	acks INTEGER NOT NULL,
-	told INTEGER NOT NULL,                 -- it made a write event that the owner waited for
+	told INTEGER NOT NULL,                 -- it made a write event that a registration asked for
 	above INTEGER NOT NULL,                -- the queue was still above 2/3 of the buffer
 	unsent INTEGER NOT NULL,               -- unsent data, doubled, was not below TCP_NOTSENT_LOWAT
 	not_armed INTEGER NOT NULL,            -- no registration asked for EPOLLOUT
 	edge INTEGER NOT NULL,                 -- edge-triggered, and its one event had been returned before
 	replaced INTEGER NOT NULL,             -- sk_write_space was replaced (TLS, sockmap) and did not tell
-	loop_busy INTEGER NOT NULL,            -- delivered, and the thread had not come to it
+	loop_busy INTEGER NOT NULL,            -- delivered, and the thread had been busy beyond its budget
+	already_told INTEGER NOT NULL,         -- an ACK before it made the event, and the owner had not sent yet
 	other INTEGER NOT NULL,                -- the kernel raised none, by a rule that stint does not know
 	PRIMARY KEY (process, socket)
 ) WITHOUT ROWID;

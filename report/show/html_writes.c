@@ -46,9 +46,9 @@ static void put_meanings(struct buffer *out, const struct model *model)
 
 void html_acks(struct buffer *out, const struct model *model)
 {
-	static const char *const heads[] = {"pid",      "fd",        "local",  "remote",    "ACKs",
-					    "told",     "above 2/3", "unsent", "not armed", "edge",
-					    "replaced", "loop busy", "other"};
+	static const char *const heads[] = {"pid",      "fd",        "local",        "remote",    "ACKs",
+					    "told",     "above 2/3", "unsent",       "not armed", "edge",
+					    "replaced", "loop busy", "already told", "other"};
 
 	if (model->acks_len == 0)
 		return;

@@ -28,9 +28,9 @@ void text_alarms(struct text_page *page)
 
 void text_acks(struct text_page *page)
 {
-	static const char *const heads[] = {"pid",  "fd",        "remote",    "ACKs",
-					    "told", "above 2/3", "unsent",    "not armed",
-					    "edge", "replaced",  "loop busy", "other"};
+	static const char *const heads[] = {"pid",       "fd",           "remote",    "ACKs", "told",
+					    "above 2/3", "unsent",       "not armed", "edge", "replaced",
+					    "loop busy", "already told", "other"};
 	const struct model *model = page->model;
 	struct table *table;
 
@@ -38,7 +38,7 @@ void text_acks(struct text_page *page)
 		return;
 	text_heading(page, "Why no EPOLLOUT",
 		     "what became of each ACK on a socket whose sender had found it full");
-	table = table_new(heads, "rrlrrrrrrrrr");
+	table = table_new(heads, "rrlrrrrrrrrrr");
 	if (!table) {
 		page->out->err = -ENOMEM;
 		return;

@@ -13,8 +13,8 @@ static const char *const limit_words[MODEL_LIMITS] = {
 	"this machine itself (pacing, or a queue before the network)",
 };
 
-const char *const words_no_event_heads[MODEL_NO_EVENTS] = {"above 2/3", "unsent",    "not armed", "edge",
-							   "replaced",  "loop busy", "other"};
+const char *const words_no_event_heads[MODEL_NO_EVENTS] = {"above 2/3", "unsent",    "not armed",    "edge",
+							   "replaced",  "loop busy", "already told", "other"};
 
 const char *const words_no_event_meanings[MODEL_NO_EVENTS] = {
 	"the queue was still above 2/3 of the buffer",
@@ -22,7 +22,8 @@ const char *const words_no_event_meanings[MODEL_NO_EVENTS] = {
 	"EPOLLOUT was not asked for",
 	"edge-triggered, and the one event had been returned before",
 	"sk_write_space was replaced (TLS, sockmap) and did not tell",
-	"the event was delivered, and the loop did not come to it",
+	"the event was delivered, and the loop had been busy beyond its budget",
+	"an ACK before it had made the event, and the owner had not sent yet",
 	"the kernel raised no event, or it reached nobody",
 };
 

@@ -134,6 +134,49 @@ static void a_low_water_mark_holds_the_event_back(void **state)
 	assert_no_alarm();
 }
 
+/* ---- within the budget ---- */
+
+static void run_with_ample_budget(const char *sender)
+{
+	const struct stint_probes_options options = {.size = sizeof(options), .budget_ns = 60000000000u};
+
+	write_case_run_with(&run, sender, "slow", &options);
+	assert_write_case_consistent(&run);
+	assert_int_equal(count_of(STINT_PROBES_NO_EVENT_LOOP_BUSY), 0);
+}
+
+/* Wherever the thread is as the event is made, and though the ACK may come before the send returns. */
+static void check_each_event_counts_its_ack(const char *sender)
+{
+	size_t causes = 0;
+
+	run_with_ample_budget(sender);
+	for (size_t i = 0; i < run.watching.stalls_len; i++)
+		causes += run.watching.stalls[i].cause_time_ns != 0;
+	assert_true(causes > 0);
+	assert_int_equal(run.watching.acks[run.watching.acks_len - 1].told, causes);
+}
+
+static void each_event_counts_the_ack_that_made_it(void **state)
+{
+	(void)state;
+	check_each_event_counts_its_ack("level");
+}
+
+static void each_edge_counts_the_ack_that_made_it(void **state)
+{
+	(void)state;
+	check_each_event_counts_its_ack("edge");
+}
+
+/* The sender does something else for longer than it takes the peer to read all. */
+static void acks_after_the_event_are_told_already_within_the_budget(void **state)
+{
+	(void)state;
+	run_with_ample_budget("busy");
+	assert_true(count_of(STINT_PROBES_NO_EVENT_TOLD) > 0);
+}
+
 /* ---- mistakes ---- */
 
 static void an_event_that_nobody_asked_for_is_an_alarm(void **state)
@@ -171,7 +214,7 @@ static void acks_after_the_lost_edge_say_so(void **state)
 static void a_loop_that_does_not_come_back_is_an_alarm(void **state)
 {
 	(void)state;
-	run_case("busy", "fast");
+	run_case("busy", "slow");
 	assert_true(count_of(STINT_PROBES_NO_EVENT_LOOP_BUSY) > 0);
 	assert_one_alarm(STINT_PROBES_NO_EVENT_LOOP_BUSY);
 }
@@ -186,6 +229,9 @@ int main(void)
 		cmocka_unit_test_teardown(a_peer_that_reads_nothing_raises_no_alarm, tear_down),
 		cmocka_unit_test_teardown(a_sockmap_that_passes_the_event_on_is_not_blamed, tear_down),
 		cmocka_unit_test_teardown(a_low_water_mark_holds_the_event_back, tear_down),
+		cmocka_unit_test_teardown(each_event_counts_the_ack_that_made_it, tear_down),
+		cmocka_unit_test_teardown(each_edge_counts_the_ack_that_made_it, tear_down),
+		cmocka_unit_test_teardown(acks_after_the_event_are_told_already_within_the_budget, tear_down),
 		cmocka_unit_test_teardown(an_event_that_nobody_asked_for_is_an_alarm, tear_down),
 		cmocka_unit_test_teardown(an_edge_that_was_passed_over_is_an_alarm, tear_down),
 		cmocka_unit_test_teardown(acks_after_the_lost_edge_say_so, tear_down),
