@@ -77,6 +77,8 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	skeleton->rodata->sample_ns = options->sample_ns;
 	skeleton->rodata->trace_sockets = options->trace_sockets;
 	skeleton->rodata->trace_port = options->trace_sockets ? options->trace_port : 0;
+	memcpy((void *)(uintptr_t)skeleton->rodata->trace_address, options->trace_address,
+	       sizeof(options->trace_address));
 	bpf_program__set_autoload(skeleton->progs.on_socket_state, skeleton->rodata->trace_port != 0);
 	skeleton->rodata->switch_has_state = switch_has_state();
 	skeleton->rodata->loop_limit = options->loop_limit;

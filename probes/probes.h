@@ -363,6 +363,8 @@ struct stint_probes_options {
 		trace_port; /* with it: those with this port at either end, and from the handshake on; 0: all */
 	uint32_t ring_bytes; /* 0: 8 MiB; a power of two */
 	uint32_t loop_limit; /* 0: 64; at most 1024, each 56 KiB */
+	uint8_t trace_address
+		[16]; /* with trace_port: at the same end; IPv6, or IPv4 mapped into it; all 0: any */
 };
 
 /* What this machine allows; each with a sentence for the user, in `why`, where it does not. */

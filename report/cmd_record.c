@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "report/endpoint.h"
 #include "report/record/recorder.h"
 #include "target.h"
 
@@ -27,9 +28,10 @@ static const char help[] =
 	"  -d, --duration S    for so many seconds\n"
 	"  -o, --output FILE   the recording; else stint-PID.stint\n"
 	"      --budget US     an iteration is an overrun beyond so many microseconds (1000)\n"
-	"      --trace-socket[=PORT]\n"
+	"      --trace-socket[=[ADDRESS:]PORT]\n"
 	"                      record each ACK, send and buffer level of sockets whose buffer fills up; with a\n"
-	"                      PORT, of those with it at either end, from the handshake to the close\n"
+	"                      PORT (127.0.0.1:80, [::1]:80), of those with it at either end, from the handshake to\n"
+	"                      the close\n"
 	"      --no-probes     do without eBPF: only what processes tell of themselves\n"
 	"  -h, --help\n"
 	"\n"
@@ -93,6 +95,19 @@ static int add_pid(struct request *request, const char *text)
 	return 0;
 }
 
+static int add_endpoint(struct request *request, const char *text)
+{
+	struct endpoint endpoint;
+
+	if (!endpoint_parse(&endpoint, text))
+		return complain(2,
+				"'%s' is neither a port nor an address and a port (127.0.0.1:80, [::1]:80)",
+				text);
+	request->options.trace_port = endpoint.port;
+	memcpy(request->options.trace_address, endpoint.address, sizeof(endpoint.address));
+	return 0;
+}
+
 static int parse_option(struct request *request, int option)
 {
 	double number;
@@ -120,12 +135,7 @@ static int parse_option(struct request *request, int option)
 		return 0;
 	case 't':
 		request->options.trace_sockets = true;
-		if (!optarg)
-			return 0;
-		if (!parse_number(&number, optarg, 1, 65535) || number != (uint16_t)number)
-			return complain(2, "'%s' is not a port", optarg);
-		request->options.trace_port = (uint16_t)number;
-		return 0;
+		return optarg ? add_endpoint(request, optarg) : 0;
 	case 'n':
 		request->options.no_probes = true;
 		return 0;

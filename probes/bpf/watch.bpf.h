@@ -22,6 +22,8 @@ const volatile __u64 calls_with_fd[RECORD_CALLS / 64];
 const volatile bool trace_sockets = false;
 /* Only sockets with this port at either end are traced, and those from their handshake on; 0: all that stall. */
 const volatile __u16 trace_port = 0;
+/* With it: and with this address at the same end. IPv6, or IPv4 mapped into it; all 0: any. As in memory. */
+const volatile __u64 trace_address[2];
 /* Since 5.18 sched_switch says in which state the task left; before, it is read off the task. */
 const volatile bool switch_has_state = true;
 

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "probes/probes.h"
 
@@ -243,6 +244,7 @@ int probe_source_new(struct probe_source **ret, struct session *session, bool tr
 	if (!source)
 		return -ENOMEM;
 	source->session = session;
+	memcpy(options.trace_address, session->trace_address, sizeof(options.trace_address));
 	err = stint_probes_new(&source->probes, &options, &callbacks, source);
 	if (err) {
 		snprintf(why, why_size, "%s", stint_probes_error(source->probes));

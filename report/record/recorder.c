@@ -122,6 +122,7 @@ static int open_session(struct recorder *recorder, const struct recorder_options
 	session->start_ns = clock_ns(CLOCK_MONOTONIC);
 	session->budget_ns = options->budget_ns;
 	session->trace_port = options->trace_port;
+	memcpy(session->trace_address, options->trace_address, sizeof(session->trace_address));
 	err = recording_new(&session->recording, options->path);
 	if (err)
 		return fail(recorder, err, "%s: %s", options->path, recording_error(session->recording));

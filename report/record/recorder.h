@@ -24,6 +24,7 @@ struct recorder_options {
 	uint16_t
 		trace_port; /* with it: of sockets with this port, from the handshake on; 0: all that stall */
 	bool no_probes;
+	uint8_t trace_address[16]; /* with trace_port: at the same end, as in struct endpoint */
 };
 
 /*

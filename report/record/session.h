@@ -19,6 +19,7 @@ struct session {
 	uint64_t start_ns;
 	uint64_t budget_ns;
 	uint16_t trace_port; /* where sockets are traced; 0: all that stall */
+	uint8_t trace_address[16];
 };
 
 #endif

@@ -76,9 +76,11 @@ static _Noreturn void be_client(void)
 	_exit(read(fd, &byte, 1) != 1);
 }
 
-static void start(void (*watched)(void), uint16_t other_port)
+/* `other_port` and `address` (of IPv4): of what is asked for; 0: the listener's port, any address. */
+static void start(void (*watched)(void), uint16_t other_port, uint32_t address)
 {
 	struct stint_probes_options options = {.size = sizeof(options), .trace_sockets = true};
+	const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	socklen_t bytes = sizeof(peers.address);
 	char nothing;
 
@@ -91,6 +93,11 @@ static void start(void (*watched)(void), uint16_t other_port)
 	assert_return_code(listen(peers.listener, 1), errno);
 	assert_return_code(getsockname(peers.listener, (struct sockaddr *)&peers.address, &bytes), errno);
 	options.trace_port = other_port ? other_port : ntohs(peers.address.sin_port);
+	if (address) {
+		address = htonl(address);
+		memcpy(options.trace_address, mapped, sizeof(mapped));
+		memcpy(options.trace_address + sizeof(mapped), &address, sizeof(address));
+	}
 	watching_open(&peers.watching, &options);
 	assert_return_code(pipe(peers.go), errno);
 	peers.watched = fork();
@@ -161,7 +168,7 @@ static void a_servers_connection_is_told_from_handshake_to_close(void **state)
 	int fd;
 
 	(void)state;
-	start(be_server, 0);
+	start(be_server, 0, 0);
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* after the fork: its close is to be the last */
 	assert_return_code(fd, errno);
 	assert_return_code(connect(fd, (struct sockaddr *)&peers.address, sizeof(peers.address)), errno);
@@ -186,7 +193,7 @@ static void a_clients_connection_is_told_from_its_syn_on(void **state)
 	int fd;
 
 	(void)state;
-	start(be_client, 0);
+	start(be_client, 0, 0);
 	fd = accept4(peers.listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_return_code(fd, errno);
 	assert_int_equal(read(fd, &byte, 1), 1);
@@ -198,19 +205,40 @@ static void a_clients_connection_is_told_from_its_syn_on(void **state)
 	assert_int_equal(moment(STINT_PROBES_SOCKET_ACK)->done_bytes, 1);
 }
 
-static void sockets_with_other_ports_are_not_told(void **state)
+/* Watches a client with one connection, from its SYN to its close. */
+static void run_client(uint16_t other_port, uint32_t address)
 {
 	int fd;
 	char byte;
 
-	(void)state;
-	start(be_client, 1);
+	start(be_client, other_port, address);
 	fd = accept4(peers.listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_return_code(fd, errno);
 	assert_int_equal(read(fd, &byte, 1), 1);
 	assert_int_equal(write(fd, &byte, 1), 1);
 	finish();
 	close(fd);
+}
+
+static void sockets_with_other_ports_are_not_told(void **state)
+{
+	(void)state;
+	run_client(1, 0);
+	assert_int_equal(peers.watching.events_len, 0);
+}
+
+static void a_socket_with_the_address_at_the_ports_end_is_told(void **state)
+{
+	(void)state;
+	run_client(0, INADDR_LOOPBACK);
+	assert_true(moment(STINT_PROBES_SOCKET_CONNECTING)->time_ns <
+		    moment(STINT_PROBES_SOCKET_FIN_SENT)->time_ns);
+}
+
+static void sockets_with_other_addresses_are_not_told(void **state)
+{
+	(void)state;
+	run_client(0, INADDR_LOOPBACK + 1);
 	assert_int_equal(peers.watching.events_len, 0);
 }
 
@@ -220,6 +248,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_servers_connection_is_told_from_handshake_to_close, tear_down),
 		cmocka_unit_test_teardown(a_clients_connection_is_told_from_its_syn_on, tear_down),
 		cmocka_unit_test_teardown(sockets_with_other_ports_are_not_told, tear_down),
+		cmocka_unit_test_teardown(a_socket_with_the_address_at_the_ports_end_is_told, tear_down),
+		cmocka_unit_test_teardown(sockets_with_other_addresses_are_not_told, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_ENDPOINT_H
+#define REPORT_ENDPOINT_H
+
+/* One end of a connection, as a user names it. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct endpoint {
+	uint8_t address[16]; /* IPv6, or IPv4 mapped into it; all 0: any */
+	uint16_t port;
+};
+
+/* "80", "127.0.0.1:80" or "[::1]:80". False if it is none of these. */
+bool endpoint_parse(struct endpoint *ret, const char *text);
+
+#endif
