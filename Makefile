@@ -128,7 +128,7 @@ $(BUILD)/obj/report/record/schema.o: report/record/schema.sql
 $(BUILD)/obj/report/show/css.o: report/show/report.css
 
 # -mcpu=v3 is what Linux 5.15 runs; debug information is needed for CO-RE and stripped to BTF.
-$(BUILD)/gen/%.bpf.o: %.bpf.c $(wildcard probes/records.h probes/bpf/*.h tests/kernels/oracle.h)
+$(BUILD)/gen/%.bpf.o: %.bpf.c $(wildcard probes/*records.h probes/bpf/*.h tests/kernels/oracle.h)
 	$(call say,BPF,$<)
 	$(Q)mkdir -p $(@D) && $(CLANG) -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 \
 		-I. -c -o $@ $<
@@ -170,7 +170,7 @@ tests: all $(TESTS) $(SUBJECTS)
 # Other kernels than this machine's, emulated. The programs that the tests start are carried along.
 KERNELS      := linux-image-cloud-amd64 linux-image-6.12-cloud-amd64
 # Not those that count milliseconds: an emulated CPU does not keep to them.
-KERNEL_TESTS := $(filter $(BUILD)/tests/kernels/% $(addprefix $(BUILD)/tests/probes/,life_test stalls_test units_test verdicts_test),$(TESTS))
+KERNEL_TESTS := $(filter $(BUILD)/tests/kernels/% $(addprefix $(BUILD)/tests/probes/,hygiene_test life_test roles_test stalls_test units_test verdicts_test),$(TESTS))
 KERNEL_FILES := $(SUBJECTS) $(BUILD)/examples/write_buffer $(wildcard $(addprefix /usr/bin/,redis-server redis-cli redis-benchmark) /usr/sbin/tc /usr/sbin/ip)
 
 $(filter $(BUILD)/tests/kernels/%,$(TESTS)): $(BUILD)/gen/tests/kernels/oracle.skel.h

@@ -88,6 +88,7 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	tell_timer_entries(skeleton, kernel);
 	bpf_map__set_max_entries(skeleton->maps.records, options->ring_bytes);
 	bpf_map__set_max_entries(skeleton->maps.loop_table, options->loop_limit);
+	bpf_map__set_max_entries(skeleton->maps.habits_table, options->loop_limit);
 }
 
 static int free_all_slots(struct stint_skeleton *skeleton)
@@ -231,6 +232,19 @@ int stint_bpf_survey_sockets(struct stint_bpf *bpf)
 	if (__atomic_load_n(&bpf->skeleton->bss->sockets_known, __ATOMIC_RELAXED) <= 0)
 		return 0;
 	return run_iterator(bpf->survey);
+}
+
+void stint_bpf_role_maps(const struct stint_bpf *bpf, struct stint_bpf_role_maps *ret)
+{
+	*ret = (struct stint_bpf_role_maps){
+		.role_table = bpf_map__fd(bpf->skeleton->maps.role_table),
+		.roles = bpf->skeleton->rodata->role_limit,
+		.habits_table = bpf_map__fd(bpf->skeleton->maps.habits_table),
+		.findings = bpf_map__fd(bpf->skeleton->maps.findings),
+		.descriptors = bpf_map__fd(bpf->skeleton->maps.descriptors),
+		.descriptors_by_data = bpf_map__fd(bpf->skeleton->maps.descriptors_by_data),
+		.listen_ports = bpf_map__fd(bpf->skeleton->maps.listen_ports),
+	};
 }
 
 void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret)

@@ -9,6 +9,7 @@
 #include "probes/kernel_symbols.h"
 #include "probes/probes.h"
 #include "probes/records.h"
+#include "probes/role_records.h"
 
 struct stint_bpf;
 
@@ -33,6 +34,18 @@ int stint_bpf_loop_table(const struct stint_bpf *bpf);
  * a negative errno.
  */
 int stint_bpf_survey_sockets(struct stint_bpf *bpf);
+
+/* Of role_records.h. */
+struct stint_bpf_role_maps {
+	int role_table;          /* array of struct role_counters, mappable */
+	uint32_t roles;          /* its length */
+	int habits_table;        /* array of struct loop_habits, as long as the loop table, mappable */
+	int findings;            /* struct finding_key to struct finding_counters */
+	int descriptors;         /* struct descriptor_key to struct descriptor */
+	int descriptors_by_data; /* struct data_key to the descriptor */
+	int listen_ports;        /* 16-bit port to a byte */
+};
+void stint_bpf_role_maps(const struct stint_bpf *bpf, struct stint_bpf_role_maps *ret);
 
 /* Sums over the CPUs. */
 void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret);

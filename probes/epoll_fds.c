@@ -4,7 +4,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,25 +50,45 @@ int stint_epoll_fds_read(uint32_t pid, int32_t epfd, stint_epoll_fds_visit visit
 	return err;
 }
 
-int stint_epoll_fds_count(uint32_t pid)
+static bool is_epoll(int folder, const char *name)
 {
-	char path[64], target[64];
+	char target[64];
+	ssize_t len = readlinkat(folder, name, target, sizeof(target) - 1);
+
+	if (len <= 0)
+		return false;
+	target[len] = '\0';
+	return strcmp(target, "anon_inode:[eventpoll]") == 0;
+}
+
+int stint_epoll_fds_list(uint32_t pid, int (*visit)(void *ctx, int32_t epfd), void *ctx)
+{
 	struct dirent *entry;
-	int count = 0;
+	char path[64];
 	DIR *folder;
+	int err = 0;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd", pid);
 	folder = opendir(path);
 	if (!folder)
 		return errno == ENOENT ? -ESRCH : -errno;
-	while ((entry = readdir(folder))) {
-		ssize_t len = readlinkat(dirfd(folder), entry->d_name, target, sizeof(target) - 1);
-
-		if (len <= 0)
-			continue;
-		target[len] = '\0';
-		count += strcmp(target, "anon_inode:[eventpoll]") == 0;
-	}
+	while (!err && (entry = readdir(folder)))
+		if (is_epoll(dirfd(folder), entry->d_name))
+			err = visit(ctx, (int32_t)strtol(entry->d_name, NULL, 10));
 	closedir(folder);
-	return count;
+	return err;
+}
+
+static int count_one(void *ctx, int32_t epfd)
+{
+	(void)epfd;
+	++*(int *)ctx;
+	return 0;
+}
+
+int stint_epoll_fds_count(uint32_t pid)
+{
+	int count = 0, err = stint_epoll_fds_list(pid, count_one, &count);
+
+	return err ? err : count;
 }

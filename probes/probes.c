@@ -18,8 +18,11 @@
 #include "probes/bpf_object.h"
 #include "probes/convert.h"
 #include "probes/epoll_fds.h"
+#include "probes/hygiene.h"
 #include "probes/kernel_symbols.h"
 #include "probes/process.h"
+#include "probes/registrations.h"
+#include "probes/roles.h"
 #include "probes/samplers.h"
 #include "probes/steal.h"
 
@@ -45,6 +48,11 @@ struct stint_probes {
 	bool steal_is_told;
 	const struct loop_counters *loops; /* the kernel's own memory, read only */
 	size_t loops_bytes;
+	struct stint_bpf_role_maps role_maps;
+	const struct loop_habits *habits; /* as `loops` */
+	size_t habits_bytes;
+	struct stint_registrations *registrations;
+	struct stint_roles *roles;
 	struct stint_process *processes[PROCESSES_MAX];
 	uint32_t processes_len;
 	uint64_t stacks_cut;
@@ -272,19 +280,34 @@ static int take_record(void *ctx, void *data, size_t bytes)
 	return now_ns() - probes->taking_ns > TAKE_NS ? -EAGAIN : 0;
 }
 
-static int map_loops(struct stint_probes *probes)
+/* An array of `entry_bytes` for each loop; NULL on failure. */
+static const void *map_table(const struct stint_probes *probes, int map, size_t entry_bytes, size_t *bytes)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	size_t bytes = probes->options.loop_limit * sizeof(struct loop_counters);
 	void *memory;
 
-	bytes = (bytes + page - 1) / page * page;
-	memory = mmap(NULL, bytes, PROT_READ, MAP_SHARED, stint_bpf_loop_table(probes->bpf), 0);
-	if (memory == MAP_FAILED)
+	*bytes = (probes->options.loop_limit * entry_bytes + page - 1) / page * page;
+	memory = mmap(NULL, *bytes, PROT_READ, MAP_SHARED, map, 0);
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static int map_loops(struct stint_probes *probes)
+{
+	int err;
+
+	stint_bpf_role_maps(probes->bpf, &probes->role_maps);
+	probes->loops = map_table(probes, stint_bpf_loop_table(probes->bpf), sizeof(struct loop_counters),
+				  &probes->loops_bytes);
+	if (!probes->loops)
 		return -errno;
-	probes->loops = memory;
-	probes->loops_bytes = bytes;
-	return 0;
+	probes->habits = map_table(probes, probes->role_maps.habits_table, sizeof(struct loop_habits),
+				   &probes->habits_bytes);
+	if (!probes->habits)
+		return -errno;
+	err = stint_roles_new(&probes->roles, &probes->role_maps);
+	return err ? err
+		   : stint_registrations_new(&probes->registrations, &probes->role_maps, probes->loops,
+					     probes->habits, probes->options.loop_limit);
 }
 
 static int start(struct stint_probes *probes)
@@ -367,6 +390,8 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 		return fail(probes, err, "process %u cannot be inspected: %s", pid, strerror(-err));
 	probes->processes[probes->processes_len++] = process;
 	err = stint_bpf_watch(probes->bpf, pid);
+	if (!err)
+		stint_registrations_scan(probes->registrations, pid);
 	if (!err && stint_process_runs(process))
 		return 0;
 	forget_process(probes, process);
@@ -386,6 +411,7 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 	taken = ring_buffer__poll(probes->ring, timeout_ms);
 	find_lost_exits(probes);
 	stint_samplers_expire(probes->samplers, now_ns());
+	stint_registrations_refresh(probes->registrations, now_ns());
 	if (taken < 0 && taken != -EINTR && taken != -EAGAIN)
 		return taken;
 	err = survey_sockets(probes);
@@ -433,6 +459,32 @@ int stint_probes_read_loops(struct stint_probes *probes,
 	return 0;
 }
 
+int stint_probes_read_roles(struct stint_probes *probes, stint_probes_role_visit visit, void *ctx)
+{
+	if (!probes || !probes->roles || !visit)
+		return -EINVAL;
+	return stint_roles_read(probes->roles, visit, ctx);
+}
+
+int stint_probes_read_findings(struct stint_probes *probes, stint_probes_finding_visit visit, void *ctx)
+{
+	if (!probes || !probes->habits || !visit)
+		return -EINVAL;
+	return stint_hygiene_read(&probes->role_maps, probes->loops, probes->habits,
+				  probes->options.loop_limit, now_ns(), visit, ctx);
+}
+
+void stint_probes_attribution(const struct stint_probes *probes, struct stint_probes_attribution *ret)
+{
+	*ret = (struct stint_probes_attribution){0};
+	for (uint32_t i = 0; probes->habits && i < probes->options.loop_limit; i++) {
+		const struct loop_habits *habits = &probes->habits[i];
+
+		ret->events += habits->events + habits->not_looked_at;
+		ret->not_attributed += habits->events - habits->attributed + habits->not_looked_at;
+	}
+}
+
 void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_losses *ret)
 {
 	struct loss_counters counters = {0};
@@ -458,6 +510,10 @@ struct stint_probes *stint_probes_free(struct stint_probes *probes)
 	if (probes->loops)
 		munmap((void *)(uintptr_t)probes->loops, probes->loops_bytes);
 	stint_samplers_free(probes->samplers);
+	if (probes->habits)
+		munmap((void *)(uintptr_t)probes->habits, probes->habits_bytes);
+	stint_roles_free(probes->roles);
+	stint_registrations_free(probes->registrations);
 	stint_bpf_free(probes->bpf);
 	for (uint32_t i = 0; i < probes->processes_len; i++)
 		stint_process_free(probes->processes[i]);

@@ -373,6 +373,96 @@ struct stint_probes_support {
 	char why[256];
 };
 
+/* What a descriptor in an epoll set is. */
+enum stint_probes_role_kind {
+	STINT_PROBES_ROLE_OTHER = 0,
+	STINT_PROBES_ROLE_LISTENER,
+	STINT_PROBES_ROLE_CLIENTS,  /* connections that were accepted on a port */
+	STINT_PROBES_ROLE_UPSTREAM, /* connections that were made to an address */
+	STINT_PROBES_ROLE_UDP,
+	STINT_PROBES_ROLE_UNIX_LISTENER,
+	STINT_PROBES_ROLE_UNIX,
+	STINT_PROBES_ROLE_SOCKET,
+	STINT_PROBES_ROLE_PIPE,
+	STINT_PROBES_ROLE_TIMERFD,
+	STINT_PROBES_ROLE_EVENTFD,
+	STINT_PROBES_ROLE_SIGNALFD,
+	STINT_PROBES_ROLE_INOTIFY,
+	STINT_PROBES_ROLE_EPOLL,
+	STINT_PROBES_ROLE_TERMINAL
+};
+
+/*
+ * WAIT and SERVICE are inferred from the order of system calls: the turn of an event begins with the first one on its
+ * descriptor after the wait, and goes on until there is one on another that was ready, or the next wait.
+ * AGE is from the arrival in the kernel (TCP data; the end of the handshake, for a listener) to the return of the
+ * first read (or accept) after the wait: the sum of the five that follow, of which those that took no time are not
+ * counted.
+ */
+enum stint_probes_role_metric {
+	STINT_PROBES_ROLE_WAIT = 0, /* from the wait's return to the turn */
+	STINT_PROBES_ROLE_SERVICE, /* the turn, and what was done on that descriptor later in the iteration */
+	STINT_PROBES_ROLE_AGE,
+	STINT_PROBES_ROLE_BUSY,      /* the loop was busy, and not waiting */
+	STINT_PROBES_ROLE_KERNEL,    /* to the wake-up of the waiting thread */
+	STINT_PROBES_ROLE_SCHEDULER, /* to the thread being on a CPU */
+	STINT_PROBES_ROLE_RETURN,    /* to the wait's return */
+	STINT_PROBES_ROLE_QUEUE,     /* to the return of the first read */
+	STINT_PROBES_ROLE_METRICS
+};
+
+struct stint_probes_histogram {
+	uint64_t count; /* with overflow */
+	uint64_t sum_ns;
+	uint64_t min_ns; /* UINT64_MAX if nothing was counted */
+	uint64_t max_ns;
+	uint64_t overflow;      /* beyond the histogram's range */
+	const uint64_t *bucket; /* STINT_PROBES_BUCKETS counters */
+};
+
+/* Descriptors of one role, handled by one thread; the counters only grow. */
+struct stint_probes_role {
+	uint32_t pid;
+	uint32_t tid;
+	enum stint_probes_role_kind kind;
+	char name[96]; /* "clients of :6379"; threads have roles of the same name */
+	struct stint_probes_histogram metric[STINT_PROBES_ROLE_METRICS];
+};
+typedef int (*stint_probes_role_visit)(void *ctx, const struct stint_probes_role *role);
+
+/* Bad habits. `of` is what `count` is to be set against. */
+enum stint_probes_finding_kind {
+	STINT_PROBES_FINDING_IDLE_EPOLLOUT = 0, /* EPOLLOUT returned with no send after it; of: waits */
+	STINT_PROBES_FINDING_NOT_DRAINED, /* EPOLLET, data left, and read on only when more came; cost: it lay */
+	STINT_PROBES_FINDING_MAXEVENTS_FULL, /* waits that were full, and the next returned at once; of: waits */
+	STINT_PROBES_FINDING_CTL_STORM,      /* changes of registrations; of: events */
+	STINT_PROBES_FINDING_ZERO_TIMEOUT, /* polls with a timeout of 0 that returned nothing; of: all waits */
+	STINT_PROBES_FINDING_BLOCKING      /* calls on a blocking descriptor; cost: they blocked */
+};
+
+struct stint_probes_finding {
+	enum stint_probes_finding_kind kind;
+	uint32_t pid;
+	uint32_t tid;
+	int32_t epfd;
+	int32_t fd;    /* the (worst) descriptor; -1: of the whole loop */
+	char role[96]; /* of that descriptor; empty without one */
+	uint64_t count;
+	uint64_t of;              /* 0: does not apply */
+	uint64_t cost_ns;         /* what it took in sum */
+	uint64_t longest_ns;      /* 0: not known */
+	uint64_t same;            /* CTL_STORM: changed nothing */
+	uint64_t idle_iterations; /* IDLE_EPOLLOUT: iterations in which nothing else was ready */
+};
+typedef int (*stint_probes_finding_visit)(void *ctx, const struct stint_probes_finding *finding);
+
+/* How much of the events the roles account for. */
+struct stint_probes_attribution {
+	uint64_t events; /* of iterations that are over */
+	uint64_t
+		not_attributed; /* of those: no system call on their descriptor, or beyond the first 64 of a batch */
+};
+
 int stint_probes_supported(struct stint_probes_support *ret);
 int stint_probes_new(struct stint_probes **ret, const struct stint_probes_options *options,
 		     const struct stint_probes_callbacks *callbacks, void *ctx);
@@ -381,6 +471,12 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid);
 int stint_probes_poll(struct stint_probes *probes, int timeout_ms);
 int stint_probes_read_loops(struct stint_probes *probes,
 			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx);
+
+/* For each role, and each finding so far. -ENOMEM, or what `visit` returned if that was not 0. */
+int stint_probes_read_roles(struct stint_probes *probes, stint_probes_role_visit visit, void *ctx);
+int stint_probes_read_findings(struct stint_probes *probes, stint_probes_finding_visit visit, void *ctx);
+void stint_probes_attribution(const struct stint_probes *probes, struct stint_probes_attribution *ret);
+
 void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_losses *ret);
 uint64_t stint_probes_cost_ns(const struct stint_probes *probes); /* run time of the BPF programs, if known */
 const char *stint_probes_error(const struct stint_probes *probes);

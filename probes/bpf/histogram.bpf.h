@@ -32,8 +32,11 @@ static __always_inline u32 log2_floor(u64 value)
 	return exponent + (u32)(value >> 1);
 }
 
-/* RECORD_BUCKETS if the value is beyond the range. */
-static __always_inline u32 histogram_bucket(u64 value)
+/*
+ * RECORD_BUCKETS if the value is beyond the range. A global function, as the kernel's verifier looks at those once
+ * and by themselves: inlined, its paths would multiply with those of every caller.
+ */
+__noinline u32 histogram_bucket(u64 value)
 {
 	u32 exponent, shift;
 

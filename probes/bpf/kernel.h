@@ -38,21 +38,29 @@ enum bpf_map_type_in_use {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_QUEUE = 22,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
 enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
 
-#define AF_INET        2
-#define AF_INET6       10
-#define IPPROTO_TCP    6
-#define S_IFMT         0170000
-#define S_IFSOCK       0140000
-#define O_NONBLOCK     04000
-#define EAGAIN         11
-#define NET_RX_SOFTIRQ 3
-#define SOCK_NOSPACE   2 /* bit number in socket.flags, include/linux/net.h; the same since 2.6 */
-#define TASK_RUNNING   0
+#define AF_UNIX         1
+#define AF_INET         2
+#define AF_INET6        10
+#define IPPROTO_TCP     6
+#define IPPROTO_UDP     17
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_RECV    3
+#define TCP_LISTEN      10
+#define S_IFMT          0170000
+#define S_IFSOCK        0140000
+#define S_IFIFO         0010000
+#define S_IFCHR         0020000
+#define O_NONBLOCK      04000
+#define EAGAIN          11
+#define NET_RX_SOFTIRQ  3
+#define SOCK_NOSPACE    2 /* bit number in socket.flags, include/linux/net.h; the same since 2.6 */
+#define TASK_RUNNING    0
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -85,7 +93,20 @@ typedef struct {
 	struct list_head head;
 } wait_queue_head_t;
 
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
 struct file {
+	struct path f_path;
 	struct inode *f_inode;
 	unsigned int f_flags;
 	void *private_data;
@@ -196,6 +217,7 @@ struct sock_common {
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };
@@ -211,8 +233,13 @@ struct socket {
 	struct socket_wq wq;
 };
 
+struct sk_buff_head {
+	__u32 qlen;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
 	struct socket *sk_socket;
 	int sk_wmem_queued;
 	int sk_sndbuf;
@@ -246,6 +273,7 @@ struct tcp_sock {
 };
 
 struct sk_buff {
+	unsigned int len;
 	u16 transport_header;
 	unsigned char *head;
 };

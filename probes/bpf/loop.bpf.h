@@ -223,6 +223,7 @@ static __always_inline void begin_wait(struct thread *thread, u64 now_ns, u32 ki
 	thread->state = THREAD_WAITING;
 	thread->wait_start_ns = now_ns;
 	thread->wait_is_zero = zero;
+	thread->turns.woken_ns = 0;
 }
 
 /* False: to this thread that is a system call like others. */
@@ -238,6 +239,7 @@ static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 ki
 		/* Many programs poll once, and are no loops: the table has them only now. */
 		if (role == WAIT_OWN)
 			find_slot(thread);
+		end_turns(thread, now_ns);
 		if (role == WAIT_TAKES_OVER)
 			thread->own_sleeps = 0;
 		else
@@ -270,7 +272,8 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kin
 	begin_iteration(thread, bpf_get_current_task_btf(), now_ns, events);
 }
 
-static __always_inline bool takes_fd(long number)
+/* Global, so that its bounds stay in it: inlined twice, clang shares what Linux 6.1 then finds unbounded. */
+__noinline bool takes_fd(long number)
 {
 	u64 word = (u64)number >> 6;
 

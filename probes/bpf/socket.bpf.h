@@ -96,6 +96,15 @@ static __always_inline struct socket_state *find_socket(u64 sk)
 	return bpf_map_lookup_elem(&sockets, &sk);
 }
 
+/* The verifier takes no pointer for a number where a global function wants one: a copy of its bytes is one. */
+static __always_inline u64 as_number(u64 address)
+{
+	u64 number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), &address);
+	return number;
+}
+
 static __always_inline struct socket *sk_socket(u64 sk)
 {
 	return BPF_CORE_READ((struct sock *)sk, sk_socket);
@@ -172,27 +181,30 @@ static __noinline int read_addresses(struct record_addresses *addresses, u64 sk)
 	return 0;
 }
 
+static __always_inline struct sock *file_to_sock(const struct file *file)
+{
+	struct socket *socket;
+
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
 /* The socket behind a descriptor of the current task: its struct sock if it is TCP and non-blocking, else 0. */
 static __noinline u64 fd_to_sock(s32 fd)
 {
 	struct file *file = (struct file *)fd_to_file(fd);
-	struct socket *socket;
-	struct sock *sk;
+	struct sock *sk = file_to_sock(file);
 
-	if (!file)
+	if (!sk || !(BPF_CORE_READ(file, f_flags) & O_NONBLOCK))
 		return 0;
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
-	if (!(BPF_CORE_READ(file, f_flags) & O_NONBLOCK))
-		return 0;
-	socket = BPF_CORE_READ(file, private_data);
-	sk = BPF_CORE_READ(socket, sk);
-	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	return (u64)sk;
 }
 
-static __always_inline struct socket_state *know_socket(u64 sk, u32 pid)
+static __noinline struct socket_state *know_socket(u64 sk, u32 pid)
 {
 	struct socket_state *empty, *state = find_socket(sk);
 	u32 zero = 0;

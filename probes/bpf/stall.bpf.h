@@ -92,7 +92,7 @@ static __always_inline void tell_ack(struct socket_state *state, u64 sk, bool op
  * What the last announced segment did, seen now. `waking` is the thread that is being woken, 0 if this look
  * has another reason. Returns with no ACK pending, unless it is too early.
  */
-static __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking)
+__noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking)
 {
 	bool lacks, opened;
 
@@ -209,7 +209,7 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 	state->ack_queued_before = queued_bytes(sk);
 }
 
-static __noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns)
+__noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns)
 {
 	struct record_stall *record;
 
@@ -404,7 +404,7 @@ static __always_inline void note_retransmit(u64 sk, u64 now_ns)
 		look_at_limit(state, sk, false);
 	}
 	moment.tid = state->tid;
-	report_moment(state, sk, &moment);
+	report_moment(state, as_number(sk), &moment);
 }
 
 static __always_inline void forget_socket(u64 sk)

@@ -19,6 +19,8 @@
  *   why.bpf.h     why an ACK made no event
  *   life.bpf.h    from handshake to close, of sockets asked for by port
  *   stall.bpf.h   write stalls
+ *   turns.bpf.h, role.bpf.h, arrival.bpf.h, descriptor.bpf.h, hygiene.bpf.h, service.bpf.h
+ *                 what descriptors are, how long their events waited and were served, bad habits
  *
  * Tracepoints (tp_btf) only: they work where lockdown refuses kprobes and fentry, and need no tracefs.
  */
@@ -26,6 +28,7 @@
 #include "kernel.h"
 
 #include "probes/records.h"
+#include "probes/role_records.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -34,6 +37,7 @@
 #include "filter.bpf.h"
 #include "histogram.bpf.h"
 #include "syscalls.bpf.h"
+#include "turns.bpf.h"
 #include "watch.bpf.h"
 
 #include "rivals.bpf.h"
@@ -56,6 +60,41 @@
 
 #include "life.bpf.h"
 #include "stall.bpf.h"
+
+#include "role.bpf.h"
+
+#include "arrival.bpf.h"
+
+#include "descriptor.bpf.h"
+
+#include "hygiene.bpf.h"
+
+#include "service.bpf.h"
+
+static __always_inline void enter_descriptor_call(struct thread *thread, long number, int send_fd,
+						  const struct pt_regs *regs, u64 now_ns)
+{
+	if (send_fd && thread->turns.flags & TURNS_OUTS)
+		note_sent(thread, (s32)(send_fd == 1 ? regs->di : regs->dx));
+	if (takes_fd(number))
+		enter_turn(thread, number, regs, now_ns);
+	if (number == NR_close)
+		note_close(thread, (s32)regs->di, now_ns);
+}
+
+static __always_inline void exit_descriptor_call(struct thread *thread, const struct pt_regs *regs,
+						 long result, u64 now_ns)
+{
+	long number = regs->orig_ax;
+
+	if (number == NR_epoll_ctl && result == 0)
+		note_ctl(thread, regs->si, (u64)regs->di << 32 | (u32)regs->dx, regs->r10, now_ns);
+	if ((number == NR_accept || number == NR_accept4) && result >= 0)
+		exit_accept(thread, (s32)regs->di, (s32)result, now_ns);
+	if (thread && thread->state == THREAD_DISPATCHING && thread->turns.at < TURNS_MAX &&
+	    thread->turns.fd == (s32)regs->di && takes_fd(number))
+		exit_turn(thread, takes_data(number, regs), read_requested(number, regs->dx), result, now_ns);
+}
 
 static __always_inline int enter_call(const struct pt_regs *regs, long number)
 {
@@ -88,8 +127,10 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 		}
 		return 0;
 	}
-	if (thread->state == THREAD_DISPATCHING)
+	if (thread->state == THREAD_DISPATCHING) {
 		enter_syscall(thread, now_ns, number, regs->di, regs->dx);
+		enter_descriptor_call(thread, number, send_fd, regs, now_ns);
+	}
 	return 0;
 }
 
@@ -125,7 +166,9 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 			return 0;
 		if (result > 0)
 			note_returned(thread, now_ns);
+		note_wait(thread, wait, now_ns, result, regs->dx);
 		exit_wait(thread, now_ns, wait, regs, result);
+		begin_turns(thread, regs->si, wait == RECORD_WAIT_EPOLL ? result : 0, regs->dx);
 		return 0;
 	}
 	send_fd = send_fd_argument(number);
@@ -134,6 +177,7 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 			  send_requested(number, regs->si, regs->dx), result, now_ns);
 	if (trace_port && result >= 0 && (number == NR_accept || number == NR_accept4))
 		note_accepted((s32)result, pid, tid, now_ns);
+	exit_descriptor_call(thread, regs, result, now_ns);
 	if (thread && thread->state == THREAD_DISPATCHING && thread->in_syscall &&
 	    exit_syscall(thread, now_ns))
 		report_stack(thread, RECORD_STACK_BLOCKED, now_ns);
@@ -158,8 +202,10 @@ static __always_inline void on_switch(struct task_struct *prev, struct task_stru
 	if (is_watched(next->tgid)) {
 		thread = find_thread(next->pid);
 		now_ns = now_ns ? now_ns : bpf_ktime_get_ns();
-		if (thread)
+		if (thread) {
+			note_on_cpu(thread, now_ns);
 			switch_in(thread, next, prev, now_ns);
+		}
 	}
 	if (is_watched(prev->tgid)) {
 		thread = find_thread(prev->pid);
@@ -193,6 +239,7 @@ int BPF_PROG(on_sched_waking, struct task_struct *task)
 	thread = find_thread(task->pid);
 	if (!thread)
 		return 0;
+	note_woken(thread, now_ns);
 	made_runnable(ctx, thread, task, now_ns);
 	if ((stalls_open > 0 || (trace_port && sockets_known > 0)) && thread->state == THREAD_WAITING)
 		settle_touched(now_ns, pid, task->pid);
@@ -226,11 +273,13 @@ int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
 	struct socket_state *state;
 
+	if (arrivals_followed)
+		note_segment((u64)sk, skb, bpf_ktime_get_ns());
 	if (sockets_known <= 0)
 		return 0;
 	state = find_socket((u64)sk);
 	if (state)
-		announce_segment(state, (u64)sk, skb, bpf_ktime_get_ns());
+		announce_segment(state, as_number((u64)sk), skb, bpf_ktime_get_ns());
 	return 0;
 }
 
@@ -263,9 +312,20 @@ int BPF_PROG(on_tcp_retransmit, struct sock *sk)
 	return 0;
 }
 
+/* Apart from the one above, which is loaded only where sockets are traced by port. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_handshake, const struct sock *sk, int before, int after)
+{
+	if (arrivals_followed && before == TCP_SYN_RECV && after == TCP_ESTABLISHED)
+		note_handshake(sk, bpf_ktime_get_ns());
+	return 0;
+}
+
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(on_tcp_destroy, struct sock *sk)
 {
+	if (arrivals_followed)
+		forget_arrivals((u64)sk);
 	if (sockets_known > 0)
 		forget_socket((u64)sk);
 	return 0;

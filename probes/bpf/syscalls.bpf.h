@@ -4,22 +4,30 @@
 
 /* Numbers of the system calls that mean something to the probes: arch/x86/entry/syscalls/syscall_64.tbl. */
 enum {
+	NR_read = 0,
 	NR_write = 1,
+	NR_close = 3,
 	NR_poll = 7,
+	NR_readv = 19,
 	NR_writev = 20,
 	NR_select = 23,
 	NR_sendfile = 40,
 	NR_accept = 43,
 	NR_sendto = 44,
+	NR_recvfrom = 45,
 	NR_sendmsg = 46,
+	NR_recvmsg = 47,
 	NR_epoll_wait = 232,
+	NR_epoll_ctl = 233,
 	NR_pselect6 = 270,
 	NR_ppoll = 271,
 	NR_splice = 275,
 	NR_epoll_pwait = 281,
 	NR_accept4 = 288,
 	NR_pwritev = 296,
+	NR_recvmmsg = 299,
 	NR_sendmmsg = 307,
+	NR_preadv2 = 327,
 	NR_pwritev2 = 328,
 	NR_io_uring_enter = 426,
 	NR_epoll_pwait2 = 441,
@@ -41,6 +49,58 @@ static __always_inline int send_fd_argument(long number)
 		return 3;
 	default:
 		return 0;
+	}
+}
+
+#define MSG_PEEK     0x2
+#define MSG_DONTWAIT 0x40
+
+/* Does the call take data from its first argument? Looking at it only (MSG_PEEK) does not. */
+static __always_inline bool takes_data(long number, const struct pt_regs *regs)
+{
+	switch (number) {
+	case NR_read:
+	case NR_readv:
+	case NR_preadv2:
+	case NR_splice:
+		return true;
+	case NR_recvfrom:
+		return !(regs->r10 & MSG_PEEK);
+	case NR_recvmsg:
+		return !(regs->dx & MSG_PEEK);
+	case NR_recvmmsg:
+		return !(regs->r10 & MSG_PEEK);
+	default:
+		return false;
+	}
+}
+
+/* How many bytes a call that takes data asked for; 0 if that is not known. */
+static __always_inline u64 read_requested(long number, u64 arg3)
+{
+	return number == NR_read || number == NR_recvfrom ? arg3 : 0;
+}
+
+/* May the call wait for its first argument, if that is a blocking descriptor? */
+static __always_inline bool may_block(long number, const struct pt_regs *regs)
+{
+	switch (number) {
+	case NR_read:
+	case NR_readv:
+	case NR_write:
+	case NR_writev:
+	case NR_sendfile:
+	case NR_accept:
+	case NR_accept4:
+		return true;
+	case NR_recvfrom:
+	case NR_sendto:
+		return !(regs->r10 & MSG_DONTWAIT);
+	case NR_recvmsg:
+	case NR_sendmsg:
+		return !(regs->dx & MSG_DONTWAIT);
+	default:
+		return false;
 	}
 }
 

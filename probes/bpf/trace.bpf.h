@@ -60,7 +60,7 @@ struct moment {
 	u32 cause;
 };
 
-static __noinline int report_moment(struct socket_state *state, u64 sk, const struct moment *moment)
+__noinline int report_moment(struct socket_state *state, u64 sk, const struct moment *moment)
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 	struct record_socket *record;

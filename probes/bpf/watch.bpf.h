@@ -121,6 +121,7 @@ struct thread {
 	u64 syscall_argument; /* the first, whole */
 	struct thread_verdict verdict;
 	u64 ready[THREAD_READY]; /* ready.bpf.h: what a poll or a select returned */
+	struct turns turns;
 };
 
 /*

@@ -29,7 +29,7 @@ struct interest {
 	bool other_waits; /* somebody waits for it by other means: poll(), io_uring, a blocked call */
 };
 
-static __noinline int read_interest(struct interest *ret, u64 sk)
+__noinline int read_interest(struct interest *ret, u64 sk)
 {
 	struct socket *socket = sk_socket(sk);
 	struct file *file = socket ? BPF_CORE_READ(socket, file) : NULL;

@@ -29,6 +29,7 @@
 /* The eBPF side's own words, to compile its bucket function here. */
 typedef uint32_t u32;
 typedef uint64_t u64;
+#define __noinline static __attribute__((noinline))
 #include "probes/bpf/histogram.bpf.h"
 
 #define MS UINT64_C(1000000)

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_ARRIVAL_BPF_H
+#define STINT_PROBES_ARRIVAL_BPF_H
+
+/*
+ * When what an event is about arrived in the kernel, and the way from there to the program, in stages that add
+ * up by construction: each begins where the one before it ended, and a moment before that counts as that.
+ *
+ *   arrival -> (busy) the loop waits -> (kernel) woken -> (scheduler) on a CPU -> (return) the wait returned
+ *           -> (queue) the first read returned
+ *
+ * If the thread did not sleep in that wait, nobody had to wake it: all the time to the wait's return is `busy`.
+ *
+ * Data and FIN: tcp_probe, which fires for each segment of an established connection before it is processed. The
+ * oldest that was not read counts. After a read that left data behind it is the last arrival (which of them are
+ * left is not known), so that the age is then a lower bound.
+ * A connection that is accepted: the end of its handshake, for each connection by itself.
+ */
+
+#define ARRIVALS_MAX 16384
+
+struct arrival {
+	u64 first_ns; /* of what was not read; 0: nothing */
+	u64 last_ns;
+	u64 established_ns; /* of a connection that was not accepted yet */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, ARRIVALS_MAX);
+	__type(key, u64); /* address of the struct sock */
+	__type(value, struct arrival);
+} arrivals SEC(".maps");
+
+/* Local ports that somebody listens on: connections that have one were accepted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u16);
+	__type(value, u8);
+} listen_ports SEC(".maps");
+
+/* Keeps the tracepoints that fire for everybody's sockets short until the first is followed. */
+__u32 arrivals_followed;
+
+static __always_inline void know_port(u16 port)
+{
+	u8 one = 1;
+
+	if (port && !bpf_map_lookup_elem(&listen_ports, &port))
+		bpf_map_update_elem(&listen_ports, &port, &one, BPF_ANY);
+	arrivals_followed = 1;
+}
+
+static __always_inline bool is_listened_on(u16 port)
+{
+	return bpf_map_lookup_elem(&listen_ports, &port) != NULL;
+}
+
+static __always_inline struct arrival *find_arrival(u64 sk)
+{
+	return bpf_map_lookup_elem(&arrivals, &sk);
+}
+
+static __always_inline void follow_arrivals(u64 sk)
+{
+	struct arrival fresh = {0};
+
+	arrivals_followed = 1;
+	bpf_map_update_elem(&arrivals, &sk, &fresh, BPF_NOEXIST);
+}
+
+/* Is there anything in it that makes the socket readable? */
+static __always_inline bool segment_is_news(const struct sk_buff *skb)
+{
+	unsigned char header[2] = {0}; /* data offset; flags */
+	const unsigned char *at = skb->head + skb->transport_header + 12;
+
+	if (bpf_probe_read_kernel(header, sizeof(header), at) != 0)
+		return false;
+	return skb->len > (header[0] >> 4) * 4u || (header[1] & 1);
+}
+
+static __always_inline void note_segment(u64 sk, const struct sk_buff *skb, u64 now_ns)
+{
+	struct arrival *arrival = find_arrival(sk);
+
+	if (!arrival || !segment_is_news(skb))
+		return;
+	arrival->last_ns = now_ns;
+	if (!arrival->first_ns)
+		arrival->first_ns = now_ns;
+}
+
+/* A handshake is over: from now on the listener is readable, and data may come. */
+static __always_inline void note_handshake(const struct sock *sk, u64 now_ns)
+{
+	struct arrival fresh = {.established_ns = now_ns};
+	u64 key = (u64)sk;
+
+	if (is_listened_on(sk->__sk_common.skc_num))
+		bpf_map_update_elem(&arrivals, &key, &fresh, BPF_ANY);
+}
+
+static __always_inline void forget_arrivals(u64 sk)
+{
+	bpf_map_delete_elem(&arrivals, &sk);
+}
+
+static __always_inline void note_woken(struct thread *thread, u64 now_ns)
+{
+	if (thread->state != THREAD_WAITING || !thread->off_ns || thread->runnable_ns)
+		return;
+	thread->turns.woken_ns = now_ns;
+	thread->turns.woken_on_ns = 0;
+}
+
+static __always_inline void note_on_cpu(struct thread *thread, u64 now_ns)
+{
+	if (thread->state == THREAD_WAITING && !thread->turns.woken_on_ns)
+		thread->turns.woken_on_ns = now_ns;
+}
+
+/* Ends a stage at `end_ns`, if that is later than its beginning. Returns where the next one begins. */
+static __always_inline u64 count_stage(struct role_counters *role, const u32 metric, u64 start_ns, u64 end_ns)
+{
+	if (end_ns <= start_ns)
+		return start_ns;
+	count_role(role, metric, end_ns - start_ns);
+	return end_ns;
+}
+
+/* What arrived at `arrived_ns` was read at `read_ns`, in an iteration of `thread`. */
+__noinline int count_arrival(struct role_counters *role, struct thread *thread, u64 arrived_ns, u64 read_ns)
+{
+	u64 at_ns = arrived_ns;
+
+	if (!role || !thread || arrived_ns > read_ns)
+		return 0;
+	if (thread->turns.woken_ns) {
+		at_ns = count_stage(role, ROLE_BUSY, at_ns, thread->wait_start_ns);
+		at_ns = count_stage(role, ROLE_KERNEL, at_ns, thread->turns.woken_ns);
+		at_ns = count_stage(role, ROLE_SCHEDULER, at_ns, thread->turns.woken_on_ns);
+		at_ns = count_stage(role, ROLE_RETURN, at_ns, thread->start_ns);
+	} else {
+		at_ns = count_stage(role, ROLE_BUSY, at_ns, thread->start_ns);
+	}
+	count_role(role, ROLE_QUEUE, read_ns - at_ns);
+	count_role(role, ROLE_AGE, read_ns - arrived_ns);
+	return 0;
+}
+
+static __always_inline bool has_unread(u64 sk)
+{
+	return BPF_CORE_READ((struct sock *)sk, sk_receive_queue.qlen) != 0;
+}
+
+/* A read that began at `start_ns` is over. `emptied`: it took less than it asked for. */
+static __always_inline void forget_read(struct arrival *arrival, u64 sk, u64 start_ns, bool emptied)
+{
+	if (emptied && arrival->last_ns < start_ns)
+		arrival->first_ns = 0;
+	else
+		arrival->first_ns = has_unread(sk) ? arrival->last_ns : 0;
+}
+
+#endif

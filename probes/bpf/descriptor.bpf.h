@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_DESCRIPTOR_BPF_H
+#define STINT_PROBES_DESCRIPTOR_BPF_H
+
+/*
+ * What the descriptors of an epoll set are. epoll_ctl() tells of new ones; user space fills in those that were
+ * there before, and those registered in ways that are no system call (io_uring). What a descriptor is, is
+ * found at its first turn: by then a connect has begun, and O_NONBLOCK has been set if it ever is.
+ *
+ * A table that evicts what was used least: a descriptor that was pushed out has no turns until it is added again,
+ * and its events count as not attributed.
+ */
+
+#define DESCRIPTORS_MAX 16384
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, DESCRIPTORS_MAX);
+	__type(key, struct descriptor_key);
+	__type(value, struct descriptor);
+} descriptors SEC(".maps");
+
+/* Always zero: what new ones start as, which would need too much of a program's stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct descriptor);
+} empty_descriptor SEC(".maps");
+
+/* From what epoll_wait() returns to the descriptor. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, DESCRIPTORS_MAX);
+	__type(key, struct data_key);
+	__type(value, s32);
+} descriptors_by_data SEC(".maps");
+
+static __always_inline struct descriptor *find_descriptor(u32 pid, s32 epfd, s32 fd)
+{
+	struct descriptor_key key = {.pid = pid, .epfd = epfd, .fd = fd};
+
+	return bpf_map_lookup_elem(&descriptors, &key);
+}
+
+static __always_inline bool is_tcp(const struct sock *sk)
+{
+	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+}
+
+static __always_inline void classify_tcp(struct role_key *role, const struct sock *sk)
+{
+	u16 local = BPF_CORE_READ(sk, __sk_common.skc_num);
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN || is_listened_on(local)) {
+		role->kind =
+			BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENTS;
+		role->port = local;
+		return;
+	}
+	role->kind = ROLE_UPSTREAM;
+	role->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	role->port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (role->family == AF_INET6)
+		BPF_CORE_READ_INTO(&role->address, sk, __sk_common.skc_v6_daddr);
+	else
+		BPF_CORE_READ_INTO((u32 *)role->address, sk, __sk_common.skc_daddr);
+}
+
+static __always_inline void classify_socket(struct role_key *role, const struct sock *sk)
+{
+	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	if (is_tcp(sk))
+		classify_tcp(role, sk);
+	else if (family == AF_UNIX)
+		role->kind = BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN ? ROLE_UNIX_LISTENER
+										    : ROLE_UNIX;
+	else if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_UDP)
+		role->kind = ROLE_UDP;
+	else
+		role->kind = ROLE_SOCKET;
+}
+
+/* Descriptors without an inode of their own are told apart by the name that the kernel gives them. */
+static __always_inline u16 classify_by_name(const struct file *file)
+{
+	const unsigned char *from = BPF_CORE_READ(file, f_path.dentry, d_name.name);
+	char name[12] = {0};
+
+	if (bpf_probe_read_kernel_str(name, sizeof(name), from) < 0)
+		return ROLE_OTHER;
+	if (name[0] == 'i' || name[1] == 'i')
+		return name[1] == 'n' || name[2] == 'n' ? ROLE_INOTIFY : ROLE_OTHER;
+	if (name[0] != '[')
+		return ROLE_OTHER;
+	if (name[1] == 't' && name[2] == 'i')
+		return ROLE_TIMERFD;
+	if (name[1] == 's' && name[2] == 'i')
+		return ROLE_SIGNALFD;
+	if (name[1] == 'e' && name[2] == 'v' && name[6] == 'f')
+		return ROLE_EVENTFD;
+	return name[1] == 'e' && name[2] == 'v' && name[6] == 'p' ? ROLE_EPOLL : ROLE_OTHER;
+}
+
+/* The socket's address, if what arrives on it, or is left in it, can be followed. */
+static __noinline u64 followed_sock(const struct sock *sk)
+{
+	if (!sk)
+		return 0;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
+		return (u64)sk;
+	if (!is_tcp(sk))
+		return 0;
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
+		know_port(BPF_CORE_READ(sk, __sk_common.skc_num));
+		return 0;
+	}
+	follow_arrivals((u64)sk);
+	return (u64)sk;
+}
+
+/* Once, at its first turn. */
+__noinline int settle_descriptor(struct descriptor *descriptor, s32 fd)
+{
+	struct file *file = (struct file *)fd_to_file(fd);
+	struct sock *sk = file_to_sock(file);
+	u32 mode;
+
+	if (!descriptor || !file)
+		return 0;
+	mode = BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT;
+	if (sk)
+		classify_socket(&descriptor->role, sk);
+	else if (mode == S_IFIFO)
+		descriptor->role.kind = ROLE_PIPE;
+	else if (mode == S_IFCHR)
+		descriptor->role.kind = ROLE_TERMINAL;
+	else
+		descriptor->role.kind = classify_by_name(file);
+	if (!(BPF_CORE_READ(file, f_flags) & O_NONBLOCK) && (sk || mode == S_IFIFO))
+		descriptor->flags |= DESCRIPTOR_BLOCKING;
+	if (!descriptor->sock)
+		descriptor->sock = followed_sock(sk);
+	descriptor->flags |= DESCRIPTOR_SETTLED;
+	return 0;
+}
+
+/* The role's slot for this thread: a descriptor may change hands. */
+__noinline u32 descriptor_role(struct thread *thread, struct descriptor *descriptor)
+{
+	struct role_key key;
+	u32 *known;
+
+	if (!thread || !descriptor)
+		return ROLE_NO_SLOT;
+	if (descriptor->role.tid == thread->tid && descriptor->role_slot != ROLE_NO_SLOT)
+		return descriptor->role_slot;
+	key = descriptor->role;
+	key.pid = thread->pid;
+	key.tid = thread->tid;
+	known = bpf_map_lookup_elem(&role_index, &key);
+	if (!known && key.kind == ROLE_UPSTREAM && key.family) {
+		if (thread->turns.upstreams < ROLE_UPSTREAMS) {
+			thread->turns.upstreams++;
+		} else {
+			key.family = 0;
+			key.port = 0;
+			__builtin_memset(key.address, 0, sizeof(key.address));
+		}
+	}
+	descriptor->role = key;
+	descriptor->role_slot = known ? *known : role_slot(&key);
+	return descriptor->role_slot;
+}
+
+/* A descriptor of the current process, as it was given to epoll_ctl(). */
+__noinline int add_descriptor(u64 epfd_and_fd, u64 data, u32 events)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32, zero = 0;
+	s32 epfd = (s32)(epfd_and_fd >> 32), fd = (s32)epfd_and_fd;
+	struct descriptor_key key = {.pid = pid, .epfd = epfd, .fd = fd};
+	struct data_key by_data = {.data = data, .pid = pid, .epfd = epfd};
+	struct descriptor *descriptor = bpf_map_lookup_elem(&empty_descriptor, &zero);
+
+	if (!descriptor)
+		return 0;
+	bpf_map_update_elem(&descriptors, &key, descriptor, BPF_ANY);
+	bpf_map_update_elem(&descriptors_by_data, &by_data, &fd, BPF_ANY);
+	descriptor = bpf_map_lookup_elem(&descriptors, &key);
+	if (!descriptor)
+		return 0;
+	descriptor->data = data;
+	descriptor->events = events;
+	descriptor->role_slot = ROLE_NO_SLOT;
+	descriptor->sock = followed_sock(file_to_sock((struct file *)fd_to_file(fd)));
+	return 0;
+}
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_SERVICE_BPF_H
+#define STINT_PROBES_SERVICE_BPF_H
+
+/*
+ * Service time by role, of a program that nothing is known of: inferred from its system calls.
+ *
+ * An event's turn begins with the first system call on its descriptor after the wait that returned it, and goes on
+ * until there is one on another descriptor that the wait returned, or the next wait. A program may come back to a
+ * descriptor (redis reads from all clients and then writes to all): all parts of an event's service are added up.
+ * An event whose descriptor sees no system call is not attributed, and counted as such. What a handler computes
+ * before its first system call is taken for the end of the turn before it. Loops in poll(), select() and io_uring are not
+ * looked at: there, what is registered is not known beforehand.
+ */
+
+static __always_inline u64 turn_id(const struct thread *thread)
+{
+	return (u64)thread->tid << 40 | (thread->iteration & ((1ull << 40) - 1));
+}
+
+static __always_inline void end_part(struct turns *turns, u64 now_ns)
+{
+	u32 at = turns->at;
+	u64 ns;
+
+	if (at >= TURNS_MAX)
+		return;
+	ns = turns->service_ns[at] + (now_ns - turns->start_ns);
+	turns->service_ns[at] = ns < ~0u ? (u32)ns : ~0u;
+	turns->at = TURNS_MAX;
+}
+
+static __always_inline bool is_event(const struct turns *turns, u32 at, u64 data)
+{
+	return turns->event[at].data_low == (u32)data && turns->event[at].data_high == (u32)(data >> 32) &&
+	       !(turns->had >> at & 1);
+}
+
+/* Which event of the iteration, that had no turn yet, has this data; TURNS_MAX: none. Mostly they come in order. */
+__noinline u32 find_event(struct turns *turns, u64 data)
+{
+	u32 at;
+
+	if (!turns)
+		return TURNS_MAX;
+	at = turns->cursor;
+	if (at < TURNS_MAX && at < turns->len && is_event(turns, at, data))
+		return at;
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		if (i >= turns->len)
+			break;
+		if (is_event(turns, i, data))
+			return i;
+	}
+	return TURNS_MAX;
+}
+
+/* The first system call of this iteration on a descriptor that was ready. Returns its place, or TURNS_MAX. */
+__noinline u32 begin_turn(struct thread *thread, struct descriptor *descriptor, s32 fd, u64 now_ns)
+{
+	struct role_counters *role;
+	struct turns *turns;
+	u32 at;
+
+	if (!thread || !descriptor)
+		return TURNS_MAX;
+	turns = &thread->turns;
+	at = turns->left ? find_event(turns, descriptor->data) : TURNS_MAX;
+	if (descriptor->left_ns)
+		end_left(thread, descriptor, fd, now_ns, at < TURNS_MAX);
+	if (at >= TURNS_MAX)
+		return TURNS_MAX;
+	turns->had |= 1ull << at;
+	turns->left--;
+	turns->cursor = at + 1;
+	turns->flags &= ~TURNS_READ_SEEN;
+	if (!(descriptor->flags & DESCRIPTOR_SETTLED))
+		settle_descriptor(descriptor, fd);
+	descriptor->turn_id = turn_id(thread);
+	descriptor->ready_at = at;
+	turns->service_ns[at] = 0;
+	turns->role_slot[at] = descriptor_role(thread, descriptor);
+	role = role_at(turns->role_slot[at]);
+	if (role)
+		count_role(role, ROLE_WAIT, now_ns - thread->start_ns);
+	return at;
+}
+
+__noinline int change_turn(struct thread *thread, s32 fd, u64 now_ns)
+{
+	struct descriptor *descriptor;
+	struct turns *turns;
+	u32 at;
+
+	if (!thread)
+		return 0;
+	turns = &thread->turns;
+	descriptor = find_descriptor(thread->pid, thread->epfd, fd);
+	if (!descriptor || descriptor->flags & DESCRIPTOR_REMOVED)
+		return 0;
+	if (descriptor->turn_id == turn_id(thread)) {
+		at = descriptor->ready_at;
+		turns->flags |= TURNS_READ_SEEN;
+	} else {
+		at = begin_turn(thread, descriptor, fd, now_ns);
+	}
+	if (at >= TURNS_MAX)
+		return 0;
+	end_part(turns, now_ns);
+	turns->at = at;
+	turns->fd = fd;
+	turns->start_ns = now_ns;
+	turns->sock = descriptor->sock;
+	turns->registered = descriptor->events;
+	turns->flags &= ~TURNS_BLOCKING;
+	if (descriptor->flags & DESCRIPTOR_BLOCKING)
+		turns->flags |= TURNS_BLOCKING;
+	return 0;
+}
+
+/* A system call whose first argument is a descriptor begins in an iteration. */
+static __always_inline void enter_turn(struct thread *thread, long number, const struct pt_regs *regs,
+				       u64 now_ns)
+{
+	struct turns *turns = &thread->turns;
+	s32 fd = (s32)regs->di;
+
+	if (!turns->len && !turns->undrained)
+		return;
+	if ((turns->at >= TURNS_MAX || turns->fd != fd) &&
+	    (turns->left || turns->len > 1 || turns->undrained))
+		change_turn(thread, fd, now_ns);
+	if (!(turns->flags & TURNS_BLOCKING) || turns->at >= TURNS_MAX || turns->fd != fd)
+		return;
+	turns->flags &= ~TURNS_MAY_BLOCK;
+	if (!may_block(number, regs))
+		return;
+	turns->flags |= TURNS_MAY_BLOCK;
+	turns->blocked_before_ns = thread->blocked_sum_ns;
+}
+
+static __always_inline void exit_read(struct thread *thread, struct role_counters *role, u64 requested,
+				      long result, u64 now_ns)
+{
+	struct turns *turns = &thread->turns;
+	bool emptied = result <= 0 || (requested && (u64)result < requested);
+	struct arrival *arrival = find_arrival(turns->sock);
+
+	if (arrival && arrival->first_ns && role && result >= 0 && !(turns->flags & TURNS_READ_SEEN))
+		count_arrival(role, thread, arrival->first_ns, now_ns);
+	if (result >= 0)
+		turns->flags |= TURNS_READ_SEEN;
+	if (arrival)
+		forget_read(arrival, turns->sock, thread->syscall_start_ns, emptied);
+	if (!(turns->registered & EPOLLET))
+		return;
+	if (!emptied && has_unread(turns->sock)) {
+		note_left(thread, turns->fd, now_ns);
+	} else if (turns->undrained) {
+		struct descriptor *descriptor = find_descriptor(thread->pid, thread->epfd, turns->fd);
+
+		if (descriptor && descriptor->left_ns) {
+			descriptor->left_ns = 0;
+			turns->undrained--;
+		}
+	}
+}
+
+/* A connection was accepted on the listener whose turn it is, or on any other. */
+__noinline int exit_accept(struct thread *thread, s32 listener, s32 fd, u64 now_ns)
+{
+	struct sock *sk = file_to_sock((struct file *)fd_to_file(fd));
+	struct role_counters *role;
+	struct arrival *arrival;
+	u32 at;
+
+	if (!sk || !is_tcp(sk))
+		return 0;
+	know_port(BPF_CORE_READ(sk, __sk_common.skc_num));
+	if (!thread || thread->state != THREAD_DISPATCHING)
+		return 0;
+	at = thread->turns.at;
+	if (at >= TURNS_MAX || thread->turns.fd != listener)
+		return 0;
+	role = role_at(thread->turns.role_slot[at]);
+	arrival = find_arrival((u64)sk);
+	if (role && arrival && arrival->established_ns)
+		count_arrival(role, thread, arrival->established_ns, now_ns);
+	return 0;
+}
+
+/* A system call on the descriptor whose turn it is has returned. `requested`: as read_requested() has it. */
+__noinline int exit_turn(struct thread *thread, bool takes, u64 requested, long result, u64 now_ns)
+{
+	struct turns *turns;
+	struct descriptor *descriptor;
+	u32 at;
+
+	if (!thread)
+		return 0;
+	turns = &thread->turns;
+	at = turns->at;
+	if (at >= TURNS_MAX)
+		return 0;
+	if (turns->flags & TURNS_MAY_BLOCK) {
+		turns->flags &= ~TURNS_MAY_BLOCK;
+		descriptor = find_descriptor(thread->pid, thread->epfd, turns->fd);
+		if (descriptor)
+			note_finding(thread, turns->fd, FINDING_BLOCKING, &descriptor->role, 1,
+				     thread->blocked_sum_ns - turns->blocked_before_ns);
+	}
+	if (turns->sock && takes)
+		exit_read(thread, role_at(turns->role_slot[at]), requested, result, now_ns);
+	return 0;
+}
+
+/* The wait has returned. */
+__noinline int begin_turns(struct thread *thread, u64 events, long result, u64 max_events)
+{
+	u32 len = result > 0 ? (u32)result : 0;
+	struct turns *turns;
+
+	if (!thread)
+		return 0;
+	turns = &thread->turns;
+	if (len > TURNS_MAX)
+		len = TURNS_MAX;
+	turns->flags = result > 0 && (u64)result == max_events ? TURNS_FULL : 0;
+	turns->at = TURNS_MAX;
+	turns->cursor = 0;
+	turns->had = 0;
+	turns->len = 0;
+	turns->left = 0;
+	turns->undrained_len = 0;
+	turns->outs = 0;
+	if (!len)
+		return 0;
+	if (bpf_probe_read_user(turns->event, len * sizeof(turns->event[0]), (void *)events) != 0)
+		return 0;
+	turns->len = len;
+	turns->left = len;
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		if (i >= len)
+			break;
+		if ((turns->event[i].events & (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP)) != EPOLLOUT)
+			continue;
+		turns->outs++;
+		note_writable(thread, &turns->event[i]);
+	}
+	if (turns->outs == len && turns->flags & TURNS_OUTS)
+		turns->flags |= TURNS_ONLY_OUT;
+	return 0;
+}
+
+__noinline int count_service(u32 slot, u32 service_ns)
+{
+	struct role_counters *role = role_at(slot);
+
+	if (role)
+		count_role(role, ROLE_SERVICE, service_ns);
+	return 0;
+}
+
+/* The next wait begins. */
+__noinline int end_turns(struct thread *thread, u64 now_ns)
+{
+	struct loop_habits *habits;
+	struct turns *turns;
+
+	if (!thread)
+		return 0;
+	turns = &thread->turns;
+	end_part(turns, now_ns);
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		if (i >= turns->len)
+			break;
+		if (turns->had >> i & 1)
+			count_service(turns->role_slot[i], turns->service_ns[i]);
+	}
+	if (turns->undrained_len)
+		note_lying(thread);
+	habits = thread_habits(thread);
+	if (!habits || thread->wait != RECORD_WAIT_EPOLL)
+		return 0;
+	habits->events += turns->len;
+	habits->attributed += turns->len - turns->left;
+	habits->not_looked_at += thread->ready_events - turns->len;
+	note_iteration(thread, habits, now_ns);
+	return 0;
+}
+
+#endif

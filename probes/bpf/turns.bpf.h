@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_TURNS_BPF_H
+#define STINT_PROBES_TURNS_BPF_H
+
+/* The events of a thread's iteration, and whose turn it is: part of struct thread. service.bpf.h has the rules. */
+
+#define TURNS_MAX     64
+#define UNDRAINED_MAX 4
+
+/* As the kernel writes it on x86-64 (packed): read 32 bits at a time. */
+struct user_event {
+	u32 events;
+	u32 data_low;
+	u32 data_high;
+};
+
+struct turns {
+	u32 len;    /* events that were looked at */
+	u32 left;   /* of those: had no turn yet */
+	u32 at;     /* whose turn it is; TURNS_MAX: nobody's */
+	s32 fd;     /* its descriptor */
+	u32 cursor; /* where the next one is expected */
+	u32 flags;
+	u64 had;               /* a bit for each that had a turn */
+	u64 start_ns;          /* of its present part */
+	u64 sock;              /* of its descriptor, if what arrives there is followed */
+	u64 woken_ns;          /* in the wait that returned them; 0: it did not sleep */
+	u64 woken_on_ns;       /* on a CPU after that */
+	u64 blocked_before_ns; /* thread.blocked_sum_ns as a call on a blocking descriptor began */
+	u32 registered;        /* events that its descriptor is registered for */
+	u32 upstreams;         /* roles of that kind that the thread has */
+	u32 undrained;         /* descriptors of the thread in which a read left data, in any iteration */
+	u32 outs;              /* events that are EPOLLOUT alone */
+	u32 undrained_len;
+	s32 undrained_fd[UNDRAINED_MAX]; /* in this iteration */
+	struct user_event event[TURNS_MAX];
+	u32 service_ns[TURNS_MAX];
+	u32 role_slot[TURNS_MAX];
+};
+
+struct thread;
+
+/* service.bpf.h: the next wait of the loop begins. */
+int end_turns(struct thread *thread, u64 now_ns);
+
+enum turns_flag {
+	TURNS_READ_SEEN = 1,  /* in this turn */
+	TURNS_ONLY_OUT = 2,   /* nothing but EPOLLOUT was returned */
+	TURNS_OUTS = 4,       /* some descriptor's EPOLLOUT waits for a send */
+	TURNS_SENT = 8,       /* in this iteration */
+	TURNS_FULL = 16,      /* the wait returned as many events as it could */
+	TURNS_BLOCKING = 32,  /* the descriptor is a blocking one */
+	TURNS_MAY_BLOCK = 64, /* and the system call under way may block */
+};
+
+#endif

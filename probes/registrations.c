@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include "probes/registrations.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "probes/epoll_fds.h"
+
+#define LOOK_AGAIN_MIN_NS 100000000u
+#define LOOK_AGAIN_MAX_NS UINT64_C(25600000000)
+#define TCP_LISTENING     0x0a /* as /proc/net/tcp has it */
+
+/* How it stands with one loop's set. */
+struct look {
+	uint64_t unattributed;
+	uint64_t next_ns;
+	uint64_t pause_ns;
+};
+
+struct stint_registrations {
+	struct stint_bpf_role_maps maps;
+	const struct loop_counters *loops;
+	const struct loop_habits *habits;
+	uint32_t len;
+	struct look looks[];
+};
+
+int stint_registrations_new(struct stint_registrations **ret, const struct stint_bpf_role_maps *maps,
+			    const struct loop_counters *loops, const struct loop_habits *habits, uint32_t len)
+{
+	struct stint_registrations *registrations =
+		calloc(1, sizeof(*registrations) + len * sizeof(struct look));
+
+	if (!registrations)
+		return -ENOMEM;
+	registrations->maps = *maps;
+	registrations->loops = loops;
+	registrations->habits = habits;
+	registrations->len = len;
+	*ret = registrations;
+	return 0;
+}
+
+struct stint_registrations *stint_registrations_free(struct stint_registrations *registrations)
+{
+	free(registrations);
+	return NULL;
+}
+
+/* One epoll set being read, and how many of its descriptors were news. */
+struct set {
+	const struct stint_registrations *registrations;
+	uint32_t pid;
+	int32_t epfd;
+	uint32_t news;
+};
+
+static int tell_registration(void *ctx, int32_t fd, uint32_t events, uint64_t data)
+{
+	struct set *set = ctx;
+	const struct stint_bpf_role_maps *maps = &set->registrations->maps;
+	struct descriptor_key key = {.pid = set->pid, .epfd = set->epfd, .fd = fd};
+	struct data_key by_data = {.data = data, .pid = set->pid, .epfd = set->epfd};
+	struct descriptor known, fresh = {.data = data, .events = events, .role_slot = UINT32_MAX};
+	bool is_known = bpf_map_lookup_elem(maps->descriptors, &key, &known) == 0;
+
+	if (is_known && known.data == data && !(known.flags & DESCRIPTOR_REMOVED))
+		return 0;
+	set->news++;
+	/* What epoll_ctl() has told meanwhile is newer. */
+	bpf_map_update_elem(maps->descriptors, &key, &fresh, is_known ? BPF_EXIST : BPF_NOEXIST);
+	bpf_map_update_elem(maps->descriptors_by_data, &by_data, &fd, BPF_ANY);
+	return 0;
+}
+
+static int scan_set(void *ctx, int32_t epfd)
+{
+	struct set *set = ctx;
+
+	set->epfd = epfd;
+	(void)stint_epoll_fds_read(set->pid, epfd, tell_registration, set);
+	return 0;
+}
+
+/* The ports that somebody listens on in the process' network namespace. */
+static void tell_ports(const struct stint_registrations *registrations, uint32_t pid, const char *table)
+{
+	char path[64], line[512];
+	unsigned port, state;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/net/%s", pid, table);
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file)) {
+		uint16_t key;
+		uint8_t one = 1;
+
+		if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x", &port, &state) != 2 ||
+		    state != TCP_LISTENING || port > UINT16_MAX)
+			continue;
+		key = (uint16_t)port;
+		bpf_map_update_elem(registrations->maps.listen_ports, &key, &one, BPF_ANY);
+	}
+	fclose(file);
+}
+
+void stint_registrations_scan(struct stint_registrations *registrations, uint32_t pid)
+{
+	struct set set = {.registrations = registrations, .pid = pid};
+
+	tell_ports(registrations, pid, "tcp");
+	tell_ports(registrations, pid, "tcp6");
+	(void)stint_epoll_fds_list(pid, scan_set, &set);
+}
+
+void stint_registrations_refresh(struct stint_registrations *registrations, uint64_t now_ns)
+{
+	for (uint32_t i = 0; i < registrations->len && registrations->loops[i].wait; i++) {
+		const struct loop_habits *habits = &registrations->habits[i];
+		struct set set = {.registrations = registrations, .pid = registrations->loops[i].pid};
+		struct look *look = &registrations->looks[i];
+		uint64_t unattributed = habits->events - habits->attributed;
+
+		if (unattributed == look->unattributed || now_ns < look->next_ns)
+			continue;
+		scan_set(&set, registrations->loops[i].epfd);
+		look->unattributed = unattributed;
+		if (set.news || !look->pause_ns)
+			look->pause_ns = LOOK_AGAIN_MIN_NS;
+		else if (look->pause_ns < LOOK_AGAIN_MAX_NS)
+			look->pause_ns *= 2;
+		look->next_ns = now_ns + look->pause_ns;
+	}
+}
