@@ -78,11 +78,11 @@ static void a_program_watched_from_before_its_exec_has_its_own_stacks(void **sta
 	watching_add(&watching, subject.pid);
 	subject_go(&subject);
 	for (int i = 0; i < 3; i++)
-		subject_do(&subject, 0, SUBJECT_BLOCK, 3 * MS);
+		subject_do(&subject, 0, SUBJECT_BLOCK, 30 * MS);
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
 	watching_take(&watching);
-	assert_int_equal(watching_count(&watching, 3 * MS), 3);
-	for (size_t i = 0; (overrun = watching_overrun(&watching, 3 * MS, i)); i++) {
+	assert_int_equal(watching_count(&watching, 30 * MS), 3);
+	for (size_t i = 0; (overrun = watching_overrun(&watching, 30 * MS, i)); i++) {
 		assert_true(watched_stack_has(overrun, "main"));
 		assert_true(watched_stack_has(overrun, "sleep_in_handler"));
 		assert_string_equal(overrun->handler, "on_command");
@@ -126,11 +126,11 @@ static void a_process_whose_first_thread_has_left_is_watched_on(void **state)
 	pid = subject.pid;
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
 	wait_for_state(pid, 'Z');
-	subject_do(&subject, 0, SUBJECT_BLOCK, 3 * MS);
+	subject_do(&subject, 0, SUBJECT_BLOCK, 30 * MS);
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
 	watching_take(&watching);
 	assert_int_equal(watching.exited_len, 0);
-	assert_int_equal(watching_count(&watching, 3 * MS), 1);
+	assert_int_equal(watching_count(&watching, 30 * MS), 1);
 	subject_stop(&subject, 0);
 	watching_until_exit(&watching, pid);
 	assert_int_equal(watching.exited_len, 1);

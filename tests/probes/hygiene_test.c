@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Each bad habit, by a program that has it: found and measured. And its twin that has not: not found. */
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "subject.h"
+#include "watching.h"
+
+#define MS           1000000u
+#define ROUNDS       400 /* as the subject has them */
+#define FINDINGS_MAX 16
+
+static struct watching watching;
+static struct subject subject;
+static struct stint_probes_finding findings[FINDINGS_MAX];
+static size_t findings_len;
+
+static int set_up(void **state)
+{
+	struct stint_probes_support support;
+
+	(void)state;
+	memset(&watching, 0, sizeof(watching));
+	memset(&subject, 0, sizeof(subject));
+	findings_len = 0;
+	if (stint_probes_supported(&support) == 0)
+		watching_open(&watching, NULL);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	subject_stop(&subject, SIGKILL);
+	watching_close(&watching);
+	return 0;
+}
+
+static int keep(void *ctx, const struct stint_probes_finding *finding)
+{
+	(void)ctx;
+	assert_true(findings_len < FINDINGS_MAX);
+	findings[findings_len++] = *finding;
+	return 0;
+}
+
+/* Runs the subject to the end of its rounds, and reads what was found. */
+static void run(const char *habit, const char *sound)
+{
+	const char *const arguments[] = {habit, sound, NULL};
+	char byte;
+
+	watching_or_skip();
+	subject_start(&subject, "tests/subjects/habits", arguments);
+	watching_add(&watching, subject.pid);
+	subject_go(&subject);
+	assert_int_equal(write(subject.to, "", 1), 1);
+	assert_int_equal(read(subject.from, &byte, 1), 1);
+	watching_take(&watching);
+	assert_int_equal(stint_probes_read_findings(watching.probes, keep, NULL), 0);
+}
+
+static const struct stint_probes_finding *only_finding(enum stint_probes_finding_kind kind)
+{
+	assert_int_equal(findings_len, 1);
+	assert_int_equal(findings[0].kind, kind);
+	assert_int_equal(findings[0].pid, subject.pid);
+	return &findings[0];
+}
+
+static void assert_of_a_client(const struct stint_probes_finding *finding)
+{
+	assert_true(finding->fd >= 0);
+	assert_true(strncmp(finding->role, "clients of :", 12) == 0);
+}
+
+static void epollout_with_nothing_to_write_is_found(void **state)
+{
+	const struct stint_probes_finding *finding;
+
+	(void)state;
+	run("idle_out", NULL);
+	finding = only_finding(STINT_PROBES_FINDING_IDLE_EPOLLOUT);
+	assert_of_a_client(finding);
+	/* The first is followed by the answer; of each, the next one tells that nothing was sent. */
+	assert_in_range(finding->count, ROUNDS - 1, ROUNDS);
+	assert_in_range(finding->of, ROUNDS, ROUNDS + 2);
+	assert_in_range(finding->idle_iterations, ROUNDS - 2, ROUNDS);
+	assert_true(finding->cost_ns > 0);
+}
+
+static void data_left_behind_under_epollet_is_found(void **state)
+{
+	const struct stint_probes_finding *finding;
+
+	(void)state;
+	run("not_drained", NULL);
+	finding = only_finding(STINT_PROBES_FINDING_NOT_DRAINED);
+	assert_of_a_client(finding);
+	assert_int_equal(finding->count, ROUNDS - 1);
+	assert_true(finding->longest_ns > 0 && finding->longest_ns <= finding->cost_ns);
+}
+
+static void data_that_goes_on_lying_there_is_found(void **state)
+{
+	const struct stint_probes_finding *finding;
+
+	(void)state;
+	run("lying", NULL);
+	finding = only_finding(STINT_PROBES_FINDING_NOT_DRAINED);
+	assert_of_a_client(finding);
+	assert_int_equal(finding->count, 1);
+	assert_true(finding->cost_ns >= 1400 * (uint64_t)MS);
+}
+
+static void full_batches_with_more_ready_are_found(void **state)
+{
+	const struct stint_probes_finding *finding;
+
+	(void)state;
+	run("full", NULL);
+	finding = only_finding(STINT_PROBES_FINDING_MAXEVENTS_FULL);
+	assert_int_equal(finding->of, 8 * ROUNDS);
+	/* Between two rounds too, nothing has to be waited for. */
+	assert_in_range(finding->count, 7 * ROUNDS, 8 * ROUNDS - 1);
+	assert_true(finding->cost_ns > 0);
+}
+
+static void a_storm_of_epoll_ctl_is_found(void **state)
+{
+	const struct stint_probes_finding *finding;
+
+	(void)state;
+	run("ctl", NULL);
+	finding = only_finding(STINT_PROBES_FINDING_CTL_STORM);
+	assert_of_a_client(finding);
+	assert_int_equal(finding->count, ROUNDS);
+	assert_in_range(finding->of, ROUNDS - 1, ROUNDS);
+	assert_true(finding->cost_ns > 0);
+}
+
+static void polls_in_vain_are_found(void **state)
+{
+	const struct stint_probes_finding *finding;
+
+	(void)state;
+	run("spin", NULL);
+	finding = only_finding(STINT_PROBES_FINDING_ZERO_TIMEOUT);
+	assert_int_equal(finding->count, 10 * ROUNDS);
+	assert_int_equal(finding->of, 10 * ROUNDS);
+	assert_true(finding->cost_ns > 0);
+}
+
+static void a_blocking_descriptor_is_found(void **state)
+{
+	const struct stint_probes_finding *finding;
+
+	(void)state;
+	run("blocking", NULL);
+	finding = only_finding(STINT_PROBES_FINDING_BLOCKING);
+	assert_of_a_client(finding);
+	assert_int_equal(finding->count, ROUNDS);
+}
+
+static void their_corrected_twins_are_not(void **state)
+{
+	static const char *const habits[] = {"idle_out", "not_drained", "lying",   "full",
+					     "ctl",      "spin",        "blocking"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(habits) / sizeof(habits[0]); i++) {
+		run(habits[i], "sound");
+		for (size_t at = 0; at < findings_len; at++)
+			fail_msg("%s: finding of kind %d, %llu times", habits[i], findings[at].kind,
+				 (unsigned long long)findings[at].count);
+		subject_stop(&subject, SIGKILL);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(epollout_with_nothing_to_write_is_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(data_left_behind_under_epollet_is_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(data_that_goes_on_lying_there_is_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(full_batches_with_more_ready_are_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_storm_of_epoll_ctl_is_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(polls_in_vain_are_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_blocking_descriptor_is_found, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(their_corrected_twins_are_not, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

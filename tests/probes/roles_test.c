@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What descriptors are, how long they were served, and when what they were about had arrived: of a known program. */
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "redis.h"
+#include "subject.h"
+#include "subject_roles.h"
+#include "watching.h"
+
+#define ROLES_MAX 32
+
+static struct watching watching;
+static struct subject subject;
+static struct redis redis;
+static struct stint_probes_role roles[ROLES_MAX]; /* without their buckets */
+static size_t roles_len;
+static struct subject_served served;
+static uint16_t port;
+
+static int set_up(void **state)
+{
+	struct stint_probes_support support;
+
+	(void)state;
+	memset(&watching, 0, sizeof(watching));
+	memset(&subject, 0, sizeof(subject));
+	memset(&redis, 0, sizeof(redis));
+	if (stint_probes_supported(&support) == 0)
+		watching_open(&watching, NULL);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	subject_stop(&subject, 0);
+	if (redis.pid)
+		redis_stop(&redis);
+	watching_close(&watching);
+	return 0;
+}
+
+static int keep(void *ctx, const struct stint_probes_role *role)
+{
+	(void)ctx;
+	assert_true(roles_len < ROLES_MAX);
+	roles[roles_len++] = *role;
+	return 0;
+}
+
+static void read_roles(void)
+{
+	roles_len = 0;
+	watching_take(&watching);
+	assert_int_equal(stint_probes_read_roles(watching.probes, keep, NULL), 0);
+}
+
+static void run(const char *what, const char *early)
+{
+	const char *const arguments[] = {what, early, NULL};
+
+	watching_or_skip();
+	subject_start(&subject, "tests/subjects/roles", arguments);
+	if (!early)
+		watching_add(&watching, subject.pid);
+	subject_go(&subject);
+	assert_int_equal(read(subject.from, &port, sizeof(port)), sizeof(port));
+	if (early)
+		watching_add(&watching, subject.pid);
+	assert_int_equal(write(subject.to, "", 1), 1);
+	assert_int_equal(read(subject.from, &served, sizeof(served)), sizeof(served));
+	read_roles();
+}
+
+/* A name that ends in a colon goes on with the subject's port. */
+static const struct stint_probes_role *find_role(const char *begins)
+{
+	char name[64];
+
+	if (begins[strlen(begins) - 1] == ':')
+		snprintf(name, sizeof(name), "%s%u", begins, port);
+	else
+		snprintf(name, sizeof(name), "%s", begins);
+	for (size_t i = 0; i < roles_len; i++)
+		if (strcmp(roles[i].name, name) == 0)
+			return &roles[i];
+	fail_msg("no role is named '%s'", name);
+	return NULL;
+}
+
+static const struct stint_probes_histogram *metric(const struct stint_probes_role *role,
+						   enum stint_probes_role_metric which)
+{
+	return &role->metric[which];
+}
+
+/* The stages of all events of a role are what their ages are. */
+static void assert_stages_add_up(const struct stint_probes_role *role)
+{
+	uint64_t sum_ns = 0;
+
+	for (int i = STINT_PROBES_ROLE_BUSY; i <= STINT_PROBES_ROLE_QUEUE; i++)
+		sum_ns += role->metric[i].sum_ns;
+	assert_int_equal(sum_ns, role->metric[STINT_PROBES_ROLE_AGE].sum_ns);
+}
+
+static void assert_each_role_is_served_as_long_as_it_computes(void)
+{
+	static const char *const names[SUBJECT_ROLES] = {
+		"listener :",   "clients of :", "upstream 127.0.0.1:",
+		"timerfd",      "eventfd",      "pipes",
+		"unix sockets", "signalfd",     "inotify"};
+
+	for (int i = 0; i < SUBJECT_ROLES; i++) {
+		const struct stint_probes_role *role = find_role(names[i]);
+		const struct stint_probes_histogram *service = metric(role, STINT_PROBES_ROLE_SERVICE);
+
+		assert_int_equal(service->count, SUBJECT_ROUNDS);
+		assert_in_range(service->sum_ns, served.least_ns[i], served.most_ns[i]);
+		assert_true(service->min_ns >= SUBJECT_SPIN_NS);
+		assert_int_equal(metric(role, STINT_PROBES_ROLE_WAIT)->count, SUBJECT_ROUNDS);
+		assert_stages_add_up(role);
+	}
+	assert_int_equal(roles_len, SUBJECT_ROLES);
+}
+
+static void each_role_is_told_and_its_service_known(void **state)
+{
+	struct stint_probes_attribution attribution;
+
+	(void)state;
+	run("each", NULL);
+	assert_each_role_is_served_as_long_as_it_computes();
+	stint_probes_attribution(watching.probes, &attribution);
+	assert_int_equal(attribution.events, SUBJECT_ROUNDS * SUBJECT_ROLES);
+	assert_int_equal(attribution.not_attributed, 0);
+}
+
+static void descriptors_registered_before_the_watch_are_known_too(void **state)
+{
+	(void)state;
+	run("each", "early");
+	assert_each_role_is_served_as_long_as_it_computes();
+}
+
+static void a_connection_has_the_age_since_its_handshake(void **state)
+{
+	const struct stint_probes_role *role;
+
+	(void)state;
+	run("each", NULL);
+	role = find_role("listener :");
+	assert_int_equal(metric(role, STINT_PROBES_ROLE_AGE)->count, SUBJECT_ROUNDS);
+	/* It is made after the handler before it has computed, and just before the wait. */
+	assert_true(metric(role, STINT_PROBES_ROLE_AGE)->min_ns < SUBJECT_SPIN_NS);
+}
+
+static void all_parts_of_an_event_s_service_are_added_up(void **state)
+{
+	const struct stint_probes_histogram *service, *wait;
+	const struct stint_probes_role *role;
+
+	(void)state;
+	run("batch", NULL);
+	role = find_role("clients of :");
+	service = metric(role, STINT_PROBES_ROLE_SERVICE);
+	wait = metric(role, STINT_PROBES_ROLE_WAIT);
+	assert_int_equal(service->count, 2 * SUBJECT_ROUNDS);
+	assert_true(service->min_ns >= 3 * SUBJECT_SPIN_NS);
+	assert_in_range(service->sum_ns, served.least_ns[SUBJECT_ROLE_CLIENT],
+			served.most_ns[SUBJECT_ROLE_CLIENT]);
+	assert_int_equal(wait->count, 2 * SUBJECT_ROUNDS);
+	/* The first of the two need not wait, the second waits until the first was read from. */
+	assert_true(wait->min_ns < SUBJECT_SPIN_NS);
+	assert_true(wait->sum_ns >= SUBJECT_ROUNDS * (uint64_t)SUBJECT_SPIN_NS);
+}
+
+static void data_that_came_while_the_loop_was_busy_is_as_old_as_that(void **state)
+{
+	const struct stint_probes_histogram *age, *busy;
+	const struct stint_probes_role *role;
+
+	(void)state;
+	run("busy", NULL);
+	role = find_role("clients of :");
+	age = metric(role, STINT_PROBES_ROLE_AGE);
+	busy = metric(role, STINT_PROBES_ROLE_BUSY);
+	assert_int_equal(age->count, SUBJECT_ROUNDS);
+	assert_int_equal(busy->count, SUBJECT_ROUNDS);
+	/* Loopback delivers within the send, so the data was there before it returned. */
+	assert_true(busy->min_ns >= SUBJECT_BUSY_NS);
+	assert_in_range(age->sum_ns, served.least_ns[SUBJECT_ROLE_CLIENT],
+			served.most_ns[SUBJECT_ROLE_CLIENT]);
+	assert_int_equal(metric(role, STINT_PROBES_ROLE_KERNEL)->count, 0);
+	assert_int_equal(metric(role, STINT_PROBES_ROLE_SCHEDULER)->count, 0);
+	assert_stages_add_up(role);
+}
+
+/* By redis's own count. The connection is a unix socket; its last command is in an iteration that is not over. */
+static void redis_serves_as_many_events_as_it_processes_commands(void **state)
+{
+	const struct stint_probes_role *role;
+
+	(void)state;
+	watching_or_skip();
+	if (!redis_start(&redis)) {
+		printf("skipped: no redis-server is installed\n");
+		skip();
+	}
+	watching_add(&watching, redis.pid);
+	REDIS_DO(&redis, "CONFIG", "RESETSTAT");
+	for (int i = 0; i < 500; i++)
+		REDIS_DO(&redis, "PING");
+	assert_non_null(strstr(REDIS_DO(&redis, "INFO", "stats"), "total_commands_processed:501"));
+	REDIS_DO(&redis, "PING");
+	read_roles();
+	role = find_role("unix sockets");
+	assert_in_range(metric(role, STINT_PROBES_ROLE_SERVICE)->count, 502, 503);
+	assert_int_equal(metric(role, STINT_PROBES_ROLE_WAIT)->count, 503);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(each_role_is_told_and_its_service_known, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(descriptors_registered_before_the_watch_are_known_too, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_connection_has_the_age_since_its_handshake, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(all_parts_of_an_event_s_service_are_added_up, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(data_that_came_while_the_loop_was_busy_is_as_old_as_that,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(redis_serves_as_many_events_as_it_processes_commands, set_up,
+						tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Loops with one bad habit each, or, with `sound`, without it; all else is the same.
+ *
+ *	habits NAME [sound]
+ *
+ * It starts when a byte is there on its standard input, runs the loop for a fixed number of rounds, writes its
+ * standard output a byte, and waits for the end of its input: so that what the probes know can be read meanwhile.
+ *
+ *	idle_out     EPOLLOUT stays armed with nothing to write; sound: only until the answer is sent
+ *	not_drained  edge-triggered, and read in part; sound: read until EAGAIN
+ *	full         maxevents 1 with eight ready; sound: 64
+ *	ctl          a registration taken out and put back around each read; sound: put in once
+ *	spin         a timeout of 0 while nothing is ready; sound: it waits
+ *	blocking     a blocking socket in the set; sound: it is not
+ *	lying        edge-triggered, read in part, and nothing more comes; sound: read until EAGAIN
+ */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ROUNDS 400
+#define PAIRS  8
+#define ROOM   64
+
+static int epfd;
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+/* A TCP connection of the process with itself: [0] is in the set. */
+static void connect_pair(int *pair, bool blocking)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (listener < 0 || pair[1] < 0 || bind(listener, (struct sockaddr *)&address, len) < 0 ||
+	    listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&address, &len) < 0 ||
+	    connect(pair[1], (struct sockaddr *)&address, len) < 0)
+		die("connect_pair");
+	pair[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK));
+	if (pair[0] < 0)
+		die("accept");
+	close(listener);
+}
+
+static void control(int op, int fd, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.fd = fd};
+
+	if (epoll_ctl(epfd, op, fd, &event) < 0)
+		die("epoll_ctl");
+}
+
+static int wait_for(struct epoll_event *events, int max, int timeout_ms)
+{
+	int len = epoll_wait(epfd, events, max, timeout_ms);
+
+	if (len < 0)
+		die("epoll_wait");
+	return len;
+}
+
+static void put(int fd, size_t bytes)
+{
+	static const char data[4096];
+
+	if (write(fd, data, bytes) != (ssize_t)bytes)
+		die("write");
+}
+
+static ssize_t take(int fd, size_t bytes)
+{
+	char data[4096];
+	ssize_t taken = read(fd, data, bytes);
+
+	if (taken < 0 && errno != EAGAIN)
+		die("read");
+	return taken;
+}
+
+/* A request comes and is answered; then EPOLLOUT goes, or stays. */
+static void idle_out(bool sound)
+{
+	struct epoll_event events[ROOM];
+	int pair[2];
+
+	connect_pair(pair, false);
+	control(EPOLL_CTL_ADD, pair[0], EPOLLIN);
+	put(pair[1], 1);
+	wait_for(events, ROOM, -1);
+	take(pair[0], 1);
+	control(EPOLL_CTL_MOD, pair[0], EPOLLIN | EPOLLOUT);
+	wait_for(events, ROOM, -1);
+	put(pair[0], 1);
+	if (sound)
+		control(EPOLL_CTL_MOD, pair[0], EPOLLIN);
+	for (int i = 0; i < ROUNDS; i++)
+		wait_for(events, ROOM, 1);
+}
+
+static void not_drained(bool sound)
+{
+	struct epoll_event events[ROOM];
+	int pair[2];
+
+	connect_pair(pair, false);
+	control(EPOLL_CTL_ADD, pair[0], EPOLLIN | EPOLLET);
+	for (int i = 0; i < ROUNDS; i++) {
+		put(pair[1], 100);
+		wait_for(events, ROOM, -1);
+		while (take(pair[0], 50) == 50 && sound)
+			;
+	}
+}
+
+static void lying(bool sound)
+{
+	struct epoll_event events[ROOM];
+	int pair[2];
+
+	connect_pair(pair, false);
+	control(EPOLL_CTL_ADD, pair[0], EPOLLIN | EPOLLET);
+	put(pair[1], 100);
+	wait_for(events, ROOM, -1);
+	while (take(pair[0], 50) == 50 && sound)
+		;
+	for (int i = 0; i < 15; i++)
+		wait_for(events, ROOM, 100);
+}
+
+static void full(bool sound)
+{
+	struct epoll_event events[ROOM];
+	int pair[PAIRS][2];
+
+	for (int i = 0; i < PAIRS; i++) {
+		connect_pair(pair[i], false);
+		control(EPOLL_CTL_ADD, pair[i][0], EPOLLIN);
+	}
+	for (int round = 0; round < ROUNDS; round++) {
+		int left = PAIRS;
+
+		for (int i = 0; i < PAIRS; i++)
+			put(pair[i][1], 1);
+		while (left > 0) {
+			int len = wait_for(events, sound ? ROOM : 1, -1);
+
+			for (int i = 0; i < len; i++)
+				take(events[i].data.fd, 1);
+			left -= len;
+		}
+	}
+}
+
+static void ctl(bool sound)
+{
+	struct epoll_event events[ROOM];
+	int pair[2];
+
+	connect_pair(pair, false);
+	control(EPOLL_CTL_ADD, pair[0], EPOLLIN);
+	for (int i = 0; i < ROUNDS; i++) {
+		put(pair[1], 1);
+		wait_for(events, ROOM, -1);
+		if (!sound)
+			control(EPOLL_CTL_DEL, pair[0], 0);
+		take(pair[0], 1);
+		if (!sound)
+			control(EPOLL_CTL_ADD, pair[0], EPOLLIN);
+	}
+}
+
+static void spin(bool sound)
+{
+	struct epoll_event events[ROOM];
+	int pair[2];
+
+	connect_pair(pair, false);
+	control(EPOLL_CTL_ADD, pair[0], EPOLLIN);
+	for (int i = 0; i < (sound ? ROUNDS : 10 * ROUNDS); i++)
+		wait_for(events, ROOM, sound ? 1 : 0);
+}
+
+static void blocking(bool sound)
+{
+	struct epoll_event events[ROOM];
+	int pair[2];
+
+	connect_pair(pair, !sound);
+	control(EPOLL_CTL_ADD, pair[0], EPOLLIN);
+	for (int i = 0; i < ROUNDS; i++) {
+		put(pair[1], 1);
+		wait_for(events, ROOM, -1);
+		take(pair[0], 1);
+	}
+}
+
+static void signalled(int signal)
+{
+	(void)signal;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*run)(bool sound);
+	} habits[] = {{"idle_out", idle_out}, {"not_drained", not_drained},
+		      {"lying", lying},       {"full", full},
+		      {"ctl", ctl},           {"spin", spin},
+		      {"blocking", blocking}};
+	bool sound = argc > 2 && strcmp(argv[2], "sound") == 0;
+	char byte;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, signalled);
+	if (argc < 2 || read(STDIN_FILENO, &byte, 1) != 1)
+		return 2;
+	epfd = epoll_create1(EPOLL_CLOEXEC);
+	if (epfd < 0)
+		die("epoll_create1");
+	for (size_t i = 0; i < sizeof(habits) / sizeof(habits[0]); i++)
+		if (strcmp(habits[i].name, argv[1]) == 0)
+			habits[i].run(sound);
+	if (write(STDOUT_FILENO, "", 1) != 1)
+		return 1;
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+	return 0;
+}

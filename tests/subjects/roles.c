@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A loop with a descriptor of each role, whose handlers compute for a known time.
+ *
+ *	roles each   ROUNDS times, one after the other: each role becomes ready and is handled
+ *	roles batch  two clients are ready at once: both are read, then both are answered
+ *	roles busy   data arrives for a client while another handler computes for BUSY_NS
+ *
+ * With one more argument the descriptors are registered first of all, else when it starts. It writes its port to its
+ * standard output, starts when a byte is there on its standard input, writes a struct subject_served when it is done, and waits
+ * for the end of its input.
+ */
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../helpers/subject_roles.h"
+
+static int epfd, listener, far[2], near[2], timer, event, ends[2], unix_ends[2], signals, notify;
+static char folder[] = "/tmp/stint-roles-XXXXXX";
+static struct sockaddr_in address = {.sin_family = AF_INET};
+static struct subject_served served;
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static int checked(int result, const char *what)
+{
+	if (result < 0)
+		die(what);
+	return result;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void spin(uint64_t ns)
+{
+	uint64_t end_ns = now_ns() + ns;
+
+	while (now_ns() < end_ns)
+		;
+}
+
+static void add(int fd)
+{
+	struct epoll_event registration = {.events = EPOLLIN, .data.u64 = 0xfeed00000000 + (uint64_t)fd};
+
+	checked(epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &registration), "epoll_ctl");
+}
+
+static void put(int fd)
+{
+	uint64_t one = 1;
+
+	if (write(fd, &one, sizeof(one)) != sizeof(one))
+		die("write");
+}
+
+static void take(int fd)
+{
+	char data[512];
+
+	if (read(fd, data, sizeof(data)) <= 0)
+		die("read");
+}
+
+/* A connection of the process with itself, whose ends are not in the set yet. */
+static void connect_to_self(int *far_end, int *near_end)
+{
+	*far_end = checked(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+	checked(connect(*far_end, (struct sockaddr *)&address, sizeof(address)), "connect");
+	checked(fcntl(*far_end, F_SETFL, O_NONBLOCK), "fcntl");
+	*near_end = checked(accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), "accept");
+}
+
+static void open_all(void)
+{
+	socklen_t len = sizeof(address);
+	sigset_t set;
+
+	epfd = checked(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
+	listener = checked(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	checked(bind(listener, (struct sockaddr *)&address, len), "bind");
+	checked(listen(listener, 16), "listen");
+	checked(getsockname(listener, (struct sockaddr *)&address, &len), "getsockname");
+	for (int i = 0; i < 2; i++)
+		connect_to_self(&far[i], &near[i]);
+	timer = checked(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK), "timerfd_create");
+	event = checked(eventfd(0, EFD_NONBLOCK), "eventfd");
+	checked(pipe2(ends, O_NONBLOCK), "pipe2");
+	checked(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, unix_ends), "socketpair");
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signals = checked(signalfd(-1, &set, SFD_NONBLOCK), "signalfd");
+	notify = checked(inotify_init1(IN_NONBLOCK), "inotify_init1");
+	if (!mkdtemp(folder))
+		die("mkdtemp");
+	checked(inotify_add_watch(notify, folder, IN_ATTRIB), "inotify_add_watch");
+}
+
+static void add_all(void)
+{
+	const int all[] = {listener, near[0], near[1],      far[0],  timer,
+			   event,    ends[0], unix_ends[0], signals, notify};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		add(all[i]);
+}
+
+static void make_ready(enum subject_role role)
+{
+	struct itimerspec soon = {.it_value.tv_nsec = 1000};
+
+	switch (role) {
+	case SUBJECT_ROLE_LISTENER:
+		checked(connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address,
+				sizeof(address)),
+			"connect");
+		return;
+	case SUBJECT_ROLE_CLIENT:
+		put(far[0]);
+		return;
+	case SUBJECT_ROLE_UPSTREAM:
+		put(near[0]);
+		return;
+	case SUBJECT_ROLE_TIMER:
+		checked(timerfd_settime(timer, 0, &soon, NULL), "timerfd_settime");
+		return;
+	case SUBJECT_ROLE_EVENT:
+		put(event);
+		return;
+	case SUBJECT_ROLE_PIPE:
+		put(ends[1]);
+		return;
+	case SUBJECT_ROLE_UNIX:
+		put(unix_ends[1]);
+		return;
+	case SUBJECT_ROLE_SIGNAL:
+		kill(getpid(), SIGUSR1);
+		return;
+	default:
+		checked(chmod(folder, 0700), "chmod");
+	}
+}
+
+static int wait_for(struct epoll_event *events)
+{
+	return checked(epoll_wait(epfd, events, 16, -1), "epoll_wait");
+}
+
+/* How long a role was served this time; `most` only when the next wait has returned. */
+static void note(enum subject_role role, uint64_t least_ns, uint64_t most_ns)
+{
+	served.least_ns[role] += least_ns;
+	served.most_ns[role] += most_ns;
+}
+
+static void each(void)
+{
+	const int fds[SUBJECT_ROLES] = {listener, near[0],      far[0],  timer, event,
+					ends[0],  unix_ends[0], signals, notify};
+	struct epoll_event events[16];
+
+	make_ready(SUBJECT_ROLE_LISTENER);
+	if (wait_for(events) != 1)
+		die("more than one");
+	for (int i = 0; i < SUBJECT_ROUNDS * SUBJECT_ROLES; i++) {
+		enum subject_role role = (enum subject_role)(i % SUBJECT_ROLES);
+		uint64_t before_ns = now_ns(), began_ns, ended_ns;
+
+		if (role == SUBJECT_ROLE_LISTENER)
+			checked(accept4(listener, NULL, NULL, SOCK_NONBLOCK), "accept");
+		else
+			take(fds[role]);
+		began_ns = now_ns();
+		spin(role % 2 ? 2 * SUBJECT_SPIN_NS : SUBJECT_SPIN_NS);
+		ended_ns = now_ns();
+		if (i + 1 < SUBJECT_ROUNDS * SUBJECT_ROLES) {
+			make_ready((enum subject_role)((i + 1) % SUBJECT_ROLES));
+			if (wait_for(events) != 1)
+				die("more than one");
+		} else {
+			epoll_wait(epfd, events, 16, 0);
+		}
+		note(role, ended_ns - began_ns, now_ns() - before_ns);
+	}
+}
+
+/* Each client is read from, and answered: but both are read from before one is answered. */
+static void batch(void)
+{
+	struct epoll_event events[16];
+
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		uint64_t before_ns;
+
+		put(far[0]);
+		put(far[1]);
+		if (wait_for(events) != 2)
+			die("not both");
+		before_ns = now_ns();
+		for (int at = 0; at < 2; at++) {
+			take(near[at]);
+			spin(SUBJECT_SPIN_NS);
+		}
+		for (int at = 0; at < 2; at++) {
+			if (send(near[at], "", 1, 0) != 1)
+				die("send");
+			spin(2 * SUBJECT_SPIN_NS);
+		}
+		/* The answers are not in the way: read before the next wait, by descriptors that are not ready. */
+		for (int at = 0; at < 2; at++)
+			take(far[at]);
+		epoll_wait(epfd, events, 16, 0);
+		note(SUBJECT_ROLE_CLIENT, 2 * 3 * SUBJECT_SPIN_NS, now_ns() - before_ns);
+	}
+}
+
+/* What is noted of the client is how old its data was when it was read. */
+static void busy(void)
+{
+	struct epoll_event events[16];
+
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		uint64_t before_ns;
+
+		put(event);
+		if (wait_for(events) != 1)
+			die("more than the event");
+		take(event);
+		before_ns = now_ns();
+		put(far[0]);
+		spin(SUBJECT_BUSY_NS);
+		if (wait_for(events) != 1)
+			die("more than the client");
+		take(near[0]);
+		note(SUBJECT_ROLE_CLIENT, SUBJECT_BUSY_NS, now_ns() - before_ns);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	uint16_t port;
+	char byte;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (argc < 2)
+		return 2;
+	open_all();
+	if (argc > 2) /* registered before anybody watches */
+		add_all();
+	port = ntohs(address.sin_port);
+	if (write(STDOUT_FILENO, &port, sizeof(port)) != sizeof(port) || read(STDIN_FILENO, &byte, 1) != 1)
+		return 1;
+	if (argc == 2)
+		add_all();
+	if (strcmp(argv[1], "each") == 0)
+		each();
+	else if (strcmp(argv[1], "batch") == 0)
+		batch();
+	else
+		busy();
+	if (write(STDOUT_FILENO, &served, sizeof(served)) != sizeof(served))
+		return 1;
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+	rmdir(folder);
+	return 0;
+}
