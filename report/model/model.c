@@ -7,6 +7,7 @@
 
 #include "report/model/model_file.h"
 #include "report/model/model_load.h"
+#include "report/model/model_roles.h"
 #include "report/model/model_sockets.h"
 #include "report/model/verdicts.h"
 #include "stint/histogram.h"
@@ -100,6 +101,7 @@ struct model *model_free(struct model *model)
 	}
 	free(model->stalls);
 	model_free_sockets(model);
+	model_free_roles(model);
 	free(model->events);
 	free(model->nobody.command);
 	free(model);

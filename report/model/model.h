@@ -25,6 +25,8 @@
 #define MODEL_ACKS      10000
 #define MODEL_ALARMS    10000
 #define MODEL_FACTS     256
+#define MODEL_ROLES     1024
+#define MODEL_FINDINGS  1024
 #define MODEL_SYSCALLS  8
 #define MODEL_FRAMES    128
 
@@ -324,6 +326,53 @@ struct model_event {
 	bool cause;
 };
 
+/* As STINT_PROBES_ROLE_* has them. */
+enum model_role_metric {
+	MODEL_ROLE_WAIT,
+	MODEL_ROLE_SERVICE,
+	MODEL_ROLE_AGE,
+	MODEL_ROLE_BUSY, /* this one and those after it: the stages that the age is the sum of */
+	MODEL_ROLE_KERNEL,
+	MODEL_ROLE_SCHEDULER,
+	MODEL_ROLE_RETURN,
+	MODEL_ROLE_QUEUE,
+	MODEL_ROLE_METRICS
+};
+
+/* What descriptors of a process are. WAIT and SERVICE are inferred. */
+struct model_role {
+	int64_t id;
+	const struct model_process *process;
+	char *name;
+	char *kind;
+	struct model_metric metrics[MODEL_ROLE_METRICS];
+};
+
+enum model_finding_kind {
+	MODEL_IDLE_EPOLLOUT,
+	MODEL_NOT_DRAINED,
+	MODEL_MAXEVENTS_FULL,
+	MODEL_CTL_STORM,
+	MODEL_ZERO_TIMEOUT,
+	MODEL_BLOCKING,
+	MODEL_FINDINGS_KINDS
+};
+
+/* A bad habit of a loop, or of a descriptor in it: as struct stint_probes_finding. */
+struct model_finding {
+	const struct model_process *process;
+	uint64_t tid;
+	int fd; /* -1: of the whole loop */
+	enum model_finding_kind kind;
+	char *role; /* NULL: none */
+	uint64_t count;
+	uint64_t of;
+	uint64_t cost_ns;
+	uint64_t longest_ns;
+	uint64_t same;
+	uint64_t idle_iterations;
+};
+
 struct model_meta {
 	char *key;
 	char *value;
@@ -355,6 +404,10 @@ struct model {
 	size_t acks_len, acks_total;
 	struct model_alarm *alarms; /* by time */
 	size_t alarms_len, alarms_total;
+	struct model_role *roles;
+	size_t roles_len, roles_total;
+	struct model_finding *findings; /* what cost most first */
+	size_t findings_len, findings_total;
 	struct model_event *events; /* by time */
 	size_t events_len, events_total;
 	uint64_t start_ns;

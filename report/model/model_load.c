@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "report/model/loader.h"
+#include "report/model/model_roles.h"
 #include "report/model/model_sockets.h"
 #include "report/model/verdicts.h"
 #include "stint/histogram.h"
@@ -370,6 +371,7 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 	loader_table(&loader, &overrun_table, &model->overruns, &model->overruns_len, &model->overruns_total);
 	load_overrun_details(&loader);
 	model_load_sockets(&loader);
+	model_load_roles(&loader);
 	find_duration(&loader);
 	return loader.err;
 }

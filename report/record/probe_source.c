@@ -24,6 +24,13 @@ struct loop {
 
 #define DRAIN_POLLS 50 /* of 0.1 s at most */
 
+/* One row for all threads of a process. */
+struct role {
+	int64_t process;
+	char *name;
+	int64_t id;
+};
+
 struct probe_source {
 	struct session *session;
 	struct stint_probes *probes;
@@ -31,6 +38,8 @@ struct probe_source {
 	size_t processes_len;
 	struct loop *loops;
 	size_t loops_len;
+	struct role *roles;
+	size_t roles_len;
 	uint64_t second;
 	uint64_t left; /* 1: the ring was not empty at the end */
 	int err;
@@ -222,6 +231,85 @@ static int take_loop(void *ctx, const struct stint_probes_loop *seen)
 	return err;
 }
 
+/* ---- roles and findings ---- */
+
+static const struct role *get_role(struct probe_source *source, int64_t process,
+				   const struct stint_probes_role *seen)
+{
+	const char *kind = seen->kind == STINT_PROBES_ROLE_LISTENER   ? "listener"
+			   : seen->kind == STINT_PROBES_ROLE_CLIENTS  ? "clients"
+			   : seen->kind == STINT_PROBES_ROLE_UPSTREAM ? "upstream"
+								      : "other";
+	struct role *larger, *role;
+
+	for (size_t i = 0; i < source->roles_len; i++)
+		if (source->roles[i].process == process && strcmp(source->roles[i].name, seen->name) == 0)
+			return &source->roles[i];
+	larger = realloc(source->roles, (source->roles_len + 1) * sizeof(*larger));
+	if (!larger)
+		return NULL;
+	source->roles = larger;
+	role = &larger[source->roles_len];
+	role->process = process;
+	role->name = strdup(seen->name);
+	if (!role->name)
+		return NULL;
+	role->id = recording_role(source->session->recording, process, seen->name, kind);
+	source->roles_len++;
+	return role;
+}
+
+static int take_role(void *ctx, const struct stint_probes_role *seen)
+{
+	static const char *const metrics[STINT_PROBES_ROLE_METRICS] = {"wait",   "service", "age",
+								       "busy",   "kernel",  "scheduler",
+								       "return", "queue"};
+	struct probe_source *source = ctx;
+	int64_t process = find_process(source, seen->pid);
+	const struct role *role = process ? get_role(source, process, seen) : NULL;
+	int err = 0;
+
+	if (!role)
+		return process ? -ENOMEM : 0;
+	for (uint32_t i = 0; !err && i < STINT_PROBES_ROLE_METRICS; i++) {
+		const struct stint_probes_histogram *from = &seen->metric[i];
+
+		if (from->count == 0)
+			continue;
+		err = series_grow(source->session->series,
+				  (struct series_source){-process, -(int64_t)seen->tid, role->id, i},
+				  &(struct series_sample){from->count, from->sum_ns, from->min_ns,
+							  from->max_ns, from->overflow, from->bucket},
+				  (struct recording_owner){.role = role->id}, metrics[i], "ns",
+				  source->second);
+	}
+	return err;
+}
+
+static int take_finding(void *ctx, const struct stint_probes_finding *finding)
+{
+	struct probe_source *source = ctx;
+	int64_t process = find_process(source, finding->pid);
+
+	if (process)
+		recording_finding(source->session->recording, process, finding);
+	return 0;
+}
+
+static int read_roles(struct probe_source *source)
+{
+	struct recording *recording = source->session->recording;
+	struct stint_probes_attribution attribution;
+	int err = stint_probes_read_roles(source->probes, take_role, source);
+
+	if (!err)
+		err = stint_probes_read_findings(source->probes, take_finding, source);
+	stint_probes_attribution(source->probes, &attribution);
+	recording_meta_number(recording, "events", (int64_t)attribution.events);
+	recording_meta_number(recording, "events_not_attributed", (int64_t)attribution.not_attributed);
+	return err;
+}
+
 /* ---- the source ---- */
 
 int probe_source_new(struct probe_source **ret, struct session *session, bool trace_sockets, char *why,
@@ -262,6 +350,9 @@ struct probe_source *probe_source_free(struct probe_source *source)
 	stint_probes_free(source->probes);
 	free(source->processes);
 	free(source->loops);
+	for (size_t i = 0; i < source->roles_len; i++)
+		free(source->roles[i].name);
+	free(source->roles);
 	free(source);
 	return NULL;
 }
@@ -306,7 +397,9 @@ int probe_source_read(struct probe_source *source, uint64_t second)
 	int err = probe_source_poll(source, 0);
 
 	source->second = second;
-	return err ? err : stint_probes_read_loops(source->probes, take_loop, source);
+	if (!err)
+		err = stint_probes_read_loops(source->probes, take_loop, source);
+	return err ? err : read_roles(source);
 }
 
 void probe_source_write_losses(struct probe_source *source)

@@ -38,6 +38,10 @@ enum statement {
 	ALARM,
 	SOCKET,
 	BUCKET,
+	ROLE,
+	ROLE_HISTOGRAM,
+	ROLE_TOTAL,
+	FINDING,
 	STATEMENTS
 };
 
@@ -77,6 +81,10 @@ static const char *const statement_sql[STATEMENTS] = {
 	[ALARM] = "INSERT INTO write_alarm VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[SOCKET] = "INSERT INTO socket_event VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[BUCKET] = "INSERT INTO bucket VALUES (?,?,?,?)",
+	[ROLE] = "INSERT INTO role (process, name, kind) VALUES (?,?,?)",
+	[ROLE_HISTOGRAM] = "INSERT INTO role_histogram VALUES (?,?,?,?,?)",
+	[ROLE_TOTAL] = "INSERT OR REPLACE INTO role_total VALUES (?,?,?,?,?,?,?)",
+	[FINDING] = "INSERT OR REPLACE INTO finding VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
 };
 
 struct recording {
@@ -435,10 +443,14 @@ void recording_loop_counts(struct recording *recording, int64_t loop, uint64_t i
 void recording_bucket(struct recording *recording, struct recording_owner owner, const char *metric,
 		      uint64_t second, uint32_t bucket, uint64_t count)
 {
-	struct row row = row_begin(recording, HISTOGRAM);
+	struct row row = row_begin(recording, owner.role ? ROLE_HISTOGRAM : HISTOGRAM);
 
-	put_id(&row, owner.handler);
-	put_id(&row, owner.loop);
+	if (owner.role) {
+		put_id(&row, owner.role);
+	} else {
+		put_id(&row, owner.handler);
+		put_id(&row, owner.loop);
+	}
 	put_text(&row, metric);
 	put_number(&row, second);
 	put_number(&row, bucket);
@@ -446,12 +458,31 @@ void recording_bucket(struct recording *recording, struct recording_owner owner,
 	row_end(&row);
 }
 
+static void put_total(struct row *row, const struct recording_total *total)
+{
+	bool has_extremes = total->count > total->overflow;
+
+	put_number(row, total->count);
+	put_number(row, total->sum);
+	put_known(row, has_extremes ? total->min : RECORDING_UNKNOWN);
+	put_known(row, has_extremes ? total->max : RECORDING_UNKNOWN);
+	put_number(row, total->overflow);
+	row_end(row);
+}
+
 void recording_total(struct recording *recording, struct recording_owner owner, const char *metric,
 		     const char *unit, const struct recording_total *total)
 {
-	bool has_extremes = total->count > total->overflow;
-	struct row row = row_begin(recording, TOTAL_DELETE);
+	struct row row;
 
+	if (owner.role) {
+		row = row_begin(recording, ROLE_TOTAL);
+		put_id(&row, owner.role);
+		put_text(&row, metric);
+		put_total(&row, total);
+		return;
+	}
+	row = row_begin(recording, TOTAL_DELETE);
 	put_id(&row, owner.handler);
 	put_id(&row, owner.loop);
 	put_text(&row, metric);
@@ -461,11 +492,38 @@ void recording_total(struct recording *recording, struct recording_owner owner, 
 	put_id(&row, owner.loop);
 	put_text(&row, metric);
 	put_text(&row, unit);
-	put_number(&row, total->count);
-	put_number(&row, total->sum);
-	put_known(&row, has_extremes ? total->min : RECORDING_UNKNOWN);
-	put_known(&row, has_extremes ? total->max : RECORDING_UNKNOWN);
-	put_number(&row, total->overflow);
+	put_total(&row, total);
+}
+
+int64_t recording_role(struct recording *recording, int64_t process, const char *name, const char *kind)
+{
+	struct row row = row_begin(recording, ROLE);
+
+	put_id(&row, process);
+	put_text(&row, name);
+	put_text(&row, kind);
+	return row_end(&row);
+}
+
+void recording_finding(struct recording *recording, int64_t process,
+		       const struct stint_probes_finding *finding)
+{
+	static const char *const kinds[] = {"idle_epollout", "not_drained",  "maxevents_full",
+					    "ctl_storm",     "zero_timeout", "blocking"};
+	struct row row = row_begin(recording, FINDING);
+
+	put_id(&row, process);
+	put_number(&row, finding->tid);
+	put_signed(&row, finding->epfd);
+	put_signed(&row, finding->fd);
+	put_text(&row, kinds[finding->kind]);
+	put_text(&row, *finding->role ? finding->role : NULL);
+	put_number(&row, finding->count);
+	put_number(&row, finding->of);
+	put_number(&row, finding->cost_ns);
+	put_number(&row, finding->longest_ns);
+	put_number(&row, finding->same);
+	put_number(&row, finding->idle_iterations);
 	row_end(&row);
 }
 

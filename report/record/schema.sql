@@ -293,3 +293,54 @@ CREATE TABLE socket_event (
 	cause INTEGER NOT NULL DEFAULT 0       -- the ACK that opened the buffer
 );
 CREATE INDEX socket_event_time ON socket_event (time_ns);
+
+-- What the descriptors of a process are, for a program that nothing is known of: 'clients of :6379', 'timerfd'. kind:
+-- 'listener', 'clients', 'upstream', 'other' (everything else).
+CREATE TABLE role (
+	id INTEGER PRIMARY KEY,
+	process INTEGER NOT NULL REFERENCES process(id),
+	name TEXT NOT NULL,
+	kind TEXT NOT NULL,
+	UNIQUE (process, name)
+);
+
+-- As histogram and total, in ns. metric: 'service' and 'wait' (from the wait's return), inferred from the order of system
+-- calls; 'age', from the arrival in the kernel to the return of the first read, and the stages that it is the sum of:
+-- 'busy' (the loop was not waiting), 'kernel' (to the wake-up), 'scheduler' (to a CPU), 'return' (to the wait's
+-- return), 'queue' (to the read's). A stage that took no time is not counted.
+CREATE TABLE role_histogram (
+	role INTEGER NOT NULL REFERENCES role(id),
+	metric TEXT NOT NULL,
+	second INTEGER NOT NULL,
+	bucket INTEGER NOT NULL REFERENCES bucket(bucket),
+	count INTEGER NOT NULL
+);
+CREATE INDEX role_histogram_role ON role_histogram (role, metric);
+CREATE TABLE role_total (
+	role INTEGER NOT NULL REFERENCES role(id),
+	metric TEXT NOT NULL,
+	count INTEGER NOT NULL,
+	sum INTEGER NOT NULL,
+	min INTEGER,
+	max INTEGER,
+	overflow INTEGER NOT NULL,
+	PRIMARY KEY (role, metric)
+) WITHOUT ROWID;
+
+-- Bad habits of a loop, or of a descriptor in it. kind: 'idle_epollout', 'not_drained', 'maxevents_full', 'ctl_storm',
+-- 'zero_timeout', 'blocking'. probes.h says what count and cost_ns are of each.
+CREATE TABLE finding (
+	process INTEGER NOT NULL REFERENCES process(id),
+	tid INTEGER NOT NULL,
+	epfd INTEGER NOT NULL,
+	fd INTEGER NOT NULL,                   -- -1: of the whole loop
+	kind TEXT NOT NULL,
+	role TEXT,                             -- what the descriptor is
+	count INTEGER NOT NULL,
+	of INTEGER NOT NULL,                   -- what count is set against; 0: nothing
+	cost_ns INTEGER NOT NULL,
+	longest_ns INTEGER NOT NULL,           -- 0: not known
+	same INTEGER NOT NULL,                 -- ctl_storm: changed nothing
+	idle_iterations INTEGER NOT NULL,      -- idle_epollout: nothing else was ready
+	PRIMARY KEY (process, tid, epfd, fd, kind)
+) WITHOUT ROWID;

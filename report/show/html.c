@@ -12,6 +12,7 @@
 #include "report/show/html_page.h"
 #include "report/show/html_writes.h"
 #include "report/show/plots.h"
+#include "report/show/roles.h"
 #include "report/show/units.h"
 #include "report/show/verdict_words.h"
 #include "report/show/words.h"
@@ -597,6 +598,7 @@ void html_report(struct buffer *out, const struct model *model, char *why_no_plo
 		put_handlers(&page);
 		put_loops(&page);
 		put_overruns(&page);
+		roles_html(out, model);
 		html_alarms(out, model);
 		put_stalls(&page);
 		html_acks(out, model);

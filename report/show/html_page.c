@@ -7,7 +7,8 @@
 
 static bool is_text_column(const char *head)
 {
-	static const char *const texts[] = {"handler", "loop", "local", "remote", "stage", "what it is"};
+	static const char *const texts[] = {"handler", "loop",       "local", "remote",
+					    "stage",   "what it is", "role"};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		if (strcmp(head, texts[i]) == 0)

@@ -200,6 +200,8 @@ static void put_recording(struct json *json)
 	put_number(json, "budget_ns", model_meta_number(model, "budget_ns"));
 	put_number(json, "recorder_cpu_ns", model_meta_number(model, "recorder_cpu_ns"));
 	put_number(json, "bpf_ns", model_meta_number(model, "bpf_ns"));
+	put_number(json, "events", model_meta_number(model, "events"));
+	put_number(json, "events_not_attributed", model_meta_number(model, "events_not_attributed"));
 	end(json, "}");
 }
 
@@ -214,6 +216,8 @@ static void put_totals(struct json *json)
 	put_number(json, "overruns", model->overruns_total);
 	put_number(json, "write_stalls", model->stalls_total);
 	put_number(json, "socket_events", model->events_total);
+	put_number(json, "roles", model->roles_total);
+	put_number(json, "findings", model->findings_total);
 	end(json, "}");
 }
 
@@ -503,6 +507,59 @@ static void put_alarm(struct json *json, const struct model_alarm *alarm)
 	end(json, "}");
 }
 
+/* Both keys have a row for each role, in the same order; the second only those whose arrivals are known. */
+static void put_roles(struct json *json)
+{
+	static const char *const stages[] = {"age", "busy", "kernel", "scheduler", "return", "queue"};
+	const struct model *model = json->model;
+
+	begin(json, "roles", "[");
+	for (size_t i = 0; i < model->roles_len; i++) {
+		begin_row(json);
+		put_number(json, "pid", model->roles[i].process->pid);
+		put_text(json, "name", model->roles[i].name);
+		put_text(json, "kind", model->roles[i].kind);
+		put_bool(json, "inferred", true);
+		put_metric(json, "service", &model->roles[i].metrics[MODEL_ROLE_SERVICE]);
+		put_metric(json, "wait", &model->roles[i].metrics[MODEL_ROLE_WAIT]);
+		end(json, "}");
+	}
+	end(json, "]");
+	begin(json, "events_wait", "[");
+	for (size_t i = 0; i < model->roles_len; i++) {
+		if (!model->roles[i].metrics[MODEL_ROLE_AGE].known)
+			continue;
+		begin_row(json);
+		put_number(json, "pid", model->roles[i].process->pid);
+		put_text(json, "role", model->roles[i].name);
+		for (int stage = 0; stage < 6; stage++)
+			put_metric(json, stages[stage], &model->roles[i].metrics[MODEL_ROLE_AGE + stage]);
+		end(json, "}");
+	}
+	end(json, "]");
+}
+
+static void put_finding(struct json *json, const struct model_finding *finding)
+{
+	static const char *const kinds[MODEL_FINDINGS_KINDS] = {"idle_epollout",  "not_drained",
+								"maxevents_full", "ctl_storm",
+								"zero_timeout",   "blocking"};
+
+	begin_row(json);
+	put_text(json, "kind", kinds[finding->kind]);
+	put_number(json, "pid", finding->process->pid);
+	put_number(json, "tid", finding->tid);
+	put_fd(json, finding->fd);
+	put_text(json, "role", finding->role);
+	put_number(json, "count", finding->count);
+	put_number(json, "of", finding->of);
+	put_number(json, "cost_ns", finding->cost_ns);
+	put_number(json, "longest_ns", finding->longest_ns);
+	put_number(json, "same", finding->same);
+	put_number(json, "idle_iterations", finding->idle_iterations);
+	end(json, "}");
+}
+
 void json_report(struct buffer *out, const struct model *model)
 {
 	struct json json = {.out = out, .model = model, .first = true};
@@ -520,6 +577,11 @@ void json_report(struct buffer *out, const struct model *model)
 	begin(&json, "write_stalls", "[");
 	for (size_t i = 0; i < model->stalls_len; i++)
 		put_stall(&json, &model->stalls[i]);
+	end(&json, "]");
+	put_roles(&json);
+	begin(&json, "findings", "[");
+	for (size_t i = 0; i < model->findings_len; i++)
+		put_finding(&json, &model->findings[i]);
 	end(&json, "]");
 	begin(&json, "write_acks", "[");
 	for (size_t i = 0; i < model->acks_len; i++)

@@ -9,6 +9,7 @@
 #include "report/model/stalls.h"
 #include "report/model/traces.h"
 #include "report/show/escape.h"
+#include "report/show/roles.h"
 #include "report/show/table.h"
 #include "report/show/text_page.h"
 #include "report/show/text_writes.h"
@@ -535,6 +536,7 @@ void text_report(struct buffer *out, const struct model *model, bool colour)
 	put_handlers(&page);
 	put_loops(&page);
 	put_overruns(&page);
+	roles_text(&page);
 	text_alarms(&page);
 	put_stalls(&page);
 	text_acks(&page);

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/show/roles.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "report/show/escape.h"
+#include "report/show/html_page.h"
+#include "report/show/units.h"
+#include "report/show/words.h"
+
+#define ROLES_SHOWN    40
+#define FINDINGS_SHOWN 30
+#define COLUMNS        9
+#define STAGE_COLUMNS  10
+#define STAGES         (MODEL_ROLE_METRICS - MODEL_ROLE_BUSY)
+
+static const char *const role_heads[COLUMNS] = {"pid", "role",     "events",   "service p50", "p99",
+						"max", "wait p50", "wait p99", "wait max"};
+static const char *const stage_heads[STAGE_COLUMNS] = {"pid",  "role",   "arrivals",  "age p50", "age p99",
+						       "busy", "kernel", "scheduler", "return",  "queue"};
+static const char roles_meaning[] =
+	"Inferred from the order of system calls: an event's turn begins with the first one on its descriptor, and what "
+	"its handler computes before that counts as the turn before. Wait: from the return of the wait to the turn.";
+static const char stages_meaning[] =
+	"Age: from the arrival in the kernel (data; of a listener, the end of the handshake) to the return of the first "
+	"read. Of that, in per cent of the sum: busy, the loop did other things and did not wait; kernel, to the "
+	"wake-up; scheduler, to a CPU; return, to the return of the wait; queue, handlers before it, and the read.";
+
+static uint64_t p50(const struct model_metric *metric)
+{
+	return model_percentile(metric, 5000);
+}
+
+static uint64_t p99(const struct model_metric *metric)
+{
+	return model_percentile(metric, 9900);
+}
+
+static uint64_t role_time(const struct model_role *role, int column)
+{
+	const struct model_metric *metric = &role->metrics[column < 3 ? MODEL_ROLE_SERVICE : MODEL_ROLE_WAIT];
+
+	return column % 3 == 0 ? p50(metric) : column % 3 == 1 ? p99(metric) : model_maximum(metric);
+}
+
+static bool has_age(const struct model_role *role)
+{
+	return role->metrics[MODEL_ROLE_AGE].count > 0;
+}
+
+static struct figure stage_share(const struct model_role *role, int stage)
+{
+	return units_share(role->metrics[MODEL_ROLE_BUSY + stage].sum, role->metrics[MODEL_ROLE_AGE].sum);
+}
+
+static size_t count_ages(const struct model *model)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < model->roles_len; i++)
+		count += has_age(&model->roles[i]);
+	return count;
+}
+
+/* ---- findings in words ---- */
+
+static const char *habit(enum model_finding_kind kind)
+{
+	static const char *const habits[MODEL_FINDINGS_KINDS] = {
+		[MODEL_IDLE_EPOLLOUT] = "EPOLLOUT stays armed with nothing to write",
+		[MODEL_NOT_DRAINED] = "edge-triggered, and not read until it is empty",
+		[MODEL_MAXEVENTS_FULL] = "maxevents is too small",
+		[MODEL_CTL_STORM] = "a storm of epoll_ctl",
+		[MODEL_ZERO_TIMEOUT] = "it polls with a timeout of 0",
+		[MODEL_BLOCKING] = "a blocking descriptor in the epoll set",
+	};
+
+	return habits[kind];
+}
+
+static const char *remedy(enum model_finding_kind kind)
+{
+	static const char *const remedies[MODEL_FINDINGS_KINDS] = {
+		[MODEL_IDLE_EPOLLOUT] = "Ask for EPOLLOUT only while a send came back short.",
+		[MODEL_NOT_DRAINED] = "Read until EAGAIN, or go without EPOLLET.",
+		[MODEL_MAXEVENTS_FULL] = "Give epoll_wait() room for more events.",
+		[MODEL_CTL_STORM] = "Change a registration only when what is wanted of it changes.",
+		[MODEL_ZERO_TIMEOUT] =
+			"Let the wait sleep until something is ready, or the next timer is due.",
+		[MODEL_BLOCKING] = "Set O_NONBLOCK: one call that has to wait stops the whole loop.",
+	};
+
+	return remedies[kind];
+}
+
+static void put_amount(struct buffer *out, const struct model *model, const struct model_finding *finding)
+{
+	const char *count = units_count(finding->count).text;
+	struct figure cost = units_ns(finding->cost_ns);
+	double seconds = (double)model->duration_ns / 1e9;
+
+	switch (finding->kind) {
+	case MODEL_IDLE_EPOLLOUT:
+		buffer_printf(out, "returned %s times", count);
+		if (seconds > 0)
+			buffer_printf(out, " (%.0f a second)", (double)finding->count / seconds);
+		buffer_printf(out,
+			      " with no send after it; in %s iterations nothing else was ready, %s in sum",
+			      units_count(finding->idle_iterations).text, cost.text);
+		return;
+	case MODEL_NOT_DRAINED:
+		buffer_printf(out,
+			      "data left behind lay there %s times until more came, %s in sum, at most %s",
+			      count, cost.text, units_ns(finding->longest_ns).text);
+		return;
+	case MODEL_MAXEVENTS_FULL:
+		buffer_printf(
+			out,
+			"after %s of %s waits that were full the next one had events at once; those took "
+			"%s in sum",
+			count, units_count(finding->of).text, cost.text);
+		return;
+	case MODEL_CTL_STORM:
+		buffer_printf(out, "%s changes of registrations for %s events", count,
+			      units_count(finding->of).text);
+		if (finding->same > 0)
+			buffer_printf(out, ", of which %s changed nothing", units_count(finding->same).text);
+		buffer_printf(out, "; all its calls took %s", cost.text);
+		return;
+	case MODEL_ZERO_TIMEOUT:
+		buffer_printf(out, "%s of %s waits returned nothing at once, %s in sum", count,
+			      units_count(finding->of).text, cost.text);
+		return;
+	default:
+		buffer_printf(out, "%s calls on it could have blocked, and did for %s in sum, at most %s",
+			      count, cost.text, units_ns(finding->longest_ns).text);
+	}
+}
+
+static void words_finding(struct buffer *out, words_escape escape, const struct model *model,
+			  const struct model_finding *finding)
+{
+	words_process(out, escape, finding->process);
+	if (finding->tid != finding->process->pid)
+		buffer_printf(out, ", thread %" PRIu64, finding->tid);
+	if (finding->role) {
+		buffer_string(out, ", ");
+		escape(out, finding->role);
+	}
+	if (finding->fd >= 0)
+		buffer_printf(out, " (fd %d)", finding->fd);
+	buffer_printf(out, ": %s: ", habit(finding->kind));
+	put_amount(out, model, finding);
+	buffer_printf(out, ". %s", remedy(finding->kind));
+}
+
+static bool words_attribution(struct buffer *out, const struct model *model)
+{
+	uint64_t events = model_meta_number(model, "events");
+	uint64_t missing = model_meta_number(model, "events_not_attributed");
+
+	if (events == MODEL_UNKNOWN || missing == MODEL_UNKNOWN || missing == 0 || events == 0)
+		return false;
+	buffer_printf(
+		out,
+		"%s of %s events (%s) had no system call on their descriptor, or were beyond the first 64 of "
+		"a batch: not attributed.",
+		units_count(missing).text, units_count(events).text, units_share(missing, events).text);
+	return true;
+}
+
+/* ---- in the terminal ---- */
+
+static void text_roles_table(struct text_page *page)
+{
+	const struct model *model = page->model;
+	struct table *table = table_new(role_heads, "rlrrrrrrr");
+	struct buffer line = {0};
+
+	if (!table)
+		page->out->err = -ENOMEM;
+	for (size_t i = 0; i < model->roles_len && i < ROLES_SHOWN; i++) {
+		const struct model_role *role = &model->roles[i];
+
+		table_format(table, "%" PRIu64, role->process->pid);
+		text_name(page, table, role->name, true);
+		text_count(table, role->metrics[MODEL_ROLE_WAIT].count);
+		for (int column = 0; column < 6; column++)
+			text_ns(table, role_time(role, column));
+	}
+	if (table)
+		table_put(table, page->out);
+	text_left_out(page, ROLES_SHOWN, model->roles_total, "roles");
+	buffer_string(&line, roles_meaning);
+	text_sentence(page, &line, 2);
+	if (words_attribution(&line, model))
+		text_sentence(page, &line, 2);
+}
+
+static void text_stages_table(struct text_page *page)
+{
+	const struct model *model = page->model;
+	struct table *table = table_new(stage_heads, "rlrrrrrrrr");
+	struct buffer line = {0};
+	size_t shown = 0;
+
+	if (!table)
+		page->out->err = -ENOMEM;
+	for (size_t i = 0; i < model->roles_len && shown < ROLES_SHOWN; i++) {
+		const struct model_role *role = &model->roles[i];
+
+		if (!has_age(role))
+			continue;
+		table_format(table, "%" PRIu64, role->process->pid);
+		text_name(page, table, role->name, false);
+		text_count(table, role->metrics[MODEL_ROLE_AGE].count);
+		text_ns(table, p50(&role->metrics[MODEL_ROLE_AGE]));
+		text_ns(table, p99(&role->metrics[MODEL_ROLE_AGE]));
+		for (int stage = 0; stage < STAGES; stage++)
+			table_cell(table, stage_share(role, stage).text);
+		shown++;
+	}
+	if (table)
+		table_put(table, page->out);
+	text_left_out(page, shown, count_ages(model), "roles");
+	buffer_string(&line, stages_meaning);
+	text_sentence(page, &line, 2);
+}
+
+void roles_text(struct text_page *page)
+{
+	const struct model *model = page->model;
+	struct buffer line = {0};
+
+	if (model->roles_len > 0) {
+		text_heading(page, "Descriptors by role",
+			     "how long their events waited and were served; longest in sum first");
+		text_roles_table(page);
+	}
+	if (count_ages(model) > 0) {
+		text_heading(page, "Events' wait", "from the arrival in the kernel to the read");
+		text_stages_table(page);
+	}
+	if (model->findings_len > 0)
+		text_heading(page, "Findings", "habits of these loops that cost time or stall connections");
+	for (size_t i = 0; i < model->findings_len && i < FINDINGS_SHOWN; i++) {
+		words_finding(&line, escape_terminal, model, &model->findings[i]);
+		text_sentence(page, &line, 2);
+	}
+	text_left_out(page, FINDINGS_SHOWN, model->findings_total, "findings");
+}
+
+/* ---- in HTML ---- */
+
+static void html_roles_table(struct buffer *out, const struct model *model)
+{
+	html_table(out, role_heads, COLUMNS);
+	for (size_t i = 0; i < model->roles_len && i < ROLES_SHOWN; i++) {
+		const struct model_role *role = &model->roles[i];
+
+		buffer_printf(out, "<tr><td>%" PRIu64 "</td>", role->process->pid);
+		html_name(out, role->name, true);
+		html_count(out, role->metrics[MODEL_ROLE_WAIT].count);
+		for (int column = 0; column < 6; column++)
+			html_ns(out, role_time(role, column));
+		buffer_string(out, "</tr>\n");
+	}
+	html_end_table(out);
+	html_left_out(out, ROLES_SHOWN, model->roles_total, "roles");
+	buffer_printf(out, "<p>%s ", roles_meaning);
+	words_attribution(out, model);
+	buffer_string(out, "</p>\n");
+}
+
+static void html_stages_table(struct buffer *out, const struct model *model)
+{
+	size_t shown = 0;
+
+	html_table(out, stage_heads, STAGE_COLUMNS);
+	for (size_t i = 0; i < model->roles_len && shown < ROLES_SHOWN; i++) {
+		const struct model_role *role = &model->roles[i];
+
+		if (!has_age(role))
+			continue;
+		buffer_printf(out, "<tr><td>%" PRIu64 "</td>", role->process->pid);
+		html_name(out, role->name, false);
+		html_count(out, role->metrics[MODEL_ROLE_AGE].count);
+		html_ns(out, p50(&role->metrics[MODEL_ROLE_AGE]));
+		html_ns(out, p99(&role->metrics[MODEL_ROLE_AGE]));
+		for (int stage = 0; stage < STAGES; stage++)
+			html_cell(out, stage_share(role, stage));
+		buffer_string(out, "</tr>\n");
+		shown++;
+	}
+	html_end_table(out);
+	html_left_out(out, shown, count_ages(model), "roles");
+	buffer_printf(out, "<p>%s</p>\n", stages_meaning);
+}
+
+void roles_html(struct buffer *out, const struct model *model)
+{
+	if (model->roles_len > 0) {
+		buffer_string(out, "<h2>Descriptors by role</h2>\n");
+		html_roles_table(out, model);
+	}
+	if (count_ages(model) > 0) {
+		buffer_string(out, "<h2>Events' wait</h2>\n");
+		html_stages_table(out, model);
+	}
+	if (model->findings_len > 0)
+		buffer_string(out, "<h2>Findings</h2>\n");
+	for (size_t i = 0; i < model->findings_len && i < FINDINGS_SHOWN; i++) {
+		buffer_string(out, "<p>");
+		words_finding(out, escape_html, model, &model->findings[i]);
+		buffer_string(out, "</p>\n");
+	}
+	html_left_out(out, FINDINGS_SHOWN, model->findings_total, "findings");
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_ROLES_H
+#define REPORT_ROLES_H
+
+/* The sections on descriptors: by role, their events' way from the kernel to the program, and bad habits. */
+
+#include "report/model/model.h"
+#include "report/show/buffer.h"
+#include "report/show/text_page.h"
+
+/* Nothing is put where the recording has nothing on it. */
+void roles_text(struct text_page *page);
+void roles_html(struct buffer *out, const struct model *model);
+
+#endif
