@@ -29,7 +29,7 @@ __u32 loops_used;
  * The slot of a thread's loop; LOOPS_MAX (and counted as lost) if the table is full. Threads that sleep in poll() may
  * be many that have no loop worth the name, so half of the table is kept for those with sets and rings.
  */
-static __noinline u32 loop_slot(struct thread *thread)
+__noinline u32 loop_slot(struct thread *thread)
 {
 	struct loop_counters *loop;
 	u32 slot, limit;
@@ -124,7 +124,7 @@ static __always_inline void note_part(struct thread *thread, u64 start_ns, u64 l
 	thread->longest_in_syscall = in_syscall;
 }
 
-static __noinline int report_overrun(struct thread *thread, u64 now_ns)
+__noinline int report_overrun(struct thread *thread, u64 now_ns)
 {
 	struct record_overrun *record;
 

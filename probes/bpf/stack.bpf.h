@@ -84,7 +84,7 @@ static __always_inline struct record_stack *take_stack(struct thread *thread, u3
 	return record;
 }
 
-static __noinline int report_stack(struct thread *thread, u32 kind, u64 now_ns)
+__noinline int report_stack(struct thread *thread, u32 kind, u64 now_ns)
 {
 	struct record_stack *record = thread ? take_stack(thread, kind, now_ns) : NULL;
 

@@ -104,7 +104,7 @@ static __always_inline bool wait_has_zero_timeout(long number, const struct pt_r
 }
 
 /* Completions that wait in the ring; -1 if that cannot be known. The call itself returns how many it submitted. */
-static __noinline long ready_completions(s32 fd, u64 flags)
+__noinline long ready_completions(s32 fd, u64 flags)
 {
 	struct io_ring_ctx *ring;
 	struct io_rings *rings;
