@@ -393,9 +393,10 @@ int BPF_PROG(on_exit, struct task_struct *task)
 {
 	u32 pid = task->tgid, tid = task->pid;
 
+	/* First of all: where two threads exit at once, the other one may have said already that the process is gone. */
+	forget_thread(tid);
 	if (!is_watched(pid))
 		return 0;
-	forget_thread(tid);
 	if (task->signal->live.counter > 0)
 		return 0; /* other threads run on, also if this was the first one */
 	if (bpf_map_delete_elem(&watched, &pid) != 0)
