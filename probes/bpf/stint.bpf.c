@@ -300,7 +300,7 @@ int BPF_PROG(on_socket_state, const struct sock *sk, int before, int after)
 
 	if (!trace_port || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	note_state((u64)sk, before, after, is_watched(pid) ? pid : 0, bpf_ktime_get_ns());
+	note_state(as_number((u64)sk), before, after, is_watched(pid) ? pid : 0, bpf_ktime_get_ns());
 	return 0;
 }
 
