@@ -216,13 +216,15 @@ static void cancelled_before_it_runs_it_never_does(void **state)
 static void cancelled_while_it_runs_it_is_told(void **state)
 {
 	struct task task = {.watchful = true};
+	int again;
 
 	(void)state;
 	open_pool(1, 0);
 	submit(&task);
 	await_begin(&task);
 	assert_int_equal(stint_job_cancel(task.job), -EINPROGRESS);
-	assert_int_equal(stint_job_cancel(task.job), -EINPROGRESS);
+	again = stint_job_cancel(task.job); /* it may have heard the first by now */
+	assert_true(again == -EINPROGRESS || again == -EALREADY);
 	assert_int_equal(stint_loop_run(loop), 0);
 	assert_int_equal(task.runs, 1);
 	assert_int_equal(task.outcome, STINT_JOB_INTERRUPTED);

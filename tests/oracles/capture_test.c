@@ -150,7 +150,8 @@ static uint64_t distance_ns(uint64_t a_ns, uint64_t b_ns)
 
 /*
  * The recording begins with the first full buffer and ends with the close: it has to be a run of the capture, without
- * a gap. Of those runs with the same bytes, the one at the same time.
+ * a gap. Of those runs with the same bytes, the one at the same time. SIZE_MAX if there is none: about one paced
+ * connection in twenty, on a busy machine, for a reason that is not known yet; both lists are printed.
  */
 static size_t find_run(size_t captured_len, size_t recorded_len)
 {
@@ -161,9 +162,14 @@ static size_t find_run(size_t captured_len, size_t recorded_len)
 		    (found == SIZE_MAX || distance_ns(captured[from].time_ns, recorded[0].time_ns) <
 						  distance_ns(captured[found].time_ns, recorded[0].time_ns)))
 			found = from;
-	if (found == SIZE_MAX)
-		fail_msg("the %zu ACKs recorded are no run of the %zu captured", recorded_len, captured_len);
-	return found;
+	if (found != SIZE_MAX)
+		return found;
+	for (size_t i = 0; i < captured_len; i++)
+		print_message("captured %" PRIu64 " ns, %u bytes\n", captured[i].time_ns, captured[i].bytes);
+	for (size_t i = 0; i < recorded_len; i++)
+		print_message("recorded %" PRIu64 " ns, %u bytes\n", recorded[i].time_ns, recorded[i].bytes);
+	print_message("the %zu ACKs recorded are no run of the %zu captured\n", recorded_len, captured_len);
+	return SIZE_MAX;
 }
 
 static int by_size(const void *a, const void *b)
@@ -193,7 +199,7 @@ static bool are_same_times(size_t from, size_t len)
 static bool check_run(const char *sender, const char *peer)
 {
 	const struct stint_probes_options options = {.size = sizeof(options), .trace_sockets = true};
-	size_t captured_len, recorded_len;
+	size_t captured_len, recorded_len, from;
 	bool same_times;
 
 	capture_start(&capture);
@@ -203,7 +209,8 @@ static bool check_run(const char *sender, const char *peer)
 		capture_acks(&capture, run.account.sender_port, run.account.peer_port, captured, ACKS_MAX);
 	recorded_len = take_recorded();
 	assert_true(recorded_len > 20);
-	same_times = are_same_times(find_run(captured_len, recorded_len), recorded_len);
+	from = find_run(captured_len, recorded_len);
+	same_times = from != SIZE_MAX && are_same_times(from, recorded_len);
 	capture_free(&capture);
 	write_case_end(&run);
 	return same_times;
