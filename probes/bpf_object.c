@@ -68,6 +68,17 @@ static void tell_timer_entries(struct stint_skeleton *skeleton, struct stint_ker
 	}
 }
 
+static void configure_following(struct stint_skeleton *skeleton, const struct stint_probes_options *options)
+{
+	skeleton->rodata->follow_children = options->follow_children;
+	skeleton->rodata->follow_cgroup = options->follow_cgroup;
+	bpf_program__set_autoload(skeleton->progs.on_cgroup_attach, options->follow_cgroup != 0);
+	skeleton->rodata->follow_name = options->follow_name != NULL;
+	if (options->follow_name) /* the kernel cuts names so, too */
+		snprintf(skeleton->rodata->followed_name, sizeof(skeleton->rodata->followed_name), "%s",
+			 options->follow_name);
+}
+
 static void configure(struct stint_skeleton *skeleton, const struct stint_probes_options *options,
 		      struct stint_kernel_symbols *kernel)
 {
@@ -84,6 +95,7 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	skeleton->rodata->loop_limit = options->loop_limit;
 	if (stint_kernel_range(kernel, "sk_stream_write_space", &start, &end))
 		skeleton->rodata->stream_write_space = start; /* 0 where the kernel does not tell */
+	configure_following(skeleton, options);
 	tell_calls_with_fd(skeleton);
 	tell_timer_entries(skeleton, kernel);
 	bpf_map__set_max_entries(skeleton->maps.records, options->ring_bytes);
@@ -190,7 +202,7 @@ static int run_iterator(const struct bpf_link *link)
 }
 
 /* Gives the threads that there are of watched processes their marks; those of threads to come are given by events. */
-static int mark_threads(const struct stint_bpf *bpf)
+int stint_bpf_mark(const struct stint_bpf *bpf)
 {
 	return run_iterator(bpf->skeleton->links.on_each_task);
 }
@@ -202,8 +214,11 @@ int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid)
 	if (bpf_map_update_elem(bpf_map__fd(bpf->skeleton->maps.watched), &pid, &one, BPF_ANY) != 0)
 		return -errno;
 	bpf->watched++;
-	__atomic_store_n(&bpf->skeleton->bss->only_pid, bpf->watched == 1 ? pid : 0, __ATOMIC_RELEASE);
-	return mark_threads(bpf);
+	__atomic_store_n(&bpf->skeleton->bss->only_pid, bpf->watched == 1 ? pid : 0, __ATOMIC_SEQ_CST);
+	/* The programs may have added another meanwhile: they count it first, and then take back what is stored. */
+	if (__atomic_load_n(&bpf->skeleton->bss->followed, __ATOMIC_SEQ_CST))
+		__atomic_store_n(&bpf->skeleton->bss->only_pid, 0, __ATOMIC_SEQ_CST);
+	return stint_bpf_mark(bpf);
 }
 
 void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)
@@ -215,6 +230,13 @@ void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)
 				    __ATOMIC_RELAXED);
 	if (bpf->watched > 0)
 		bpf->watched--;
+}
+
+bool stint_bpf_is_watching(const struct stint_bpf *bpf)
+{
+	uint32_t pid;
+
+	return bpf_map_get_next_key(bpf_map__fd(bpf->skeleton->maps.watched), NULL, &pid) == 0;
 }
 
 int stint_bpf_ring(const struct stint_bpf *bpf)

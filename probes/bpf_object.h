@@ -24,6 +24,12 @@ int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid);
 /* What `pid` does is noted no more; the programs have done that themselves if they told of its exit. */
 void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid);
 
+/* Whether any process is watched. */
+bool stint_bpf_is_watching(const struct stint_bpf *bpf);
+
+/* The programs have begun to watch one by themselves: gives its threads their marks. */
+int stint_bpf_mark(const struct stint_bpf *bpf);
+
 /* Descriptors of maps, owned by the object. */
 int stint_bpf_ring(const struct stint_bpf *bpf);
 int stint_bpf_loop_table(const struct stint_bpf *bpf);

@@ -114,9 +114,37 @@ static void look_closer(struct stint_probes *probes, const struct stint_probes_o
 		sample_thread(probes, overrun->tid, now_ns() + LOOK_CLOSER_NS);
 }
 
+static void refuse(struct stint_probes *probes, uint32_t pid, int err)
+{
+	stint_bpf_unwatch(probes->bpf, pid);
+	if (err != -ESRCH && probes->callbacks.refused)
+		probes->callbacks.refused(probes->ctx, pid, err);
+}
+
+/* The process that a record is of. One that is not known yet was followed, and has come to its first loop. */
+static struct stint_process *know_process(struct stint_probes *probes, uint32_t pid, uint64_t time_ns)
+{
+	struct stint_process *process = find_process(probes, pid);
+	int err;
+
+	if (process)
+		return process;
+	err = probes->processes_len == PROCESSES_MAX ? -ENOSPC : stint_probes_may_inspect(pid);
+	if (!err)
+		err = stint_process_new(&process, pid, probes->kernel);
+	if (err) {
+		refuse(probes, pid, err);
+		return NULL;
+	}
+	probes->processes[probes->processes_len++] = process;
+	if (probes->callbacks.appeared)
+		probes->callbacks.appeared(probes->ctx, pid, time_ns);
+	return process;
+}
+
 static void take_overrun(struct stint_probes *probes, const struct record_overrun *record)
 {
-	struct stint_process *process = find_process(probes, record->pid);
+	struct stint_process *process = know_process(probes, record->pid, record->start_ns);
 	struct stint_probes_overrun overrun;
 
 	if (!process || !probes->callbacks.overrun)
@@ -131,7 +159,9 @@ static void take_overrun(struct stint_probes *probes, const struct record_overru
 
 static void take_stack(struct stint_probes *probes, const struct record_stack *record)
 {
-	struct stint_process *process = find_process(probes, record->pid);
+	struct stint_process *process = record->kind == RECORD_STACK_WAIT
+						? know_process(probes, record->pid, record->time_ns)
+						: find_process(probes, record->pid);
 
 	/* The stack at its first wait tells of a new loop. */
 	if (process && record->kind == RECORD_STACK_WAIT && probes->samples_always)
@@ -207,17 +237,20 @@ static void take_exit(struct stint_probes *probes, uint32_t pid)
 /* What is known of its modules and stacks was the program's before. If it is gone already, its exit follows. */
 static void take_exec(struct stint_probes *probes, uint32_t pid)
 {
-	struct stint_process *fresh;
+	struct stint_process *process = find_process(probes, pid), *fresh;
+	int err = process ? stint_probes_may_inspect(pid) : 0;
 
-	for (uint32_t i = 0; i < probes->processes_len; i++) {
-		if (stint_process_pid(probes->processes[i]) != pid)
-			continue;
-		if (stint_process_new(&fresh, pid, probes->kernel) != 0)
-			return;
-		stint_process_free(probes->processes[i]);
-		probes->processes[i] = fresh;
+	if (!process)
+		return;
+	if (err == -EACCES || err == -EPERM) { /* that program has more rights than this user */
+		refuse(probes, pid, err);
+		take_exit(probes, pid);
 		return;
 	}
+	if (err || stint_process_new(&fresh, pid, probes->kernel) != 0)
+		return;
+	forget_process(probes, process);
+	probes->processes[probes->processes_len++] = fresh;
 }
 
 /*
@@ -270,6 +303,8 @@ static int take_record(void *ctx, void *data, size_t bytes)
 		take_exit(probes, ((const struct record_exit *)data)->pid);
 	else if (type == RECORD_EXEC && bytes >= sizeof(struct record_exit))
 		take_exec(probes, ((const struct record_exit *)data)->pid);
+	else if (type == RECORD_JOINED)
+		(void)stint_bpf_mark(probes->bpf); /* what fails is as if it had joined later */
 	else if (type == RECORD_WHY && bytes >= sizeof(struct record_why))
 		take_acks(probes, data);
 	else if (type == RECORD_ALARM && bytes >= sizeof(struct record_alarm))
@@ -383,7 +418,9 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 		return -EEXIST;
 	if (probes->processes_len == PROCESSES_MAX)
 		return fail(probes, -ENOSPC, "more than %d processes are not watched at once", PROCESSES_MAX);
-	err = stint_process_new(&process, pid, probes->kernel);
+	err = stint_probes_may_inspect(pid);
+	if (!err)
+		err = stint_process_new(&process, pid, probes->kernel);
 	if (err == -ESRCH)
 		return fail(probes, err, "there is no process %u", pid);
 	if (err)
@@ -399,6 +436,20 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 		return fail(probes, err, "process %u cannot be watched: %s", pid, strerror(-err));
 	stint_bpf_unwatch(probes->bpf, pid); /* it ended meanwhile, and perhaps nobody noted that */
 	return fail(probes, -ESRCH, "there is no process %u", pid);
+}
+
+int stint_probes_follow(struct stint_probes *probes, uint32_t pid)
+{
+	if (!probes || !probes->bpf || !pid)
+		return -EINVAL;
+	if (find_process(probes, pid))
+		return 0;
+	return stint_bpf_watch(probes->bpf, pid);
+}
+
+bool stint_probes_is_watching(const struct stint_probes *probes)
+{
+	return probes && probes->bpf && stint_bpf_is_watching(probes->bpf);
 }
 
 int stint_probes_poll(struct stint_probes *probes, int timeout_ms)

@@ -350,6 +350,10 @@ struct stint_probes_callbacks {
 	void (*stall)(void *ctx, const struct stint_probes_stall *stall);
 	void (*socket)(void *ctx, const struct stint_probes_socket_event *event);
 	void (*exited)(void *ctx, uint32_t pid); /* a watched process is gone */
+	/* One that was followed came to a loop, at `time_ns`: told before anything else of it. */
+	void (*appeared)(void *ctx, uint32_t pid, uint64_t time_ns);
+	/* One that would be followed, but may not be inspected (or not be watched: `err`), and so is not. */
+	void (*refused)(void *ctx, uint32_t pid, int err);
 	void (*acks)(void *ctx, const struct stint_probes_acks *acks);
 	void (*alarm)(void *ctx, const struct stint_probes_alarm *alarm);
 };
@@ -361,8 +365,12 @@ struct stint_probes_options {
 	bool trace_sockets; /* every socket that stalls is traced */
 	uint16_t
 		trace_port; /* with it: those with this port at either end, and from the handshake on; 0: all */
-	uint32_t ring_bytes; /* 0: 8 MiB; a power of two */
-	uint32_t loop_limit; /* 0: 64; at most 1024, each 56 KiB */
+	bool follow_children; /* of processes that are watched, and theirs */
+	const char
+		*follow_name; /* every process of that name (comm) that is started from now on; NULL: none */
+	uint64_t follow_cgroup; /* every process in that cgroup or below, by its number; 0: none */
+	uint32_t ring_bytes;    /* 0: 8 MiB; a power of two */
+	uint32_t loop_limit;    /* 0: 64; at most 1024, each 56 KiB */
 	uint8_t trace_address
 		[16]; /* with trace_port: at the same end; IPv6, or IPv4 mapped into it; all 0: any */
 };
@@ -467,6 +475,25 @@ int stint_probes_supported(struct stint_probes_support *ret);
 int stint_probes_new(struct stint_probes **ret, const struct stint_probes_options *options,
 		     const struct stint_probes_callbacks *callbacks, void *ctx);
 int stint_probes_watch(struct stint_probes *probes, uint32_t pid);
+
+/* Watches a process like one that is followed: nothing is told of it before it comes to a loop. -ENOSPC: too many. */
+int stint_probes_follow(struct stint_probes *probes, uint32_t pid);
+
+/* Whether any process is watched still, also one that nothing was told of yet. */
+bool stint_probes_is_watching(const struct stint_probes *probes);
+
+/*
+ * Whether this user may look into a process, by the rules of ptrace(2): 0, -ESRCH, -EACCES or -EPERM. Capabilities
+ * that the program's file lends do not count.
+ */
+int stint_probes_may_inspect(uint32_t pid);
+
+/*
+ * To be called once all is attached that was asked for: gives up for good the privileges that are not needed to go on,
+ * keeping those of `also` (bits of CAP_...), and any way to gain some by an exec. Processes to come are still followed.
+ */
+int stint_probes_drop_privileges(uint64_t also);
+
 /* Waits and takes what is there, but for no longer than 0.1 s: 1 if more is left, so that the caller has its turn. */
 int stint_probes_poll(struct stint_probes *probes, int timeout_ms);
 int stint_probes_read_loops(struct stint_probes *probes,

@@ -28,7 +28,8 @@ enum record_type {
 	RECORD_STALL,
 	RECORD_SOCKET,
 	RECORD_EXIT,
-	RECORD_EXEC, /* a struct record_exit too */
+	RECORD_EXEC,   /* these two are a struct record_exit too */
+	RECORD_JOINED, /* moved into the cgroup that is followed */
 	RECORD_WHY,
 	RECORD_ALARM,
 };

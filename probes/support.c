@@ -2,28 +2,11 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "probes/capabilities.h"
 #include "probes/probes.h"
-
-#ifndef CAP_PERFMON
-#define CAP_PERFMON 38
-#define CAP_BPF     39
-#endif
-
-static bool has_capability(int capability)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
-
-	if (syscall(SYS_capget, &header, data) != 0)
-		return false;
-	return data[capability / 32].effective & (1u << (capability % 32));
-}
 
 static bool has_tracepoint(const struct btf *btf, const char *name)
 {
@@ -41,12 +24,13 @@ static int refuse(struct stint_probes_support *ret, int err, const char *why)
 
 int stint_probes_supported(struct stint_probes_support *ret)
 {
-	bool root = has_capability(CAP_SYS_ADMIN);
+	bool root = stint_has_capability(STINT_CAP_SYS_ADMIN);
 	struct btf *btf;
 
 	memset(ret, 0, sizeof(*ret));
-	ret->privileges = root || (has_capability(CAP_BPF) && has_capability(CAP_PERFMON) &&
-				   has_capability(CAP_SYS_PTRACE));
+	ret->privileges =
+		root || (stint_has_capability(STINT_CAP_BPF) && stint_has_capability(STINT_CAP_PERFMON) &&
+			 stint_has_capability(STINT_CAP_SYS_PTRACE));
 	btf = btf__load_vmlinux_btf();
 	ret->btf = btf != NULL;
 	if (!btf)

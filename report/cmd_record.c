@@ -9,7 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "commands.h"
+#include "privileges.h"
+#include "probes/probes.h"
 #include "report/endpoint.h"
 #include "report/record/recorder.h"
 #include "target.h"
@@ -19,12 +22,16 @@
 static const char help[] =
 	"usage: stint record -p PID [-p PID ...] [OPTION...]\n"
 	"       stint record --comm NAME [OPTION...]\n"
+	"       stint record --cgroup PATH [OPTION...]\n"
 	"       stint record [OPTION...] -- COMMAND [ARGUMENT...]\n"
 	"\n"
 	"Records what event loops do until Ctrl-C, -d, or the end of all processes.\n"
 	"\n"
-	"  -p, --pid PID       a process that waits in epoll; may be given again\n"
-	"      --comm NAME     every process of that name\n"
+	"  -p, --pid PID       a process that waits in epoll, poll, select or io_uring; may be given again\n"
+	"      --comm NAME     every process of that name, also those that are started later\n"
+	"      --cgroup PATH   every process in that cgroup (version 2) or below, also those that come later: a\n"
+	"                      container, a service. A path, or one below the mount of the unified hierarchy\n"
+	"      --no-children   not those that these processes fork; else they are recorded once they wait\n"
 	"  -d, --duration S    for so many seconds\n"
 	"  -o, --output FILE   the recording; else stint-PID.stint\n"
 	"      --budget US     an iteration is an overrun beyond so many microseconds (1000)\n"
@@ -41,6 +48,8 @@ struct request {
 	uint32_t pids[PIDS_MAX];
 	size_t pids_len;
 	const char *comm;
+	const char *cgroup;
+	char cgroup_path[4096];
 	char **command; /* NULL: none */
 	uint64_t duration_ns;
 	char path[4096];
@@ -118,6 +127,12 @@ static int parse_option(struct request *request, int option)
 	case 'c':
 		request->comm = optarg;
 		return 0;
+	case 'g':
+		request->cgroup = optarg;
+		return 0;
+	case 'f':
+		request->options.follow_children = false;
+		return 0;
 	case 'd':
 		if (!parse_number(&number, optarg, 0.001, 1e9))
 			return complain(2, "'%s' is not a number of seconds", optarg);
@@ -151,6 +166,8 @@ static int parse(struct request *request, int argc, char **argv)
 	static const struct option options[] = {
 		{"pid", required_argument, NULL, 'p'},
 		{"comm", required_argument, NULL, 'c'},
+		{"cgroup", required_argument, NULL, 'g'},
+		{"no-children", no_argument, NULL, 'f'},
 		{"duration", required_argument, NULL, 'd'},
 		{"output", required_argument, NULL, 'o'},
 		{"budget", required_argument, NULL, 'b'},
@@ -172,8 +189,9 @@ static int parse(struct request *request, int argc, char **argv)
 	}
 	if (optind < argc)
 		request->command = argv + optind;
-	if (!request->pids_len + !request->comm + !request->command != 2)
-		return complain(2, "what to record: one of -p PID, --comm NAME, or a command (see --help)");
+	if (!request->pids_len + !request->comm + !request->cgroup + !request->command != 3)
+		return complain(2, "what to record: one of -p PID, --comm NAME, --cgroup PATH, or a command "
+				   "(see --help)");
 	return -1;
 }
 
@@ -185,52 +203,105 @@ static int refuse_target(int err, uint32_t pid)
 
 	if (err == -ESRCH)
 		return complain(1, "there is no process %" PRIu32, pid);
-	if (err != -ENOTTY)
-		return complain(1,
-				"process %" PRIu32 " may not be looked at: %s (run as root, or as its user)",
-				pid, strerror(-err));
 	target_command(command, sizeof(command), pid);
 	for (char *at = command; *at; at++)
 		if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f)
 			*at = '?';
-	return complain(1, "process %" PRIu32 " (%s) is not an epoll process: it has no epoll descriptor",
-			pid, command);
+	return complain(1, "process %" PRIu32 " (%s) may not be inspected, and is not recorded: %s", pid,
+			command, strerror(-err));
 }
 
-/* By pid, each must be an epoll process; by name, those that are. */
+static void refuse_followed(uint32_t pid, int err)
+{
+	refuse_target(err, pid);
+}
+
+static int find_by_name(struct request *request)
+{
+	uint32_t *found = NULL;
+	size_t found_len = 0;
+	int err = target_find(&found, &found_len, request->comm);
+
+	if (err)
+		return complain(1, "there is no process named '%s'", request->comm);
+	for (size_t i = 0; i < found_len && request->pids_len < PIDS_MAX; i++) {
+		int check = stint_probes_may_inspect(found[i]);
+
+		if (!check)
+			request->pids[request->pids_len++] = found[i];
+		else if (check != -ESRCH)
+			err = refuse_target(check, found[i]);
+	}
+	free(found);
+	request->options.follow_name = request->comm;
+	return request->pids_len ? 0 : err;
+}
+
+static int find_cgroup(struct request *request)
+{
+	int err = cgroup_find(request->cgroup_path, sizeof(request->cgroup_path),
+			      &request->options.follow_cgroup, request->cgroup);
+
+	if (err == -ENOTSUP)
+		return complain(1, "'%s' is not a cgroup of the unified hierarchy (version 2)",
+				request->cgroup);
+	return err ? complain(1, "cgroup '%s': %s", request->cgroup, strerror(-err)) : 0;
+}
+
+/* By pid, each must be one that may be inspected; by name, those that may. */
 static int find_targets(struct request *request)
+{
+	for (size_t i = 0; i < request->pids_len; i++) {
+		int err = stint_probes_may_inspect(request->pids[i]);
+
+		if (err)
+			return refuse_target(err, request->pids[i]);
+	}
+	if (request->comm)
+		return find_by_name(request);
+	return request->cgroup ? find_cgroup(request) : 0;
+}
+
+static int follow(void *ctx, uint32_t pid)
+{
+	(void)recorder_follow(ctx, pid); /* one that is gone by now is none */
+	return 0;
+}
+
+/* Who was there before the probes were: those that came later, they see themselves. */
+static int follow_present(struct recorder *recorder, const struct request *request)
 {
 	uint32_t *found = NULL;
 	size_t found_len = 0;
 	int err;
 
-	for (size_t i = 0; i < request->pids_len; i++) {
-		err = target_check(request->pids[i]);
-		if (err)
-			return refuse_target(err, request->pids[i]);
+	if (request->cgroup && recorder_probes_missing(recorder))
+		return complain(1, "a cgroup is followed by the probes only, and there are none: %s",
+				recorder_probes_missing(recorder));
+	if (request->cgroup) {
+		err = cgroup_visit(request->cgroup_path, follow, recorder);
+		return err ? complain(1, "cgroup '%s': %s", request->cgroup_path, strerror(-err)) : 0;
 	}
-	if (!request->comm)
+	if (!request->comm || target_find(&found, &found_len, request->comm) != 0)
 		return 0;
-	err = target_find(&found, &found_len, request->comm);
-	if (err)
-		return complain(1, "there is no process named '%s'", request->comm);
-	err = 0;
-	for (size_t i = 0; i < found_len && request->pids_len < PIDS_MAX; i++) {
-		int check = target_check(found[i]);
-
-		if (!check)
-			request->pids[request->pids_len++] = found[i];
-		else
-			err = refuse_target(check, found[i]);
-	}
+	for (size_t i = 0; i < found_len; i++)
+		follow(recorder, found[i]);
 	free(found);
-	return request->pids_len ? 0 : err;
+	return 0;
+}
+
+static int drop_privileges(const struct request *request)
+{
+	int err = privileges_drop(request->path, request->command != NULL);
+
+	return err ? complain(1, "privileges cannot be given up: %s", strerror(-err)) : 0;
 }
 
 /* Of a process that nothing can be known of, the recording holds the name and why. */
 static int add_targets(struct recorder *recorder, const struct request *request)
 {
 	size_t seen = 0;
+	int status;
 
 	for (size_t i = 0; i < request->pids_len; i++) {
 		uint32_t pid = request->pids[i];
@@ -246,13 +317,16 @@ static int add_targets(struct recorder *recorder, const struct request *request)
 				 "process %" PRIu32 " has no meter of libstint: of it, nothing is recorded",
 				 pid);
 	}
-	return seen ? 0 : complain(1, "nothing can be recorded: %s", recorder_probes_missing(recorder));
+	if (!seen && !request->cgroup)
+		return complain(1, "nothing can be recorded: %s", recorder_probes_missing(recorder));
+	status = follow_present(recorder, request);
+	return status ? status : drop_privileges(request);
 }
 
 static int start_command(struct recorder *recorder, const struct request *request, struct target_child *child)
 {
 	char name[200] = "";
-	int err;
+	int status, err;
 
 	for (char **argument = request->command; *argument; argument++) {
 		size_t len = strlen(name);
@@ -264,6 +338,9 @@ static int start_command(struct recorder *recorder, const struct request *reques
 		return complain(1, "a process cannot be started: %s", strerror(-err));
 	if (recorder_add(recorder, (uint32_t)child->pid, name) != 0)
 		return complain(1, "%s", recorder_error(recorder));
+	status = drop_privileges(request);
+	if (status)
+		return status;
 	err = target_child_start(child);
 	return err ? complain(1, "%s: %s", request->command[0], strerror(-err)) : 0;
 }
@@ -298,7 +375,9 @@ static int tell_result(const struct recorder *recorder, const struct request *re
 		if (recorder_probes_missing(recorder))
 			return complain(1, "no event loop was seen: no meter of libstint, and no probes: %s",
 					recorder_probes_missing(recorder));
-		return complain(1, "no event loop was seen: nothing waited in epoll");
+		return complain(
+			1,
+			"no event loop was seen: nothing came back to a wait in epoll, poll, select or io_uring");
 	}
 	printf("recorded %.1f s: %" PRIu64 " loop%s, %" PRIu64 " overrun%s, %" PRIu64
 	       " write stall%s, %" PRIu64 " lost\n",
@@ -339,13 +418,22 @@ static void set_default_path(struct request *request)
 
 int cmd_record(int argc, char **argv)
 {
-	static struct request request = {.options.budget_ns = 1000000};
+	static struct request request = {.options = {
+						 .budget_ns = 1000000,
+						 .follow_children = true,
+						 .command_of = target_command,
+						 .refused = refuse_followed,
+					 }};
 	struct target_child child = {.go = -1, .failed = -1};
 	struct recorder *recorder = NULL;
 	int status = parse(&request, argc, argv);
 
 	if (status >= 0)
 		return status;
+	if (getuid() != geteuid())
+		return complain(
+			1,
+			"it is not to be run set-user-ID: give the program capabilities instead (stint doctor)");
 	status = find_targets(&request);
 	if (status)
 		return status;

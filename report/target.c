@@ -16,31 +16,6 @@
 
 #define END_MS 5000 /* what a command gets between SIGTERM and SIGKILL */
 
-static const char eventpoll[] = "anon_inode:[eventpoll]";
-
-int target_check(uint32_t pid)
-{
-	struct dirent *entry;
-	bool found = false;
-	char path[64];
-	DIR *fds;
-
-	if (kill((pid_t)pid, 0) != 0 && errno == ESRCH)
-		return -ESRCH;
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd", pid);
-	fds = opendir(path);
-	if (!fds)
-		return errno == ENOENT ? -ESRCH : -errno;
-	while (!found && (entry = readdir(fds))) {
-		char link[64];
-		ssize_t len = readlinkat(dirfd(fds), entry->d_name, link, sizeof(link));
-
-		found = len == (ssize_t)strlen(eventpoll) && memcmp(link, eventpoll, (size_t)len) == 0;
-	}
-	closedir(fds);
-	return found ? 0 : -ENOTTY;
-}
-
 /* Reads a small file of /proc whole; returns its length without trailing newlines and NULs, 0 if it has none. */
 static size_t read_proc(char *ret, size_t size, uint32_t pid, const char *name)
 {

@@ -9,9 +9,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* 0; -ESRCH; -EACCES (or another errno): its descriptors cannot be looked at; -ENOTTY: it has no epoll descriptor. */
-int target_check(uint32_t pid);
-
 /* The processes whose name (comm) is `name`, into `*ret`, to be freed by the caller. -ESRCH: none. -ENOMEM. */
 int target_find(uint32_t **ret, size_t *len, const char *name);
 

@@ -58,6 +58,7 @@ enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
 #define S_IFCHR         0020000
 #define O_NONBLOCK      04000
 #define EAGAIN          11
+#define EEXIST          17
 #define NET_RX_SOFTIRQ  3
 #define SOCK_NOSPACE    2 /* bit number in socket.flags, include/linux/net.h; the same since 2.6 */
 #define TASK_RUNNING    0
@@ -161,6 +162,23 @@ struct sched_entity {
 	struct cfs_rq *cfs_rq;
 };
 
+struct kernfs_node {
+	u64 id;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp; /* in the unified hierarchy */
+};
+
 struct task_struct {
 	unsigned int __state;
 	struct sched_entity se;
@@ -172,6 +190,7 @@ struct task_struct {
 	char comm[16];
 	struct files_struct *files;
 	struct signal_struct *signal;
+	struct css_set *cgroups;
 };
 
 /* What the program of an iterator over tasks is given. */

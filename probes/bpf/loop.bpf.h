@@ -124,6 +124,7 @@ static __always_inline void note_part(struct thread *thread, u64 start_ns, u64 l
 	thread->longest_in_syscall = in_syscall;
 }
 
+/* Not static: the verifier goes through it once, not for each way that leads here. */
 __noinline int report_overrun(struct thread *thread, u64 now_ns)
 {
 	struct record_overrun *record;

@@ -129,8 +129,11 @@ static __always_inline bool is_owned(u64 sk)
 	return BPF_CORE_READ((struct sock *)sk, sk_lock.owned) != 0;
 }
 
-/* Looks at all sockets that had segments on this CPU; with `waking`, only at that process's. */
-static __noinline int settle_touched(u64 now_ns, u32 waking_pid, u32 waking_tid)
+/*
+ * Looks at all sockets that had segments on this CPU; with `waking`, only at that process's.
+ * Not static: so the verifier goes through it once, and not once for each way that leads here.
+ */
+__noinline int settle_touched(u64 now_ns, u32 waking_pid, u32 waking_tid)
 {
 	u32 zero = 0, kept = 0;
 	struct touched *touched = bpf_map_lookup_elem(&touched_sockets, &zero);

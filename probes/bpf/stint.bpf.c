@@ -8,6 +8,7 @@
  *   watch.bpf.h   who is watched, what is known of a thread
  *   verdict.bpf.h on what an iteration was spent
  *   rivals.bpf.h  who had the CPU that a thread waited for
+ *   follow.bpf.h  who comes to be watched meanwhile
  *   files.bpf.h   the file behind a descriptor
  *   waits.bpf.h   which system calls are waits, and which wait is the loop's own
  *   ready.bpf.h   what a wait found ready
@@ -43,6 +44,7 @@
 #include "rivals.bpf.h"
 
 #include "files.bpf.h"
+#include "follow.bpf.h"
 
 #include "stack.bpf.h"
 
@@ -112,10 +114,10 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	now_ns = bpf_ktime_get_ns();
 	if (thread && thread->off_ns)
 		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
-	send_fd = send_fd_argument(number);
+	wait = wait_kind(number, regs);
+	send_fd = wait ? 0 : send_fd_argument(number);
 	if (send_fd)
 		enter_send((s32)(send_fd == 1 ? regs->di : regs->dx), now_ns);
-	wait = wait_kind(number, regs);
 	if (wait && !thread)
 		thread = add_thread(pid, tid);
 	if (!thread)
@@ -355,12 +357,21 @@ static __always_inline void report_life(u32 type, u32 pid)
 	bpf_ringbuf_submit(record, 0);
 }
 
-/* A thread or a process more: also of a process, as its children may come to be watched. */
 SEC("tp_btf/task_newtask")
 int BPF_PROG(on_new_task, struct task_struct *task)
 {
-	if (is_watched(bpf_get_current_pid_tgid() >> 32))
-		mark_thread(task);
+	follow_new(task);
+	return 0;
+}
+
+/* A process, by its first thread, was moved: user space gives the other threads their marks. */
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(on_cgroup_attach, struct cgroup *cgroup, const char *path, struct task_struct *task)
+{
+	if (is_watched(task->tgid) || !is_in_cgroup(cgroup))
+		return 0;
+	follow(task);
+	report_life(RECORD_JOINED, task->tgid);
 	return 0;
 }
 
@@ -381,8 +392,11 @@ int BPF_PROG(on_exec, struct task_struct *task)
 {
 	u32 pid = task->tgid, tid = task->pid;
 
-	if (!is_watched(pid))
+	if (!is_watched(pid)) {
+		if (is_selected(task))
+			follow(task);
 		return 0;
+	}
 	forget_thread(tid);
 	report_life(RECORD_EXEC, pid);
 	return 0;

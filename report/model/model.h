@@ -52,6 +52,10 @@ struct model_process {
 	uint64_t pid;
 	char *command;
 	uint64_t exited_ns;
+	uint64_t
+		appeared_ns; /* these may be unknown: it was there from the start; it is in no namespaces of its own */
+	uint64_t inside_pid;
+	uint64_t inside_netns;
 };
 
 enum model_source { MODEL_METER, MODEL_PROBES, MODEL_BOTH };

@@ -39,6 +39,9 @@ static bool take_process(struct loader *loader, sqlite3_stmt *row, void *item)
 	process->id = sqlite3_column_int64(row, 0);
 	process->pid = loader_number(row, 1);
 	process->exited_ns = loader_known(row, 3);
+	process->appeared_ns = loader_known(row, 4);
+	process->inside_pid = loader_known(row, 5);
+	process->inside_netns = loader_known(row, 6);
 	process->command = loader_name(loader, row, 2);
 	return true;
 }
@@ -121,8 +124,9 @@ static const struct loader_table meta_table = {"meta", "SELECT key, value FROM m
 static const struct loader_table loss_table = {"loss", "SELECT name, count, meaning FROM loss", MODEL_FACTS,
 					       sizeof(struct model_loss), take_loss};
 static const struct loader_table process_table = {
-	"process", "SELECT id, pid, command, exited_ns FROM process ORDER BY id", MODEL_PROCESSES,
-	sizeof(struct model_process), take_process};
+	"process",
+	"SELECT id, pid, command, exited_ns, appeared_ns, inside_pid, inside_netns FROM process ORDER BY id",
+	MODEL_PROCESSES, sizeof(struct model_process), take_process};
 static const struct loader_table loop_table = {
 	"loop",
 	"SELECT id, process, tid, epfd, name, source, iterations, busy_ns, poll_ns FROM loop ORDER BY id",
@@ -357,7 +361,11 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 {
 	struct loader loader = {.model = model, .db = db, .error = error, .error_size = error_size};
 
-	model->nobody = (struct model_process){.command = strdup("?"), .exited_ns = MODEL_UNKNOWN};
+	model->nobody = (struct model_process){.command = strdup("?"),
+					       .exited_ns = MODEL_UNKNOWN,
+					       .appeared_ns = MODEL_UNKNOWN,
+					       .inside_pid = MODEL_UNKNOWN,
+					       .inside_netns = MODEL_UNKNOWN};
 	if (!model->nobody.command)
 		loader_no_memory(&loader);
 	loader_table(&loader, &meta_table, &model->meta, &model->meta_len, &model->meta_total);

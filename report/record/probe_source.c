@@ -47,13 +47,44 @@ struct probe_source {
 
 static int64_t find_process(const struct probe_source *source, uint32_t pid)
 {
-	for (size_t i = 0; i < source->processes_len; i++)
+	for (size_t i = source->processes_len; i-- > 0;) /* the last: a number may be given again */
 		if (source->processes[i].pid == pid)
 			return source->processes[i].id;
 	return 0;
 }
 
+static int add_process(struct probe_source *source, uint32_t pid, int64_t id)
+{
+	struct process *larger =
+		realloc(source->processes, (source->processes_len + 1) * sizeof(*source->processes));
+
+	if (!larger)
+		return -ENOMEM;
+	source->processes = larger;
+	source->processes[source->processes_len++] = (struct process){pid, id};
+	return 0;
+}
+
 /* ---- events ---- */
+
+static void take_appeared(void *ctx, uint32_t pid, uint64_t time_ns)
+{
+	struct probe_source *source = ctx;
+	struct session *session = source->session;
+	int64_t id = session->appeared ? session->appeared(session->ctx, pid, time_ns) : 0;
+	int err = id ? add_process(source, pid, id) : 0;
+
+	if (err)
+		source->err = err;
+}
+
+static void take_refused(void *ctx, uint32_t pid, int err)
+{
+	struct probe_source *source = ctx;
+
+	if (source->session->refused)
+		source->session->refused(source->session->ctx, pid, err);
+}
 
 static void take_overrun(void *ctx, const struct stint_probes_overrun *overrun)
 {
@@ -312,18 +343,23 @@ static int read_roles(struct probe_source *source)
 
 /* ---- the source ---- */
 
-int probe_source_new(struct probe_source **ret, struct session *session, bool trace_sockets, char *why,
-		     size_t why_size)
+int probe_source_new(struct probe_source **ret, struct session *session, bool trace_sockets,
+		     const struct probe_source_follow *follow, char *why, size_t why_size)
 {
 	static const struct stint_probes_callbacks callbacks = {.overrun = take_overrun,
 								.stall = take_stall,
 								.socket = take_socket,
 								.acks = take_acks,
-								.alarm = take_alarm};
+								.alarm = take_alarm,
+								.appeared = take_appeared,
+								.refused = take_refused};
 	struct stint_probes_options options = {.size = sizeof(options),
 					       .budget_ns = session->budget_ns,
 					       .trace_sockets = trace_sockets,
-					       .trace_port = session->trace_port};
+					       .trace_port = session->trace_port,
+					       .follow_children = follow->children,
+					       .follow_name = follow->name,
+					       .follow_cgroup = follow->cgroup};
 	struct probe_source *source = calloc(1, sizeof(*source));
 	int err;
 
@@ -364,14 +400,19 @@ const char *probe_source_error(const struct probe_source *source)
 
 int probe_source_watch(struct probe_source *source, uint32_t pid, int64_t process)
 {
-	struct process *larger =
-		realloc(source->processes, (source->processes_len + 1) * sizeof(*source->processes));
+	int err = add_process(source, pid, process);
 
-	if (!larger)
-		return -ENOMEM;
-	source->processes = larger;
-	source->processes[source->processes_len++] = (struct process){pid, process};
-	return stint_probes_watch(source->probes, pid);
+	return err ? err : stint_probes_watch(source->probes, pid);
+}
+
+int probe_source_add_followed(struct probe_source *source, uint32_t pid)
+{
+	return stint_probes_follow(source->probes, pid);
+}
+
+bool probe_source_is_watching(const struct probe_source *source)
+{
+	return stint_probes_is_watching(source->probes);
 }
 
 int probe_source_poll(struct probe_source *source, int timeout_ms)

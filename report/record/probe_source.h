@@ -12,9 +12,16 @@
 
 struct probe_source;
 
+/* Which processes are followed beside those that are watched: as in struct stint_probes_options. */
+struct probe_source_follow {
+	bool children;
+	const char *name;
+	uint64_t cgroup;
+};
+
 /* Loads the probes. If that fails, `why` of `why_size` bytes says why, in words for the user, and *ret is NULL. */
-int probe_source_new(struct probe_source **ret, struct session *session, bool trace_sockets, char *why,
-		     size_t why_size);
+int probe_source_new(struct probe_source **ret, struct session *session, bool trace_sockets,
+		     const struct probe_source_follow *follow, char *why, size_t why_size);
 struct probe_source *probe_source_free(struct probe_source *source);
 
 /* The reason for the last failure. */
@@ -22,6 +29,12 @@ const char *probe_source_error(const struct probe_source *source);
 
 /* Watches process `pid`, whose row is `process`. */
 int probe_source_watch(struct probe_source *source, uint32_t pid, int64_t process);
+
+/* Whether any process is watched, also one that has not come to a loop yet. */
+bool probe_source_is_watching(const struct probe_source *source);
+
+/* Watches process `pid` as one that is followed: it has a row once it comes to a loop. */
+int probe_source_add_followed(struct probe_source *source, uint32_t pid);
 
 /* Waits for events, up to `timeout_ms`, and takes what is there. */
 int probe_source_poll(struct probe_source *source, int timeout_ms);

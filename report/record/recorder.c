@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "report/record/meter_source.h"
+#include "report/record/namespaces.h"
 #include "report/record/probe_source.h"
 #include "report/record/session.h"
 
@@ -34,12 +35,14 @@ struct process {
 
 struct recorder {
 	struct session session;
+	struct recorder_options options;
 	struct probe_source *probes;
 	struct process processes[PROCESSES_MAX];
 	uint32_t processes_len;
 	uint64_t meter_lost; /* these two: of sources that are closed */
 	uint64_t stacks_lost;
 	uint64_t meter_broken;
+	uint64_t processes_lost;
 	uint64_t end_ns;
 	char probes_missing[512];
 	char error[512];
@@ -100,8 +103,14 @@ static void write_facts(struct recorder *recorder, const struct recorder_options
 	recording_meta_text(recording, "probes", recorder->probes ? "yes" : recorder->probes_missing);
 }
 
+static bool all_exited(struct recorder *recorder);
+static int64_t take_appeared(void *ctx, uint32_t pid, uint64_t time_ns);
+static void take_refused(void *ctx, uint32_t pid, int err);
+
 static int open_probes(struct recorder *recorder, const struct recorder_options *options)
 {
+	const struct probe_source_follow follow = {options->follow_children, options->follow_name,
+						   options->follow_cgroup};
 	int err;
 
 	if (options->no_probes) {
@@ -109,7 +118,10 @@ static int open_probes(struct recorder *recorder, const struct recorder_options 
 			 "left out as --no-probes asks");
 		return 0;
 	}
-	err = probe_source_new(&recorder->probes, &recorder->session, options->trace_sockets,
+	recorder->session.appeared = take_appeared;
+	recorder->session.refused = take_refused;
+	recorder->session.ctx = recorder;
+	err = probe_source_new(&recorder->probes, &recorder->session, options->trace_sockets, &follow,
 			       recorder->probes_missing, sizeof(recorder->probes_missing));
 	return err == -ENOMEM ? fail(recorder, err, "out of memory") : 0;
 }
@@ -142,6 +154,7 @@ int recorder_new(struct recorder **ret, const struct recorder_options *options)
 	if (!recorder)
 		return -ENOMEM;
 	*ret = recorder;
+	recorder->options = *options;
 	err = open_session(recorder, options);
 	if (!err)
 		err = open_probes(recorder, options);
@@ -166,14 +179,24 @@ static void open_meter(struct recorder *recorder, struct process *process)
 		recording_meta_text(recorder->session.recording, "clock", meter_source_clock(process->meter));
 }
 
-int recorder_add(struct recorder *recorder, uint32_t pid, const char *command)
+/* What of the world a process in a container sees is not what this one does: its own number there, its addresses. */
+static void write_namespaces(struct recorder *recorder, const struct process *process)
+{
+	uint32_t pid_inside = namespaces_pid(process->pid);
+	uint64_t netns = namespaces_net(process->pid);
+
+	if ((pid_inside && pid_inside != process->pid) ||
+	    (netns && netns != namespaces_net((uint32_t)getpid())))
+		recording_process_inside(recorder->session.recording, process->id, pid_inside,
+					 netns != namespaces_net((uint32_t)getpid()) ? netns : 0);
+}
+
+/* Makes the row of a process; it is watched by whoever calls. `appeared_ns` 0: it was there from the start. */
+static int add_process(struct recorder *recorder, uint32_t pid, const char *command, uint64_t appeared_ns,
+		       struct process **ret)
 {
 	struct process *process;
-	int err;
 
-	for (uint32_t i = 0; i < recorder->processes_len; i++)
-		if (recorder->processes[i].pid == pid)
-			return 0;
 	if (recorder->processes_len == PROCESSES_MAX)
 		return fail(recorder, -ENOSPC, "more than %d processes are not recorded at once",
 			    PROCESSES_MAX);
@@ -183,10 +206,68 @@ int recorder_add(struct recorder *recorder, uint32_t pid, const char *command)
 	if (process->pidfd < 0)
 		return fail(recorder, -errno, "process %" PRIu32 ": %s", pid, strerror(errno));
 	process->id = recording_process(recorder->session.recording, pid, command);
+	if (appeared_ns)
+		recording_process_appeared(recorder->session.recording, process->id, appeared_ns);
+	write_namespaces(recorder, process);
 	recorder->processes_len++;
 	open_meter(recorder, process);
+	*ret = process;
+	return 0;
+}
+
+static const struct process *find_running(const struct recorder *recorder, uint32_t pid)
+{
+	for (uint32_t i = 0; i < recorder->processes_len; i++)
+		if (recorder->processes[i].pid == pid && !recorder->processes[i].exited)
+			return &recorder->processes[i];
+	return NULL;
+}
+
+int recorder_add(struct recorder *recorder, uint32_t pid, const char *command)
+{
+	struct process *process;
+	int err;
+
+	if (find_running(recorder, pid))
+		return 0;
+	err = add_process(recorder, pid, command, 0, &process);
+	if (err)
+		return err;
 	err = recorder->probes ? probe_source_watch(recorder->probes, pid, process->id) : 0;
 	return err ? fail(recorder, err, "%s", probe_source_error(recorder->probes)) : 0;
+}
+
+int recorder_follow(struct recorder *recorder, uint32_t pid)
+{
+	int err = recorder->probes ? probe_source_add_followed(recorder->probes, pid) : 0;
+
+	return err ? fail(recorder, err, "process %" PRIu32 ": %s", pid, strerror(-err)) : 0;
+}
+
+/* One that cannot be recorded is not the end of the rest: it is counted among what was lost. */
+static int64_t take_appeared(void *ctx, uint32_t pid, uint64_t time_ns)
+{
+	struct recorder *recorder = ctx;
+	struct process *process;
+	char command[200] = "?";
+
+	all_exited(recorder); /* its number may have been that of another */
+	if (recorder->options.command_of)
+		recorder->options.command_of(command, sizeof(command), pid);
+	if (add_process(recorder, pid, command, time_ns, &process) != 0) {
+		recorder->processes_lost++;
+		return 0;
+	}
+	return process->id;
+}
+
+static void take_refused(void *ctx, uint32_t pid, int err)
+{
+	struct recorder *recorder = ctx;
+
+	recorder->processes_lost++;
+	if (recorder->options.refused)
+		recorder->options.refused(pid, err);
 }
 
 bool recorder_sees(const struct recorder *recorder, uint32_t pid)
@@ -260,6 +341,8 @@ static void write_losses(struct recorder *recorder)
 		"stacks that a program's watchdog could not take, or that could not be unwound to their beginning");
 	recording_loss(recording, "meter_broken", recorder->meter_broken,
 		       "meter files that became unreadable while they were recorded");
+	recording_loss(recording, "processes", recorder->processes_lost,
+		       "processes that were followed and are not recorded: not to be inspected, or too many");
 	if (recorder->probes)
 		probe_source_write_losses(recorder->probes);
 	recording_meta_number(recording, "watchdog_stacks_skipped",
@@ -341,6 +424,17 @@ static int wait_for_events(struct recorder *recorder)
 	return err;
 }
 
+/* A name or a cgroup may have more processes at any time. */
+static bool is_over(struct recorder *recorder)
+{
+	if (!all_exited(recorder))
+		return false;
+	if (!recorder->probes)
+		return true;
+	return !recorder->options.follow_name && !recorder->options.follow_cgroup &&
+	       !probe_source_is_watching(recorder->probes);
+}
+
 int recorder_run(struct recorder *recorder, uint64_t duration_ns, const volatile bool *stop)
 {
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
@@ -348,7 +442,7 @@ int recorder_run(struct recorder *recorder, uint64_t duration_ns, const volatile
 	uint64_t next_ns = now_ns + SECOND_NS;
 	int err = 0;
 
-	while (!err && !*stop && now_ns < end_ns && !all_exited(recorder)) {
+	while (!err && !*stop && now_ns < end_ns && !is_over(recorder)) {
 		err = wait_for_events(recorder);
 		if (err)
 			return fail(recorder, err, "the probes cannot be read: %s", strerror(-err));

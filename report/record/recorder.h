@@ -11,6 +11,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "report/record/recording.h"
@@ -25,6 +26,16 @@ struct recorder_options {
 		trace_port; /* with it: of sockets with this port, from the handshake on; 0: all that stall */
 	bool no_probes;
 	uint8_t trace_address[16]; /* with trace_port: at the same end, as in struct endpoint */
+
+	/* These need the probes. What is followed is recorded from its first wait on. */
+	bool follow_children;    /* of all that is recorded, and theirs */
+	const char *follow_name; /* processes of that name (comm) that are started meanwhile; NULL: none */
+	uint64_t
+		follow_cgroup; /* processes that come to be in that cgroup or below, by its number; 0: none */
+
+	/* What a process that was followed calls itself; and that one may not be recorded, and why. NULL: nobody asks. */
+	void (*command_of)(char *ret, size_t size, uint32_t pid);
+	void (*refused)(uint32_t pid, int err);
 };
 
 /*
@@ -43,6 +54,12 @@ const char *recorder_probes_missing(const struct recorder *recorder);
 
 /* Records process `pid`, called `command`, from now on. What is to be recorded of it is found as it appears. */
 int recorder_add(struct recorder *recorder, uint32_t pid, const char *command);
+
+/*
+ * Records process `pid` as one that is followed: from its first wait on. Without probes, nothing is followed, and 0
+ * is returned.
+ */
+int recorder_follow(struct recorder *recorder, uint32_t pid);
 
 /* Whether anything can be known of a process that was added: by probes, or by its meter. */
 bool recorder_sees(const struct recorder *recorder, uint32_t pid);

@@ -17,6 +17,8 @@ enum statement {
 	META,
 	LOSS,
 	PROCESS,
+	PROCESS_APPEARED,
+	PROCESS_INSIDE,
 	PROCESS_EXITED,
 	HANDLER,
 	HANDLER_COUNTS,
@@ -49,6 +51,8 @@ static const char *const statement_sql[STATEMENTS] = {
 	[META] = "INSERT OR REPLACE INTO meta VALUES (?,?)",
 	[LOSS] = "INSERT OR REPLACE INTO loss VALUES (?,?,?)",
 	[PROCESS] = "INSERT INTO process (pid, command) VALUES (?,?)",
+	[PROCESS_APPEARED] = "UPDATE process SET appeared_ns = ? WHERE id = ?",
+	[PROCESS_INSIDE] = "UPDATE process SET inside_pid = ?, inside_netns = ? WHERE id = ?",
 	[PROCESS_EXITED] = "UPDATE process SET exited_ns = ? WHERE id = ?",
 	[HANDLER] = "INSERT INTO handler (process, name, source, budget_ns) VALUES (?,?,?,?)",
 	[HANDLER_COUNTS] =
@@ -364,6 +368,25 @@ int64_t recording_process(struct recording *recording, uint32_t pid, const char 
 	put_number(&row, pid);
 	put_text(&row, command);
 	return row_end(&row);
+}
+
+void recording_process_appeared(struct recording *recording, int64_t process, uint64_t time_ns)
+{
+	struct row row = row_begin(recording, PROCESS_APPEARED);
+
+	put_number(&row, time_ns);
+	put_id(&row, process);
+	row_end(&row);
+}
+
+void recording_process_inside(struct recording *recording, int64_t process, uint32_t pid, uint64_t netns)
+{
+	struct row row = row_begin(recording, PROCESS_INSIDE);
+
+	put_known(&row, pid ? pid : RECORDING_UNKNOWN);
+	put_known(&row, netns ? netns : RECORDING_UNKNOWN);
+	put_id(&row, process);
+	row_end(&row);
 }
 
 void recording_process_exited(struct recording *recording, int64_t process, uint64_t time_ns)

@@ -50,6 +50,12 @@ int64_t recording_handler(struct recording *recording, int64_t process, const ch
 int64_t recording_loop(struct recording *recording, int64_t process, uint32_t tid, int epfd, const char *name,
 		       bool from_meter);
 
+/* That it was not there from the start, but came to its first loop then. */
+void recording_process_appeared(struct recording *recording, int64_t process, uint64_t time_ns);
+
+/* That it is in namespaces of its own: its number there, and its network's (0: that is ours). */
+void recording_process_inside(struct recording *recording, int64_t process, uint32_t pid, uint64_t netns);
+
 void recording_process_exited(struct recording *recording, int64_t process, uint64_t time_ns);
 
 struct recording_handler_counts {

@@ -19,7 +19,10 @@ CREATE TABLE process (
 	id INTEGER PRIMARY KEY,
 	pid INTEGER NOT NULL,
 	command TEXT NOT NULL,
-	exited_ns INTEGER                      -- NULL: still ran at the end
+	exited_ns INTEGER,                     -- NULL: still ran at the end
+	appeared_ns INTEGER,                   -- when it came to its first loop, if it was followed; NULL: there from the start
+	inside_pid INTEGER,                    -- its number in its own namespace; NULL: it has no other
+	inside_netns INTEGER                   -- its network namespace; NULL: that of the recorder
 );
 
 -- A loop: a thread and what it waits in (epfd: its epoll set or ring), by which it is named where only the kernel

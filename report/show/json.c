@@ -234,6 +234,12 @@ static void put_processes(struct json *json)
 			put_null(json, "exited_s");
 		else
 			put_real(json, "exited_s", model_seconds(json->model, process->exited_ns), 6);
+		if (process->appeared_ns == MODEL_UNKNOWN)
+			put_null(json, "appeared_s");
+		else
+			put_real(json, "appeared_s", model_seconds(json->model, process->appeared_ns), 6);
+		put_number(json, "inside_pid", process->inside_pid);
+		put_number(json, "inside_netns", process->inside_netns);
 		end(json, "}");
 	}
 	end(json, "]");

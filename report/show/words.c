@@ -54,7 +54,12 @@ void words_recording(struct buffer *out, words_escape escape, const struct model
 void words_process(struct buffer *out, words_escape escape, const struct model_process *process)
 {
 	escape(out, process->command);
-	buffer_printf(out, " (pid %" PRIu64 ")", process->pid);
+	buffer_printf(out, " (pid %" PRIu64, process->pid);
+	if (process->inside_pid != MODEL_UNKNOWN && process->inside_pid != process->pid)
+		buffer_printf(out, ", %" PRIu64 " in its own namespace", process->inside_pid);
+	if (process->inside_netns != MODEL_UNKNOWN)
+		buffer_printf(out, ", network namespace %" PRIu64, process->inside_netns);
+	buffer_string(out, ")");
 }
 
 bool words_has_probes(const struct model *model)
@@ -308,6 +313,8 @@ void words_headline(struct buffer *out, words_escape escape, const struct model 
 		put_longest(out, escape, longest);
 	else if (tally.dispatches == 0)
 		put_not_late(out, &tally);
+	if (process->appeared_ns != MODEL_UNKNOWN)
+		buffer_printf(out, "; it came at %.3f s", model_seconds(model, process->appeared_ns));
 	if (process->exited_ns != MODEL_UNKNOWN)
 		buffer_printf(out, "; it exited at %.3f s", model_seconds(model, process->exited_ns));
 	buffer_string(out, ".");

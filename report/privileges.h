@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REPORT_PRIVILEGES_H
+#define REPORT_PRIVILEGES_H
+
+#include <stdbool.h>
+
+/*
+ * Gives up, for good, what recording does not need once it goes on: see stint_probes_drop_privileges(). Root keeps what
+ * it takes to write into the directory of `recording`, where that belongs to somebody else, and, with `has_command`,
+ * to end a command that has become another user. 0 or a negative errno.
+ */
+int privileges_drop(const char *recording, bool has_command);
+
+#endif
