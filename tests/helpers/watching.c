@@ -78,6 +78,24 @@ static void keep_exit(void *ctx, uint32_t pid)
 		watching->exited[watching->exited_len++] = pid;
 }
 
+static void keep_appeared(void *ctx, uint32_t pid, uint64_t time_ns)
+{
+	struct watching *watching = ctx;
+
+	assert_true(time_ns > 0);
+	if (watching->appeared_len < sizeof(watching->appeared) / sizeof(watching->appeared[0]))
+		watching->appeared[watching->appeared_len++] = pid;
+}
+
+static void keep_refused(void *ctx, uint32_t pid, int err)
+{
+	struct watching *watching = ctx;
+
+	assert_true(err < 0);
+	if (watching->refused_len < sizeof(watching->refused) / sizeof(watching->refused[0]))
+		watching->refused[watching->refused_len++] = pid;
+}
+
 void watching_or_skip(void)
 {
 	struct stint_probes_support support;
@@ -95,6 +113,8 @@ void watching_open(struct watching *watching, const struct stint_probes_options 
 		.stall = keep_stall,
 		.socket = keep_event,
 		.exited = keep_exit,
+		.appeared = keep_appeared,
+		.refused = keep_refused,
 		.acks = keep_acks,
 		.alarm = keep_alarm,
 	};

@@ -39,6 +39,10 @@ struct watching {
 	size_t acks_len;
 	uint32_t exited[64];
 	size_t exited_len;
+	uint32_t appeared[64];
+	size_t appeared_len;
+	uint32_t refused[64];
+	size_t refused_len;
 };
 
 /* Says "skipped: why" and skips the test where this machine allows no probes. */
