@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "meter_account.h"
+#include "options.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -57,20 +58,12 @@ static uint32_t default_to(uint32_t value, uint32_t fallback)
 	return value ? value : fallback;
 }
 
-/* An older caller's struct is shorter, a newer one's may be longer if it asks for nothing we do not know. */
 static int take_options(struct stint_meter_options *ret, const struct stint_meter_options *given)
 {
-	*ret = (struct stint_meter_options){.size = sizeof(*ret)};
-	if (given) {
-		const unsigned char *bytes = (const unsigned char *)given;
+	int error = options_take(ret, sizeof(*ret), given);
 
-		if (given->size < sizeof(given->size))
-			return -EINVAL;
-		for (size_t i = sizeof(*ret); i < given->size; i++)
-			if (bytes[i])
-				return -EINVAL;
-		memcpy(ret, given, given->size < sizeof(*ret) ? given->size : sizeof(*ret));
-	}
+	if (error < 0)
+		return error;
 	if (!ret->budget_ns)
 		ret->budget_ns = STINT_BUDGET_DEFAULT_NS;
 	ret->handler_limit = default_to(ret->handler_limit, 128);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "reactor.h"
+#include "options.h"
 
 #include <errno.h>
 #include <string.h>

@@ -6,6 +6,7 @@
 
 #include "fork.h"
 #include "meter_account.h"
+#include "options.h"
 #include "timer_wheel.h"
 
 #include <stdbool.h>
@@ -257,8 +258,5 @@ void job_port_close(struct stint_loop *loop);
 
 /* idle.c */
 void idle_dispatch(struct stint_loop *loop);
-
-/* Copies options of a caller whose struct may be older or newer than ours. */
-int options_take(void *ret, size_t known, const void *given);
 
 #endif

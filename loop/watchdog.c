@@ -2,7 +2,7 @@
 #include "clock.h"
 #include "histogram_record.h"
 #include "meter_account.h"
-#include "reactor.h"
+#include "options.h"
 #include "stack_copy.h"
 
 #include <errno.h>

@@ -142,8 +142,8 @@ static const struct loader_table handler_table = {
 static const struct loader_table overrun_table = {
 	"overrun",
 	"SELECT id, process, handler, source, tid, fd, start_ns, duration_ns, iteration_ns, on_cpu_ns, runnable_ns,"
-	" blocked_ns, cpu_min_ns, cpu_max_ns, victims, blame_ns, ready_events, syscall_count, stack_kind"
-	", running FROM overrun ORDER BY duration_ns DESC, id LIMIT 10000",
+	" blocked_ns, cpu_min_ns, cpu_max_ns, victims, blame_ns, ready_events, syscall_count, stack_kind, running"
+	" FROM overrun ORDER BY duration_ns DESC, id LIMIT 10000",
 	MODEL_OVERRUNS, sizeof(struct model_overrun), take_overrun};
 /* ---- histograms ---- */
 
