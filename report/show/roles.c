@@ -102,7 +102,7 @@ static void put_amount(struct buffer *out, const struct model *model, const stru
 
 	switch (finding->kind) {
 	case MODEL_IDLE_EPOLLOUT:
-		buffer_printf(out, "returned %s times", count);
+		buffer_printf(out, "returned %s", units_times(finding->count).text);
 		if (seconds > 0)
 			buffer_printf(out, " (%.0f a second)", (double)finding->count / seconds);
 		buffer_printf(out,
@@ -110,9 +110,9 @@ static void put_amount(struct buffer *out, const struct model *model, const stru
 			      units_count(finding->idle_iterations).text, cost.text);
 		return;
 	case MODEL_NOT_DRAINED:
-		buffer_printf(out,
-			      "data left behind lay there %s times until more came, %s in sum, at most %s",
-			      count, cost.text, units_ns(finding->longest_ns).text);
+		buffer_printf(out, "data left behind lay there %s until more came, %s in sum, at most %s",
+			      units_times(finding->count).text, cost.text,
+			      units_ns(finding->longest_ns).text);
 		return;
 	case MODEL_MAXEVENTS_FULL:
 		buffer_printf(

@@ -58,6 +58,17 @@ struct figure units_count(uint64_t count)
 	return figure;
 }
 
+struct figure units_times(uint64_t count)
+{
+	struct figure figure = units_count(count), times;
+
+	if (count == 1)
+		snprintf(times.text, sizeof(times.text), "once");
+	else
+		snprintf(times.text, sizeof(times.text), "%.25s times", figure.text);
+	return times;
+}
+
 struct figure units_share(uint64_t part, uint64_t whole)
 {
 	struct figure figure;

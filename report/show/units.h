@@ -18,6 +18,9 @@ struct figure units_ns(uint64_t ns);
 /* "2,097,152" */
 struct figure units_count(uint64_t count);
 
+/* "once", "2 times" */
+struct figure units_times(uint64_t count);
+
 /* "812 B", "1023 KiB", "1.50 MiB" */
 struct figure units_bytes(uint64_t bytes);
 

@@ -259,7 +259,8 @@ static void put_not_late(struct buffer *out, const struct tally *tally)
 {
 	if (!tally->was_watched && !tally->has_meter) {
 		buffer_string(
-			out, "nothing of it was seen: no thread of it waited in epoll while it was recorded");
+			out,
+			"nothing of it was seen: no thread of it waited for events while it was recorded");
 		return;
 	}
 	buffer_string(out,
@@ -283,7 +284,7 @@ static void put_late_handlers(struct buffer *out, words_escape escape, const str
 	for (size_t i = 0; i < len; i++) {
 		buffer_string(out, i ? ", " : " ");
 		escape(out, late[i].handler->name);
-		buffer_printf(out, " (%s times, by %s", units_count(late[i].handler->overruns).text,
+		buffer_printf(out, " (%s, by %s", units_times(late[i].handler->overruns).text,
 			      units_ns(late[i].handler->over_ns).text);
 		if (late[i].longest) {
 			buffer_string(out, "; at the longest ");
