@@ -49,6 +49,11 @@ static bool has_age(const struct model_role *role)
 	return role->metrics[MODEL_ROLE_AGE].count > 0;
 }
 
+static double mean_age_ns(const struct model_role *role)
+{
+	return (double)role->metrics[MODEL_ROLE_AGE].sum / (double)role->metrics[MODEL_ROLE_AGE].count;
+}
+
 static struct figure stage_share(const struct model_role *role, int stage)
 {
 	return units_share(role->metrics[MODEL_ROLE_BUSY + stage].sum, role->metrics[MODEL_ROLE_AGE].sum);
@@ -273,6 +278,37 @@ static void html_roles_table(struct buffer *out, const struct model *model)
 	buffer_string(out, "</p>\n");
 }
 
+/* The mean age of each role's events, cut into its stages: the longest fills the width. */
+static void html_stages_bars(struct buffer *out, const struct model *model)
+{
+	double longest_ns = 0;
+	size_t shown = 0;
+
+	for (size_t i = 0; i < model->roles_len; i++)
+		if (has_age(&model->roles[i]) && mean_age_ns(&model->roles[i]) > longest_ns)
+			longest_ns = mean_age_ns(&model->roles[i]);
+	buffer_string(out, "<p class=\"key\">Mean age:");
+	for (int stage = 0; stage < STAGES; stage++)
+		buffer_printf(out, " <i class=\"stage%d\"></i>%s", stage, stage_heads[5 + stage]);
+	buffer_string(out, "</p>\n");
+	for (size_t i = 0; i < model->roles_len && shown < ROLES_SHOWN && longest_ns > 0; i++) {
+		const struct model_role *role = &model->roles[i];
+
+		if (!has_age(role))
+			continue;
+		buffer_string(out, "<div class=\"stages\"><span>");
+		escape_html(out, role->name);
+		buffer_printf(out, " %s</span><div class=\"bar\">",
+			      units_ns((uint64_t)mean_age_ns(role)).text);
+		for (int stage = 0; stage < STAGES; stage++)
+			buffer_printf(out, "<i class=\"stage%d\" style=\"width:%.2f%%\"></i>", stage,
+				      100 * (double)role->metrics[MODEL_ROLE_BUSY + stage].sum /
+					      (double)role->metrics[MODEL_ROLE_AGE].count / longest_ns);
+		buffer_string(out, "</div></div>\n");
+		shown++;
+	}
+}
+
 static void html_stages_table(struct buffer *out, const struct model *model)
 {
 	size_t shown = 0;
@@ -295,6 +331,7 @@ static void html_stages_table(struct buffer *out, const struct model *model)
 	}
 	html_end_table(out);
 	html_left_out(out, shown, count_ages(model), "roles");
+	html_stages_bars(out, model);
 	buffer_printf(out, "<p>%s</p>\n", stages_meaning);
 }
 
