@@ -9,65 +9,13 @@
 #include <unistd.h>
 
 /*
- * The loop itself: the order of an iteration, and how things die.
+ * The loop itself: how it begins and ends, and the order of an iteration.
  *
- * A callback may free anything. Descriptors and timers come from tables that live as long as the loop, so
- * the loop takes what it needs of them before the callback and never looks at them after it. Objects with
- * memory of their own (streams, listeners, ...) are taken off the loop at once, but their memory is freed
- * only after the iteration, as code of ours further up the stack may still be using it. The same holds for
- * the loop: freed in a callback, it is emptied at once and its memory goes when the iteration has ended.
+ * A callback may free anything: a source, as object.c has it, or the loop. Freed in a callback, the loop is emptied at
+ * once and its memory goes when the iteration has ended.
  *
  * Price without the meter: one clock read an iteration. With it: one more for each dispatch.
  */
-
-bool loop_handler_valid(const struct stint_loop *loop, uint32_t handler)
-{
-	const struct stint_meter_file_header *header;
-
-	if (!loop->account)
-		return handler <= UINT16_MAX;
-	header = meter_map_header(meter_get_map(loop->meter));
-	return handler < __atomic_load_n(&header->handler_count, __ATOMIC_ACQUIRE);
-}
-
-void loop_add_object(struct stint_loop *loop, struct object *object, void (*destroy)(struct object *))
-{
-	object->destroy = destroy;
-	object->loop = loop;
-	object->next = loop->objects.next;
-	object->previous = &loop->objects;
-	object->next->previous = object;
-	loop->objects.next = object;
-}
-
-void loop_forget(struct object *object)
-{
-	object->next->previous = object->previous;
-	object->previous->next = object->next;
-}
-
-void loop_bury(struct object *object)
-{
-	struct stint_loop *loop = object->loop;
-
-	loop_forget(object);
-	if (!loop->dispatching) {
-		free(object);
-		return;
-	}
-	object->next = loop->graves;
-	loop->graves = object;
-}
-
-static void empty_graves(struct stint_loop *loop)
-{
-	while (loop->graves) {
-		struct object *object = loop->graves;
-
-		loop->graves = object->next;
-		free(object);
-	}
-}
 
 static int open_meter(struct stint_loop *loop, const struct stint_loop_options *options)
 {
@@ -262,7 +210,7 @@ static int iterate(struct stint_loop *loop, uint64_t limit_ns)
 		dispatch_urgent(loop, count);
 	loop->dispatching = false;
 	if (loop->graves)
-		empty_graves(loop);
+		loop_empty_graves(loop);
 	return 0;
 }
 

@@ -149,9 +149,6 @@ static inline bool loop_is_foreign(const struct stint_loop *loop)
 	return loop->generation != fork_generation_now;
 }
 
-/* A handler index that a source may carry. */
-bool loop_handler_valid(const struct stint_loop *loop, uint32_t handler);
-
 /*
  * A dispatch by the reactor, between two readings of the clock, the first of which ended the dispatch before. What
  * runs is known by its mark in the meter's file; it becomes a scope only if the callback opens one inside of it.
@@ -213,11 +210,16 @@ static inline void dispatch_close(struct stint_loop *loop, const struct dispatch
 		dispatch_end_at(loop->account, dispatch->hot, &scope, clock_read(loop->clock));
 }
 
+/* object.c */
+/* A handler index that a source may carry. */
+bool loop_handler_valid(const struct stint_loop *loop, uint32_t handler);
 void loop_add_object(struct stint_loop *loop, struct object *object, void (*destroy)(struct object *));
 /* Takes it off the loop and frees its memory, at once or after the iteration. */
 void loop_bury(struct object *object);
 /* Only takes it off the loop. */
 void loop_forget(struct object *object);
+/* Frees what was buried during the iteration. */
+void loop_empty_graves(struct stint_loop *loop);
 
 /* fd.c */
 void fd_flush_changes(struct stint_loop *loop);
