@@ -65,7 +65,7 @@ REPORT_OBJ   := $(call object,$(filter-out $(REPORT_MAIN),$(REPORT_SRC)))
 SKELETONS    := $(patsubst %.bpf.c,$(BUILD)/gen/%.skel.h,$(BPF_SRC))
 
 LOOP_LIBS    := -pthread
-PROBES_LIBS  := -lbpf -lelf -ldw -lz
+PROBES_LIBS  := -lbpf -lelf -ldw -lz -lstdc++
 REPORT_LIBS  := -lsqlite3 -lm
 
 .PHONY: all deps demo tests check check-format check-kernels check-valgrind recall bench bench-probes install clean
@@ -211,12 +211,12 @@ demo: all
 	$(Q)examples/demo $(BUILD)
 
 # Everything comes from Debian by name. What only the demo, the tests or bench-probes need is said apart.
-DEPS_BUILD := gcc libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev libc-ares-dev gnuplot-nox \
+DEPS_BUILD := gcc g++ libc6-dev clang bpftool libbpf-dev libelf-dev libdw-dev zlib1g-dev libsqlite3-dev libc-ares-dev gnuplot-nox \
 	systemtap-sdt-dev libuv1-dev libev-dev libevent-dev
 DEPS_DEMO  := redis-server redis-tools wrk sqlite3 procps
 DEPS_BENCH := strace linux-perf bpftrace
 DEPS_SERVERS := nodejs python3 nginx libnginx-mod-http-perl haproxy memcached
-DEPS_CHECK := libcmocka-dev valgrind clang-format libclang-rt-14-dev g++ pkg-config jq tcpdump iproute2 $(DEPS_SERVERS) $(shell cat tests/kernels/packages)
+DEPS_CHECK := libcmocka-dev valgrind clang-format libclang-rt-14-dev pkg-config jq tcpdump iproute2 $(DEPS_SERVERS) $(shell cat tests/kernels/packages)
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
 
 deps:

@@ -29,14 +29,27 @@ static size_t common_depth(const struct stint_frame *loop, size_t loop_len, cons
 	return depth;
 }
 
-/* The loop's stack may be cut at its beginning: where in the other one does what is left of it begin? 0 if it does not. */
-static size_t loop_begins(const struct stint_frame *loop, size_t loop_len, const struct stint_frame *overrun,
-			  size_t overrun_len)
+/* A stack may be cut at its beginning: where in the other one does what is left of it begin? 0 if it does not. */
+static size_t cut_begins(const struct stint_frame *cut, size_t cut_len, const struct stint_frame *other,
+			 size_t other_len)
 {
-	for (size_t depth = 0; loop_len && depth < overrun_len; depth++)
-		if (same_function(at_depth(loop, loop_len, 0), at_depth(overrun, overrun_len, depth)))
+	for (size_t depth = 0; cut_len && depth < other_len; depth++)
+		if (same_function(at_depth(cut, cut_len, 0), at_depth(other, other_len, depth)))
 			return depth;
 	return 0;
+}
+
+/* How many frames from the overrun's outermost are the loop's own. */
+static size_t parting_depth(const struct stint_frame *loop, size_t loop_len,
+			    const struct stint_frame *overrun, size_t overrun_len)
+{
+	size_t skipped = cut_begins(loop, loop_len, overrun, overrun_len), depth;
+
+	depth = common_depth(loop, loop_len, overrun, overrun_len - skipped);
+	if (depth)
+		return depth + skipped;
+	skipped = cut_begins(overrun, overrun_len, loop, loop_len);
+	return common_depth(loop, loop_len - skipped, overrun, overrun_len);
 }
 
 /*
@@ -72,10 +85,7 @@ static const char *called_by_main(const struct stint_frame *frames, size_t len)
 void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *loop, size_t loop_len,
 			const struct stint_frame *overrun, size_t overrun_len, int fd)
 {
-	size_t skipped = loop_begins(loop, loop_len, overrun, overrun_len);
-	size_t depth = common_depth(loop, loop_len, overrun, overrun_len - skipped);
-
-	depth += depth ? skipped : 0;
+	size_t depth = parting_depth(loop, loop_len, overrun, overrun_len);
 
 	if (!overrun_len && fd >= 0)
 		snprintf(ret, ret_bytes, "fd %d", fd);

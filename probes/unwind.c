@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "probes/demangle.h"
 #include "probes/modules.h"
 #include "probes/perf_map.h"
 
@@ -227,7 +228,7 @@ static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame
 	}
 	frame->function_start = at - offset;
 	/* Without the symbol's version: "main", not "main@@GLIBC_2.34". */
-	snprintf(frame->name, sizeof(frame->name), "%.*s", (int)strcspn(name, "@"), name);
+	stint_demangle(frame->name, sizeof(frame->name), name, strcspn(name, "@"));
 	find_line(module, at, frame);
 }
 

@@ -8,7 +8,7 @@
  * need for the thread to stand still or still to exist.
  *
  * Price: some 100 us a stack, a few ms the first time a module is met. Names come from .symtab, else from
- * .dynsym. One thread per unwinder.
+ * .dynsym; those of C++ are demangled, without parameters. One thread per unwinder.
  */
 
 #include <stdbool.h>

@@ -20,6 +20,7 @@
 #include <stint/histogram.h>
 
 #include "probes/convert.h"
+#include "probes/demangle.h"
 #include "probes/epoll_fds.h"
 #include "probes/handler_name.h"
 #include "probes/socket_names.h"
@@ -97,6 +98,18 @@ static void the_handler_is_where_the_stack_leaves_the_loops_own(void **state)
 	assert_string_equal(handler_of(loop, 4, overrun, 4, 3), "on_read");
 }
 
+static void the_handler_is_found_where_either_stack_is_cut(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("poll", 20), frame("run", 30),
+				     frame("main", 40)};
+	struct stint_frame overrun[] = {frame("spin", 60), frame("on_read", 50), frame("poll", 20),
+					frame("run", 30), frame("main", 40)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "on_read");
+	assert_string_equal(handler_of(loop, 4, overrun, 3, 3), "on_read");
+}
+
 static void a_frame_without_a_name_is_passed_over(void **state)
 {
 	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("run", 30), frame("main", 40)};
@@ -172,6 +185,53 @@ static void a_long_handler_name_is_cut_and_terminated(void **state)
 	memset(overrun.name, 'x', sizeof(overrun.name) - 1);
 	stint_handler_name(name, sizeof(name), NULL, 0, &overrun, 1, -1);
 	assert_string_equal(name, "xxxxxxx");
+}
+
+/* ---- names of C++ ---- */
+
+static void assert_demangled(const char *symbol, const char *expected)
+{
+	char name[STINT_FRAME_NAME_BYTES];
+
+	stint_demangle(name, sizeof(name), symbol, strlen(symbol));
+	assert_string_equal(name, expected);
+}
+
+/* Each as `c++filt -p` has it. */
+static void names_of_cpp_are_demangled_without_parameters(void **state)
+{
+	(void)state;
+	assert_demangled("_ZN2v88internal9Execution4CallEPNS0_7IsolateENS0_6HandleINS0_6ObjectEEES6_iPS6_",
+			 "v8::internal::Execution::Call");
+	assert_demangled("_ZN2v88internal12_GLOBAL__N_16InvokeEPNS0_7IsolateERKNS1_12InvokeParamsE",
+			 "v8::internal::(anonymous namespace)::Invoke");
+	assert_demangled("_ZNKSs4sizeEv", "std::string::size");
+	assert_demangled("_ZNSolsEi", "std::ostream::operator<<");
+	assert_demangled("_ZSt4moveIRiEONSt16remove_referenceIT_E4typeEOS2_", "std::move<int&>");
+	assert_demangled("_ZN3icu1A4withEv.cold", "icu::A::with");
+	assert_demangled("_ZNKR1A1bEv", "A::b");
+}
+
+static void a_rust_name_has_no_hash(void **state)
+{
+	(void)state;
+	assert_demangled("_ZN5tokio7runtime4park17h0123456789abcdefE", "tokio::runtime::park");
+}
+
+static void what_is_not_mangled_stays(void **state)
+{
+	char name[8];
+
+	(void)state;
+	assert_demangled("main", "main");
+	assert_demangled("_Z", "_Z");
+	assert_demangled("_ZN", "_ZN");
+	assert_demangled("_Znonsense", "_Znonsense");
+	assert_demangled("", "");
+	stint_demangle(name, sizeof(name), "_ZN9following3one", 4);
+	assert_string_equal(name, "_ZN9");
+	stint_demangle(name, sizeof(name), "_ZN4long4nameEv", 15);
+	assert_string_equal(name, "long::n");
 }
 
 /* ---- /proc/PID/fdinfo ---- */
@@ -645,6 +705,7 @@ int main(void)
 		cmocka_unit_test(both_sides_have_the_same_histogram),
 		cmocka_unit_test(both_sides_put_a_value_into_the_same_bucket),
 		cmocka_unit_test(the_handler_is_where_the_stack_leaves_the_loops_own),
+		cmocka_unit_test(the_handler_is_found_where_either_stack_is_cut),
 		cmocka_unit_test(a_frame_without_a_name_is_passed_over),
 		cmocka_unit_test(without_a_name_the_place_tells_functions_apart),
 		cmocka_unit_test(time_in_the_loops_own_function_is_said_to_be),
@@ -653,6 +714,9 @@ int main(void)
 		cmocka_unit_test(what_runs_before_main_is_no_handler),
 		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
 		cmocka_unit_test(a_long_handler_name_is_cut_and_terminated),
+		cmocka_unit_test(names_of_cpp_are_demangled_without_parameters),
+		cmocka_unit_test(a_rust_name_has_no_hash),
+		cmocka_unit_test(what_is_not_mangled_stays),
 		cmocka_unit_test(a_registration_is_parsed),
 		cmocka_unit_test(a_line_that_is_no_registration_is_refused),
 		cmocka_unit_test(registrations_of_this_process_are_read),

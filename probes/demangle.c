@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+#include "probes/demangle.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Of libstdc++, by the Itanium C++ ABI, which gives it C linkage; its header is for C++ only. */
+char *__cxa_demangle(const char *mangled, char *buffer, size_t *length, int *status);
+
+/* Symbols come from the files of others, and a short one may stand for a name of any length. */
+#define MANGLED_BYTES   1024
+#define DEMANGLED_BYTES 65536
+
+static bool ends_in(const char *name, size_t len, const char *end)
+{
+	size_t end_len = strlen(end);
+
+	return len > end_len && memcmp(name + len - end_len, end, end_len) == 0;
+}
+
+/* Without what a member function says of its object, behind its parameters. */
+static size_t without_qualifiers(const char *name, size_t len)
+{
+	static const char *const qualifiers[] = {" &&", " &", " const", " volatile"};
+
+	for (size_t i = 0; i < sizeof(qualifiers) / sizeof(*qualifiers); i++)
+		if (ends_in(name, len, qualifiers[i]))
+			len -= strlen(qualifiers[i]);
+	return len;
+}
+
+/* Where the list of parameters begins that `name` ends with; its end if there is none. */
+static size_t parameters_begin(const char *name, size_t len)
+{
+	size_t depth = 0, at = without_qualifiers(name, len);
+
+	if (at == 0 || name[at - 1] != ')')
+		return len;
+	while (at > 0) {
+		at--;
+		if (name[at] == ')')
+			depth++;
+		if (name[at] == '(' && --depth == 0)
+			break;
+	}
+	return depth == 0 && at > 0 ? at : len;
+}
+
+/* Where the name itself begins: before it a template's function has its result, and a space that is in no brackets. */
+static size_t name_begins(const char *name, size_t len)
+{
+	static const char operator_word[] = "operator", inner[] = " const::";
+	size_t depth = 0, begin = 0;
+
+	for (size_t at = 0; at < len; at++) {
+		if (strncmp(name + at, operator_word, sizeof(operator_word) - 1) == 0)
+			return begin;
+		if (strchr("(<{[", name[at]))
+			depth++;
+		if (strchr(")>}]", name[at]) && depth > 0)
+			depth--;
+		if (name[at] == ' ' && depth == 0 && strncmp(name + at, inner, sizeof(inner) - 1) != 0)
+			begin = at + 1;
+	}
+	return begin;
+}
+
+/* "::h0123456789abcdef": a hash, at the end of Rust's. */
+static size_t without_hash(const char *name, size_t len)
+{
+	static const char mark[] = "::h";
+	size_t hash_len = sizeof(mark) - 1 + 16;
+
+	if (len <= hash_len || memcmp(name + len - hash_len, mark, sizeof(mark) - 1) != 0 ||
+	    strspn(name + len - 16, "0123456789abcdef") != 16)
+		return len;
+	return len - hash_len;
+}
+
+void stint_demangle(char *ret, size_t ret_bytes, const char *symbol, size_t symbol_len)
+{
+	char mangled[MANGLED_BYTES], *name = NULL;
+	size_t len = strnlen(symbol, symbol_len), begin;
+	int status = -1;
+
+	if (len < sizeof(mangled) && len > 2 && memcmp(symbol, "_Z", 2) == 0) {
+		memcpy(mangled, symbol, len);
+		mangled[len] = '\0';
+		mangled[strcspn(mangled, ".")] =
+			'\0'; /* a part of it that the compiler made: ".cold", ".isra.0" */
+		name = __cxa_demangle(mangled, NULL, NULL, &status);
+	}
+	if (!name || status != 0 || strnlen(name, DEMANGLED_BYTES) == DEMANGLED_BYTES) {
+		snprintf(ret, ret_bytes, "%.*s", (int)len, symbol);
+		free(name);
+		return;
+	}
+	len = parameters_begin(name, strlen(name));
+	begin = name_begins(name, len);
+	len = without_hash(name, len);
+	snprintf(ret, ret_bytes, "%.*s", (int)(len - begin), name + begin);
+	free(name);
+}
