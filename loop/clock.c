@@ -32,9 +32,18 @@ static void read_pair(uint64_t *ticks, uint64_t *ns)
 	}
 }
 
+/* 0: a tick is no shorter than a ns, and the rate has no place in 64 bits. No processor with such a TSC is known. */
 static uint64_t rate(uint64_t ticks, uint64_t ns)
 {
-	return ticks ? (uint64_t)(((clock_wide)ns << 32) / ticks) : 0;
+	return ticks > ns ? (uint64_t)(((clock_wide)ns << 64) / ticks) : 0;
+}
+
+static void set_base(struct clock *clock, uint64_t ticks, uint64_t ns)
+{
+	clock->base_ticks = ticks;
+	clock->base_ns = ns;
+	clock->offset_ns = 0;
+	clock->offset_ns = ns - clock_from_ticks(clock, ticks);
 }
 
 static void calibrate(void)
@@ -69,19 +78,23 @@ static void probe(void)
 
 void clock_init(struct clock *clock)
 {
+	uint64_t ticks, ns;
+
 	pthread_once(&probe_once, probe);
 	memset(clock, 0, sizeof(*clock));
 	clock->tsc = kernel_trusts_tsc && first_mult != 0;
 	clock->mult = first_mult;
 	clock->interval_ns = CLOCK_ANCHOR_MIN_NS;
-	if (clock->tsc)
-		read_pair(&clock->base_ticks, &clock->base_ns);
+	if (clock->tsc) {
+		read_pair(&ticks, &ns);
+		set_base(clock, ticks, ns);
+	}
 	clock->next_anchor_ns = clock_read(clock) + clock->interval_ns;
 }
 
 void clock_anchor(struct clock *clock)
 {
-	uint64_t ticks, ns;
+	uint64_t ticks, ns, mult;
 
 	if (!clock->tsc) {
 		clock->next_anchor_ns = clock->now_ns + CLOCK_ANCHOR_MAX_NS;
@@ -89,10 +102,12 @@ void clock_anchor(struct clock *clock)
 	}
 	read_pair(&ticks, &ns);
 	/* A clock that was just made, or one that a debugger or a snapshot tore: keep the rate. */
-	if (ticks > clock->base_ticks && ns - clock->base_ns >= CLOCK_ANCHOR_MIN_NS)
-		clock->mult = rate(ticks - clock->base_ticks, ns - clock->base_ns);
-	clock->base_ticks = ticks;
-	clock->base_ns = ns;
+	mult = ticks > clock->base_ticks && ns - clock->base_ns >= CLOCK_ANCHOR_MIN_NS
+		       ? rate(ticks - clock->base_ticks, ns - clock->base_ns)
+		       : 0;
+	if (mult)
+		clock->mult = mult;
+	set_base(clock, ticks, ns);
 	if (clock->interval_ns < CLOCK_ANCHOR_MAX_NS)
 		clock->interval_ns *= 2;
 	clock->next_anchor_ns = ns + clock->interval_ns;

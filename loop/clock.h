@@ -5,8 +5,8 @@
 /*
  * The clock of one loop: ns of CLOCK_MONOTONIC, never going backwards.
  *
- * Where the kernel itself trusts the TSC as its clock source, a reading is one rdtsc and a multiplication,
- * about half of what clock_gettime() costs. The conversion is anchored to CLOCK_MONOTONIC again and again
+ * Where the kernel itself trusts the TSC as its clock source, a reading is one rdtsc, a multiplication and an
+ * addition, about half of what clock_gettime() costs. The conversion is anchored to CLOCK_MONOTONIC again and again
  * (clock_anchor), so an error in the measured rate does not add up: the first anchors come after 1, 2,
  * 4 ... ms, each doubling the length over which the rate is known, up to CLOCK_ANCHOR_MAX_NS. If an anchor
  * finds that the readings ran ahead, the clock stands still until true time has caught up.
@@ -30,7 +30,8 @@ struct clock {
 	bool tsc;
 	uint64_t base_ticks;
 	uint64_t base_ns;
-	uint64_t mult; /* ns per tick, times 2^32 */
+	uint64_t mult;      /* ns per tick, times 2^64: of a product with ticks, the upper half is ns */
+	uint64_t offset_ns; /* what is to be added to that, so that base_ticks becomes base_ns */
 	uint64_t next_anchor_ns;
 	uint64_t interval_ns;
 };
@@ -55,10 +56,15 @@ static inline uint64_t clock_ticks(void)
 #endif
 }
 
+/* The time of a moment at which any thread read the ticks; only where the clock is made of them. */
+static inline uint64_t clock_from_ticks(const struct clock *clock, uint64_t ticks)
+{
+	return (uint64_t)(((clock_wide)ticks * clock->mult) >> 64) + clock->offset_ns;
+}
+
 static inline uint64_t clock_sample_tsc(const struct clock *clock)
 {
-	return clock->base_ns +
-	       (uint64_t)(((clock_wide)(clock_ticks() - clock->base_ticks) * clock->mult) >> 32);
+	return clock_from_ticks(clock, clock_ticks());
 }
 
 /* What the clock would say, but for a reading before that was ahead of it. */
@@ -88,16 +94,7 @@ static inline uint64_t clock_to_ticks(const struct clock *clock, uint64_t ns)
 {
 	if (!clock->tsc)
 		return 0;
-	return clock->base_ticks + (uint64_t)(((clock_wide)(ns - clock->base_ns) << 32) / clock->mult) + 1;
-}
-
-/* The time of a moment at which any thread read the ticks; only where the clock is made of them. */
-static inline uint64_t clock_from_ticks(const struct clock *clock, uint64_t ticks)
-{
-	if (ticks < clock->base_ticks)
-		return clock->base_ns -
-		       (uint64_t)(((clock_wide)(clock->base_ticks - ticks) * clock->mult) >> 32);
-	return clock->base_ns + (uint64_t)(((clock_wide)(ticks - clock->base_ticks) * clock->mult) >> 32);
+	return clock->base_ticks + (uint64_t)(((clock_wide)(ns - clock->base_ns) << 64) / clock->mult) + 1;
 }
 
 /*

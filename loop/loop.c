@@ -64,7 +64,7 @@ int stint_loop_new(struct stint_loop **ret, const struct stint_loop_options *giv
 	error = options_take(&options, sizeof(options), given);
 	if (error < 0)
 		return error;
-	if (options.batch_limit > 65536 || (options.meter && options.meter_off))
+	if (options.batch_limit > LOOP_BATCH_LIMIT || (options.meter && options.meter_off))
 		return -EINVAL;
 	loop = calloc(1, sizeof(*loop));
 	if (!loop)
@@ -117,12 +117,14 @@ static bool has_work(const struct stint_loop *loop)
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */
 static uint64_t poll_timeout(const struct stint_loop *loop, uint64_t limit_ns)
 {
-	uint64_t due_ns = timer_next_due(loop), now_ns = loop->clock->now_ns;
+	uint64_t due_ns, now_ns;
 
 	if (loop->urgent)
 		return 0;
-	if (due_ns == UINT64_MAX)
+	if (!loop->timers_armed)
 		return limit_ns;
+	due_ns = timer_next_due(loop);
+	now_ns = loop->clock->now_ns;
 	if (due_ns <= now_ns)
 		return 0;
 	return due_ns - now_ns < limit_ns ? due_ns - now_ns : limit_ns;

@@ -63,15 +63,13 @@ static void note_overrun(struct stint_meter_loop *account, const struct meter_ho
 		     service_ns, hot->budget_ns, account->behind);
 }
 
-/* The values that are no extremes, at most METER_WINDOW_HIGH, and at most `limit`. */
+/* The values that are no extremes, and at most `limit`. */
 static struct meter_window window_of(const struct stint_histogram *histogram, uint64_t limit)
 {
 	uint64_t high = histogram->max < limit ? histogram->max : limit;
 
-	if (high > METER_WINDOW_HIGH)
-		high = METER_WINDOW_HIGH;
 	if (high < histogram->min)
-		return (struct meter_window){.low = UINT64_MAX};
+		return METER_WINDOW_EMPTY;
 	return (struct meter_window){.low = histogram->min, .span = high - histogram->min};
 }
 
@@ -79,8 +77,10 @@ static void set_windows(struct meter_hot *hot)
 {
 	const struct stint_histogram *histograms = hot->block->histogram;
 
-	hot->service = window_of(&histograms[STINT_METER_HANDLER_SERVICE], hot->budget_ns);
-	hot->wait = window_of(&histograms[STINT_METER_HANDLER_WAIT], UINT64_MAX);
+	hot->service = window_of(&histograms[STINT_METER_HANDLER_SERVICE],
+				 hot->budget_ns < METER_WINDOW_HIGH ? hot->budget_ns : METER_WINDOW_HIGH);
+	hot->wait = window_of(&histograms[STINT_METER_HANDLER_WAIT],
+			      (UINT64_C(1) << STINT_HISTOGRAM_MAX_BITS) - 1);
 }
 
 __attribute__((cold, noinline)) void meter_account_odd_service(struct stint_meter_loop *account,
@@ -263,7 +263,7 @@ int stint_meter_begin(struct stint_meter_loop *account, uint32_t handler, int fd
 	/* The reactor's own dispatch is no scope until it has one inside: it is known by its mark. */
 	if (account->depth == 0 && account->reactor) {
 		push(account, figures->dispatch_handler, figures->dispatch_fd, figures->dispatch_begin_ns);
-		account->disturbed = true;
+		meter_account_disturb(account);
 	}
 	now_ns = clock_read(&account->clock);
 	if (account->depth > 0) {

@@ -25,18 +25,23 @@ struct meter_scope {
 	uint64_t service_ns; /* what it had run before that */
 };
 
-/* Far within the range of a histogram (2^42 ns): so are some hundreds of such values together. */
-#define METER_WINDOW_HIGH (UINT64_C(1) << 32)
+/*
+ * The most that a window of service times has: so far within the range of a histogram (2^42 ns) that as many such values
+ * as a batch has events are too, together.
+ */
+#define METER_WINDOW_HIGH (UINT64_C(1) << 24)
 
 /*
  * Values that need nothing but counting: at least `low`, and at most `low + span`. It lies within the histogram's
- * min and max, and for service below the budget, so that one comparison is enough for all of them. Empty:
- * low UINT64_MAX, span 0.
+ * min and max, and for service below the budget, so that one comparison is enough for all of them.
  */
 struct meter_window {
 	uint64_t low;
 	uint64_t span;
 };
+
+/* Has no value that a clock could give, a step back included. */
+#define METER_WINDOW_EMPTY ((struct meter_window){.low = UINT64_C(1) << 63})
 
 /* What a dispatch needs of a handler, in one cache line. */
 struct meter_hot {
@@ -57,8 +62,9 @@ struct stint_meter_loop {
 	uint32_t hot_count;             /* handlers known here; more may have been registered */
 	uint32_t depth;                 /* scopes open, the reactor's only if there is another within it */
 	bool reactor;                   /* the reactor runs: dispatches are its own */
-	bool disturbed;  /* a scope was opened in a dispatch, or what waits behind it has changed */
-	uint64_t behind; /* events known ready whose handlers have not begun */
+	uint64_t behind;                /* events known ready whose handlers have not begun */
+	/* For service in the run of dispatches that is under way; empty from when the run was disturbed. */
+	struct meter_window window;
 	uint64_t poll_begin_ns;
 	uint64_t poll_end_ns; /* 0: not polled yet */
 	uint64_t dispatches;
@@ -99,6 +105,12 @@ static inline struct meter_hot *meter_account_hot(struct stint_meter_loop *accou
 	if (__builtin_expect(handler < account->hot_count && account->hot[handler].block != NULL, 1))
 		return &account->hot[handler];
 	return meter_account_adopt(account, handler);
+}
+
+/* A scope was opened in a dispatch, or what waits behind it has changed: it is to be counted by itself. */
+static inline void meter_account_disturb(struct stint_meter_loop *account)
+{
+	account->window = METER_WINDOW_EMPTY;
 }
 
 /* Says what runs now, for those who look on from outside. */

@@ -14,7 +14,8 @@
 #include <stint/loop.h>
 #include <sys/epoll.h>
 
-#define NO_INDEX UINT32_MAX
+#define LOOP_BATCH_LIMIT 65536u
+#define NO_INDEX         UINT32_MAX
 /* Of what is registered and yet no source: its events only wake the loop. */
 #define WAKE_INDEX ((1u << 28) - 1)
 

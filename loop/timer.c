@@ -89,7 +89,7 @@ static void forget_due(struct stint_loop *loop, const struct stint_timer *timer)
 		return;
 	loop->due_left--;
 	if (loop->account)
-		loop->account->disturbed = true;
+		meter_account_disturb(loop->account);
 }
 
 int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)

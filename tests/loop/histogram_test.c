@@ -47,6 +47,18 @@ static void a_bucket_is_at_most_a_64th_wide(void **state)
 	}
 }
 
+/* The record path finds the bucket in a way of its own. */
+static void a_value_is_counted_in_its_bucket(void **state)
+{
+	(void)state;
+	for (uint32_t bucket = 0; bucket < STINT_HISTOGRAM_BUCKETS; bucket++) {
+		stint_histogram_record(&histogram, stint_histogram_bucket_low(bucket));
+		stint_histogram_record(&histogram, stint_histogram_bucket_low(bucket + 1) - 1);
+		assert_int_equal(histogram.bucket[bucket], 2);
+	}
+	assert_int_equal(histogram.overflow, 0);
+}
+
 static void counts_sum_min_and_max_are_exact(void **state)
 {
 	(void)state;
@@ -132,6 +144,7 @@ int main(void)
 		cmocka_unit_test_setup(small_values_have_a_bucket_each, setup),
 		cmocka_unit_test_setup(every_bucket_begins_where_the_one_before_ends, setup),
 		cmocka_unit_test_setup(a_bucket_is_at_most_a_64th_wide, setup),
+		cmocka_unit_test_setup(a_value_is_counted_in_its_bucket, setup),
 		cmocka_unit_test_setup(counts_sum_min_and_max_are_exact, setup),
 		cmocka_unit_test_setup(values_beyond_the_range_are_counted_as_such, setup),
 		cmocka_unit_test_setup(quantiles_of_random_data_are_within_the_bound, setup),

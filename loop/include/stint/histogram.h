@@ -10,7 +10,7 @@
  * every value in it. The last octave ends at 2^42 ns (73 minutes); what lies beyond is counted in
  * `overflow` and in no bucket.
  *
- * Price: 2,368 counters of 8 bytes (18.5 KiB); a record is a count of leading zeros, a shift and five
+ * Price: 2,368 counters of 8 bytes (18.5 KiB); a record is a conversion to a double, a shift and three
  * read-modify-writes, no allocation, no lock, no system call.
  *
  * One thread writes. Any number of readers may look on, from other processes too: every counter is
