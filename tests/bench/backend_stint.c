@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* stint, with its meter or without (meter=0). */
 #include <errno.h>
+#include <stdio.h>
 #include <stint/stint.h>
 
 #include "bench.h"
@@ -9,7 +10,7 @@ const char backend_name[] = "stint";
 
 static struct stint_loop *loop;
 static struct stint_timer **timers;
-static uint32_t handler;
+static uint32_t handlers[BENCH_HANDLERS_MAX]; /* of which the first bench.handlers are there */
 
 static void check(int result, const char *what)
 {
@@ -22,13 +23,18 @@ static void check(int result, const char *what)
 void backend_open(uint32_t descriptors)
 {
 	struct stint_loop_options options = {.size = sizeof(options), .meter_off = !bench.meter};
-	int registered;
+	char name[16];
 
 	(void)descriptors;
 	check(stint_loop_new(&loop, &options), "stint_loop_new");
-	registered = stint_loop_handler(loop, "bench", 0);
-	check(registered, "stint_loop_handler");
-	handler = (uint32_t)registered;
+	for (uint32_t i = 0; i < bench.handlers; i++) {
+		int registered;
+
+		snprintf(name, sizeof(name), "bench-%u", i);
+		registered = stint_loop_handler(loop, name, 0);
+		check(registered, "stint_loop_handler");
+		handlers[i] = (uint32_t)registered;
+	}
 }
 
 static void on_ring(struct stint_fd *source, uint32_t events, void *ctx)
@@ -70,7 +76,8 @@ void backend_watch(uint32_t index, int fd, enum bench_body body)
 	static const stint_fd_callback callback[] = {on_ring, on_dispatch, on_turn, on_echo};
 	struct stint_fd *source;
 
-	check(stint_fd_new(&source, loop, fd, STINT_READ, handler, callback[body], (void *)(uintptr_t)index),
+	check(stint_fd_new(&source, loop, fd, STINT_READ, handlers[index % bench.handlers], callback[body],
+			   (void *)(uintptr_t)index),
 	      "stint_fd_new");
 }
 
@@ -88,7 +95,7 @@ bool backend_stream(uint32_t index, int fd)
 	struct stint_stream *stream;
 
 	(void)index;
-	check(stint_stream_new(&stream, loop, fd, NULL, handler, &callbacks, NULL), "stint_stream_new");
+	check(stint_stream_new(&stream, loop, fd, NULL, handlers[0], &callbacks, NULL), "stint_stream_new");
 	return true;
 }
 
@@ -109,7 +116,7 @@ void backend_timers_new(uint32_t count)
 {
 	timers = bench_alloc(count, sizeof(struct stint_timer *));
 	for (uint32_t i = 0; i < count; i++)
-		check(stint_timer_new(&timers[i], loop, handler, on_timer, NULL), "stint_timer_new");
+		check(stint_timer_new(&timers[i], loop, handlers[0], on_timer, NULL), "stint_timer_new");
 }
 
 void backend_timer_start(uint32_t index, uint32_t delay_ms)
@@ -138,7 +145,7 @@ void backend_post_open(void)
 {
 	check(stint_mailbox_new(&mailbox, loop), "stint_mailbox_new");
 	posts = bench_alloc(1, sizeof(*posts));
-	*posts = (struct stint_post){.callback = on_wake, .handler = handler};
+	*posts = (struct stint_post){.callback = on_wake, .handler = handlers[0]};
 }
 
 void backend_post_wake(void)
@@ -160,7 +167,7 @@ bool backend_posts_new(uint32_t count)
 	check(stint_mailbox_new(&mailbox, loop), "stint_mailbox_new");
 	posts = bench_alloc(count, sizeof(*posts));
 	for (uint32_t i = 0; i < count; i++)
-		posts[i] = (struct stint_post){.callback = on_post, .handler = handler};
+		posts[i] = (struct stint_post){.callback = on_post, .handler = handlers[0]};
 	return true;
 }
 

@@ -21,6 +21,7 @@ enum bench_body { BENCH_RING, BENCH_DISPATCH, BENCH_TURN, BENCH_ECHO };
 #define BENCH_MESSAGE_BYTES 64
 #define BENCH_BUFFER_BYTES  16384
 #define BENCH_BATCH         512
+#define BENCH_HANDLERS_MAX  16
 
 struct bench_state {
 	uint64_t fired;    /* events handled */
@@ -29,7 +30,8 @@ struct bench_state {
 	uint32_t pipes;
 	int *read_fd;
 	int *write_fd;
-	bool meter; /* stint only */
+	bool meter;        /* stint only */
+	uint32_t handlers; /* stint only: descriptors have these in turn */
 	bool (*turn)(void);
 	struct post_node *_Atomic posted;
 	char buffer[BENCH_BUFFER_BYTES];

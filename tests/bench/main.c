@@ -29,7 +29,7 @@ struct post_node {
 struct bench_state bench;
 
 static struct {
-	uint32_t pipes, active, count, connections, idle, depth, stream, meter, native;
+	uint32_t pipes, active, count, connections, idle, depth, stream, meter, native, handlers;
 	uint64_t writes;
 } options = {.pipes = 1000,
 	     .active = 100,
@@ -37,6 +37,7 @@ static struct {
 	     .connections = 64,
 	     .depth = 1,
 	     .meter = 1,
+	     .handlers = 1,
 	     .writes = 200000};
 
 void bench_die(const char *what)
@@ -481,7 +482,7 @@ static void parse(const char *argument)
 		     {"count", &options.count},   {"connections", &options.connections},
 		     {"idle", &options.idle},     {"depth", &options.depth},
 		     {"stream", &options.stream}, {"meter", &options.meter},
-		     {"native", &options.native}};
+		     {"native", &options.native}, {"handlers", &options.handlers}};
 	const char *equals = strchr(argument, '=');
 	unsigned long long value = equals ? strtoull(equals + 1, NULL, 10) : 0;
 
@@ -507,6 +508,11 @@ int main(int argc, char **argv)
 	for (int i = 2; i < argc; i++)
 		parse(argv[i]);
 	bench.meter = options.meter != 0;
+	bench.handlers = options.handlers;
+	if (options.handlers < 1 || options.handlers > BENCH_HANDLERS_MAX) {
+		errno = EINVAL;
+		bench_die("handlers");
+	}
 	if (strcmp(what, "ring") == 0)
 		ring();
 	else if (strcmp(what, "dispatch") == 0)
