@@ -122,6 +122,13 @@ static void read_symbols(struct stint_kernel_symbols *symbols)
 		qsort(symbols->items, symbols->len, sizeof(*symbols->items), compare);
 }
 
+bool stint_kernel_symbols_known(struct stint_kernel_symbols *symbols)
+{
+	if (!symbols->was_read)
+		read_symbols(symbols);
+	return symbols->len > 0;
+}
+
 const char *stint_kernel_symbol(struct stint_kernel_symbols *symbols, uint64_t address)
 {
 	size_t low = 0, high;

@@ -17,6 +17,9 @@ struct stint_kernel_symbols;
 int stint_kernel_symbols_new(struct stint_kernel_symbols **ret, const char *path);
 struct stint_kernel_symbols *stint_kernel_symbols_free(struct stint_kernel_symbols *symbols);
 
+/* Whether there are any names. */
+bool stint_kernel_symbols_known(struct stint_kernel_symbols *symbols);
+
 /* The function that an address is in, NULL if that is not known. Valid as long as `symbols` is. */
 const char *stint_kernel_symbol(struct stint_kernel_symbols *symbols, uint64_t address);
 

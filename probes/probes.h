@@ -378,7 +378,7 @@ struct stint_probes_options {
 /* What this machine allows; each with a sentence for the user, in `why`, where it does not. */
 struct stint_probes_support {
 	bool btf, privileges, load, tcp_probe;
-	char why[256];
+	char why[512];
 };
 
 /* What a descriptor in an epoll set is. */

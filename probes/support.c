@@ -7,6 +7,7 @@
 
 #include "probes/capabilities.h"
 #include "probes/probes.h"
+#include "probes/remedy.h"
 
 static bool has_tracepoint(const struct btf *btf, const char *name)
 {
@@ -22,15 +23,29 @@ static int refuse(struct stint_probes_support *ret, int err, const char *why)
 	return err;
 }
 
+/* CAP_SYS_ADMIN stands for both, as it did before Linux 5.8. */
+static bool has_either(int capability)
+{
+	return stint_has_capability(capability) || stint_has_capability(STINT_CAP_SYS_ADMIN);
+}
+
+static int refuse_user(struct stint_probes_support *ret, bool bpf, bool perfmon)
+{
+	char remedy[384];
+
+	stint_capability_remedy(remedy, sizeof(remedy), bpf ? STINT_CAP_PERFMON : STINT_CAP_BPF);
+	snprintf(ret->why, sizeof(ret->why), "missing %s%s%s: run as root, or: %s", bpf ? "" : "CAP_BPF",
+		 bpf || perfmon ? "" : " and ", perfmon ? "" : "CAP_PERFMON", remedy);
+	return -EPERM;
+}
+
 int stint_probes_supported(struct stint_probes_support *ret)
 {
-	bool root = stint_has_capability(STINT_CAP_SYS_ADMIN);
+	bool bpf = has_either(STINT_CAP_BPF), perfmon = has_either(STINT_CAP_PERFMON);
 	struct btf *btf;
 
 	memset(ret, 0, sizeof(*ret));
-	ret->privileges =
-		root || (stint_has_capability(STINT_CAP_BPF) && stint_has_capability(STINT_CAP_PERFMON) &&
-			 stint_has_capability(STINT_CAP_SYS_PTRACE));
+	ret->privileges = bpf && perfmon;
 	btf = btf__load_vmlinux_btf();
 	ret->btf = btf != NULL;
 	if (!btf)
@@ -40,9 +55,7 @@ int stint_probes_supported(struct stint_probes_support *ret)
 	ret->tcp_probe = has_tracepoint(btf, "tcp_probe");
 	btf__free(btf);
 	if (!ret->privileges)
-		return refuse(ret, -EPERM,
-			      "missing capabilities: run as root (sudo), or: sudo setcap "
-			      "cap_bpf,cap_perfmon,cap_sys_ptrace+ep $(which stint)");
+		return refuse_user(ret, bpf, perfmon);
 	ret->load = true;
 	return 0;
 }

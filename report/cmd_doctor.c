@@ -2,80 +2,66 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "commands.h"
-#include "probes/probes.h"
+#include "probes/checks.h"
 #include "stint/meter.h"
 
 static const char help[] = "usage: stint doctor\n"
 			   "\n"
 			   "Says what this machine allows, what is missing, and how to get it.\n"
+			   "What can be tried is tried, and gone again when it ends.\n"
 			   "Exit status 0: all is there; 1: something is missing.\n";
 
 extern char **environ;
 
-/* One line; returns whether it is a fault. */
-static bool tell(bool ok, const char *what, const char *detail)
+#define REMEDIES_MAX 16
+
+struct findings {
+	char remedies[REMEDIES_MAX][384]; /* each once, in the order of what they are for */
+	size_t remedies_len;
+	bool fault;
+};
+
+static void add_remedy(struct findings *findings, const char *remedy)
 {
-	printf("%-8s %-18s %s\n", ok ? "yes" : "MISSING", what, detail);
-	return !ok;
+	for (size_t i = 0; i < findings->remedies_len; i++)
+		if (strcmp(findings->remedies[i], remedy) == 0)
+			return;
+	if (*remedy && findings->remedies_len < REMEDIES_MAX)
+		snprintf(findings->remedies[findings->remedies_len++], sizeof(findings->remedies[0]), "%s",
+			 remedy);
 }
 
-static bool check_kernel(void)
+static void take_check(void *ctx, const struct stint_probes_check *check)
 {
-	struct utsname name;
-	int major = 0, minor = 0;
+	static const char *const states[] = {"yes", "less", "MISSING"};
+	struct findings *findings = ctx;
 
-	if (uname(&name) != 0 || sscanf(name.release, "%d.%d", &major, &minor) != 2)
-		return tell(false, "kernel", "its release cannot be read");
-	return tell(major > 5 || (major == 5 && minor >= 15), "kernel",
-		    major > 5 || (major == 5 && minor >= 15) ? name.release
-							     : "Linux 5.15 or newer is needed");
+	printf("%-8s %-20s %s\n", states[check->state], check->what, check->detail);
+	findings->fault |= check->state != STINT_PROBES_CHECK_OK;
+	add_remedy(findings, check->remedy);
 }
 
-/* Really loads and attaches them: what is allowed is best found out by doing it. */
-static bool check_load(void)
+static void tell(struct findings *findings, bool ok, const char *what, const char *detail, const char *remedy)
 {
-	static const struct stint_probes_callbacks none;
-	struct stint_probes_options options = {.size = sizeof(options)};
-	struct stint_probes *probes = NULL;
-	int err = stint_probes_new(&probes, &options, &none, NULL);
-	bool fault = tell(!err, "eBPF probes",
-			  err ? stint_probes_error(probes) : "they load and attach (tracepoints only)");
+	struct stint_probes_check check = {
+		.what = what,
+		.state = ok ? STINT_PROBES_CHECK_OK : STINT_PROBES_CHECK_LESS,
+	};
 
-	stint_probes_free(probes);
-	return fault;
+	snprintf(check.detail, sizeof(check.detail), "%s", detail);
+	snprintf(check.remedy, sizeof(check.remedy), "%s", ok ? "" : remedy);
+	take_check(findings, &check);
 }
 
-static bool check_probes(void)
-{
-	struct stint_probes_support support;
-	bool fault = false;
-
-	if (stint_probes_supported(&support) != 0)
-		fault |= tell(false, "eBPF probes", support.why);
-	fault |= tell(support.btf, "BTF",
-		      support.btf ? "/sys/kernel/btf/vmlinux"
-				  : "a kernel with CONFIG_DEBUG_INFO_BTF=y is needed");
-	fault |= tell(support.privileges, "privileges",
-		      support.privileges ? "enough for eBPF"
-					 : "sudo, or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE");
-	if (!support.load)
-		return fault;
-	fault |= tell(support.tcp_probe, "ACKs",
-		      support.tcp_probe ? "the tracepoint tcp:tcp_probe"
-					: "this kernel has no tracepoint tcp:tcp_probe");
-	return fault | check_load();
-}
-
-static bool check_gnuplot(void)
+static bool gnuplot_runs(void)
 {
 	static char name[] = "gnuplot", option[] = "--version";
 	static char *const argv[] = {name, option, NULL};
@@ -85,34 +71,56 @@ static bool check_gnuplot(void)
 	pid_t pid;
 
 	if (posix_spawn_file_actions_init(&actions) != 0)
-		return tell(false, "gnuplot", "out of memory");
+		return false;
 	err = posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
 	if (!err)
 		err = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
 	if (!err && waitpid(pid, &status, 0) == pid)
 		ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	posix_spawn_file_actions_destroy(&actions);
-	return tell(ok, "gnuplot",
-		    ok ? "draws the plots of `stint report --html`" : "apt-get install gnuplot-nox");
+	return ok;
 }
 
-static bool check_runtime_dir(void)
+static void check_gnuplot(struct findings *findings)
 {
-	char path[512], detail[600];
+	bool ok = gnuplot_runs();
+
+	tell(findings, ok, "gnuplot", ok ? "plots of stint report --html" : "no plots in stint report --html",
+	     "sudo apt-get install gnuplot-nox");
+}
+
+static void check_runtime_dir(struct findings *findings)
+{
+	char path[512];
 	struct stat status;
 	bool ok;
 
-	if (stint_runtime_dir(path, sizeof(path)) != 0)
-		return tell(false, "runtime directory", "its path is too long");
+	if (stint_runtime_dir(path, sizeof(path)) != 0) {
+		tell(findings, false, "runtime directory", "its path is too long", "set STINT_DIR");
+		return;
+	}
 	ok = stat(path, &status) == 0 ? access(path, W_OK) == 0 : errno == ENOENT;
-	snprintf(detail, sizeof(detail), "%s%s", path,
-		 ok ? ", where programs on libstint put their figures" : " cannot be written: set STINT_DIR");
-	return tell(ok, "runtime directory", detail);
+	tell(findings, ok, "runtime directory", path,
+	     "the runtime directory cannot be written: set STINT_DIR to one that can");
+}
+
+static int end(const struct findings *findings)
+{
+	if (!findings->fault) {
+		puts("\nAll is there.");
+		return 0;
+	}
+	puts("\nWithout what is MISSING there are no probes; what is 'less' is left out of recordings, which say so.");
+	if (findings->remedies_len)
+		puts("To have it:");
+	for (size_t i = 0; i < findings->remedies_len; i++)
+		printf("  %s\n", findings->remedies[i]);
+	return 1;
 }
 
 int cmd_doctor(int argc, char **argv)
 {
-	bool fault = false;
+	struct findings findings = {.fault = false};
 
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		fputs(help, stdout);
@@ -122,10 +130,8 @@ int cmd_doctor(int argc, char **argv)
 		fputs(help, stderr);
 		return 2;
 	}
-	fault |= check_kernel();
-	fault |= check_probes();
-	fault |= check_runtime_dir();
-	fault |= check_gnuplot();
-	puts(fault ? "\nWhat is missing is left out of recordings, and they say so." : "\nAll is there.");
-	return fault;
+	stint_probes_check(take_check, &findings);
+	check_runtime_dir(&findings);
+	check_gnuplot(&findings);
+	return end(&findings);
 }

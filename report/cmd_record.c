@@ -207,8 +207,12 @@ static int refuse_target(int err, uint32_t pid)
 	for (char *at = command; *at; at++)
 		if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f)
 			*at = '?';
-	return complain(1, "process %" PRIu32 " (%s) may not be inspected, and is not recorded: %s", pid,
-			command, strerror(-err));
+	return complain(
+		1, "process %" PRIu32 " (%s) may not be inspected, and is not recorded: %s%s", pid, command,
+		strerror(-err),
+		err == -EACCES || err == -EPERM
+			? ": it takes root, or CAP_SYS_PTRACE of the user's own, not of the program's file"
+			: "");
 }
 
 static void refuse_followed(uint32_t pid, int err)
