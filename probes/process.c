@@ -371,8 +371,10 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 	else if (call && call->fd >= 0)
 		stint_descriptor_name(process->descriptors, call->fd, block->on, sizeof(block->on));
 	/* The idle task wakes nobody, nor does the one that serves interrupts for its own sake. */
+	/* Without names an interrupt is not told from the task that it came upon; its own threads are not that by chance. */
 	if (stint_kernel_waker(process->kernel, from->waker_stack, len, &what) || !block->waker_pid ||
-	    strncmp(block->waker, "ksoftirqd/", 10) == 0)
+	    strncmp(block->waker, "ksoftirqd/", 10) == 0 ||
+	    (!stint_kernel_symbols_known(process->kernel) && block->waker_pid != process->pid))
 		*block->waker = '\0';
 	block->waker_inferred = *block->waker && !what;
 	if (what)

@@ -11,6 +11,7 @@
 
 #include "cgroup.h"
 #include "commands.h"
+#include "courtesy.h"
 #include "privileges.h"
 #include "probes/probes.h"
 #include "report/endpoint.h"
@@ -404,6 +405,7 @@ static int run(struct recorder *recorder, const struct request *request, struct 
 	status = request->command ? start_command(recorder, request, child) : add_targets(recorder, request);
 	if (status)
 		return status;
+	courtesy_give_way();
 	fprintf(stderr, "recording into %s; Ctrl-C ends it\n", request->path);
 	if (recorder_run(recorder, request->duration_ns, &stop_wanted) != 0)
 		return complain(1, "%s", recorder_error(recorder));

@@ -128,6 +128,7 @@ struct model_rival {
 	char *comm; /* NULL: there is none of this rank */
 	uint64_t pid;
 	uint64_t duration_ns;
+	bool is_recorder; /* stint itself */
 };
 
 struct model_victim {

@@ -87,6 +87,7 @@ static void take_rival(struct loader *loader, sqlite3_stmt *row, struct model_ov
 	verdict->rivals[rank].pid = loader_number(row, 2);
 	verdict->rivals[rank].comm = loader_name(loader, row, 3);
 	verdict->rivals[rank].duration_ns = loader_number(row, 4);
+	verdict->rivals[rank].is_recorder = loader_number(row, 5) != 0;
 }
 
 static void take_victim(struct loader *loader, sqlite3_stmt *row, struct model_overrun *overrun)
@@ -107,7 +108,9 @@ const struct verdicts_part verdicts_parts[VERDICTS_PARTS] = {
 	 " kernel_sampled_ns, fault_blocked_ns, minor_faults, major_faults, samples, kernel_samples, user_samples,"
 	 " block_ns, blocked_on, waker, waker_pid, waker_what, waker_inferred, blocked_in FROM overrun_verdict",
 	 take_verdict},
-	{"SELECT overrun, rank, pid, comm, duration_ns FROM overrun_rival", take_rival},
+	{"SELECT overrun, rank, pid, comm, duration_ns,"
+	 " pid IS (SELECT value FROM meta WHERE key = 'recorder_pid') FROM overrun_rival",
+	 take_rival},
 	{"SELECT overrun, rank, fd, name, wait_ns FROM overrun_victim", take_victim},
 };
 

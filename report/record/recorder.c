@@ -92,6 +92,7 @@ static void write_facts(struct recorder *recorder, const struct recorder_options
 		recording_meta_text(recording, "kernel", name.release);
 		recording_meta_text(recording, "host", name.nodename);
 	}
+	recording_meta_number(recording, "recorder_pid", getpid());
 	recording_meta_number(recording, "start_ns", (int64_t)recorder->session.start_ns);
 	recording_meta_number(recording, "start_realtime_ns", (int64_t)clock_ns(CLOCK_REALTIME));
 	recording_meta_number(recording, "budget_ns", (int64_t)options->budget_ns);

@@ -9,7 +9,7 @@ PRAGMA user_version = 1;
 
 -- Facts about the recording, one a row: schema, stint_version, kernel, host, clock, start_ns (monotonic),
 -- start_realtime_ns, end_ns (missing after a kill), budget_ns, epollout_rule, probes ('yes', or why not),
--- recorder_cpu_ns, bpf_ns, watchdog_stacks_skipped (watchdogs take but so many a second).
+-- recorder_pid, recorder_cpu_ns, bpf_ns, watchdog_stacks_skipped (watchdogs take but so many a second).
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 
 -- What was lost, by what lost it ('ring_full', 'meter_overruns', ...), summed over the recording.

@@ -345,6 +345,7 @@ static void put_others(struct json *json, const struct model_verdict *verdict)
 		put_number(json, "pid", verdict->rivals[i].pid);
 		put_text(json, "comm", verdict->rivals[i].comm);
 		put_number(json, "duration_ns", verdict->rivals[i].duration_ns);
+		put_bool(json, "is_recorder", verdict->rivals[i].is_recorder);
 		end(json, "}");
 	}
 	end(json, "]");

@@ -31,6 +31,14 @@ static void put_task(struct buffer *out, words_escape escape, const char *comm, 
 		buffer_printf(out, " (pid %" PRIu64 ")", pid);
 }
 
+/* Whom the recorder itself made wait would not have waited without it. */
+static void put_rival(struct buffer *out, words_escape escape, const struct model_rival *rival)
+{
+	if (rival->is_recorder)
+		buffer_string(out, "this recorder, ");
+	put_task(out, escape, rival->comm, rival->pid);
+}
+
 /* The system call that most of the part was spent in, if it is one. */
 static const struct model_syscall *main_call(const struct model_overrun *overrun)
 {
@@ -113,7 +121,7 @@ void verdict_words_cause(struct buffer *out, words_escape escape, const struct m
 		put_share(out, verdict);
 		if (verdict->rivals_len && verdict->rivals[0].pid) {
 			buffer_string(out, ", behind ");
-			put_task(out, escape, verdict->rivals[0].comm, verdict->rivals[0].pid);
+			put_rival(out, escape, &verdict->rivals[0]);
 		}
 		return;
 	case MODEL_THROTTLED:
@@ -165,7 +173,7 @@ void verdict_words_rivals(struct buffer *out, words_escape escape, const struct 
 
 		buffer_string(out, i ? ", " : "");
 		if (rival->pid)
-			put_task(out, escape, rival->comm, rival->pid);
+			put_rival(out, escape, rival);
 		else
 			buffer_string(out, "nobody, it was asleep");
 		buffer_printf(out, " %s", units_ns(rival->duration_ns).text);

@@ -82,6 +82,26 @@ void words_no_probes(struct buffer *out, words_escape escape, const struct model
 		"stint doctor");
 }
 
+/* What stint itself did to those that it watched, where that is known: in overruns. */
+static void put_waits_behind(struct buffer *out, const struct model *model)
+{
+	uint64_t sum_ns = 0, overruns = 0;
+
+	for (size_t i = 0; i < model->overruns_len; i++) {
+		const struct model_verdict *verdict = model->overruns[i].verdict;
+		uint64_t before_ns = sum_ns;
+
+		for (size_t rank = 0; verdict && rank < verdict->rivals_len; rank++)
+			if (verdict->rivals[rank].is_recorder)
+				sum_ns += verdict->rivals[rank].duration_ns;
+		overruns += sum_ns > before_ns;
+	}
+	if (overruns)
+		buffer_printf(out, " %s%s overrun%s waited for a CPU behind it, %s in sum.",
+			      model->overruns_len < model->overruns_total ? "At least " : "",
+			      units_count(overruns).text, overruns == 1 ? "" : "s", units_ns(sum_ns).text);
+}
+
 void words_cost(struct buffer *out, const struct model *model)
 {
 	uint64_t cpu_ns = model_meta_number(model, "recorder_cpu_ns");
@@ -101,6 +121,7 @@ void words_cost(struct buffer *out, const struct model *model)
 			out, "; what its eBPF programs cost is not known (kernel.bpf_stats_enabled is off).");
 	else
 		buffer_string(out, "; no eBPF program ran.");
+	put_waits_behind(out, model);
 	if (skipped != MODEL_UNKNOWN && skipped > 0)
 		buffer_printf(out, " Watchdogs take so many stacks a second: %s were left out.",
 			      units_count(skipped).text);

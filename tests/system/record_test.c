@@ -449,7 +449,10 @@ static void an_unprivileged_user_is_told_what_is_missing(void **state)
 		skip();
 	}
 	assert_int_equal(command_run(argv, output, sizeof(output)), 1);
-	assert_non_null(strstr(output, "setcap"));
+	assert_non_null(strstr(output, "MISSING  CAP_BPF "));
+	assert_non_null(strstr(output, "MISSING  CAP_PERFMON "));
+	assert_non_null(strstr(output, "less     CAP_SYS_PTRACE "));
+	assert_non_null(strstr(output, "setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_syslog=ep "));
 }
 
 #define TEST(name) cmocka_unit_test_teardown(name, remove_recording)
