@@ -214,7 +214,7 @@ static void check_trial(struct checks *checks, const char *what, int err,
 	     err ? strerror(-err) : "tried", err && *lost ? ": " : "", err ? lost : "");
 }
 
-/* Linux 6.17 took them from CAP_PERFMON. */
+/* Newer kernels leave them to CAP_SYS_ADMIN: 6.18 was seen to. */
 static void check_uprobes(struct checks *checks)
 {
 	int err = stint_try_uprobe();

@@ -217,7 +217,8 @@ static void json_has_the_six_parts_and_the_others(void **state)
 		"\"verdict\":{\"cause\":\"blocked\",\"iteration\":\"one slow handler\",\"user_ns\":1000000,"
 		"\"kernel_ns\":500000,\"runnable_ns\":1500000,\"throttled_ns\":0,\"blocked_ns\":7000000,"
 		"\"stolen_ns\":null");
-	assert_has(out.data, "\"rivals\":[{\"pid\":77,\"comm\":\"cc1\",\"duration_ns\":1000000,\"is_recorder\":false}");
+	assert_has(out.data,
+		   "\"rivals\":[{\"pid\":77,\"comm\":\"cc1\",\"duration_ns\":1000000,\"is_recorder\":false}");
 	assert_has(out.data,
 		   "\"victims\":[{\"fd\":8,\"name\":\"tcp 10.0.0.1:80 > 10.0.0.2:99\",\"wait_ns\":9000000}");
 	assert_has(
