@@ -9,7 +9,7 @@
 # make check FILTER=loop   only the test programs whose path has "loop" in it
 # make check-valgrind the tests of loop/ under valgrind: errors and leaks fail them (some minutes)
 # make install       PREFIX=/usr/local DESTDIR=
-# make bench         the same workloads on raw epoll, stint, libev, libuv and libevent (QUICK=1: a minute)
+# make bench         the same workloads on raw epoll, stint, libev, libuv and libevent: ten minutes (QUICK=1: one or two)
 # make bench-probes  what it costs a server to be watched, and everybody else (QUICK=1: two rounds)
 # make V=1 ...       show the commands
 # make CARES=0 ...   without libstint-ares, the resolver by c-ares (by itself where c-ares is not installed)
@@ -224,7 +224,7 @@ deps:
 	$(Q)$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
 		$(DEPS_BUILD) $(DEPS_DEMO) $(DEPS_CHECK) $(DEPS_BENCH)
 
-# The same workloads on raw epoll, stint, libev, libuv and libevent. QUICK=1: a check that all of it runs, in a minute.
+# The same workloads on raw epoll, stint, libev, libuv and libevent. QUICK=1: a check that all of it runs.
 BENCH_COMMON := tests/bench/main.c tests/bench/client.c
 BENCH_HEADERS := $(wildcard tests/bench/*.h)
 BENCHES := $(addprefix $(BUILD)/bench/bench-,raw stint libev libuv libevent)

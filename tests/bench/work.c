@@ -4,14 +4,16 @@
  * What offloading costs: empty jobs given to a pool of four threads and brought back, by libstint (with its meter on,
  * which times each job in three ways) and by libuv. And what it costs to ask whether a slice is over.
  *
- *	build/bench/work
+ *	build/bench/work [lines]
  *
- * Rounds of the two are interleaved; figures are medians. A burst: all jobs are submitted at once. A round trip: each
+ * Rounds of the two are interleaved; figures are medians. `lines`: one round, told to other programs: workload, metric,
+ * library and value in each line. A burst: all jobs are submitted at once. A round trip: each
  * job is submitted when the one before is back.
  */
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +31,7 @@
 enum library { STINT, LIBUV, LIBRARIES };
 enum shape { IN_BURST, ROUND_TRIP, SHAPES };
 
-static const char *const library_names[] = {"libstint", "libuv"};
+static const char *const library_names[] = {"stint", "libuv"};
 static const char *const shape_names[] = {"burst", "round trip"};
 
 struct sample {
@@ -166,6 +168,18 @@ static struct sample run(enum library library, enum shape shape)
 	return sample;
 }
 
+static void measure_once(enum shape shape)
+{
+	for (enum library library = 0; library < LIBRARIES; library++) {
+		struct sample sample = run(library, shape);
+
+		printf("pool, %s\tns_per_job\t%s\t%" PRIu64 "\n", shape_names[shape], library_names[library],
+		       sample.wall_ns);
+		printf("pool, %s\tcpu_ns_per_job\t%s\t%" PRIu64 "\n", shape_names[shape],
+		       library_names[library], sample.cpu_ns);
+	}
+}
+
 static void measure(enum shape shape)
 {
 	uint64_t wall_ns[LIBRARIES][ROUNDS], cpu_ns[LIBRARIES][ROUNDS];
@@ -212,19 +226,27 @@ static void measure_slices(void)
 	printf("\nstint_slice_over(): %.1f ns\n", (double)median(each_ps, ROUNDS) / 1000);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	bool lines = argc > 1 && strcmp(argv[1], "lines") == 0;
+
 	if (setenv("UV_THREADPOOL_SIZE", THREADS, 1) != 0)
 		return 1;
 	works = calloc(BURST, sizeof(*works));
 	if (!works)
 		check("memory", -ENOMEM);
 	stint_open();
-	printf("an empty job, by four threads, ns:\n\n%-12s %-10s %12s %12s\n", "", "", "wall clock",
-	       "CPU, of all");
-	for (enum shape shape = 0; shape < SHAPES; shape++)
-		measure(shape);
-	measure_slices();
+	if (!lines)
+		printf("an empty job, by four threads, ns:\n\n%-12s %-10s %12s %12s\n", "", "", "wall clock",
+		       "CPU, of all");
+	for (enum shape shape = 0; shape < SHAPES; shape++) {
+		if (lines)
+			measure_once(shape);
+		else
+			measure(shape);
+	}
+	if (!lines)
+		measure_slices();
 	stint_pool_free(pool);
 	stint_loop_free(loop);
 	free(works);
