@@ -186,8 +186,8 @@ check-format:
 	$(call say,FORMAT,loop probes report tests examples)
 	$(Q)clang-format --dry-run -Werror $(SOURCES)
 
-# The tests under eBPF watch the plain build: sanitizers would change what they measure.
-SANITIZED_TESTS = $(patsubst $(BUILD)/%,build/asan/%,$(filter $(BUILD)/tests/loop/% $(BUILD)/tests/report/%,$(TESTS)))
+# The tests under eBPF watch the plain build: sanitizers would change what they measure. Those of hostile input are for them.
+SANITIZED_TESTS = $(patsubst $(BUILD)/%,build/asan/%,$(filter $(addprefix $(BUILD)/tests/,loop/% report/% hostile/%),$(TESTS)))
 
 # Data races, in those that are about threads.
 THREAD_TESTS = $(patsubst $(BUILD)/%,build/tsan/%,$(filter $(addprefix $(BUILD)/tests/loop/,threads_test pool_test file_test random_test),$(TESTS)))
@@ -198,7 +198,7 @@ check: check-format
 	$(Q)$(MAKE) --no-print-directory SAN=thread BUILD=build/tsan $(THREAD_TESTS)
 	$(Q)$(MAKE) --no-print-directory tests
 	$(Q)$(MAKE) --no-print-directory check-kernels
-	$(Q)tests/run $(filter-out $(BUILD)/tests/kernels/%,$(TESTS)) $(SANITIZED_TESTS) $(THREAD_TESTS)
+	$(Q)tests/run $(filter-out $(BUILD)/tests/kernels/% $(BUILD)/tests/hostile/%,$(TESTS)) $(SANITIZED_TESTS) $(THREAD_TESTS)
 
 # Only the processes of the tests themselves: what a forked child leaves unfreed when it ends by _exit() is no leak.
 VALGRIND := valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect \

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "report/record/recording.h"
@@ -16,10 +17,23 @@
 #define HEADER_USER_VERSION   60
 #define HEADER_APPLICATION_ID 68
 
+/* How much CPU time reading may take, and after how many of SQLite's steps that is looked at. */
+#define READ_MS         3000
+#define READ_MS_PER_MIB 1000
+#define READ_STEPS      10000
+
 static int refuse(char *error, size_t error_size, int err, const char *why)
 {
 	snprintf(error, error_size, "%s", why);
 	return err;
+}
+
+/* What SQLite says may hold names from the file, and they any character. */
+static void make_plain(char *text)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
 }
 
 static uint32_t big_endian(const unsigned char *bytes)
@@ -71,7 +85,7 @@ static int check_file(const char *path, char *error, size_t error_size)
 	return check_header(header, (size_t)len, error, error_size);
 }
 
-int model_file_error(sqlite3 *db, char *error, size_t error_size)
+static int tell_error(sqlite3 *db, char *error, size_t error_size)
 {
 	int code = db ? sqlite3_extended_errcode(db) : SQLITE_NOMEM;
 	const char *text = db ? sqlite3_errmsg(db) : "out of memory";
@@ -82,6 +96,10 @@ int model_file_error(sqlite3 *db, char *error, size_t error_size)
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 		return refuse(error, error_size, -EBUSY, "the recording is being written: try again");
+	case SQLITE_INTERRUPT:
+		return refuse(
+			error, error_size, -EPROTO,
+			"it takes far too long to read for its size: its tables are not as stint made them");
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 		snprintf(error, error_size, "the file is damaged or cut short (%s)", text);
@@ -101,9 +119,44 @@ int model_file_error(sqlite3 *db, char *error, size_t error_size)
 	}
 }
 
-/* A hostile file may bring views and triggers, which would run code of its choice while we read. */
-static int prepare_connection(sqlite3 *db)
+int model_file_error(sqlite3 *db, char *error, size_t error_size)
 {
+	int err = tell_error(db, error, error_size);
+
+	make_plain(error);
+	return err;
+}
+
+static uint64_t cpu_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int is_overdue(void *limit_ms)
+{
+	return cpu_ms() > (uintptr_t)limit_ms;
+}
+
+/*
+ * Reading takes time in proportion to the size, some 50 ms for each MiB, with the keys and indexes that stint makes. A
+ * hostile file may lack them, or have columns that are computed.
+ */
+static void limit_time(sqlite3 *db, const char *path)
+{
+	struct stat status;
+	uint64_t mib = stat(path, &status) == 0 ? (uint64_t)status.st_size >> 20 : 0;
+
+	sqlite3_progress_handler(db, READ_STEPS, is_overdue,
+				 (void *)(uintptr_t)(cpu_ms() + READ_MS + mib * READ_MS_PER_MIB));
+}
+
+/* A hostile file may bring views and triggers, which would run code of its choice while we read. */
+static int prepare_connection(sqlite3 *db, const char *path)
+{
+	limit_time(db, path);
 	sqlite3_busy_timeout(db, 5000);
 	sqlite3_limit(db, SQLITE_LIMIT_LENGTH, 16 << 20);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -124,7 +177,7 @@ int model_file_open(sqlite3 **ret, const char *path, char *error, size_t error_s
 		return err;
 	/* Where the file may not be written, SQLite opens it for reading by itself. */
 	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
-	    prepare_connection(db) != SQLITE_OK) {
+	    prepare_connection(db, path) != SQLITE_OK) {
 		err = model_file_error(db, error, error_size);
 		sqlite3_close(db);
 		return err;

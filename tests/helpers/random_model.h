@@ -4,6 +4,7 @@
 
 /* What the random test drives: sources of each kind, with a model of each that its callbacks are checked against. */
 
+#include "chance.h"
 #include "loop_fixture.h"
 
 #include <arpa/inet.h>
@@ -65,31 +66,10 @@ static struct stint_listener *listener;
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static struct actor *slots[SLOTS], *all;
 static struct poster posters[THREADS];
-static uint64_t seed, state, iteration, timer_iteration, last_due_ns, orders, last_order;
+static uint64_t iteration, timer_iteration, last_due_ns, orders, last_order;
 static uint64_t calls[KINDS];
 static bool quiet; /* callbacks act no more */
 static char *data;
-
-/* ---- chance ---- */
-
-static uint64_t next_random(void)
-{
-	uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
-}
-
-static uint32_t below(uint32_t n)
-{
-	return (uint32_t)(next_random() % n);
-}
-
-static bool one_in(uint32_t n)
-{
-	return below(n) == 0;
-}
 
 static void check(bool right, const struct actor *actor, const char *what)
 {

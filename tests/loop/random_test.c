@@ -256,21 +256,12 @@ static void end_life(void)
 		continue;
 }
 
-static uint64_t number_from(const char *name, uint64_t otherwise)
-{
-	const char *text = getenv(name);
-
-	return text ? strtoull(text, NULL, 10) : otherwise;
-}
-
 static void all_kinds_at_once_behave_as_their_models_say(void **unused)
 {
 	uint64_t steps = number_from("STINT_STEPS", STEPS), done = 0;
 
 	(void)unused;
-	seed = number_from("STINT_SEED", fixture_now_ns(CLOCK_REALTIME));
-	state = seed;
-	print_message("STINT_SEED=%llu\n", (unsigned long long)seed);
+	begin_chance(fixture_now_ns(CLOCK_REALTIME));
 	data = malloc(WRITE_BYTES + 512);
 	assert_non_null(data);
 	for (uint32_t i = 0; i < WRITE_BYTES + 512; i++)
