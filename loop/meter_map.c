@@ -15,9 +15,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE        4096u
-#define STACK_SLOTS 64 /* of 16 KiB; backed when a watchdog takes the first */
-#define METRICS     (STINT_METER_LOOP_METRICS + STINT_METER_HANDLER_METRICS)
+#define PAGE          4096u
+#define RESERVE_BYTES (64 * 1024)
+#define STACK_SLOTS   64 /* of 16 KiB; backed when a watchdog takes the first */
+#define METRICS       (STINT_METER_LOOP_METRICS + STINT_METER_HANDLER_METRICS)
 
 /* A handler block fills whole pages, so that one that was never used is never backed. */
 #define BLOCK_BYTES \
@@ -162,6 +163,26 @@ static int check_file_limit(size_t bytes)
 	return limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur ? -EFBIG : 0;
 }
 
+/*
+ * Has blocks reserved, so that no write to the mapping finds the disk full. Older kernels give up a memory file's for any
+ * signal, and with it what they had: in short steps there is always some that ends before the next.
+ */
+static int reserve(int fd, uint64_t offset, uint64_t bytes)
+{
+	while (bytes > 0) {
+		uint64_t step = bytes < RESERVE_BYTES ? bytes : RESERVE_BYTES;
+		int error = posix_fallocate(fd, (off_t)offset, (off_t)step);
+
+		if (error == EINTR)
+			continue;
+		if (error)
+			return -error;
+		offset += step;
+		bytes -= step;
+	}
+	return 0;
+}
+
 /* Makes the file of the right size and maps it; on failure nothing is left. */
 static int make_file(struct meter_map *map, int directory, const char *name)
 {
@@ -179,9 +200,9 @@ static int make_file(struct meter_map *map, int directory, const char *name)
 		return -errno;
 	if (fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)map->bytes) < 0)
 		goto fail;
-	error = posix_fallocate(fd, 0, (off_t)map->regions_offset);
-	if (error) {
-		errno = error;
+	error = reserve(fd, 0, map->regions_offset);
+	if (error < 0) {
+		errno = -error;
 		goto fail;
 	}
 	base = mmap(NULL, map->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -301,5 +322,5 @@ int meter_map_back(struct meter_map *map, const void *start, size_t bytes)
 
 	if (map->fd < 0 || place < map->base || place >= map->base + map->bytes)
 		return 0;
-	return -posix_fallocate(map->fd, (off_t)(place - map->base), (off_t)bytes);
+	return reserve(map->fd, (uint64_t)(place - map->base), bytes);
 }

@@ -22,6 +22,7 @@ static void begin_chance(uint64_t otherwise)
 {
 	seed = chance_state = number_from("STINT_SEED", otherwise);
 	printf("STINT_SEED=%llu\n", (unsigned long long)seed);
+	fflush(stdout); /* forked children have copies */
 }
 
 static uint64_t next_random(void)

@@ -14,8 +14,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
 
 #include <cmocka.h>
 #include <stint/meter_file.h>
@@ -113,6 +119,39 @@ __attribute__((unused)) static const struct stint_meter_file_overrun *fixture_ov
 #else
 #define FIXTURE_SANITIZED false
 #endif
+
+/* valgrind is slow, answers some system calls itself (limits, signal masks), and knows nothing of the newest. */
+__attribute__((unused)) static bool fixture_on_valgrind(void)
+{
+	return RUNNING_ON_VALGRIND != 0;
+}
+
+__attribute__((unused)) static void fixture_skip_on_valgrind(const char *why)
+{
+	if (!fixture_on_valgrind())
+		return;
+	print_message("skipped: valgrind %s\n", why);
+	skip();
+}
+
+/* That of Debian 12 does not know pidfd_open(2). */
+__attribute__((unused)) static bool fixture_has_pidfds(void)
+{
+	int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+	if (fd < 0)
+		return errno != ENOSYS;
+	close(fd);
+	return true;
+}
+
+__attribute__((unused)) static void fixture_skip_without_pidfds(void)
+{
+	if (fixture_has_pidfds())
+		return;
+	print_message("skipped: there are no pidfds here\n");
+	skip();
+}
 
 /*
  * Leaves no memory for as much as a thread's stack. Where that cannot be done, skips the test. `before` is what

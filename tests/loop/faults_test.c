@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 
 #include "faults_fixture.h"
+#include "signal_storm.h"
 
 #define CROWD        300u /* sources and timers, for a second chunk of each table, and a larger one of numbers */
 #define UPLOAD_BYTES 400000u
@@ -536,6 +537,21 @@ static void each_thread_may_fail_to_start(void **state)
 	fail_each(FAULT_THREAD, EAGAIN, 2);
 }
 
+/* Nothing fails for it, and nothing is lost: each run ends with all that it has begun. */
+static void no_interrupted_call_is_a_failure(void **state)
+{
+	long signals;
+
+	(void)state;
+	kind = FAULT_THREAD;
+	storm_begin();
+	for (int i = 0; i < 60; i++)
+		assert_false(scenario(EAGAIN, INT64_MAX));
+	signals = storm_end();
+	print_message("%ld signals\n", signals);
+	assert_true(signals > 60);
+}
+
 /* A stray registration calls for a new epoll set; without a descriptor for one, the loop goes on with the old. */
 static void a_loop_that_cannot_rebuild_its_epoll_set_goes_on(void **state)
 {
@@ -591,6 +607,7 @@ int main(void)
 		cmocka_unit_test(each_registration_may_fail_for_want_of_memory),
 		cmocka_unit_test(each_registration_may_fail_for_want_of_watches),
 		cmocka_unit_test(each_thread_may_fail_to_start),
+		cmocka_unit_test(no_interrupted_call_is_a_failure),
 		cmocka_unit_test(a_loop_that_cannot_rebuild_its_epoll_set_goes_on),
 	};
 
