@@ -3,11 +3,11 @@
 # make               build/stint, build/libstint.{a,so}, build/libstint-ares.{a,so}, build/examples/*
 # make deps          install what is needed, from Debian by name
 # make demo          three real recordings, ending in a report
-# make check         layout, both compilers, every test; those that can run again under ASan and UBSan, or TSan
+# make check         layout, both compilers, every test; those that can run again under ASan and UBSan, TSan, or valgrind
 # make check-kernels the tests under eBPF on Debian's 6.1 and 6.12 kernels, in emulated machines
 # make recall        a thousand stalls at random: each found, none invented, causes right (check does 200)
 # make check FILTER=loop   only the test programs whose path has "loop" in it
-# make check-valgrind the tests of loop/ under valgrind: errors and leaks fail them (some minutes)
+# make check-valgrind all tests of loop/ under valgrind: errors and leaks fail them (some minutes; check does a few)
 # make install       PREFIX=/usr/local DESTDIR=
 # make bench         the same workloads on raw epoll, stint, libev, libuv and libevent: ten minutes (QUICK=1: one or two)
 # make bench-probes  what it costs a server to be watched, and everybody else (QUICK=1: two rounds)
@@ -52,6 +52,7 @@ EXAMPLES     := $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/
 TEST_SRC     := $(filter-out $(if $(filter 0,$(CARES)),tests/ares/%),$(wildcard tests/*/*_test.c))
 TESTS        := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 TEST_HELPERS := $(wildcard tests/helpers/*.c)
+TEST_HEADERS := $(wildcard tests/helpers/*.h)
 # Programs that tests start and watch.
 SUBJECTS     := $(patsubst tests/subjects/%.c,$(BUILD)/tests/subjects/%,$(wildcard tests/subjects/*.c))
 
@@ -150,7 +151,7 @@ $(BUILD)/tests/subjects/%: tests/subjects/%.c $(BUILD)/libstint.a
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -Iloop/include -o $@ $< $(BUILD)/libstint.a $(LOOP_LIBS)
 
-$(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a
+$(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(TEST_HEADERS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -DBUILD_DIRECTORY='"$(BUILD)"' -I. -Itests/helpers -Iloop/include -isystem $(BUILD)/gen \
 		-o $@ $< $(TEST_HELPERS) \
@@ -192,20 +193,28 @@ SANITIZED_TESTS = $(patsubst $(BUILD)/%,build/asan/%,$(filter $(addprefix $(BUIL
 # Data races, in those that are about threads.
 THREAD_TESTS = $(patsubst $(BUILD)/%,build/tsan/%,$(filter $(addprefix $(BUILD)/tests/loop/,threads_test pool_test file_test random_test),$(TESTS)))
 
-check: check-format
-	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/clang all
-	$(Q)$(MAKE) --no-print-directory SAN=address,undefined BUILD=build/asan tests
-	$(Q)$(MAKE) --no-print-directory SAN=thread BUILD=build/tsan $(THREAD_TESTS)
-	$(Q)$(MAKE) --no-print-directory tests
-	$(Q)$(MAKE) --no-print-directory check-kernels
-	$(Q)tests/run $(filter-out $(BUILD)/tests/kernels/% $(BUILD)/tests/hostile/%,$(TESTS)) $(SANITIZED_TESTS) $(THREAD_TESTS)
-
 # Only the processes of the tests themselves: what a forked child leaves unfreed when it ends by _exit() is no leak.
 VALGRIND := valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect \
 	--child-silent-after-fork=yes --fair-sched=try
 
-check-valgrind: $(filter $(BUILD)/tests/loop/%,$(TESTS))
-	$(Q)TEST_TIMEOUT_S=600 TEST_RUNNER='$(VALGRIND)' tests/run $^
+VALGRIND_ALL = $(patsubst $(BUILD)/tests/loop/%,$(BUILD)/valgrind/loop/%,$(filter $(BUILD)/tests/loop/%,$(TESTS)))
+# Those that take some seconds there.
+VALGRIND_SHORT = $(addprefix $(BUILD)/valgrind/loop/,fork_test lifetime_test loop_test posts_test stream_limits_test)
+
+check: check-format
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/clang all
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined BUILD=build/asan tests
+	$(Q)$(MAKE) --no-print-directory SAN=thread BUILD=build/tsan $(THREAD_TESTS)
+	$(Q)$(MAKE) --no-print-directory tests $(VALGRIND_SHORT)
+	$(Q)$(MAKE) --no-print-directory check-kernels
+	$(Q)tests/run $(filter-out $(BUILD)/tests/kernels/% $(BUILD)/tests/hostile/%,$(TESTS)) $(SANITIZED_TESTS) $(THREAD_TESTS) \
+		$(VALGRIND_SHORT)
+
+$(BUILD)/valgrind/loop/%: $(BUILD)/tests/loop/%
+	$(Q)mkdir -p $(@D) && printf '#!/bin/sh\nexec $(VALGRIND) $<\n' > $@ && chmod +x $@
+
+check-valgrind: $(VALGRIND_ALL)
+	$(Q)TEST_TIMEOUT_S=900 tests/run $^
 
 demo: all
 	$(Q)examples/demo $(BUILD)

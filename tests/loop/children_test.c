@@ -2,11 +2,9 @@
 
 /* The end of child processes, as a loop's callbacks. */
 
-#include "loop_fixture.h"
+#include "refused_call.h"
 
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 
 static struct stint_loop *loop;
 static struct stint_meter *meter;
@@ -41,8 +39,10 @@ static void note_end(const struct stint_child_exit *end, void *ctx)
 /* A child that does `work`, and exits with `status` when it returns. */
 static pid_t start(void (*work)(void), int status)
 {
-	pid_t pid = fork();
+	pid_t pid;
 
+	fixture_skip_without_pidfds();
+	pid = fork();
 	assert_true(pid >= 0);
 	if (pid > 0)
 		return pid;
@@ -196,6 +196,43 @@ static void many_children_are_told_apart(void **state)
 	assert_no_children();
 }
 
+/* In a child: 0 if a child of its own was refused with that error, and stays its own to wait for. */
+static int refused_with(int error)
+{
+	struct stint_child *child = NULL;
+	struct stint_loop *own;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(5);
+	if (pid < 0 || stint_loop_new(&own, NULL) < 0)
+		return 1;
+	if (stint_child_new(&child, own, pid, 0, note_end, NULL) != -error || child)
+		return 2;
+	if (stint_loop_run(own) < 0 || calls != 0)
+		return 3;
+	stint_loop_free(own);
+	return waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 5 ? 0 : 4;
+}
+
+static int refused_as_unknown(void)
+{
+	return refused_with(ENOSYS);
+}
+
+static int refused_as_forbidden(void)
+{
+	return refused_with(EPERM);
+}
+
+static void without_pidfds_a_child_is_refused_and_stays_the_callers(void **state)
+{
+	(void)state;
+	check_with_refused_call(SYS_pidfd_open, ENOSYS, refused_as_unknown);
+	check_with_refused_call(SYS_pidfd_open, EPERM, refused_as_forbidden);
+}
+
 static void misuse_is_an_error_code(void **state)
 {
 	struct stint_child *child = NULL;
@@ -230,6 +267,7 @@ int main(void)
 		TEST(a_child_that_somebody_else_has_waited_for_is_an_error),
 		TEST(a_freed_child_goes_on_and_is_the_callers_to_wait_for),
 		TEST(many_children_are_told_apart),
+		TEST(without_pidfds_a_child_is_refused_and_stays_the_callers),
 		TEST(misuse_is_an_error_code),
 	};
 

@@ -97,6 +97,7 @@ static void out_of_descriptors_it_pauses_and_then_accepts_all(void **state)
 	int iterations = 0;
 
 	(void)state;
+	fixture_skip_on_valgrind("closes connections that are accepted beyond the limit");
 	connect_clients();
 	use_up_descriptors();
 	while (stint_listener_pauses(listener) < 3) {

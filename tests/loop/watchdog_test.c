@@ -143,6 +143,7 @@ static void a_handler_blocked_in_a_system_call_is_copied_without_a_signal(void *
 
 	(void)state;
 	skip_without_registers();
+	fixture_skip_on_valgrind("makes system calls on a stack of its own");
 	assert_int_equal(pipe(gate), 0);
 	start();
 	assert_int_equal(stint_meter_begin(account, patient, -1), 0);
@@ -168,6 +169,7 @@ static void a_thread_that_blocks_the_signal_is_counted_as_missed(void **state)
 
 	(void)state;
 	skip_without_registers();
+	fixture_skip_on_valgrind("takes the signal itself, and keeps it for later");
 	sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN + 8);
 	pthread_sigmask(SIG_BLOCK, &set, &before);

@@ -35,7 +35,8 @@ typedef void (*stint_child_callback)(const struct stint_child_exit *exit, void *
  * is called once, from the loop, also if it has ended already; the child has been waited for then (it is no zombie any
  * more), and the handle is dead. It keeps stint_loop_run() from returning until then.
  *
- * -ECHILD: no child of this process; -ESRCH: no process at all; -EINVAL, -ENOMEM, -EMFILE, -ENFILE.
+ * -ECHILD: no child of this process; -ESRCH: no process at all; -ENOSYS, -EPERM: a kernel before 5.4, or a sandbox,
+ * has no pidfds for it; -EINVAL, -ENOMEM, -EMFILE, -ENFILE.
  */
 STINT_API int stint_child_new(struct stint_child **ret, struct stint_loop *loop, pid_t pid, uint32_t handler,
 			      stint_child_callback callback, void *ctx);
