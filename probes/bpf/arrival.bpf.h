@@ -12,8 +12,9 @@
  * If the thread did not sleep in that wait, nobody had to wake it: all the time to the wait's return is `busy`.
  *
  * Data and FIN: tcp_probe, which fires for each segment of an established connection before it is processed. The
- * oldest that was not read counts. After a read that left data behind it is the last arrival (which of them are
- * left is not known), so that the age is then a lower bound.
+ * oldest that was not read counts: not older than the segment that found nothing before it, whoever has read that
+ * (another thread, a ring). After a read that left data behind it is the last arrival (which of them are left is not
+ * known), so that the age is then a lower bound.
  * A connection that is accepted: the end of its handshake, for each connection by itself.
  */
 
@@ -40,7 +41,7 @@ struct {
 	__type(value, u8);
 } listen_ports SEC(".maps");
 
-/* Keeps the tracepoints that fire for everybody's sockets short until the first is followed. */
+/* Keeps the tracepoints that fire for each segment of everybody's short until the first socket is followed. */
 __u32 arrivals_followed;
 
 static __always_inline void know_port(u16 port)
@@ -81,14 +82,14 @@ static __always_inline bool segment_is_news(const struct sk_buff *skb)
 	return skb->len > (header[0] >> 4) * 4u || (header[1] & 1);
 }
 
-static __always_inline void note_segment(u64 sk, const struct sk_buff *skb, u64 now_ns)
+static __always_inline void note_segment(const struct sock *sk, const struct sk_buff *skb, u64 now_ns)
 {
-	struct arrival *arrival = find_arrival(sk);
+	struct arrival *arrival = find_arrival((u64)sk);
 
 	if (!arrival || !segment_is_news(skb))
 		return;
 	arrival->last_ns = now_ns;
-	if (!arrival->first_ns)
+	if (!arrival->first_ns || !sk->sk_receive_queue.qlen)
 		arrival->first_ns = now_ns;
 }
 
@@ -98,8 +99,10 @@ static __always_inline void note_handshake(const struct sock *sk, u64 now_ns)
 	struct arrival fresh = {.established_ns = now_ns};
 	u64 key = (u64)sk;
 
-	if (is_listened_on(sk->__sk_common.skc_num))
-		bpf_map_update_elem(&arrivals, &key, &fresh, BPF_ANY);
+	if (!is_listened_on(sk->__sk_common.skc_num))
+		return;
+	arrivals_followed = 1;
+	bpf_map_update_elem(&arrivals, &key, &fresh, BPF_ANY);
 }
 
 static __always_inline void forget_arrivals(u64 sk)

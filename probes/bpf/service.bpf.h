@@ -118,12 +118,12 @@ __noinline int change_turn(struct thread *thread, s32 fd, u64 now_ns)
 	return 0;
 }
 
-/* A system call whose first argument is a descriptor begins in an iteration. */
+/* A system call whose first argument is a descriptor begins in an iteration; that of epoll_ctl() is its third. */
 static __always_inline void enter_turn(struct thread *thread, long number, const struct pt_regs *regs,
 				       u64 now_ns)
 {
 	struct turns *turns = &thread->turns;
-	s32 fd = (s32)regs->di;
+	s32 fd = (s32)(number == NR_epoll_ctl ? regs->dx : regs->di);
 
 	if (!turns->len && !turns->undrained)
 		return;

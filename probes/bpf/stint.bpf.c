@@ -276,7 +276,7 @@ int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
 	struct socket_state *state;
 
 	if (arrivals_followed)
-		note_segment((u64)sk, skb, bpf_ktime_get_ns());
+		note_segment(sk, skb, bpf_ktime_get_ns());
 	if (sockets_known <= 0)
 		return 0;
 	state = find_socket((u64)sk);
@@ -318,7 +318,7 @@ int BPF_PROG(on_tcp_retransmit, struct sock *sk)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_handshake, const struct sock *sk, int before, int after)
 {
-	if (arrivals_followed && before == TCP_SYN_RECV && after == TCP_ESTABLISHED)
+	if (before == TCP_SYN_RECV && after == TCP_ESTABLISHED)
 		note_handshake(sk, bpf_ktime_get_ns());
 	return 0;
 }

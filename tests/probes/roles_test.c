@@ -165,6 +165,14 @@ static void a_connection_has_the_age_since_its_handshake(void **state)
 	assert_true(metric(role, STINT_PROBES_ROLE_AGE)->min_ns < SUBJECT_SPIN_NS);
 }
 
+/* Among them connections that came before the program made its first system call under watch. */
+static void the_first_connection_of_a_listener_that_was_there_before_has_its_age(void **state)
+{
+	(void)state;
+	run("each", "early");
+	assert_int_equal(metric(find_role("listener :"), STINT_PROBES_ROLE_AGE)->count, SUBJECT_ROUNDS);
+}
+
 static void all_parts_of_an_event_s_service_are_added_up(void **state)
 {
 	const struct stint_probes_histogram *service, *wait;
@@ -206,6 +214,33 @@ static void data_that_came_while_the_loop_was_busy_is_as_old_as_that(void **stat
 	assert_stages_add_up(role);
 }
 
+static void what_another_thread_has_read_makes_nothing_older(void **state)
+{
+	const struct stint_probes_histogram *age;
+
+	(void)state;
+	run("helped", NULL);
+	age = metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE);
+	assert_int_equal(age->count, SUBJECT_ROUNDS);
+	assert_true(age->sum_ns <= served.most_ns[SUBJECT_ROLE_CLIENT]);
+}
+
+static void taking_a_descriptor_out_of_the_set_is_a_turn_of_its_event(void **state)
+{
+	const struct stint_probes_histogram *service;
+	struct stint_probes_attribution attribution;
+
+	(void)state;
+	run("ctl", NULL);
+	service = metric(find_role("eventfd"), STINT_PROBES_ROLE_SERVICE);
+	assert_int_equal(service->count, SUBJECT_ROUNDS);
+	assert_in_range(service->sum_ns, served.least_ns[SUBJECT_ROLE_EVENT],
+			served.most_ns[SUBJECT_ROLE_EVENT]);
+	stint_probes_attribution(watching.probes, &attribution);
+	assert_int_equal(attribution.events, SUBJECT_ROUNDS);
+	assert_int_equal(attribution.not_attributed, 0);
+}
+
 /* By redis's own count. The connection is a unix socket; its last command is in an iteration that is not over. */
 static void redis_serves_as_many_events_as_it_processes_commands(void **state)
 {
@@ -237,6 +272,13 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_connection_has_the_age_since_its_handshake, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(
+			the_first_connection_of_a_listener_that_was_there_before_has_its_age, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(what_another_thread_has_read_makes_nothing_older, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(taking_a_descriptor_out_of_the_set_is_a_turn_of_its_event,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(all_parts_of_an_event_s_service_are_added_up, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(data_that_came_while_the_loop_was_busy_is_as_old_as_that,

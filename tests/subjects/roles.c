@@ -6,6 +6,8 @@
  *	roles each   ROUNDS times, one after the other: each role becomes ready and is handled
  *	roles batch  two clients are ready at once: both are read, then both are answered
  *	roles busy   data arrives for a client while another handler computes for BUSY_NS
+ *	roles helped another thread reads what arrived for a client, and after BUSY_NS the loop reads what comes then
+ *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
  *
  * With one more argument the descriptors are registered first of all, else when it starts. It writes its port to its
  * standard output, starts when a byte is there on its standard input, writes a struct subject_served when it is done, and waits
@@ -15,6 +17,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -266,6 +269,70 @@ static void busy(void)
 	}
 }
 
+static void *take_one(void *client)
+{
+	take(*(int *)client);
+	return NULL;
+}
+
+/* What is noted of the client is how old its data was when the loop read it. */
+static void helped(void)
+{
+	struct epoll_event events[16];
+
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		uint64_t before_ns;
+		pthread_t helper;
+
+		put(far[0]);
+		if (wait_for(events) != 1 || pthread_create(&helper, NULL, take_one, &near[0]) != 0)
+			die("no helper");
+		pthread_join(helper, NULL);
+		spin(SUBJECT_BUSY_NS);
+		before_ns = now_ns();
+		put(far[0]);
+		if (wait_for(events) != 1)
+			die("more than the client");
+		take(near[0]);
+		note(SUBJECT_ROLE_CLIENT, 0, now_ns() - before_ns);
+	}
+}
+
+static void ctl(void)
+{
+	struct epoll_event events[16];
+
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		uint64_t before_ns, began_ns, ended_ns;
+
+		put(event);
+		if (wait_for(events) != 1)
+			die("more than the event");
+		before_ns = now_ns();
+		checked(epoll_ctl(epfd, EPOLL_CTL_DEL, event, NULL), "epoll_ctl");
+		began_ns = now_ns();
+		spin(SUBJECT_SPIN_NS);
+		ended_ns = now_ns();
+		epoll_wait(epfd, events, 16, 0);
+		note(SUBJECT_ROLE_EVENT, ended_ns - began_ns, now_ns() - before_ns);
+		take(event);
+		add(event);
+		epoll_wait(epfd, events, 16, 0);
+	}
+}
+
+static void run(const char *what)
+{
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} modes[] = {{"each", each}, {"batch", batch}, {"busy", busy}, {"helped", helped}, {"ctl", ctl}};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (strcmp(what, modes[i].name) == 0)
+			modes[i].run();
+}
+
 int main(int argc, char **argv)
 {
 	uint16_t port;
@@ -282,12 +349,7 @@ int main(int argc, char **argv)
 		return 1;
 	if (argc == 2)
 		add_all();
-	if (strcmp(argv[1], "each") == 0)
-		each();
-	else if (strcmp(argv[1], "batch") == 0)
-		batch();
-	else
-		busy();
+	run(argv[1]);
 	if (write(STDOUT_FILENO, &served, sizeof(served)) != sizeof(served))
 		return 1;
 	while (read(STDIN_FILENO, &byte, 1) > 0)
