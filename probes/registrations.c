@@ -126,7 +126,8 @@ void stint_registrations_refresh(struct stint_registrations *registrations, uint
 		struct look *look = &registrations->looks[i];
 		uint64_t unattributed = habits->events - habits->attributed;
 
-		if (unattributed == look->unattributed || now_ns < look->next_ns)
+		if (registrations->loops[i].wait != RECORD_WAIT_EPOLL || unattributed == look->unattributed ||
+		    now_ns < look->next_ns)
 			continue;
 		scan_set(&set, registrations->loops[i].epfd);
 		look->unattributed = unattributed;

@@ -68,7 +68,7 @@ struct role_counters {
 	__u32 bucket[ROLE_METRICS][RECORD_BUCKETS];
 };
 
-/* What is known of a descriptor in an epoll set. */
+/* What is known of a descriptor in an epoll set, or of a loop in poll() or select(): its epfd is -1. */
 struct descriptor_key {
 	__u32 pid;
 	__s32 epfd;
@@ -94,6 +94,7 @@ struct descriptor {
 	__u32 idle_outs; /* EPOLLOUT returned so often in a row with no send after it */
 	__u32 rearms;    /* changes of its registration since it was added */
 	struct role_key role;
+	__u64 file; /* address of its struct file; 0: not needed, as epoll_ctl() tells of another one under its number */
 };
 
 struct data_key {
@@ -160,7 +161,7 @@ struct finding_counters {
 _Static_assert(sizeof(struct role_key) == 32, "no holes");
 _Static_assert(sizeof(struct role_counters) == 40 + 8 * 32 + 8 * 4 * RECORD_BUCKETS, "no holes");
 _Static_assert(sizeof(struct descriptor_key) == 12, "no holes");
-_Static_assert(sizeof(struct descriptor) == 88, "no holes");
+_Static_assert(sizeof(struct descriptor) == 96, "no holes");
 _Static_assert(sizeof(struct data_key) == 16, "no holes");
 _Static_assert(sizeof(struct loop_habits) == 152, "no holes");
 _Static_assert(sizeof(struct finding_key) == 20, "no holes");

@@ -4,7 +4,8 @@
 
 /*
  * What the descriptors of an epoll set are. epoll_ctl() tells of new ones; user space fills in those that were
- * there before, and those registered in ways that are no system call (io_uring). What a descriptor is, is
+ * there before, and those registered in ways that are no system call (io_uring). Those of poll() and select() are
+ * known from their first turn on. What a descriptor is, is
  * found at its first turn: by then a connect has begun, and O_NONBLOCK has been set if it ever is.
  *
  * A table that evicts what was used least: a descriptor that was pushed out has no turns until it is added again,
@@ -176,27 +177,59 @@ __noinline u32 descriptor_role(struct thread *thread, struct descriptor *descrip
 	return descriptor->role_slot;
 }
 
-/* A descriptor of the current process, as it was given to epoll_ctl(). */
-__noinline int add_descriptor(u64 epfd_and_fd, u64 data, u32 events)
+/* A new descriptor of the current process. */
+static __always_inline struct descriptor *new_descriptor(const struct descriptor_key *key, u64 data,
+							 struct file *file)
 {
-	u32 pid = bpf_get_current_pid_tgid() >> 32, zero = 0;
-	s32 epfd = (s32)(epfd_and_fd >> 32), fd = (s32)epfd_and_fd;
-	struct descriptor_key key = {.pid = pid, .epfd = epfd, .fd = fd};
-	struct data_key by_data = {.data = data, .pid = pid, .epfd = epfd};
+	u32 zero = 0;
 	struct descriptor *descriptor = bpf_map_lookup_elem(&empty_descriptor, &zero);
 
 	if (!descriptor)
-		return 0;
-	bpf_map_update_elem(&descriptors, &key, descriptor, BPF_ANY);
-	bpf_map_update_elem(&descriptors_by_data, &by_data, &fd, BPF_ANY);
-	descriptor = bpf_map_lookup_elem(&descriptors, &key);
+		return NULL;
+	bpf_map_update_elem(&descriptors, key, descriptor, BPF_ANY);
+	descriptor = bpf_map_lookup_elem(&descriptors, key);
+	if (!descriptor)
+		return NULL;
+	descriptor->data = data;
+	descriptor->role_slot = ROLE_NO_SLOT;
+	descriptor->sock = followed_sock(file_to_sock(file));
+	return descriptor;
+}
+
+/* A descriptor of the current process, as it was given to epoll_ctl(). */
+__noinline int add_descriptor(u64 epfd_and_fd, u64 data, u32 events)
+{
+	s32 epfd = (s32)(epfd_and_fd >> 32), fd = (s32)epfd_and_fd;
+	struct descriptor_key key = {.epfd = epfd, .fd = fd};
+	struct data_key by_data = {.data = data, .epfd = epfd};
+	struct descriptor *descriptor;
+
+	key.pid = bpf_get_current_pid_tgid() >> 32;
+	by_data.pid = key.pid;
+	descriptor = new_descriptor(&key, data, (struct file *)fd_to_file(fd));
 	if (!descriptor)
 		return 0;
-	descriptor->data = data;
 	descriptor->events = events;
-	descriptor->role_slot = ROLE_NO_SLOT;
-	descriptor->sock = followed_sock(file_to_sock((struct file *)fd_to_file(fd)));
+	bpf_map_update_elem(&descriptors_by_data, &by_data, &fd, BPF_ANY);
 	return 0;
+}
+
+/*
+ * A descriptor that poll() or select() returned, `known` being what is known under its number: that may be another
+ * file, closed since by another thread. Nothing registers them, so each is added at its first turn.
+ */
+static __noinline struct descriptor *polled_descriptor(struct descriptor *known, u32 pid, s32 fd)
+{
+	struct descriptor_key key = {.pid = pid, .epfd = -1, .fd = fd};
+	u64 file = fd_to_file(fd);
+	struct descriptor *descriptor;
+
+	if (known && known->file == file)
+		return known;
+	descriptor = new_descriptor(&key, (u32)fd, (struct file *)file);
+	if (descriptor)
+		descriptor->file = file;
+	return descriptor;
 }
 
 #endif

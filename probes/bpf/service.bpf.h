@@ -9,8 +9,11 @@
  * until there is one on another descriptor that the wait returned, or the next wait. A program may come back to a
  * descriptor (redis reads from all clients and then writes to all): all parts of an event's service are added up.
  * An event whose descriptor sees no system call is not attributed, and counted as such. What a handler computes
- * before its first system call is taken for the end of the turn before it. Loops in poll(), select() and io_uring are not
- * looked at: there, what is registered is not known beforehand.
+ * before its first system call is taken for the end of the turn before it.
+ *
+ * Of loops in poll() and select(), the events are those that were copied as the call returned (ready.bpf.h). Those in
+ * io_uring are not looked at: completions name no descriptor, and what follows on them is written into the ring, with no
+ * system call.
  */
 
 static __always_inline u64 turn_id(const struct thread *thread)
@@ -71,6 +74,7 @@ __noinline u32 begin_turn(struct thread *thread, struct descriptor *descriptor, 
 	if (at >= TURNS_MAX)
 		return TURNS_MAX;
 	turns->had |= 1ull << at;
+	turns->turn_fd[at] = fd;
 	turns->left--;
 	turns->cursor = at + 1;
 	turns->flags &= ~TURNS_READ_SEEN;
@@ -86,6 +90,20 @@ __noinline u32 begin_turn(struct thread *thread, struct descriptor *descriptor, 
 	return at;
 }
 
+/* The descriptor, if its turn may begin or go on. */
+static __always_inline struct descriptor *find_turn(struct thread *thread, s32 fd)
+{
+	struct descriptor *descriptor = find_descriptor(thread->pid, thread->epfd, fd);
+
+	if (thread->wait == RECORD_WAIT_EPOLL)
+		return descriptor && !(descriptor->flags & DESCRIPTOR_REMOVED) ? descriptor : NULL;
+	if (descriptor && descriptor->turn_id == turn_id(thread))
+		return descriptor;
+	if (find_event(&thread->turns, (u32)fd) >= TURNS_MAX)
+		return NULL;
+	return polled_descriptor(descriptor, thread->pid, fd);
+}
+
 __noinline int change_turn(struct thread *thread, s32 fd, u64 now_ns)
 {
 	struct descriptor *descriptor;
@@ -95,8 +113,8 @@ __noinline int change_turn(struct thread *thread, s32 fd, u64 now_ns)
 	if (!thread)
 		return 0;
 	turns = &thread->turns;
-	descriptor = find_descriptor(thread->pid, thread->epfd, fd);
-	if (!descriptor || descriptor->flags & DESCRIPTOR_REMOVED)
+	descriptor = find_turn(thread, fd);
+	if (!descriptor)
 		return 0;
 	if (descriptor->turn_id == turn_id(thread)) {
 		at = descriptor->ready_at;
@@ -113,7 +131,7 @@ __noinline int change_turn(struct thread *thread, s32 fd, u64 now_ns)
 	turns->sock = descriptor->sock;
 	turns->registered = descriptor->events;
 	turns->flags &= ~TURNS_BLOCKING;
-	if (descriptor->flags & DESCRIPTOR_BLOCKING)
+	if (descriptor->flags & DESCRIPTOR_BLOCKING && thread->wait == RECORD_WAIT_EPOLL)
 		turns->flags |= TURNS_BLOCKING;
 	return 0;
 }
@@ -214,7 +232,19 @@ __noinline int exit_turn(struct thread *thread, bool takes, u64 requested, long 
 	return 0;
 }
 
-/* The wait has returned. */
+static __always_inline void reset_turns(struct turns *turns)
+{
+	turns->flags = 0;
+	turns->at = TURNS_MAX;
+	turns->cursor = 0;
+	turns->had = 0;
+	turns->len = 0;
+	turns->left = 0;
+	turns->undrained_len = 0;
+	turns->outs = 0;
+}
+
+/* epoll_wait() has returned. */
 __noinline int begin_turns(struct thread *thread, u64 events, long result, u64 max_events)
 {
 	u32 len = result > 0 ? (u32)result : 0;
@@ -225,14 +255,9 @@ __noinline int begin_turns(struct thread *thread, u64 events, long result, u64 m
 	turns = &thread->turns;
 	if (len > TURNS_MAX)
 		len = TURNS_MAX;
-	turns->flags = result > 0 && (u64)result == max_events ? TURNS_FULL : 0;
-	turns->at = TURNS_MAX;
-	turns->cursor = 0;
-	turns->had = 0;
-	turns->len = 0;
-	turns->left = 0;
-	turns->undrained_len = 0;
-	turns->outs = 0;
+	reset_turns(turns);
+	if (result > 0 && (u64)result == max_events)
+		turns->flags = TURNS_FULL;
 	if (!len)
 		return 0;
 	if (bpf_probe_read_user(turns->event, len * sizeof(turns->event[0]), (void *)events) != 0)
@@ -250,6 +275,91 @@ __noinline int begin_turns(struct thread *thread, u64 events, long result, u64 m
 	if (turns->outs == len && turns->flags & TURNS_OUTS)
 		turns->flags |= TURNS_ONLY_OUT;
 	return 0;
+}
+
+static __always_inline void add_polled(struct turns *turns, u32 at, u32 fd)
+{
+	asm volatile("" : "+r"(at)); /* so that the mask stays, without which the verifier knows no bound */
+	at &= TURNS_MAX - 1;
+	turns->event[at].data_low = fd;
+	turns->event[at].data_high = 0;
+}
+
+static __always_inline u32 add_slots(struct thread *thread)
+{
+	u32 len = thread->ready_len < TURNS_MAX ? thread->ready_len : TURNS_MAX;
+
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		if (i >= len)
+			break;
+		add_polled(&thread->turns, i, (u32)thread->ready[i]);
+	}
+	return len;
+}
+
+/*
+ * The descriptors of one word of a select's sets: one may be in several of the three. These two are global, so that the
+ * verifier goes through each once, and not once for each number of descriptors and bits before.
+ */
+__noinline u32 lowest_bit(u64 bits)
+{
+	return log2_floor(bits & -bits);
+}
+
+__noinline u32 add_word(struct thread *thread, u32 word, u32 len)
+{
+	u64 bits;
+
+	if (!thread || word >= SET_WORDS)
+		return len;
+	bits = thread->ready[word] | thread->ready[SET_WORDS + word] | thread->ready[2 * SET_WORDS + word];
+	for (u32 i = 0; i < 64; i++) {
+		if (!bits || len >= TURNS_MAX)
+			break;
+		add_polled(&thread->turns, len, word * 64 + lowest_bit(bits));
+		bits &= bits - 1;
+		len++;
+	}
+	return len;
+}
+
+static __always_inline u32 add_sets(struct thread *thread)
+{
+	u32 len = 0;
+
+	if (!thread->ready_len)
+		return 0;
+	for (u32 word = 0; word < SET_WORDS; word++)
+		len = add_word(thread, word, len);
+	return len < TURNS_MAX ? len : TURNS_MAX;
+}
+
+/* poll() or select() has returned. A thread that polled just once so far may be no loop at all, and is left alone. */
+__noinline int begin_polled_turns(struct thread *thread)
+{
+	struct turns *turns;
+
+	if (!thread)
+		return 0;
+	turns = &thread->turns;
+	reset_turns(turns);
+	if (thread->loop_slot >= LOOPS_MAX) {
+		turns->flags = TURNS_SKIPPED;
+		return 0;
+	}
+	turns->len = thread->wait == RECORD_WAIT_POLL ? add_slots(thread) : add_sets(thread);
+	turns->left = turns->len;
+	return 0;
+}
+
+/* Events that the wait told of and that were not looked at. A descriptor in two of a select's sets is two of its events. */
+static __always_inline u32 count_beyond(const struct thread *thread)
+{
+	if (thread->turns.flags & TURNS_SKIPPED)
+		return 0;
+	if (thread->wait == RECORD_WAIT_SELECT && thread->turns.len < TURNS_MAX)
+		return 0;
+	return thread->ready_events > thread->turns.len ? thread->ready_events - thread->turns.len : 0;
 }
 
 __noinline int count_service(u32 slot, u32 service_ns)
@@ -280,12 +390,13 @@ __noinline int end_turns(struct thread *thread, u64 now_ns)
 	if (turns->undrained_len)
 		note_lying(thread);
 	habits = thread_habits(thread);
-	if (!habits || thread->wait != RECORD_WAIT_EPOLL)
+	if (!habits || thread->wait == RECORD_WAIT_IO_URING)
 		return 0;
 	habits->events += turns->len;
 	habits->attributed += turns->len - turns->left;
-	habits->not_looked_at += thread->ready_events - turns->len;
-	note_iteration(thread, habits, now_ns);
+	habits->not_looked_at += count_beyond(thread);
+	if (thread->wait == RECORD_WAIT_EPOLL)
+		note_iteration(thread, habits, now_ns);
 	return 0;
 }
 

@@ -170,7 +170,10 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 			note_returned(thread, now_ns);
 		note_wait(thread, wait, now_ns, result, regs->dx);
 		exit_wait(thread, now_ns, wait, regs, result);
-		begin_turns(thread, regs->si, wait == RECORD_WAIT_EPOLL ? result : 0, regs->dx);
+		if (wait == RECORD_WAIT_EPOLL)
+			begin_turns(thread, regs->si, result, regs->dx);
+		else
+			begin_polled_turns(thread);
 		return 0;
 	}
 	send_fd = send_fd_argument(number);

@@ -7,7 +7,7 @@
 #define TURNS_MAX     64
 #define UNDRAINED_MAX 4
 
-/* As the kernel writes it on x86-64 (packed): read 32 bits at a time. */
+/* As the kernel writes it on x86-64 (packed): read 32 bits at a time. Of poll() and select(), the data is the descriptor. */
 struct user_event {
 	u32 events;
 	u32 data_low;
@@ -36,6 +36,7 @@ struct turns {
 	struct user_event event[TURNS_MAX];
 	u32 service_ns[TURNS_MAX];
 	u32 role_slot[TURNS_MAX];
+	s32 turn_fd[TURNS_MAX]; /* of those that had a turn */
 };
 
 struct thread;
@@ -51,6 +52,7 @@ enum turns_flag {
 	TURNS_FULL = 16,      /* the wait returned as many events as it could */
 	TURNS_BLOCKING = 32,  /* the descriptor is a blocking one */
 	TURNS_MAY_BLOCK = 64, /* and the system call under way may block */
+	TURNS_SKIPPED = 128,  /* what the wait returned was left alone */
 };
 
 #endif

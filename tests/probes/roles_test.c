@@ -146,6 +146,22 @@ static void each_role_is_told_and_its_service_known(void **state)
 	assert_int_equal(attribution.not_attributed, 0);
 }
 
+static void loops_in_poll_and_select_have_roles_too(void **state)
+{
+	static const char *const waits[] = {"poll", "ppoll", "select", "pselect"};
+	struct stint_probes_attribution attribution;
+
+	for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
+		run(waits[i], NULL);
+		assert_each_role_is_served_as_long_as_it_computes();
+		stint_probes_attribution(watching.probes, &attribution);
+		assert_int_equal(attribution.events, SUBJECT_ROUNDS * SUBJECT_ROLES);
+		assert_int_equal(attribution.not_attributed, 0);
+		tear_down(state);
+		set_up(state);
+	}
+}
+
 static void descriptors_registered_before_the_watch_are_known_too(void **state)
 {
 	(void)state;
@@ -268,6 +284,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(each_role_is_told_and_its_service_known, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(loops_in_poll_and_select_have_roles_too, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(descriptors_registered_before_the_watch_are_known_too, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_connection_has_the_age_since_its_handshake, set_up,

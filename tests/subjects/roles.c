@@ -7,6 +7,7 @@
  *	roles batch  two clients are ready at once: both are read, then both are answered
  *	roles busy   data arrives for a client while another handler computes for BUSY_NS
  *	roles helped another thread reads what arrived for a client, and after BUSY_NS the loop reads what comes then
+ *	roles poll | ppoll | select | pselect	as each, the loop being in that, and with one event of the eventfd before
  *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
  *
  * With one more argument the descriptors are registered first of all, else when it starts. It writes its port to its
@@ -17,8 +18,10 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,9 +30,11 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
+#include <sys/select.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,6 +45,9 @@ static int epfd, listener, far[2], near[2], timer, event, ends[2], unix_ends[2],
 static char folder[] = "/tmp/stint-roles-XXXXXX";
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static struct subject_served served;
+static struct pollfd polled[10];
+
+#define POLLED (sizeof(polled) / sizeof(polled[0]))
 
 static void die(const char *what)
 {
@@ -134,8 +142,10 @@ static void add_all(void)
 	const int all[] = {listener, near[0], near[1],      far[0],  timer,
 			   event,    ends[0], unix_ends[0], signals, notify};
 
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		add(all[i]);
+		polled[i] = (struct pollfd){.fd = all[i], .events = POLLIN};
+	}
 }
 
 static void make_ready(enum subject_role role)
@@ -179,6 +189,58 @@ static int wait_for(struct epoll_event *events)
 	return checked(epoll_wait(epfd, events, 16, -1), "epoll_wait");
 }
 
+static int wait_in_epoll(int timeout_ms)
+{
+	struct epoll_event events[16];
+
+	return checked(epoll_wait(epfd, events, 16, timeout_ms), "epoll_wait");
+}
+
+static int wait_in_poll(int timeout_ms)
+{
+	return checked((int)syscall(SYS_poll, polled, POLLED, timeout_ms), "poll");
+}
+
+static int wait_in_ppoll(int timeout_ms)
+{
+	const struct timespec now = {0};
+
+	return checked(ppoll(polled, POLLED, timeout_ms ? NULL : &now, NULL), "ppoll");
+}
+
+/* With the sets anew each time, and one that nothing is ready in. */
+static int wait_in_sets(int timeout_ms, bool pselect_call)
+{
+	struct timespec spec = {0};
+	struct timeval value = {0};
+	fd_set in, out;
+	int most = 0;
+
+	FD_ZERO(&in);
+	FD_ZERO(&out);
+	for (size_t i = 0; i < POLLED; i++) {
+		FD_SET(polled[i].fd, &in);
+		most = polled[i].fd > most ? polled[i].fd : most;
+	}
+	if (pselect_call)
+		return checked(pselect(most + 1, &in, &out, NULL, timeout_ms ? NULL : &spec, NULL),
+			       "pselect");
+	return checked((int)syscall(SYS_select, most + 1, &in, &out, NULL, timeout_ms ? NULL : &value),
+		       "select");
+}
+
+static int wait_in_select(int timeout_ms)
+{
+	return wait_in_sets(timeout_ms, false);
+}
+
+static int wait_in_pselect(int timeout_ms)
+{
+	return wait_in_sets(timeout_ms, true);
+}
+
+static int (*wait_for_all)(int timeout_ms) = wait_in_epoll;
+
 /* How long a role was served this time; `most` only when the next wait has returned. */
 static void note(enum subject_role role, uint64_t least_ns, uint64_t most_ns)
 {
@@ -190,10 +252,16 @@ static void each(void)
 {
 	const int fds[SUBJECT_ROLES] = {listener, near[0],      far[0],  timer, event,
 					ends[0],  unix_ends[0], signals, notify};
-	struct epoll_event events[16];
 
+	/* Others are known as loops only when they come to their wait for the second time, from the same place. */
+	if (wait_for_all != wait_in_epoll) {
+		put(event);
+		if (wait_for_all(-1) != 1)
+			die("more than the event");
+		take(event);
+	}
 	make_ready(SUBJECT_ROLE_LISTENER);
-	if (wait_for(events) != 1)
+	if (wait_for_all(-1) != 1)
 		die("more than one");
 	for (int i = 0; i < SUBJECT_ROUNDS * SUBJECT_ROLES; i++) {
 		enum subject_role role = (enum subject_role)(i % SUBJECT_ROLES);
@@ -208,10 +276,10 @@ static void each(void)
 		ended_ns = now_ns();
 		if (i + 1 < SUBJECT_ROUNDS * SUBJECT_ROLES) {
 			make_ready((enum subject_role)((i + 1) % SUBJECT_ROLES));
-			if (wait_for(events) != 1)
+			if (wait_for_all(-1) != 1)
 				die("more than one");
 		} else {
-			epoll_wait(epfd, events, 16, 0);
+			wait_for_all(0);
 		}
 		note(role, ended_ns - began_ns, now_ns() - before_ns);
 	}
@@ -321,12 +389,46 @@ static void ctl(void)
 	}
 }
 
+static void each_in(int (*wait)(int timeout_ms))
+{
+	wait_for_all = wait;
+	each();
+}
+
+static void each_in_poll(void)
+{
+	each_in(wait_in_poll);
+}
+
+static void each_in_ppoll(void)
+{
+	each_in(wait_in_ppoll);
+}
+
+static void each_in_select(void)
+{
+	each_in(wait_in_select);
+}
+
+static void each_in_pselect(void)
+{
+	each_in(wait_in_pselect);
+}
+
 static void run(const char *what)
 {
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} modes[] = {{"each", each}, {"batch", batch}, {"busy", busy}, {"helped", helped}, {"ctl", ctl}};
+	} modes[] = {{"each", each},
+		     {"batch", batch},
+		     {"busy", busy},
+		     {"helped", helped},
+		     {"ctl", ctl},
+		     {"poll", each_in_poll},
+		     {"ppoll", each_in_ppoll},
+		     {"select", each_in_select},
+		     {"pselect", each_in_pselect}};
 
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
 		if (strcmp(what, modes[i].name) == 0)
