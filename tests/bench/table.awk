@@ -72,9 +72,9 @@ function head(    i) {
 	}
 	for (i = form == "ratios" ? 2 : 1; i <= names; i++)
 		printf form == "text" ? " %16s" : form == "markdown" ? " %s |" : "\t%s", title[name[i]]
-	print ""
+	print form == "text" ? "  the meter" : form == "markdown" ? " the meter |" : ""
 	if (form != "markdown") return
-	printf "|---|---|"
+	printf "|---|---|---:|"
 	for (i = 1; i <= names; i++) printf "---:|"
 	print ""
 }
