@@ -141,7 +141,7 @@ static struct stint_post *pop(struct stint_mailbox *mailbox)
 	if (!mailbox->first)
 		mailbox->last = NULL;
 	else
-		__builtin_prefetch(mailbox->first);
+		__builtin_prefetch(mailbox->first->next); /* the first itself was asked for the last time */
 	mailbox->waiting--;
 	return post;
 }
@@ -159,19 +159,91 @@ static uint32_t known_handler(const struct stint_loop *loop, uint32_t handler)
 	return loop_handler_valid(loop, handler) ? handler : 0;
 }
 
-static void dispatch_post(struct stint_loop *loop, struct stint_mailbox *mailbox)
+/* Dispatches the first, without a meter. */
+static void dispatch_unmetered(struct stint_mailbox *mailbox)
 {
 	struct stint_post *post = pop(mailbox);
-	uint32_t handler = known_handler(loop, post->handler);
-	uint64_t ready_ns = clock_stamp_ns(loop->clock, mailbox->stamp, post->posted_at);
-	struct dispatch dispatch;
 
-	if (loop->account)
-		loop->account->behind = mailbox->waiting;
-	dispatch = dispatch_open(loop, handler, ready_ns);
 	release(post);
 	post->callback(post, 0, post->ctx);
-	dispatch_close(loop, &dispatch);
+}
+
+/* From the posting to the start of its dispatch. Another thread's stamp may be some ns off. */
+static inline uint64_t wait_of(const struct clock *clock, uint64_t posted_at, uint64_t start_ns)
+{
+	uint64_t ready_ns = clock->tsc ? clock_from_ticks(clock, posted_at) : posted_at;
+
+	return start_ns > ready_ns ? start_ns - ready_ns : 0;
+}
+
+/* What dispatches of one handler in a row have in common; the sums are counted at its end. */
+struct run {
+	struct meter_hot *hot;
+	uint64_t count, service_ns, blame_ns, victims;
+};
+
+static void run_end(const struct run *run)
+{
+	struct stint_meter_file_block *block = run->hot->block;
+	struct stint_histogram *service = &block->histogram[STINT_METER_HANDLER_SERVICE];
+
+	counter_add(&service->count, run->count);
+	counter_add(&service->sum, run->service_ns);
+	counter_add(&block->blame_ns, run->blame_ns);
+	counter_add(&block->victims, run->victims);
+}
+
+static inline void run_count(struct run *run, uint64_t service_ns, uint64_t behind)
+{
+	run->count++;
+	run->service_ns += service_ns;
+	run->blame_ns += service_ns * behind;
+	run->victims += behind;
+	histogram_bucket_add(&run->hot->block->histogram[STINT_METER_HANDLER_SERVICE], service_ns);
+}
+
+/*
+ * Dispatches the first, and those of the same handler that follow it, `limit` in all at most; returns how many. One that
+ * is out of the ordinary, as in fd_dispatch.c, is counted by itself and is the last.
+ */
+static uint32_t dispatch_run(struct stint_loop *loop, struct stint_mailbox *mailbox, uint32_t limit)
+{
+	struct stint_meter_loop *account = loop->account;
+	const uint32_t given = mailbox->first->handler, handler = known_handler(loop, given);
+	struct run run = {.hot = meter_account_hot(account, handler)};
+	uint64_t start_ns = account->clock.now_ns, now_ns = start_ns;
+	uint32_t left = limit;
+
+	account->window = run.hot->service;
+	meter_account_mark(account, handler, NO_FD, start_ns);
+	do {
+		struct stint_post *post = pop(mailbox);
+
+		start_ns = now_ns;
+		left--;
+		account->behind = mailbox->waiting;
+		usdt_dispatch_begin(handler, NO_FD, start_ns);
+		meter_account_wait(run.hot, wait_of(&account->clock, post->posted_at, start_ns));
+		release(post);
+		post->callback(post, 0, post->ctx);
+
+		now_ns = clock_sample(&account->clock);
+		if (__builtin_expect(!meter_window_has(account->window, now_ns - start_ns), 0)) {
+			dispatch_end_at(account, run.hot,
+					&(struct meter_scope){.handler = handler,
+							      .fd = NO_FD,
+							      .start_ns = start_ns},
+					clock_settle(&account->clock, now_ns));
+			break;
+		}
+		account->clock.now_ns = now_ns;
+		relaxed_store(&account->figures->dispatch_begin_ns, now_ns);
+		usdt_dispatch_end(handler, NO_FD, now_ns - start_ns);
+		run_count(&run, now_ns - start_ns, account->behind);
+	} while (left > 0 && mailbox->first && mailbox->first->handler == given);
+	run_end(&run);
+	account->dispatches += limit - left;
+	return limit - left;
 }
 
 static void run(struct deferral *deferral)
@@ -180,11 +252,18 @@ static void run(struct deferral *deferral)
 		(struct stint_mailbox *)((char *)deferral - offsetof(struct stint_mailbox, deferral));
 	struct stint_loop *loop = mailbox->object.loop;
 	struct stint_post *state = AWAKE;
+	uint32_t left = loop->batch_limit;
 
 	stint_mailbox_ref(mailbox); /* a callback may free it */
 	take(mailbox, AWAKE);
-	for (uint32_t left = loop->batch_limit; left > 0 && mailbox->first; left--)
-		dispatch_post(loop, mailbox);
+	while (left > 0 && mailbox->first) {
+		if (loop->account) {
+			left -= dispatch_run(loop, mailbox, left);
+		} else {
+			dispatch_unmetered(mailbox);
+			left--;
+		}
+	}
 	if (!mailbox->freed &&
 	    (mailbox->first || !__atomic_compare_exchange_n(&mailbox->head, &state, IDLE, false,
 							    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))

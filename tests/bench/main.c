@@ -423,7 +423,7 @@ static void *ping_all(void *unused)
 static void posts_run(bool ping)
 {
 	pthread_t thread;
-	uint64_t begin;
+	uint64_t begin, cpu;
 
 	posts.ping = ping;
 	posts.nodes = bench_alloc(options.count, sizeof(struct post_node));
@@ -437,6 +437,7 @@ static void posts_run(bool ping)
 		backend_post_open();
 	bench.expected = options.count;
 	begin = clock_ns(CLOCK_MONOTONIC);
+	cpu = cpu_ns();
 	errno = pthread_create(&thread, NULL, ping ? ping_all : post_all, NULL);
 	if (errno)
 		bench_die("start a thread");
@@ -446,6 +447,8 @@ static void posts_run(bool ping)
 	else
 		report("ns_per_post", (double)(clock_ns(CLOCK_MONOTONIC) - begin) / options.count);
 	pthread_join(thread, NULL);
+	if (!ping)
+		report("cpu_ns_per_post", (double)(cpu_ns() - cpu) / options.count);
 	check_fired();
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the meter counts of dispatches in a row, against what their callbacks saw: within a dispatch,
- * stint_loop_now_ns() is the moment at which it began and the one before it ended.
+ * What the meter counts of dispatches in a row, of descriptors and of posts, against what their callbacks saw: within a
+ * dispatch, stint_loop_now_ns() is the moment at which it began and the one before it ended.
  */
 #include "loop_fixture.h"
 
 #include <fcntl.h>
+#include <stint/post.h>
 
 #define EVENTS 40
 
@@ -124,26 +125,35 @@ static uint64_t in_buckets(const struct stint_histogram *histogram)
 	return count;
 }
 
-static void check_handler(uint32_t index)
+/* What holds for posts too, whose waits are not of one moment. */
+static void check_service(uint32_t index)
 {
 	const struct stint_meter_file_block *block = fixture_block(meter, index);
-	const struct stint_histogram *wait = &block->histogram[STINT_METER_HANDLER_WAIT];
 	const struct stint_histogram *service = &block->histogram[STINT_METER_HANDLER_SERVICE];
 	struct expected known = expect(index);
 
-	assert_int_equal(wait->count, known.count);
-	assert_int_equal(in_buckets(wait), known.count);
 	assert_int_equal(service->count, known.count);
 	assert_int_equal(in_buckets(service), known.count);
-	assert_int_equal(wait->sum, known.wait_sum_ns);
-	assert_int_equal(wait->min, known.wait_min_ns);
-	assert_int_equal(wait->max, known.wait_max_ns);
 	assert_int_equal(block->blame_ns, known.blame_ns);
 	assert_int_equal(block->victims, known.victims);
 	if (charged[EVENTS - 1] != index)
 		assert_int_equal(service->sum, known.service_sum_ns);
 	else
 		assert_true(service->sum >= known.service_sum_ns);
+}
+
+static void check_handler(uint32_t index)
+{
+	const struct stint_meter_file_block *block = fixture_block(meter, index);
+	const struct stint_histogram *wait = &block->histogram[STINT_METER_HANDLER_WAIT];
+	struct expected known = expect(index);
+
+	check_service(index);
+	assert_int_equal(wait->count, known.count);
+	assert_int_equal(in_buckets(wait), known.count);
+	assert_int_equal(wait->sum, known.wait_sum_ns);
+	assert_int_equal(wait->min, known.wait_min_ns);
+	assert_int_equal(wait->max, known.wait_max_ns);
 }
 
 static void check_batches_of(int length)
@@ -197,6 +207,62 @@ static void a_scope_and_a_stopped_timer_end_a_run(void **state)
 	assert_int_equal(inner->blame_ns, service_ns * (EVENTS - 3 + 1));
 }
 
+static void on_post(struct stint_post *post, int error, void *ctx)
+{
+	(void)post;
+	assert_int_equal(error, 0);
+	on_event(NULL, 0, ctx);
+}
+
+/* Between posting and dispatch the clock may be tied anew, which moves it by far less. */
+#define SLACK_NS 100000u
+
+/* A wait is from the post's own moment: the sum lies between those from before and from after them all. */
+static void check_waits_of_posts(uint32_t index, uint64_t before_ns, uint64_t after_ns)
+{
+	const struct stint_histogram *wait =
+		&fixture_block(meter, index)->histogram[STINT_METER_HANDLER_WAIT];
+	uint64_t least_ns = 0, most_ns = 0;
+
+	for (int i = 0; i < EVENTS; i++) {
+		least_ns += charged[i] == index ? begin_ns[i] - after_ns : 0;
+		most_ns += charged[i] == index ? begin_ns[i] - before_ns : 0;
+	}
+	assert_int_equal(wait->count, expect(index).count);
+	assert_int_equal(in_buckets(wait), wait->count);
+	assert_true(wait->sum + wait->count * SLACK_NS >= least_ns);
+	assert_true(wait->sum <= most_ns + wait->count * SLACK_NS);
+	assert_true(wait->min <= wait->max);
+	assert_true(wait->max <= begin_ns[EVENTS - 1] - before_ns + SLACK_NS);
+}
+
+static void posts_in_a_row_are_counted_as_each(void **state)
+{
+	struct stint_post post[EVENTS];
+	struct stint_mailbox *mailbox;
+	uint64_t before_ns, after_ns;
+
+	(void)state;
+	disturb = true;
+	assert_int_equal(stint_timer_new(&timer, loop, handler[1], on_timer, NULL), 0);
+	assert_int_equal(stint_mailbox_new(&mailbox, loop), 0);
+	before_ns = stint_loop_now_ns(loop);
+	for (int i = 0; i < EVENTS; i++) {
+		uint32_t *mine = &handler[i / 7 % 2];
+
+		post[i] = (struct stint_post){.callback = on_post, .ctx = mine, .handler = *mine};
+		assert_int_equal(stint_mailbox_post(mailbox, &post[i]), 0);
+	}
+	after_ns = stint_loop_now_ns(loop);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(begun, EVENTS);
+	check_service(handler[1]);
+	check_waits_of_posts(handler[0], before_ns, after_ns);
+	check_waits_of_posts(handler[1], before_ns, after_ns);
+	assert_int_equal(
+		fixture_block(meter, make_handler("inner"))->histogram[STINT_METER_HANDLER_SERVICE].count, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +271,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(handlers_in_turn_are_counted_as_each, open_loop, close_loop),
 		cmocka_unit_test_setup_teardown(runs_of_several_are_counted_as_each, open_loop, close_loop),
 		cmocka_unit_test_setup_teardown(a_scope_and_a_stopped_timer_end_a_run, open_loop, close_loop),
+		cmocka_unit_test_setup_teardown(posts_in_a_row_are_counted_as_each, open_loop, close_loop),
 	};
 
 	return cmocka_run_group_tests_name("runs of dispatches", tests, fixture_make_directory,
