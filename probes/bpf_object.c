@@ -79,6 +79,21 @@ static void configure_following(struct stint_skeleton *skeleton, const struct st
 			 options->follow_name);
 }
 
+static void configure_functions(struct stint_skeleton *skeleton, const struct stint_probes_options *options)
+{
+	bool asked = options->functions_len > 0;
+
+	skeleton->rodata->functions_asked = asked;
+	bpf_program__set_autoload(skeleton->progs.on_function, asked);
+	bpf_program__set_autoload(skeleton->progs.on_function_return, asked);
+	bpf_program__set_autoattach(skeleton->progs.on_function, false);
+	bpf_program__set_autoattach(skeleton->progs.on_function_return, false);
+	if (!asked)
+		return;
+	bpf_map__set_max_entries(skeleton->maps.function_table, FUNCTION_SLOTS);
+	bpf_map__set_max_entries(skeleton->maps.function_places, FUNCTION_PLACES);
+}
+
 static void configure(struct stint_skeleton *skeleton, const struct stint_probes_options *options,
 		      struct stint_kernel_symbols *kernel)
 {
@@ -96,6 +111,7 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	if (stint_kernel_range(kernel, "sk_stream_write_space", &start, &end))
 		skeleton->rodata->stream_write_space = start; /* 0 where the kernel does not tell */
 	configure_following(skeleton, options);
+	configure_functions(skeleton, options);
 	tell_calls_with_fd(skeleton);
 	tell_timer_entries(skeleton, kernel);
 	bpf_map__set_max_entries(skeleton->maps.records, options->ring_bytes);
@@ -267,6 +283,38 @@ void stint_bpf_role_maps(const struct stint_bpf *bpf, struct stint_bpf_role_maps
 		.descriptors_by_data = bpf_map__fd(bpf->skeleton->maps.descriptors_by_data),
 		.listen_ports = bpf_map__fd(bpf->skeleton->maps.listen_ports),
 	};
+}
+
+int stint_bpf_function_table(const struct stint_bpf *bpf)
+{
+	return bpf_map__fd(bpf->skeleton->maps.function_table);
+}
+
+int stint_bpf_attach_function(struct stint_bpf *bpf, uint32_t pid, const struct stint_bpf_function *function,
+			      struct bpf_link *links[2])
+{
+	struct bpf_uprobe_opts options;
+	struct bpf_program *programs[2] = {bpf->skeleton->progs.on_function_return,
+					   bpf->skeleton->progs.on_function};
+
+	memset(&options, 0, sizeof(options)); /* libbpf looks at the padding too */
+	options.sz = sizeof(options);
+	options.bpf_cookie = function->slot;
+	for (int i = 0; i < 2; i++) {
+		int err;
+
+		options.retprobe = programs[i] == bpf->skeleton->progs.on_function_return;
+		links[i] = bpf_program__attach_uprobe_opts(programs[i], (pid_t)pid, function->path,
+							   function->offset, &options);
+		if (links[i])
+			continue;
+		err = -errno;
+		if (i > 0)
+			bpf_link__destroy(links[0]);
+		links[0] = NULL;
+		return err;
+	}
+	return 0;
 }
 
 void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret)

@@ -6,6 +6,7 @@
 
 #include <linux/types.h>
 
+#include "probes/function_records.h"
 #include "probes/kernel_symbols.h"
 #include "probes/probes.h"
 #include "probes/records.h"
@@ -52,6 +53,24 @@ struct stint_bpf_role_maps {
 	int listen_ports;        /* 16-bit port to a byte */
 };
 void stint_bpf_role_maps(const struct stint_bpf *bpf, struct stint_bpf_role_maps *ret);
+
+/* Where functions are asked for: an array of FUNCTION_SLOTS times struct function_counters, mappable. */
+int stint_bpf_function_table(const struct stint_bpf *bpf);
+
+/* A place in a file where a function begins. */
+struct stint_bpf_function {
+	const char *path;
+	uint64_t offset; /* in the file */
+	uint32_t slot;   /* its counters, of which pid, function and enabled are set by user space */
+};
+
+/*
+ * Attaches both programs, in that process only. What they see is counted once `enabled` is set. Both links are the
+ * caller's, to be destroyed. -ESRCH, -EACCES, -EMFILE, or what the kernel says of the place.
+ */
+struct bpf_link;
+int stint_bpf_attach_function(struct stint_bpf *bpf, uint32_t pid, const struct stint_bpf_function *function,
+			      struct bpf_link *links[2]);
 
 /* Sums over the CPUs. */
 void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret);

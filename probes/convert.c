@@ -89,6 +89,11 @@ void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record
 	convert_verdict(ret, record);
 	ret->segments_len = bounded(record->segments_len, STINT_PROBES_SEGMENTS);
 	ret->segments_lost = record->segments_lost;
+	for (uint32_t i = 0; i < STINT_PROBES_FUNCTIONS; i++) {
+		ret->functions[i].calls = record->functions[i].calls;
+		ret->functions[i].running = record->functions[i].running;
+		ret->functions[i].duration_ns = record->functions[i].duration_ns;
+	}
 	for (uint32_t i = 0; i < ret->segments_len; i++) {
 		ret->segments[i].off_ns = record->segments[i].off_ns;
 		ret->segments[i].runnable_ns = record->segments[i].runnable_ns;

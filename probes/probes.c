@@ -18,6 +18,7 @@
 #include "probes/bpf_object.h"
 #include "probes/convert.h"
 #include "probes/epoll_fds.h"
+#include "probes/function.h"
 #include "probes/hygiene.h"
 #include "probes/kernel_symbols.h"
 #include "probes/process.h"
@@ -53,6 +54,7 @@ struct stint_probes {
 	size_t habits_bytes;
 	struct stint_registrations *registrations;
 	struct stint_roles *roles;
+	struct stint_functions *functions; /* NULL: none are asked for */
 	struct stint_process *processes[PROCESSES_MAX];
 	uint32_t processes_len;
 	uint64_t stacks_cut;
@@ -137,6 +139,7 @@ static struct stint_process *know_process(struct stint_probes *probes, uint32_t 
 		return NULL;
 	}
 	probes->processes[probes->processes_len++] = process;
+	stint_functions_add(probes->functions, pid);
 	if (probes->callbacks.appeared)
 		probes->callbacks.appeared(probes->ctx, pid, time_ns);
 	return process;
@@ -150,6 +153,8 @@ static void take_overrun(struct stint_probes *probes, const struct record_overru
 	if (!process || !probes->callbacks.overrun)
 		return;
 	stint_convert_overrun(&overrun, record);
+	for (uint32_t i = 0; i < probes->options.functions_len; i++)
+		overrun.functions[i].asked = probes->options.functions[i];
 	overrun.parts.stolen_known &= probes->steal_is_told || overrun.parts.stolen_ns > 0;
 	if (stint_process_complete(process, &overrun, record))
 		probes->stacks_cut++;
@@ -166,6 +171,9 @@ static void take_stack(struct stint_probes *probes, const struct record_stack *r
 	/* The stack at its first wait tells of a new loop. */
 	if (process && record->kind == RECORD_STACK_WAIT && probes->samples_always)
 		sample_thread(probes, record->tid, UINT64_MAX);
+	/* By then, libraries are there that were not. */
+	if (process && record->kind == RECORD_STACK_WAIT)
+		stint_functions_add(probes->functions, record->pid);
 	if (process && stint_process_add_stack(process, record) != 0)
 		probes->stacks_cut++;
 }
@@ -229,6 +237,7 @@ static void take_exit(struct stint_probes *probes, uint32_t pid)
 	if (!process)
 		return;
 	forget_process(probes, process);
+	stint_functions_drop(probes->functions, pid);
 	stint_bpf_unwatch(probes->bpf, pid);
 	if (probes->callbacks.exited)
 		probes->callbacks.exited(probes->ctx, pid);
@@ -251,6 +260,8 @@ static void take_exec(struct stint_probes *probes, uint32_t pid)
 		return;
 	forget_process(probes, process);
 	probes->processes[probes->processes_len++] = fresh;
+	stint_functions_drop(probes->functions, pid);
+	stint_functions_add(probes->functions, pid);
 }
 
 /*
@@ -354,6 +365,9 @@ static int start(struct stint_probes *probes)
 		return fail(probes, err, "%s", support.why);
 	if (probes->options.loop_limit > LOOPS_MAX)
 		return fail(probes, -EINVAL, "more than %u loops are not watched at once", LOOPS_MAX);
+	if (probes->options.functions_len > STINT_PROBES_FUNCTIONS)
+		return fail(probes, -EINVAL, "more than %d functions are not timed at once",
+			    STINT_PROBES_FUNCTIONS);
 	err = stint_kernel_symbols_new(&probes->kernel, NULL);
 	if (err)
 		return fail(probes, err, "out of memory");
@@ -371,7 +385,13 @@ static int start(struct stint_probes *probes)
 	if (!probes->ring)
 		return fail(probes, -errno, "the ring buffer could not be mapped: %s", strerror(errno));
 	err = map_loops(probes);
-	return err ? fail(probes, err, "the table of loops could not be mapped: %s", strerror(-err)) : 0;
+	if (err)
+		return fail(probes, err, "the table of loops could not be mapped: %s", strerror(-err));
+	if (!probes->options.functions_len)
+		return 0;
+	err = stint_functions_new(&probes->functions, probes->bpf, probes->options.functions,
+				  probes->options.functions_len);
+	return err ? fail(probes, err, "the table of functions could not be mapped: %s", strerror(-err)) : 0;
 }
 
 static void set_defaults(struct stint_probes_options *options)
@@ -429,9 +449,12 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 	err = stint_bpf_watch(probes->bpf, pid);
 	if (!err)
 		stint_registrations_scan(probes->registrations, pid);
+	if (!err)
+		stint_functions_add(probes->functions, pid);
 	if (!err && stint_process_runs(process))
 		return 0;
 	forget_process(probes, process);
+	stint_functions_drop(probes->functions, pid);
 	if (err)
 		return fail(probes, err, "process %u cannot be watched: %s", pid, strerror(-err));
 	stint_bpf_unwatch(probes->bpf, pid); /* it ended meanwhile, and perhaps nobody noted that */
@@ -525,6 +548,18 @@ int stint_probes_read_findings(struct stint_probes *probes, stint_probes_finding
 				  probes->options.loop_limit, now_ns(), visit, ctx);
 }
 
+int stint_probes_read_functions(struct stint_probes *probes, stint_probes_function_visit visit, void *ctx)
+{
+	if (!probes || !visit)
+		return -EINVAL;
+	return stint_functions_read(probes->functions, visit, ctx);
+}
+
+const char *stint_probes_function_missing(const struct stint_probes *probes, uint32_t number)
+{
+	return probes ? stint_functions_missing(probes->functions, number) : NULL;
+}
+
 void stint_probes_attribution(const struct stint_probes *probes, struct stint_probes_attribution *ret)
 {
 	*ret = (struct stint_probes_attribution){0};
@@ -546,6 +581,7 @@ void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_
 	ret->table_full = counters.table_full;
 	ret->stacks_cut = counters.stacks_unread + probes->stacks_cut;
 	ret->not_sampled = probes->not_sampled;
+	ret->functions = stint_functions_lost(probes->functions);
 }
 
 uint64_t stint_probes_cost_ns(const struct stint_probes *probes)
@@ -558,6 +594,7 @@ struct stint_probes *stint_probes_free(struct stint_probes *probes)
 	if (!probes)
 		return NULL;
 	ring_buffer__free(probes->ring);
+	stint_functions_free(probes->functions);
 	if (probes->loops)
 		munmap((void *)(uintptr_t)probes->loops, probes->loops_bytes);
 	stint_samplers_free(probes->samplers);

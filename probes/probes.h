@@ -22,10 +22,11 @@
 
 struct stint_probes;
 
-#define STINT_PROBES_SYSCALLS 8
-#define STINT_PROBES_SEGMENTS 32
-#define STINT_PROBES_READY    64
-#define STINT_PROBES_BUCKETS  2368 /* as in loop/include/stint/histogram.h; a test holds the two together */
+#define STINT_PROBES_SYSCALLS  8
+#define STINT_PROBES_SEGMENTS  32
+#define STINT_PROBES_READY     64
+#define STINT_PROBES_FUNCTIONS 8
+#define STINT_PROBES_BUCKETS   2368 /* as in loop/include/stint/histogram.h; a test holds the two together */
 
 /* What a loop waits in: its system call. Which of several waits of a thread is its loop's, probes/bpf/waits.bpf.h has. */
 enum stint_probes_wait {
@@ -127,6 +128,14 @@ struct stint_probes_frame {
 	bool kernel;
 };
 
+/* What one of the functions that are timed had of an iteration. */
+struct stint_probes_function_part {
+	const char *asked;    /* as in the options; NULL: there is no such number */
+	uint32_t calls;       /* that ended in it, each the outermost of its function */
+	uint32_t running;     /* that go on beyond it: they hold the wait */
+	uint64_t duration_ns; /* the parts of all these that lie in it */
+};
+
 enum stint_probes_stack {
 	STINT_PROBES_STACK_NONE = 0,
 	STINT_PROBES_STACK_COMPUTED,
@@ -177,6 +186,7 @@ struct stint_probes_overrun {
 	struct stint_probes_block block;
 	uint32_t victims_len; /* those of `victims` that waited longest */
 	struct stint_probes_victim victims_list[STINT_PROBES_VICTIMS];
+	struct stint_probes_function_part functions[STINT_PROBES_FUNCTIONS]; /* by their numbers */
 };
 
 /* What a sender with a full buffer waits for. probes/bpf/limit.bpf.h has the rules. */
@@ -343,6 +353,7 @@ struct stint_probes_losses {
 	uint64_t table_full;  /* threads, loops or sockets that found a table full */
 	uint64_t stacks_cut;  /* stacks that could not be copied or unwound to their beginning */
 	uint64_t not_sampled; /* closer looks not to be had: too many threads, or no descriptors left */
+	uint64_t functions;   /* calls of timed functions that were not, and functions that got no probes */
 };
 
 struct stint_probes_callbacks {
@@ -373,6 +384,9 @@ struct stint_probes_options {
 	uint32_t loop_limit;    /* 0: 64; at most 1024, each 56 KiB */
 	uint8_t trace_address
 		[16]; /* with trace_port: at the same end; IPv6, or IPv4 mapped into it; all 0: any */
+	/* Functions to be timed, each "NAME" or "MODULE:NAME", see stint_probes_read_functions(); to be kept by the caller. */
+	const char *const *functions;
+	uint32_t functions_len; /* at most STINT_PROBES_FUNCTIONS */
 };
 
 /* What this machine allows; each with a sentence for the user, in `why`, where it does not. */
@@ -464,6 +478,30 @@ struct stint_probes_finding {
 };
 typedef int (*stint_probes_finding_visit)(void *ctx, const struct stint_probes_finding *finding);
 
+/*
+ * A function that is timed in a process. A call is the outermost of the function in its thread: what it calls of itself
+ * is part of it. Its duration is from behind the probe at its entry to before the one at its return, whatever its thread
+ * did or waited for meanwhile, and with what other functions' probes took in it.
+ */
+struct stint_probes_function {
+	uint32_t slot; /* its own number: the same at each reading, and never given again */
+	uint32_t pid;
+	const char *asked;  /* as in the options */
+	const char *name;   /* the symbol */
+	const char *module; /* the file that it is in */
+	uint64_t address;   /* in that file */
+	uint64_t begun;
+	uint64_t nested; /* calls begun within a call */
+	uint64_t left;   /* of those begun: left without a return, as by longjmp(); seen at the next call */
+	uint64_t unmatched; /* returns of calls whose beginning was not seen: it had begun before */
+	uint64_t not_kept;  /* calls not timed: more than 1024 threads, or 64 calls deep */
+	uint64_t
+		cost_ns; /* by which each call is longer for being timed, measured at the start; 0: not known */
+	uint64_t within_ns;                     /* of that: in the duration itself */
+	struct stint_probes_histogram duration; /* of calls that have returned */
+};
+typedef int (*stint_probes_function_visit)(void *ctx, const struct stint_probes_function *function);
+
 /* How much of the events the roles account for. */
 struct stint_probes_attribution {
 	uint64_t events; /* of iterations that are over */
@@ -503,6 +541,15 @@ int stint_probes_read_loops(struct stint_probes *probes,
 int stint_probes_read_roles(struct stint_probes *probes, stint_probes_role_visit visit, void *ctx);
 int stint_probes_read_findings(struct stint_probes *probes, stint_probes_finding_visit visit, void *ctx);
 void stint_probes_attribution(const struct stint_probes *probes, struct stint_probes_attribution *ret);
+
+/* For each function that is or was timed, of each process. What `visit` returned if that was not 0. */
+int stint_probes_read_functions(struct stint_probes *probes, stint_probes_function_visit visit, void *ctx);
+
+/*
+ * Why function `number` of those that were asked for is timed in no process so far, in words; NULL: it is in one. They
+ * are looked for as a process is watched, after an exec, and when it comes to its first loop, or one more.
+ */
+const char *stint_probes_function_missing(const struct stint_probes *probes, uint32_t number);
 
 void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_losses *ret);
 uint64_t stint_probes_cost_ns(const struct stint_probes *probes); /* run time of the BPF programs, if known */

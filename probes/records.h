@@ -18,6 +18,7 @@
 #define RECORD_KERNEL_FRAMES 24
 #define RECORD_RIVALS        8
 #define RECORD_COMM_BYTES    16 /* the kernel's TASK_COMM_LEN */
+#define RECORD_FUNCTIONS     8  /* a power of two */
 #define RECORD_BUCKETS       2368
 #define RECORD_SUB_BITS      6
 #define RECORD_MAX_BITS      42
@@ -121,6 +122,13 @@ struct record_verdict {
 	struct record_block block;
 };
 
+/* What one of the functions that are timed had of an iteration. */
+struct record_function {
+	__u64 duration_ns; /* the parts of its calls that lie in it */
+	__u32 calls;       /* that ended in it */
+	__u32 running;     /* that go on beyond it */
+};
+
 /* An iteration beyond its budget. */
 struct record_overrun {
 	__u32 type;
@@ -149,6 +157,7 @@ struct record_overrun {
 	struct record_touch touches[RECORD_TOUCHES];
 	struct record_ready ready[RECORD_READY];
 	struct record_verdict verdict;
+	struct record_function functions[RECORD_FUNCTIONS]; /* by their numbers */
 };
 
 enum record_stack_kind {
@@ -337,8 +346,8 @@ _Static_assert(sizeof(struct record_verdict) == 80 + 32 * RECORD_RIVALS + sizeof
 	       "no holes");
 _Static_assert(sizeof(struct record_segment) == 24, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
-_Static_assert(sizeof(struct record_overrun) ==
-		       112 + 8 * 32 + 32 * 24 + 64 * 8 + 64 * 16 + sizeof(struct record_verdict),
+_Static_assert(sizeof(struct record_overrun) == 112 + 8 * 32 + 32 * 24 + 64 * 8 + 64 * 16 +
+							sizeof(struct record_verdict) + 16 * RECORD_FUNCTIONS,
 	       "no holes");
 _Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,
 	       "no holes");

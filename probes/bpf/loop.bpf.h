@@ -160,6 +160,7 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns)
 	__builtin_memcpy(record->segments, thread->segments, sizeof(record->segments));
 	__builtin_memcpy(record->touches, thread->touches, sizeof(record->touches));
 	put_ready(record, thread);
+	put_functions(record, thread, now_ns);
 	__builtin_memcpy(&record->verdict, &thread->verdict.sums, sizeof(record->verdict));
 	bpf_ringbuf_submit(record, 0);
 	return 0;

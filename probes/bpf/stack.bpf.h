@@ -58,6 +58,7 @@ static __always_inline struct record_stack *take_stack(struct thread *thread, u3
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct record_stack *record;
 	struct loss_counters *counters;
+	u64 trampoline;
 
 	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
 	if (!record) {
@@ -73,7 +74,12 @@ static __always_inline struct record_stack *take_stack(struct thread *thread, u3
 	record->epfd = thread->epfd;
 	copy_registers(record, regs);
 	record->sp = regs->sp;
+	trampoline = functions_asked ? return_trampoline(task) : 0;
+	if (trampoline)
+		step_out(record, thread->tid, trampoline);
 	record->stack_bytes = copy_stack(record, record->sp);
+	if (trampoline)
+		restore_returns(record, thread->tid, trampoline);
 	if (!record->stack_bytes) {
 		counters = loss();
 		if (counters)

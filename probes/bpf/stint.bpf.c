@@ -13,6 +13,7 @@
  *   waits.bpf.h   which system calls are waits, and which wait is the loop's own
  *   ready.bpf.h   what a wait found ready
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
+ *   function.bpf.h functions that are timed on request
  *   stack.bpf.h   copies of user stacks
  *   socket.bpf.h  the table of sockets
  *   limit.bpf.h   what holds a sender back
@@ -23,7 +24,8 @@
  *   turns.bpf.h, role.bpf.h, arrival.bpf.h, descriptor.bpf.h, hygiene.bpf.h, service.bpf.h
  *                 what descriptors are, how long their events waited and were served, bad habits
  *
- * Tracepoints (tp_btf) only: they work where lockdown refuses kprobes and fentry, and need no tracefs.
+ * Tracepoints (tp_btf), and uprobes on request, only: they work where lockdown refuses kprobes and fentry, and need
+ * no tracefs.
  */
 
 #include "kernel.h"
@@ -45,6 +47,8 @@
 
 #include "files.bpf.h"
 #include "follow.bpf.h"
+
+#include "function.bpf.h"
 
 #include "stack.bpf.h"
 
@@ -139,7 +143,7 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 SEC("tp_btf/sys_enter")
 int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 {
-	return may_be_watched(regs) ? enter_call(regs, number) : 0;
+	return may_be_watched(regs) && !is_probe(number) ? enter_call(regs, number) : 0;
 }
 
 static __always_inline int exit_call(const struct pt_regs *regs, long result)
@@ -395,6 +399,7 @@ int BPF_PROG(on_exec, struct task_struct *task)
 {
 	u32 pid = task->tgid, tid = task->pid;
 
+	forget_functions(tid);
 	if (!is_watched(pid)) {
 		if (is_selected(task))
 			follow(task);
@@ -412,6 +417,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 
 	/* First of all: where two threads exit at once, the other one may have said already that the process is gone. */
 	forget_thread(tid);
+	forget_functions(tid);
 	if (!is_watched(pid))
 		return 0;
 	if (task->signal->live.counter > 0)
@@ -422,6 +428,32 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		only_pid = 0;
 	report_life(RECORD_EXIT, pid);
 	return 0;
+}
+
+/* These two are attached to each function that is asked for, in each process; the cookie is its slot. */
+SEC("uprobe")
+int on_function(struct pt_regs *regs)
+{
+	u32 slot = (u32)bpf_get_attach_cookie(regs);
+	struct function_counters *counters = find_function(slot);
+	u64 id = bpf_get_current_pid_tgid();
+
+	if (!counters || !counters->enabled || counters->pid != id >> 32)
+		return 0;
+	return begin_function(slot, counters, (u32)id, regs->sp);
+}
+
+SEC("uretprobe")
+int on_function_return(struct pt_regs *regs)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+	u32 slot = (u32)bpf_get_attach_cookie(regs);
+	struct function_counters *counters = find_function(slot);
+	u64 id = bpf_get_current_pid_tgid();
+
+	if (!counters || !counters->enabled || counters->pid != id >> 32)
+		return 0;
+	return end_function(slot, counters, (u32)id, regs->sp - sizeof(u64), now_ns);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -29,9 +29,17 @@ enum {
 	NR_sendmmsg = 307,
 	NR_preadv2 = 327,
 	NR_pwritev2 = 328,
+	NR_uretprobe = 335,
+	NR_uprobe = 336,
 	NR_io_uring_enter = 426,
 	NR_epoll_pwait2 = 441,
 };
+
+/* Made by the kernel's own code in the process (since 6.11, 6.18), as a probed function returns or begins: not the program's. */
+static __always_inline bool is_probe(long number)
+{
+	return number == NR_uretprobe || number == NR_uprobe;
+}
 
 /* Which argument (1 to 4) of a call that sends is the descriptor it sends on; 0: it does not send. */
 static __always_inline int send_fd_argument(long number)

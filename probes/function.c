@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+#include "probes/function.h"
+
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "probes/function_cost.h"
+#include "probes/function_symbols.h"
+
+_Static_assert(STINT_PROBES_FUNCTIONS == RECORD_FUNCTIONS, "the same on both sides");
+
+/* The last slots are those that the cost was measured with. */
+#define SLOTS (FUNCTION_SLOTS - STINT_FUNCTION_KINDS)
+
+/* A function in a process. */
+struct timed {
+	uint32_t pid;
+	uint32_t number;
+	struct bpf_link *links[2]; /* NULL: it is over */
+	uint64_t address;
+	enum stint_function_kind kind;
+	char name[128];
+	char module[64];
+};
+
+struct stint_functions {
+	struct stint_bpf *bpf;
+	const char *const *names;
+	uint32_t names_len;
+	struct function_counters *table; /* the kernel's own memory */
+	size_t table_bytes;
+	struct stint_function_cost costs[STINT_FUNCTION_KINDS];
+	struct timed timed[SLOTS];
+	uint32_t timed_len;
+	uint64_t not_attached;
+	bool found[STINT_PROBES_FUNCTIONS];
+	char why[STINT_PROBES_FUNCTIONS][512];
+};
+
+int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf, const char *const *names,
+			uint32_t names_len)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct stint_functions *functions = calloc(1, sizeof(*functions));
+	void *memory;
+
+	if (!functions)
+		return -ENOMEM;
+	functions->bpf = bpf;
+	functions->names = names;
+	functions->names_len = names_len;
+	functions->table_bytes = (FUNCTION_SLOTS * sizeof(struct function_counters) + page - 1) / page * page;
+	memory = mmap(NULL, functions->table_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+		      stint_bpf_function_table(bpf), 0);
+	if (memory == MAP_FAILED) {
+		free(functions);
+		return -errno;
+	}
+	functions->table = memory;
+	for (uint32_t i = 0; i < names_len; i++)
+		snprintf(functions->why[i], sizeof(functions->why[i]), "no process was seen that has '%s'",
+			 names[i]);
+	stint_function_cost_measure(functions->costs, bpf, functions->table, SLOTS);
+	*ret = functions;
+	return 0;
+}
+
+static void end_timed(struct timed *timed)
+{
+	for (int i = 0; i < 2; i++) {
+		bpf_link__destroy(timed->links[i]);
+		timed->links[i] = NULL;
+	}
+}
+
+struct stint_functions *stint_functions_free(struct stint_functions *functions)
+{
+	if (!functions)
+		return NULL;
+	for (uint32_t i = 0; i < functions->timed_len; i++)
+		end_timed(&functions->timed[i]);
+	munmap(functions->table, functions->table_bytes);
+	free(functions);
+	return NULL;
+}
+
+static bool is_timed(const struct stint_functions *functions, uint32_t pid, uint32_t number)
+{
+	for (uint32_t i = functions->timed_len; i-- > 0;)
+		if (functions->timed[i].pid == pid && functions->timed[i].number == number &&
+		    functions->timed[i].links[0])
+			return true;
+	return false;
+}
+
+/* A child of this program, which has not become the program yet that is to be watched. */
+static bool is_own_program(uint32_t pid)
+{
+	struct stat own, other;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/exe", pid);
+	return stat("/proc/self/exe", &own) == 0 && stat(path, &other) == 0 && own.st_dev == other.st_dev &&
+	       own.st_ino == other.st_ino;
+}
+
+static int attach(struct stint_functions *functions, struct timed *timed,
+		  const struct stint_function_site *site)
+{
+	uint32_t slot = (uint32_t)(timed - functions->timed);
+	struct function_counters *counters = &functions->table[slot];
+	struct stint_bpf_function place = {.offset = site->offset, .slot = slot};
+	char path[64];
+	int err;
+
+	/* By the open file, which is the one that is mapped, in whatever mount namespace. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", site->fd);
+	place.path = path;
+	counters->pid = timed->pid;
+	counters->function = timed->number;
+	err = stint_bpf_attach_function(functions->bpf, timed->pid, &place, timed->links);
+	if (!err)
+		__atomic_store_n(&counters->enabled, 1, __ATOMIC_RELEASE);
+	return err;
+}
+
+static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t number)
+{
+	struct timed *timed = &functions->timed[functions->timed_len];
+	char *why = functions->why[number];
+	struct stint_function_site site;
+	int err;
+
+	if (stint_function_find(&site, pid, functions->names[number], why, sizeof(functions->why[number])) !=
+	    0)
+		return;
+	if (functions->timed_len == SLOTS) {
+		functions->not_attached++;
+		close(site.fd);
+		return;
+	}
+	*timed = (struct timed){.pid = pid, .number = number, .address = site.address};
+	timed->kind = stint_function_kind(site.code);
+	snprintf(timed->name, sizeof(timed->name), "%s", site.function);
+	snprintf(timed->module, sizeof(timed->module), "%s", site.module);
+	err = attach(functions, timed, &site);
+	close(site.fd);
+	if (err) {
+		functions->not_attached++;
+		snprintf(why, sizeof(functions->why[number]), "'%s' of %s cannot be given a probe: %s",
+			 site.function, site.module, strerror(-err));
+		return;
+	}
+	functions->found[number] = true;
+	functions->timed_len++;
+}
+
+void stint_functions_add(struct stint_functions *functions, uint32_t pid)
+{
+	if (!functions || is_own_program(pid))
+		return;
+	for (uint32_t number = 0; number < functions->names_len; number++)
+		if (!is_timed(functions, pid, number))
+			add_one(functions, pid, number);
+}
+
+void stint_functions_drop(struct stint_functions *functions, uint32_t pid)
+{
+	for (uint32_t i = 0; functions && i < functions->timed_len; i++)
+		if (functions->timed[i].pid == pid)
+			end_timed(&functions->timed[i]);
+}
+
+const char *stint_functions_missing(const struct stint_functions *functions, uint32_t number)
+{
+	if (!functions || number >= functions->names_len || functions->found[number])
+		return NULL;
+	return functions->why[number];
+}
+
+static void fill(struct stint_probes_function *ret, const struct stint_functions *functions, uint32_t slot)
+{
+	const struct function_counters *counters = &functions->table[slot];
+	const struct timed *timed = &functions->timed[slot];
+	const struct stint_function_cost *cost = &functions->costs[timed->kind];
+
+	*ret = (struct stint_probes_function){
+		.slot = slot,
+		.pid = timed->pid,
+		.asked = functions->names[timed->number],
+		.name = timed->name,
+		.module = timed->module,
+		.address = timed->address,
+		.begun = counters->begun,
+		.nested = counters->nested,
+		.left = counters->left,
+		.unmatched = counters->unmatched,
+		.not_kept = counters->not_kept,
+		.cost_ns = cost->call_ns,
+		.within_ns = cost->within_ns,
+		.duration = {.sum_ns = counters->sum_ns,
+			     .min_ns = ~counters->min_inverse_ns,
+			     .max_ns = counters->max_ns,
+			     .overflow = counters->overflow,
+			     .count = counters->overflow,
+			     .bucket = (const uint64_t *)counters->bucket},
+	};
+	for (uint32_t bucket = 0; bucket < RECORD_BUCKETS; bucket++)
+		ret->duration.count += counters->bucket[bucket];
+}
+
+int stint_functions_read(const struct stint_functions *functions, stint_probes_function_visit visit,
+			 void *ctx)
+{
+	for (uint32_t slot = 0; functions && slot < functions->timed_len; slot++) {
+		struct stint_probes_function function;
+		int err;
+
+		fill(&function, functions, slot);
+		err = visit(ctx, &function);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+uint64_t stint_functions_lost(const struct stint_functions *functions)
+{
+	uint64_t lost = functions ? functions->not_attached : 0;
+
+	for (uint32_t slot = 0; functions && slot < functions->timed_len; slot++)
+		lost += functions->table[slot].not_kept;
+	return lost;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_PROBES_FUNCTION_H
+#define STINT_PROBES_FUNCTION_H
+
+/* The functions that are timed on request: found in each process, given their probes, and read. */
+
+#include "probes/bpf_object.h"
+#include "probes/probes.h"
+
+struct stint_functions;
+
+/*
+ * `names` must outlive it, and so must `bpf`, which was made with them. Measures what a call costs. -ENOMEM, or what
+ * mmap() said.
+ */
+int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf, const char *const *names,
+			uint32_t names_len);
+
+/* Takes all probes away: nothing is left in the kernel. NULL is allowed. Returns NULL. */
+struct stint_functions *stint_functions_free(struct stint_functions *functions);
+
+/*
+ * Gives those functions their probes that process `pid` has, and that have none in it yet. That it has them not is
+ * no error: stint_functions_missing() tells. NULL is allowed, and does nothing, here and below.
+ */
+void stint_functions_add(struct stint_functions *functions, uint32_t pid);
+
+/* The process has exited, or is another program now. What was counted of it stays. */
+void stint_functions_drop(struct stint_functions *functions, uint32_t pid);
+
+/* Why a function is timed in no process so far; NULL: it is in one. */
+const char *stint_functions_missing(const struct stint_functions *functions, uint32_t number);
+
+/* Calls `visit` for each function of each process. What `visit` returned if that was not 0. */
+int stint_functions_read(const struct stint_functions *functions, stint_probes_function_visit visit,
+			 void *ctx);
+
+/* Calls that were not timed, and functions that found no room or could not be given their probes. */
+uint64_t stint_functions_lost(const struct stint_functions *functions);
+
+#endif

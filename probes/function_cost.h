@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_PROBES_FUNCTION_COST_H
+#define STINT_PROBES_FUNCTION_COST_H
+
+/* What it costs to time a call, measured on this machine with the very programs that do it. */
+
+#include <stdint.h>
+
+#include "probes/bpf_object.h"
+
+/* By what the kernel has to do for a function's first instruction, which the probe takes the place of. */
+enum stint_function_kind {
+	STINT_FUNCTION_PUSH = 0, /* "push REGISTER", which it does by itself */
+	STINT_FUNCTION_ENDBR,    /* "endbr64" */
+	STINT_FUNCTION_OTHER,    /* any other: mostly, the processor steps through a copy of it */
+	STINT_FUNCTION_KINDS
+};
+
+struct stint_function_cost {
+	uint64_t call_ns;   /* by which a call is longer than without probes; 0: it could not be measured */
+	uint64_t within_ns; /* of that: in its own duration, as it is shown */
+};
+
+enum stint_function_kind stint_function_kind(const uint8_t *code);
+
+/*
+ * Times functions of its own that do nothing, of each kind, in a child process with and without the probes: some 30 ms.
+ * `table` is the mapped table of counters; those from slot `first` on are used, one for each kind. What cannot be measured
+ * is 0.
+ */
+void stint_function_cost_measure(struct stint_function_cost ret[STINT_FUNCTION_KINDS], struct stint_bpf *bpf,
+				 struct function_counters *table, uint32_t first);
+
+#endif

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Functions timed on request, in a program that times them by itself, and in redis, which has a slow log. */
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "command.h"
+#include "redis.h"
+#include "subject.h"
+#include "subject_functions.h"
+#include "watching.h"
+
+#define MS 1000000u
+
+static struct watching watching;
+static struct subject subject;
+static struct redis redis;
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&watching, 0, sizeof(watching));
+	memset(&redis, 0, sizeof(redis));
+	subject = (struct subject){.to = -1, .from = -1};
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	watching_close(&watching);
+	if (subject.pid > 0)
+		subject_stop(&subject, SIGKILL);
+	redis_stop(&redis);
+	return 0;
+}
+
+static void open_for(const char *const *names)
+{
+	struct stint_probes_options options = {.size = sizeof(options), .functions = names};
+
+	while (names[options.functions_len])
+		options.functions_len++;
+	watching_or_skip();
+	watching_open(&watching, &options);
+}
+
+static struct subject_called call(enum subject_calls what, uint32_t count, uint64_t ns)
+{
+	const struct subject_call call = {.what = what, .count = count, .ns = ns};
+	struct subject_called called;
+
+	assert_int_equal(write(subject.to, &call, sizeof(call)), sizeof(call));
+	assert_int_equal(read(subject.from, &called, sizeof(called)), sizeof(called));
+	return called;
+}
+
+/* Its loop has been seen once it has answered, so all that it has mapped is known. */
+static void start_subject(const char *const *names)
+{
+	open_for(names);
+	subject_start(&subject, "tests/subjects/functions", NULL);
+	subject_go(&subject);
+	call(SUBJECT_CALL_NOTHING, 0, 0);
+	watching_add(&watching, subject.pid);
+	for (uint32_t i = 0; names[i]; i++)
+		assert_null(stint_probes_function_missing(watching.probes, i));
+}
+
+struct asked {
+	const char *name;
+	uint32_t pid;
+	struct stint_probes_function found;
+	bool is_found;
+};
+
+static int look_at_function(void *ctx, const struct stint_probes_function *function)
+{
+	struct asked *asked = ctx;
+
+	if (strcmp(function->asked, asked->name) != 0 || (asked->pid && function->pid != asked->pid))
+		return 0;
+	asked->found = *function;
+	asked->is_found = true;
+	return 1;
+}
+
+static struct stint_probes_function function(const char *name, int pid)
+{
+	struct asked asked = {.name = name, .pid = (uint32_t)pid};
+
+	assert_true(stint_probes_read_functions(watching.probes, look_at_function, &asked) >= 0);
+	assert_true(asked.is_found);
+	return asked.found;
+}
+
+static struct stint_probes_function function_of_subject(const char *name)
+{
+	return function(name, subject.pid);
+}
+
+static void assert_counts(const struct stint_probes_function *function, uint64_t begun, uint64_t ended,
+			  uint64_t nested, uint64_t left)
+{
+	uint64_t in_buckets = function->duration.overflow;
+
+	for (uint32_t i = 0; i < STINT_PROBES_BUCKETS; i++)
+		in_buckets += function->duration.bucket[i];
+	assert_int_equal(function->begun, begun);
+	assert_int_equal(function->duration.count, ended);
+	assert_int_equal(in_buckets, ended);
+	assert_int_equal(function->nested, nested);
+	assert_int_equal(function->left, left);
+	assert_int_equal(function->unmatched, 0);
+	assert_int_equal(function->not_kept, 0);
+}
+
+static void assert_between(const struct stint_probes_function *function, const struct subject_called *called)
+{
+	assert_true(function->duration.sum_ns >= called->least_ns);
+	assert_true(function->duration.sum_ns <= called->most_ns);
+	assert_true(function->duration.max_ns <= called->longest_ns);
+	assert_true(function->duration.max_ns >= function->duration.min_ns);
+	assert_true(function->duration.min_ns * function->duration.count <= function->duration.sum_ns);
+	assert_true(function->duration.max_ns * function->duration.count >= function->duration.sum_ns);
+}
+
+static void a_function_takes_what_it_takes_by_its_own_clock(void **state)
+{
+	static const char *const names[] = {"known_spin", "known_sleep", NULL};
+	struct subject_called spins, sleeps;
+	struct stint_probes_function timed;
+
+	(void)state;
+	start_subject(names);
+	spins = call(SUBJECT_CALL_SPIN, 20, 2 * MS);
+	sleeps = call(SUBJECT_CALL_SLEEP, 5, 3 * MS);
+	timed = function_of_subject("known_spin");
+	assert_counts(&timed, 20, 20, 0, 0);
+	assert_between(&timed, &spins);
+	assert_true(timed.duration.min_ns >= 2 * MS);
+	assert_string_equal(timed.name, "known_spin");
+	assert_string_equal(timed.module, "functions");
+	timed = function_of_subject("known_sleep");
+	assert_counts(&timed, 5, 5, 0, 0);
+	assert_between(&timed, &sleeps);
+	assert_true(timed.duration.min_ns >= 3 * MS);
+}
+
+static void a_recursion_is_one_call_and_the_rest_of_it_nested(void **state)
+{
+	static const char *const names[] = {"known_recursion", NULL};
+	struct stint_probes_function timed;
+	struct subject_called called;
+
+	(void)state;
+	start_subject(names);
+	called = call(SUBJECT_CALL_RECURSE, 9, 2 * MS);
+	timed = function_of_subject("known_recursion");
+	assert_counts(&timed, 1, 1, 9, 0);
+	assert_true(timed.duration.sum_ns >= 2 * MS);
+	assert_true(timed.duration.sum_ns <= called.most_ns);
+	call(SUBJECT_CALL_RECURSE, 0, MS);
+	timed = function_of_subject("known_recursion");
+	assert_counts(&timed, 2, 2, 9, 0);
+}
+
+/* The kernel follows 64 returns of a thread; what goes deeper is in the outermost all the same. */
+static void a_recursion_deeper_than_the_kernel_follows_is_timed_by_its_outermost_call(void **state)
+{
+	static const char *const names[] = {"known_recursion", NULL};
+	struct stint_probes_function timed;
+	struct subject_called called;
+
+	(void)state;
+	start_subject(names);
+	called = call(SUBJECT_CALL_RECURSE, 200, 2 * MS);
+	timed = function_of_subject("known_recursion");
+	assert_counts(&timed, 1, 1, 200, 0);
+	assert_true(timed.duration.sum_ns >= 2 * MS);
+	assert_true(timed.duration.sum_ns <= called.most_ns);
+}
+
+static void a_call_that_is_left_by_longjmp_is_counted_and_not_timed(void **state)
+{
+	static const char *const names[] = {"known_jump", "known_spin", NULL};
+	struct stint_probes_function timed;
+	struct subject_called called;
+
+	(void)state;
+	start_subject(names);
+	call(SUBJECT_CALL_JUMP, 4, MS);
+	called = call(SUBJECT_CALL_SPIN, 3, MS);
+	timed = function_of_subject("known_jump");
+	assert_counts(&timed, 4, 0, 0, 4);
+	timed = function_of_subject("known_spin");
+	assert_counts(&timed, 3, 3, 0, 0);
+	assert_between(&timed, &called);
+}
+
+/* The stack comes to lie over what was left, and the next calls are not taken for a part of it. */
+static void a_start_left_behind_deep_in_the_stack_does_not_hide_calls(void **state)
+{
+	static const char *const names[] = {"known_jump", NULL};
+	struct stint_probes_function timed;
+
+	(void)state;
+	start_subject(names);
+	for (int i = 0; i < 3; i++) {
+		call(SUBJECT_CALL_JUMP, 1, MS);
+		call(SUBJECT_CALL_JUMP_DEEP, 1, MS);
+	}
+	timed = function_of_subject("known_jump");
+	assert_int_equal(timed.begun, 6);
+	assert_int_equal(timed.nested, 0);
+	assert_int_equal(timed.duration.count, 0);
+	assert_true(timed.left >= 5);
+}
+
+static void a_function_that_goes_on_to_another_by_a_jump_has_its_time(void **state)
+{
+	static const char *const names[] = {"known_tail", "known_spin", NULL};
+	struct stint_probes_function tail, spin;
+	struct subject_called called;
+
+	(void)state;
+	start_subject(names);
+	called = call(SUBJECT_CALL_TAIL, 5, MS);
+	tail = function_of_subject("known_tail");
+	spin = function_of_subject("known_spin");
+	assert_counts(&tail, 5, 5, 0, 0);
+	assert_counts(&spin, 5, 5, 0, 0);
+	assert_between(&tail, &called);
+	assert_between(&spin, &called);
+	assert_true(tail.duration.sum_ns >= spin.duration.sum_ns);
+}
+
+static void threads_at_once_lose_no_call(void **state)
+{
+	static const char *const names[] = {"known_spin", NULL};
+	struct stint_probes_function timed;
+	struct subject_called called;
+
+	(void)state;
+	start_subject(names);
+	called = call(SUBJECT_CALL_THREADS, 1, 20000);
+	timed = function_of_subject("known_spin");
+	assert_counts(&timed, SUBJECT_THREADS * SUBJECT_THREAD_CALLS, SUBJECT_THREADS * SUBJECT_THREAD_CALLS,
+		      0, 0);
+	assert_between(&timed, &called);
+}
+
+static void a_function_that_never_returns_is_begun_and_not_ended(void **state)
+{
+	static const char *const names[] = {"known_forever", NULL};
+	struct stint_probes_function timed;
+	int tries = 0;
+
+	(void)state;
+	start_subject(names);
+	call(SUBJECT_CALL_FOREVER, 1, 0);
+	do {
+		usleep(1000);
+		timed = function_of_subject("known_forever");
+	} while (timed.begun == 0 && ++tries < 10000);
+	assert_counts(&timed, 1, 0, 0, 0);
+}
+
+/* The child returns from a function that its parent has begun, and calls one that is timed. */
+static void what_a_child_does_is_not_its_parents(void **state)
+{
+	static const char *const names[] = {"known_fork", "known_spin", NULL};
+	struct stint_probes_function timed;
+
+	(void)state;
+	start_subject(names);
+	call(SUBJECT_CALL_FORK, 1, MS);
+	timed = function_of_subject("known_fork");
+	assert_counts(&timed, 1, 1, 0, 0);
+	timed = function_of_subject("known_spin");
+	assert_counts(&timed, 0, 0, 0, 0);
+}
+
+/* By its whole length: others may have had the CPU for much of it. */
+static const struct watched_overrun *overrun_of(uint64_t least_ns)
+{
+	for (size_t i = 0; i < watching.overruns_len; i++)
+		if (watching.overruns[i].is.duration_ns >= least_ns)
+			return &watching.overruns[i];
+	fail_msg("no overrun of %" PRIu64 " ns", least_ns);
+	return NULL;
+}
+
+static void an_overrun_says_which_of_the_functions_ran_in_it(void **state)
+{
+	static const char *const names[] = {"known_sleep", "known_spin", "libc:epoll_wait", NULL};
+	const struct stint_probes_function_part *parts;
+	const struct watched_overrun *overrun;
+	struct subject_called called;
+
+	(void)state;
+	start_subject(names);
+	called = call(SUBJECT_CALL_SPIN, 4, 5 * MS);
+	call(SUBJECT_CALL_NOTHING, 0, 0);
+	watching_take(&watching);
+	overrun = overrun_of(20 * MS);
+	parts = overrun->is.functions;
+	assert_string_equal(parts[0].asked, "known_sleep");
+	assert_int_equal(parts[0].calls + parts[0].running, 0);
+	assert_int_equal(parts[0].duration_ns, 0);
+	assert_string_equal(parts[1].asked, "known_spin");
+	assert_int_equal(parts[1].calls, 4);
+	assert_int_equal(parts[1].running, 0);
+	assert_true(parts[1].duration_ns >= called.least_ns);
+	assert_true(parts[1].duration_ns <= called.most_ns);
+	/* One ended as the iteration began, and the next one holds the wait that ended it. */
+	assert_int_equal(parts[2].calls, 1);
+	assert_int_equal(parts[2].running, 1);
+	assert_true(parts[2].duration_ns < overrun->is.duration_ns);
+	assert_null(parts[3].asked);
+}
+
+/* The kernel has put other return addresses there, of which no unwinder knows. */
+static void stacks_are_whole_with_a_probed_function_in_them(void **state)
+{
+	static const char *const names[] = {"known_spin", "main", NULL};
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	open_for(names);
+	subject_start(&subject, "tests/subjects/functions", NULL);
+	subject_go(&subject);
+	call(SUBJECT_CALL_NOTHING, 0, 0);
+	watching_add(&watching, subject.pid);
+	call(SUBJECT_CALL_SPIN, 1, 100 * MS);
+	call(SUBJECT_CALL_NOTHING, 0, 0);
+	watching_take(&watching);
+	overrun = overrun_of(100 * MS);
+	assert_true(watched_stack_has(overrun, "_start"));
+	assert_true(watched_stack_has(overrun, "main"));
+	assert_true(watched_stack_has(overrun, "known_spin"));
+}
+
+static void what_is_not_there_is_said_and_why(void **state)
+{
+	static const char *const names[] = {"known_spi",        "known_twice", "epoll_wait",
+					    "nolib:known_spin", "libc:memcpy", NULL};
+	static const char *const whys[] = {
+		"not found in functions (inlined, or another name?); there is known_spin",
+		"more than one 'known_twice' in functions: ask for known_twice@0x",
+		"ask for LIBRARY:epoll_wait", "no library 'nolib' mapped",
+		"one of several, chosen as it is loaded"};
+
+	(void)state;
+	open_for(names);
+	subject_start(&subject, "tests/subjects/functions", NULL);
+	subject_go(&subject);
+	call(SUBJECT_CALL_NOTHING, 0, 0);
+	watching_add(&watching, subject.pid);
+	for (uint32_t i = 0; names[i]; i++) {
+		const char *why = stint_probes_function_missing(watching.probes, i);
+
+		assert_non_null(why);
+		if (!strstr(why, whys[i]))
+			fail_msg("%s: %s", names[i], why);
+	}
+}
+
+static void a_call_of_an_empty_function_costs_what_was_measured(void **state)
+{
+	static const char *const names[] = {"known_spin", NULL};
+	struct stint_probes_function timed;
+
+	(void)state;
+	start_subject(names);
+	timed = function_of_subject("known_spin");
+	assert_true(timed.cost_ns > 100);
+	assert_true(timed.within_ns > 0);
+	assert_true(timed.within_ns <= timed.cost_ns);
+}
+
+/* SLOWLOG has the time of each command; the function is a part of it. */
+static void redis_slow_log_agrees_on_each_script(void **state)
+{
+	static const char *const names[] = {"evalGenericCommand", "processCommand", NULL};
+	static const char script[] = "local x = 0 for i = 1, 300000 do x = x + i end return x";
+	struct stint_probes_function timed, outer;
+	uint64_t slow_ns = 0, longest_ns = 0;
+	char *log, *at;
+	int found = 0;
+
+	(void)state;
+	watching_or_skip();
+	if (!redis_start(&redis)) {
+		printf("skipped: redis-server is not installed (apt-get install redis-server)\n");
+		skip();
+	}
+	open_for(names);
+	watching_add(&watching, redis.pid);
+	assert_null(stint_probes_function_missing(watching.probes, 0));
+	REDIS_DO(&redis, "CONFIG", "SET", "slowlog-log-slower-than", "500");
+	REDIS_DO(&redis, "SLOWLOG", "RESET");
+	for (int i = 0; i < 4; i++)
+		REDIS_DO(&redis, "EVAL", script, "0");
+	log = strdup(REDIS_DO(&redis, "SLOWLOG", "GET", "10"));
+	assert_non_null(log);
+	/* Each entry: its number, time, microseconds, the command's words, ... */
+	for (at = log; (at = strstr(at, "\nEVAL\n")); at++) {
+		const char *start = at;
+		uint64_t ns;
+
+		while (start > log && start[-1] != '\n')
+			start--;
+		ns = strtoull(start, NULL, 10) * 1000;
+		slow_ns += ns;
+		longest_ns = ns > longest_ns ? ns : longest_ns;
+		found++;
+	}
+	free(log);
+	assert_int_equal(found, 4);
+	timed = function("evalGenericCommand", redis.pid);
+	outer = function("processCommand", redis.pid);
+	assert_counts(&timed, 4, 4, 0, 0);
+	/* It is all but some us of what redis timed, which cuts its figure to whole us. */
+	assert_true(timed.duration.sum_ns <= slow_ns + 4 * 1000);
+	assert_true(timed.duration.max_ns <= longest_ns + 1000);
+	assert_true(timed.duration.sum_ns >= slow_ns - slow_ns / 4);
+	assert_true(outer.duration.sum_ns >= timed.duration.sum_ns);
+	assert_true(outer.duration.count >= 4 + 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_function_takes_what_it_takes_by_its_own_clock, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_recursion_is_one_call_and_the_rest_of_it_nested, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_recursion_deeper_than_the_kernel_follows_is_timed_by_its_outermost_call, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(a_call_that_is_left_by_longjmp_is_counted_and_not_timed,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_start_left_behind_deep_in_the_stack_does_not_hide_calls,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_function_that_goes_on_to_another_by_a_jump_has_its_time,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(threads_at_once_lose_no_call, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_function_that_never_returns_is_begun_and_not_ended, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(what_a_child_does_is_not_its_parents, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_overrun_says_which_of_the_functions_ran_in_it, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(stacks_are_whole_with_a_probed_function_in_them, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(what_is_not_there_is_said_and_why, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_call_of_an_empty_function_costs_what_was_measured, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(redis_slow_log_agrees_on_each_script, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests_name("function", tests, NULL, NULL);
+}
