@@ -134,18 +134,19 @@ static int open_library(uint32_t pid, const char *module, char *path, size_t pat
 	return *found ? stint_module_open(pid, found_start, found, path, path_bytes) : -ENOENT;
 }
 
-static int open_program(uint32_t pid, char *path, size_t path_bytes)
+/* Its name is the one that it was started by: redis-server, which is a link to another. */
+static int open_program(uint32_t pid, char *path, size_t path_bytes, char *name, size_t name_bytes)
 {
 	char exe[64];
-	ssize_t len;
 	int fd;
 
 	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", pid);
 	fd = open(exe, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
-	len = readlink(exe, path, path_bytes - 1);
-	path[len > 0 ? len : 0] = '\0';
+	stint_module_alias(pid, path, path_bytes, name, name_bytes);
+	if (!*name)
+		snprintf(name, name_bytes, "%s", base_name(path));
 	return fd;
 }
 
@@ -376,14 +377,15 @@ int stint_function_find(struct stint_function_site *ret, uint32_t pid, const cha
 	if (!take_apart(&wanted, text))
 		return say(why, why_bytes, -ENOENT, "'%s' is not NAME, MODULE:NAME or NAME@0xADDRESS", text);
 	ret->fd = *wanted.module ? open_library(pid, wanted.module, path, sizeof(path))
-				 : open_program(pid, path, sizeof(path));
+				 : open_program(pid, path, sizeof(path), ret->module, sizeof(ret->module));
 	if (ret->fd == -ENOENT)
 		return say(why, why_bytes, -ENOENT, "process %" PRIu32 " has no library '%s' mapped", pid,
 			   wanted.module);
 	if (ret->fd < 0)
 		return say(why, why_bytes, ret->fd, "the files of process %" PRIu32 " cannot be read: %s",
 			   pid, strerror(-ret->fd));
-	snprintf(ret->module, sizeof(ret->module), "%s", base_name(path));
+	if (*wanted.module)
+		snprintf(ret->module, sizeof(ret->module), "%s", base_name(path));
 	dwfl = dwfl_begin(&callbacks);
 	err = dwfl ? look_at_file(ret, dwfl, path, &wanted, why, why_bytes)
 		   : say(why, why_bytes, -ENOMEM, "out of memory");

@@ -40,6 +40,10 @@ static const char help[] =
 	"                      record each ACK, send and buffer level of sockets whose buffer fills up; with a\n"
 	"                      PORT (127.0.0.1:80, [::1]:80), of those with it at either end, from the handshake to\n"
 	"                      the close\n"
+	"      --function [MODULE:]NAME\n"
+	"                      time each call of a function of the program, or of a library that it has loaded, by\n"
+	"                      uprobes; up to 8. Each call costs microseconds: what they come to is reported. Not for\n"
+	"                      functions that exceptions pass through or that change stacks: they end the program\n"
 	"      --no-probes     do without eBPF: only what processes tell of themselves\n"
 	"  -h, --help\n"
 	"\n"
@@ -51,6 +55,7 @@ struct request {
 	const char *comm;
 	const char *cgroup;
 	char cgroup_path[4096];
+	const char *functions[STINT_PROBES_FUNCTIONS];
 	char **command; /* NULL: none */
 	uint64_t duration_ns;
 	char path[4096];
@@ -118,6 +123,17 @@ static int add_endpoint(struct request *request, const char *text)
 	return 0;
 }
 
+static int add_function(struct request *request, const char *name)
+{
+	if (!*name)
+		return complain(2, "--function wants the name of a function");
+	if (request->options.functions_len == STINT_PROBES_FUNCTIONS)
+		return complain(2, "more than %d functions", STINT_PROBES_FUNCTIONS);
+	request->functions[request->options.functions_len++] = name;
+	request->options.functions = request->functions;
+	return 0;
+}
+
 static int parse_option(struct request *request, int option)
 {
 	double number;
@@ -152,6 +168,8 @@ static int parse_option(struct request *request, int option)
 	case 't':
 		request->options.trace_sockets = true;
 		return optarg ? add_endpoint(request, optarg) : 0;
+	case 'u':
+		return add_function(request, optarg);
 	case 'n':
 		request->options.no_probes = true;
 		return 0;
@@ -165,17 +183,12 @@ static int parse_option(struct request *request, int option)
 static int parse(struct request *request, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"pid", required_argument, NULL, 'p'},
-		{"comm", required_argument, NULL, 'c'},
-		{"cgroup", required_argument, NULL, 'g'},
-		{"no-children", no_argument, NULL, 'f'},
-		{"duration", required_argument, NULL, 'd'},
-		{"output", required_argument, NULL, 'o'},
-		{"budget", required_argument, NULL, 'b'},
-		{"trace-socket", optional_argument, NULL, 't'},
-		{"no-probes", no_argument, NULL, 'n'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{"pid", required_argument, NULL, 'p'},      {"comm", required_argument, NULL, 'c'},
+		{"cgroup", required_argument, NULL, 'g'},   {"no-children", no_argument, NULL, 'f'},
+		{"duration", required_argument, NULL, 'd'}, {"output", required_argument, NULL, 'o'},
+		{"budget", required_argument, NULL, 'b'},   {"trace-socket", optional_argument, NULL, 't'},
+		{"function", required_argument, NULL, 'u'}, {"no-probes", no_argument, NULL, 'n'},
+		{"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
 	};
 	int option, status;
 
@@ -193,6 +206,8 @@ static int parse(struct request *request, int argc, char **argv)
 	if (!request->pids_len + !request->comm + !request->cgroup + !request->command != 3)
 		return complain(2, "what to record: one of -p PID, --comm NAME, --cgroup PATH, or a command "
 				   "(see --help)");
+	if (request->options.functions_len && request->options.no_probes)
+		return complain(2, "functions are timed by the probes: --function without --no-probes");
 	return -1;
 }
 
@@ -295,6 +310,25 @@ static int follow_present(struct recorder *recorder, const struct request *reque
 	return 0;
 }
 
+/* Functions that no process has; a program to come may have them yet. */
+static int tell_missing_functions(const struct recorder *recorder, const struct request *request)
+{
+	int status = 0;
+
+	for (uint32_t i = 0; i < request->options.functions_len; i++) {
+		const char *why = recorder_function_missing(recorder, i);
+
+		if (why)
+			status = complain(1, "function %s: %s", request->functions[i], why);
+	}
+	return status;
+}
+
+static void warn_of_function(const char *name, const char *why)
+{
+	complain(0, "function %s: %s (so far)", name, why);
+}
+
 static int drop_privileges(const struct request *request)
 {
 	int err = privileges_drop(request->path, request->command != NULL);
@@ -325,6 +359,8 @@ static int add_targets(struct recorder *recorder, const struct request *request)
 	if (!seen && !request->cgroup)
 		return complain(1, "nothing can be recorded: %s", recorder_probes_missing(recorder));
 	status = follow_present(recorder, request);
+	if (!status && request->pids_len)
+		status = tell_missing_functions(recorder, request);
 	return status ? status : drop_privileges(request);
 }
 
@@ -402,6 +438,9 @@ static int run(struct recorder *recorder, const struct request *request, struct 
 			"stint record: no probes: %s\n"
 			"stint record: only what processes with libstint tell of themselves is recorded\n",
 			recorder_probes_missing(recorder));
+	if (request->options.functions_len && recorder_probes_missing(recorder))
+		return complain(1, "functions are timed by the probes only, and there are none: %s",
+				recorder_probes_missing(recorder));
 	status = request->command ? start_command(recorder, request, child) : add_targets(recorder, request);
 	if (status)
 		return status;
@@ -409,7 +448,8 @@ static int run(struct recorder *recorder, const struct request *request, struct 
 	fprintf(stderr, "recording into %s; Ctrl-C ends it\n", request->path);
 	if (recorder_run(recorder, request->duration_ns, &stop_wanted) != 0)
 		return complain(1, "%s", recorder_error(recorder));
-	return tell_result(recorder, request);
+	status = tell_result(recorder, request);
+	return status ? status : tell_missing_functions(recorder, request);
 }
 
 static void set_default_path(struct request *request)
@@ -429,6 +469,7 @@ int cmd_record(int argc, char **argv)
 						 .follow_children = true,
 						 .command_of = target_command,
 						 .refused = refuse_followed,
+						 .function_missing = warn_of_function,
 					 }};
 	struct target_child child = {.go = -1, .failed = -1};
 	struct recorder *recorder = NULL;

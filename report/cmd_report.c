@@ -145,7 +145,9 @@ static int draw_plots(struct plots *plots, const struct model *model, const stru
 	plots_overruns(plots, model);
 	for (size_t i = 0; i < traces->len && i < 8; i++)
 		plots_trace(plots, &traces->items[i], 3);
-	distributions_len = pick_distributions(distributions, PLOTS_LIMIT, model);
+	distributions_len = pick_functions(distributions, 8, model);
+	distributions_len +=
+		pick_distributions(distributions + distributions_len, PLOTS_LIMIT - distributions_len, model);
 	for (size_t i = 0; i < distributions_len; i++)
 		plots_distribution(plots, &distributions[i]);
 	if (plots_count(plots) == 0) {

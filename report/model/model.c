@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "report/model/model_file.h"
+#include "report/model/model_functions.h"
 #include "report/model/model_load.h"
 #include "report/model/model_roles.h"
 #include "report/model/model_sockets.h"
@@ -80,6 +81,7 @@ static void free_overruns(struct model *model)
 		free(overrun->frames);
 		free(overrun->places);
 		verdicts_free(overrun->verdict);
+		model_free_function_parts(overrun);
 	}
 	free(model->overruns);
 }
@@ -102,6 +104,7 @@ struct model *model_free(struct model *model)
 	free(model->stalls);
 	model_free_sockets(model);
 	model_free_roles(model);
+	model_free_functions(model);
 	free(model->events);
 	free(model->nobody.command);
 	free(model);

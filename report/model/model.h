@@ -29,6 +29,7 @@
 #define MODEL_FINDINGS  1024
 #define MODEL_SYSCALLS  8
 #define MODEL_FRAMES    128
+#define MODEL_FUNCTIONS 1024
 
 struct model_bucket {
 	uint32_t bucket; /* as in stint/histogram.h */
@@ -172,6 +173,16 @@ struct model_place {
 	bool kernel;
 };
 
+/* What one of the functions that were timed had of an iteration. */
+struct model_function_part {
+	char *asked;
+	uint64_t calls;   /* that ended in it */
+	uint64_t running; /* that went on beyond it */
+	uint64_t duration_ns;
+};
+
+#define MODEL_FUNCTION_PARTS 8
+
 enum model_stack { MODEL_STACK_NONE, MODEL_STACK_COMPUTED, MODEL_STACK_BLOCKED };
 
 struct model_overrun {
@@ -201,6 +212,8 @@ struct model_overrun {
 	size_t frames_len;
 	struct model_place *places;    /* one for each of them; NULL if there are none */
 	struct model_verdict *verdict; /* NULL: unknown */
+	struct model_function_part functions[MODEL_FUNCTION_PARTS];
+	size_t functions_len;
 };
 
 /* What a sender with a full buffer waited for, and what a stall was mostly. */
@@ -378,6 +391,24 @@ struct model_finding {
 	uint64_t idle_iterations;
 };
 
+/* A function that was timed on request, as struct stint_probes_function. */
+struct model_function {
+	int64_t id;
+	const struct model_process *process;
+	char *asked;
+	char *name;
+	char *module;
+	uint64_t address;
+	uint64_t cost_ns; /* these two may be unknown */
+	uint64_t within_ns;
+	uint64_t begun;
+	uint64_t nested;
+	uint64_t left_behind;
+	uint64_t unmatched;
+	uint64_t not_kept;
+	struct model_metric duration;
+};
+
 struct model_meta {
 	char *key;
 	char *value;
@@ -413,6 +444,8 @@ struct model {
 	size_t roles_len, roles_total;
 	struct model_finding *findings; /* what cost most first */
 	size_t findings_len, findings_total;
+	struct model_function *functions; /* by process; most time in sum first */
+	size_t functions_len, functions_total;
 	struct model_event *events; /* by time */
 	size_t events_len, events_total;
 	uint64_t start_ns;

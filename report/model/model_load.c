@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "report/model/loader.h"
+#include "report/model/model_functions.h"
 #include "report/model/model_roles.h"
 #include "report/model/model_sockets.h"
 #include "report/model/verdicts.h"
@@ -314,6 +315,7 @@ static void load_overrun_details(struct loader *loader)
 	for (size_t i = 0; i < VERDICTS_PARTS; i++)
 		load_details(loader, index, model->overruns_len, verdicts_parts[i].sql,
 			     verdicts_parts[i].take);
+	load_details(loader, index, model->overruns_len, model_function_parts_sql, model_take_function_part);
 	for (size_t i = 0; i < model->overruns_len; i++)
 		close_gaps(&model->overruns[i]);
 	free(index);
@@ -380,6 +382,7 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 	load_overrun_details(&loader);
 	model_load_sockets(&loader);
 	model_load_roles(&loader);
+	model_load_functions(&loader);
 	find_duration(&loader);
 	return loader.err;
 }

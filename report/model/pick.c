@@ -114,3 +114,17 @@ size_t pick_distributions(struct pick_distribution *ret, size_t max, const struc
 	}
 	return len;
 }
+
+size_t pick_functions(struct pick_distribution *ret, size_t max, const struct model *model)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < model->functions_len && len < max; i++) {
+		const struct model_function *function = &model->functions[i];
+
+		if (function->duration.buckets_len > 0)
+			ret[len++] = (struct pick_distribution){function->asked, "calls", &function->duration,
+								MODEL_UNKNOWN, 0};
+	}
+	return len;
+}

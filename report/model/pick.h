@@ -26,7 +26,7 @@ size_t pick_late_handlers(struct pick_late *ret, size_t max, const struct model 
 /* A distribution to draw: of a handler's dispatches or, where nobody tells those, of a loop's iterations. */
 struct pick_distribution {
 	const char *name;
-	const char *what; /* "dispatches" or "iterations" */
+	const char *what; /* "dispatches", "iterations" or "calls" */
 	const struct model_metric *metric;
 	uint64_t budget_ns;
 	uint64_t overruns;
@@ -34,5 +34,8 @@ struct pick_distribution {
 
 /* Handlers, those that overran most first, then the loops of processes without a meter. */
 size_t pick_distributions(struct pick_distribution *ret, size_t max, const struct model *model);
+
+/* Functions that were timed on request, those with most time in sum first. */
+size_t pick_functions(struct pick_distribution *ret, size_t max, const struct model *model);
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "probes/probes.h"
+#include "report/record/function_source.h"
 
 struct process {
 	uint32_t pid;
@@ -40,6 +41,7 @@ struct probe_source {
 	size_t loops_len;
 	struct role *roles;
 	size_t roles_len;
+	struct function_source *functions;
 	uint64_t second;
 	uint64_t left; /* 1: the ring was not empty at the end */
 	int err;
@@ -341,6 +343,14 @@ static int read_roles(struct probe_source *source)
 	return err;
 }
 
+static int take_function(void *ctx, const struct stint_probes_function *function)
+{
+	struct probe_source *source = ctx;
+	int64_t process = find_process(source, function->pid);
+
+	return process ? function_source_take(source->functions, process, function, source->second) : 0;
+}
+
 /* ---- the source ---- */
 
 int probe_source_new(struct probe_source **ret, struct session *session, bool trace_sockets,
@@ -359,7 +369,9 @@ int probe_source_new(struct probe_source **ret, struct session *session, bool tr
 					       .trace_port = session->trace_port,
 					       .follow_children = follow->children,
 					       .follow_name = follow->name,
-					       .follow_cgroup = follow->cgroup};
+					       .follow_cgroup = follow->cgroup,
+					       .functions = session->functions,
+					       .functions_len = session->functions_len};
 	struct probe_source *source = calloc(1, sizeof(*source));
 	int err;
 
@@ -369,6 +381,11 @@ int probe_source_new(struct probe_source **ret, struct session *session, bool tr
 		return -ENOMEM;
 	source->session = session;
 	memcpy(options.trace_address, session->trace_address, sizeof(options.trace_address));
+	err = function_source_new(&source->functions, session);
+	if (err) {
+		probe_source_free(source);
+		return err;
+	}
 	err = stint_probes_new(&source->probes, &options, &callbacks, source);
 	if (err) {
 		snprintf(why, why_size, "%s", stint_probes_error(source->probes));
@@ -389,6 +406,7 @@ struct probe_source *probe_source_free(struct probe_source *source)
 	for (size_t i = 0; i < source->roles_len; i++)
 		free(source->roles[i].name);
 	free(source->roles);
+	function_source_free(source->functions);
 	free(source);
 	return NULL;
 }
@@ -413,6 +431,11 @@ int probe_source_add_followed(struct probe_source *source, uint32_t pid)
 bool probe_source_is_watching(const struct probe_source *source)
 {
 	return stint_probes_is_watching(source->probes);
+}
+
+const char *probe_source_function_missing(const struct probe_source *source, uint32_t number)
+{
+	return stint_probes_function_missing(source->probes, number);
 }
 
 int probe_source_poll(struct probe_source *source, int timeout_ms)
@@ -440,6 +463,8 @@ int probe_source_read(struct probe_source *source, uint64_t second)
 	source->second = second;
 	if (!err)
 		err = stint_probes_read_loops(source->probes, take_loop, source);
+	if (!err)
+		err = stint_probes_read_functions(source->probes, take_function, source);
 	return err ? err : read_roles(source);
 }
 
@@ -460,6 +485,8 @@ void probe_source_write_losses(struct probe_source *source)
 		       "stacks that could not be copied, or not unwound to their beginning");
 	recording_loss(recording, "not_sampled", losses.not_sampled,
 		       "threads whose stacks could not be sampled: too many, or no descriptors left");
+	recording_loss(recording, "functions", losses.functions,
+		       "calls of timed functions that were not timed, and functions that got no probes");
 	if (cost_ns)
 		recording_meta_number(recording, "bpf_ns", (int64_t)cost_ns);
 }

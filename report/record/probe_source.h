@@ -36,6 +36,9 @@ bool probe_source_is_watching(const struct probe_source *source);
 /* Watches process `pid` as one that is followed: it has a row once it comes to a loop. */
 int probe_source_add_followed(struct probe_source *source, uint32_t pid);
 
+/* Why a function is timed in no process, as in probes.h; NULL: it is in one. */
+const char *probe_source_function_missing(const struct probe_source *source, uint32_t number);
+
 /* Waits for events, up to `timeout_ms`, and takes what is there. */
 int probe_source_poll(struct probe_source *source, int timeout_ms);
 

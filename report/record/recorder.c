@@ -43,6 +43,7 @@ struct recorder {
 	uint64_t stacks_lost;
 	uint64_t meter_broken;
 	uint64_t processes_lost;
+	bool functions_told; /* that some are missing */
 	uint64_t end_ns;
 	char probes_missing[512];
 	char error[512];
@@ -136,6 +137,8 @@ static int open_session(struct recorder *recorder, const struct recorder_options
 	session->budget_ns = options->budget_ns;
 	session->trace_port = options->trace_port;
 	memcpy(session->trace_address, options->trace_address, sizeof(session->trace_address));
+	session->functions = options->functions;
+	session->functions_len = options->functions_len;
 	err = recording_new(&session->recording, options->path);
 	if (err)
 		return fail(recorder, err, "%s: %s", options->path, recording_error(session->recording));
@@ -271,6 +274,12 @@ static void take_refused(void *ctx, uint32_t pid, int err)
 		recorder->options.refused(pid, err);
 }
 
+const char *recorder_function_missing(const struct recorder *recorder, uint32_t number)
+{
+	return recorder->probes ? probe_source_function_missing(recorder->probes, number)
+				: recorder->probes_missing;
+}
+
 bool recorder_sees(const struct recorder *recorder, uint32_t pid)
 {
 	for (uint32_t i = 0; i < recorder->processes_len; i++)
@@ -378,6 +387,24 @@ static int commit(struct recorder *recorder)
 		   : 0;
 }
 
+/* Where a program was yet to be started, it is only now that a wrong name shows. */
+static void tell_missing_functions(struct recorder *recorder)
+{
+	const struct recorder_options *options = &recorder->options;
+	struct recording_sums sums;
+
+	if (recorder->functions_told || !options->functions_len || !options->function_missing)
+		return;
+	recorder_sums(recorder, &sums);
+	if (!sums.loops)
+		return;
+	recorder->functions_told = true;
+	for (uint32_t i = 0; i < options->functions_len; i++)
+		if (recorder_function_missing(recorder, i))
+			options->function_missing(options->functions[i],
+						  recorder_function_missing(recorder, i));
+}
+
 static int tick(struct recorder *recorder)
 {
 	int err = take_all(recorder);
@@ -387,6 +414,7 @@ static int tick(struct recorder *recorder)
 	for (uint32_t i = 0; i < recorder->processes_len; i++)
 		join_settle(recorder->session.join, recorder->processes[i].id,
 			    recorder->processes[i].meter != NULL);
+	tell_missing_functions(recorder);
 	return commit(recorder);
 }
 

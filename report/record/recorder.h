@@ -27,6 +27,10 @@ struct recorder_options {
 	bool no_probes;
 	uint8_t trace_address[16]; /* with trace_port: at the same end, as in struct endpoint */
 
+	/* Functions to be timed, as in struct stint_probes_options: these need the probes. To be kept by the caller. */
+	const char *const *functions;
+	uint32_t functions_len;
+
 	/* These need the probes. What is followed is recorded from its first wait on. */
 	bool follow_children;    /* of all that is recorded, and theirs */
 	const char *follow_name; /* processes of that name (comm) that are started meanwhile; NULL: none */
@@ -36,6 +40,9 @@ struct recorder_options {
 	/* What a process that was followed calls itself; and that one may not be recorded, and why. NULL: nobody asks. */
 	void (*command_of)(char *ret, size_t size, uint32_t pid);
 	void (*refused)(uint32_t pid, int err);
+
+	/* A loop has been seen, and no process has that function: told once. NULL: nobody asks. */
+	void (*function_missing)(const char *name, const char *why);
 };
 
 /*
@@ -60,6 +67,9 @@ int recorder_add(struct recorder *recorder, uint32_t pid, const char *command);
  * is returned.
  */
 int recorder_follow(struct recorder *recorder, uint32_t pid);
+
+/* Why function `number` of the options is timed in no process so far, in words; NULL: it is in one. */
+const char *recorder_function_missing(const struct recorder *recorder, uint32_t number);
 
 /* Whether anything can be known of a process that was added: by probes, or by its meter. */
 bool recorder_sees(const struct recorder *recorder, uint32_t pid);

@@ -72,15 +72,22 @@ void recording_handler_count(struct recording *recording, int64_t handler, const
 void recording_loop_counts(struct recording *recording, int64_t loop, uint64_t iterations, uint64_t busy_ns,
 			   uint64_t poll_ns);
 
-/* Whose figure it is: exactly one of the three is not 0. */
+/* Whose figure it is: exactly one of them is not 0. */
 struct recording_owner {
 	int64_t handler;
 	int64_t loop;
 	int64_t role;
+	int64_t function;
 };
 
 /* Returns the row's id, or 0 on failure. */
 int64_t recording_role(struct recording *recording, int64_t process, const char *name, const char *kind);
+
+/* Returns the row's id, or 0 on failure. Its counts are set, not added. */
+int64_t recording_function(struct recording *recording, int64_t process,
+			   const struct stint_probes_function *function);
+void recording_function_counts(struct recording *recording, int64_t id,
+			       const struct stint_probes_function *function);
 
 /* In place of what was written of the same finding before. */
 void recording_finding(struct recording *recording, int64_t process,

@@ -102,6 +102,8 @@ static void put_details(struct recording *recording, int64_t id, const struct re
 		put_verdict(recording, id, overrun->probed);
 		put_others(recording, id, overrun->probed);
 	}
+	if (overrun->probed)
+		recording_overrun_functions(recording, id, overrun->probed);
 	for (uint32_t i = 0; i < overrun->segments_len; i++) {
 		struct row row = row_begin(recording, SEGMENT);
 

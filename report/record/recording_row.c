@@ -46,6 +46,14 @@ static const char *const statement_sql[STATEMENTS] = {
 	[ROLE_HISTOGRAM] = "INSERT INTO role_histogram VALUES (?,?,?,?,?)",
 	[ROLE_TOTAL] = "INSERT OR REPLACE INTO role_total VALUES (?,?,?,?,?,?,?)",
 	[FINDING] = "INSERT OR REPLACE INTO finding VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+	[FUNCTION] = "INSERT INTO function (process, asked, name, module, address, cost_ns, within_ns)"
+		     " VALUES (?,?,?,?,?,?,?)",
+	[FUNCTION_COUNTS] =
+		"UPDATE function SET begun = ?, nested = ?, left_behind = ?, unmatched = ?, not_kept = ?"
+		" WHERE id = ?",
+	[FUNCTION_HISTOGRAM] = "INSERT INTO function_histogram VALUES (?,?,?,?,?)",
+	[FUNCTION_TOTAL] = "INSERT OR REPLACE INTO function_total VALUES (?,?,?,?,?,?,?)",
+	[OVERRUN_FUNCTION] = "INSERT INTO overrun_function VALUES (?,?,?,?,?)",
 };
 
 void recording_failed(struct recording *recording, int err, const char *what)

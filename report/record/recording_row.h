@@ -47,6 +47,11 @@ enum statement {
 	ROLE_HISTOGRAM,
 	ROLE_TOTAL,
 	FINDING,
+	FUNCTION,
+	FUNCTION_COUNTS,
+	FUNCTION_HISTOGRAM,
+	FUNCTION_TOTAL,
+	OVERRUN_FUNCTION,
 	STATEMENTS
 };
 
@@ -92,5 +97,9 @@ void put_some_text(struct row *row, const char *text);
 
 /* "meter" or "probes". */
 void put_source(struct row *row, bool from_meter);
+
+/* Which of the functions that are timed ran in an overrun: rows of its own, in recording_functions.c. */
+void recording_overrun_functions(struct recording *recording, int64_t overrun,
+				 const struct stint_probes_overrun *probed);
 
 #endif

@@ -129,10 +129,12 @@ void recording_loop_counts(struct recording *recording, int64_t loop, uint64_t i
 void recording_bucket(struct recording *recording, struct recording_owner owner, const char *metric,
 		      uint64_t second, uint32_t bucket, uint64_t count)
 {
-	struct row row = row_begin(recording, owner.role ? ROLE_HISTOGRAM : HISTOGRAM);
+	struct row row = row_begin(recording, owner.role       ? ROLE_HISTOGRAM
+					      : owner.function ? FUNCTION_HISTOGRAM
+							       : HISTOGRAM);
 
-	if (owner.role) {
-		put_id(&row, owner.role);
+	if (owner.role || owner.function) {
+		put_id(&row, owner.role ? owner.role : owner.function);
 	} else {
 		put_id(&row, owner.handler);
 		put_id(&row, owner.loop);
@@ -161,9 +163,9 @@ void recording_total(struct recording *recording, struct recording_owner owner, 
 {
 	struct row row;
 
-	if (owner.role) {
-		row = row_begin(recording, ROLE_TOTAL);
-		put_id(&row, owner.role);
+	if (owner.role || owner.function) {
+		row = row_begin(recording, owner.role ? ROLE_TOTAL : FUNCTION_TOTAL);
+		put_id(&row, owner.role ? owner.role : owner.function);
 		put_text(&row, metric);
 		put_total(&row, total);
 		return;

@@ -347,3 +347,50 @@ CREATE TABLE finding (
 	idle_iterations INTEGER NOT NULL,      -- idle_epollout: nothing else was ready
 	PRIMARY KEY (process, tid, epfd, fd, kind)
 ) WITHOUT ROWID;
+
+-- A function that was timed because it was asked for, in a process: one row for each program that the process was. Its
+-- figures are those of struct stint_probes_function in probes.h. A call is the outermost of the function in its thread.
+CREATE TABLE function (
+	id INTEGER PRIMARY KEY,
+	process INTEGER NOT NULL REFERENCES process(id),
+	asked TEXT NOT NULL,                   -- as it was asked for: 'processCommand', 'libc:epoll_wait'
+	name TEXT NOT NULL,                    -- its symbol
+	module TEXT NOT NULL,                  -- the file that it is in
+	address INTEGER NOT NULL,              -- there
+	cost_ns INTEGER,                       -- by which each call is longer for being timed; NULL: not known
+	within_ns INTEGER,                     -- of that: in the duration itself
+	begun INTEGER NOT NULL DEFAULT 0,      -- calls
+	nested INTEGER NOT NULL DEFAULT 0,     -- calls of it within these, in the same thread: a part of them
+	left_behind INTEGER NOT NULL DEFAULT 0,-- of those begun: left without a return, as by longjmp()
+	unmatched INTEGER NOT NULL DEFAULT 0,  -- returns of calls that had begun before it was timed
+	not_kept INTEGER NOT NULL DEFAULT 0    -- calls for which a table had no room
+);
+
+-- As histogram and total, in ns. metric: 'duration', of calls that have returned.
+CREATE TABLE function_histogram (
+	function INTEGER NOT NULL REFERENCES function(id),
+	metric TEXT NOT NULL,
+	second INTEGER NOT NULL,
+	bucket INTEGER NOT NULL REFERENCES bucket(bucket),
+	count INTEGER NOT NULL
+);
+CREATE INDEX function_histogram_function ON function_histogram (function, metric);
+CREATE TABLE function_total (
+	function INTEGER NOT NULL REFERENCES function(id),
+	metric TEXT NOT NULL,
+	count INTEGER NOT NULL,
+	sum INTEGER NOT NULL,
+	min INTEGER,
+	max INTEGER,
+	overflow INTEGER NOT NULL,
+	PRIMARY KEY (function, metric)
+) WITHOUT ROWID;
+
+-- Which of them ran in an iteration that is an overrun, or holds one.
+CREATE TABLE overrun_function (
+	overrun INTEGER NOT NULL REFERENCES overrun(id),
+	asked TEXT NOT NULL,
+	calls INTEGER NOT NULL,                -- that ended in it
+	running INTEGER NOT NULL,              -- that went on beyond it
+	duration_ns INTEGER NOT NULL           -- the parts of these that lie in it
+);

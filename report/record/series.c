@@ -99,12 +99,13 @@ static struct figure *find_figure(struct series_set *set, struct recording_owner
 				  const char *unit)
 {
 	struct figure **slot = &set->figures[mix((uint64_t)owner.handler ^ (uint64_t)owner.role << 32,
-						 (uint64_t)owner.loop, (unsigned char)*metric)];
+						 (uint64_t)owner.loop ^ (uint64_t)owner.function << 32,
+						 (unsigned char)*metric)];
 	struct figure *figure;
 
 	for (figure = *slot; figure; figure = figure->next)
 		if (figure->owner.handler == owner.handler && figure->owner.loop == owner.loop &&
-		    figure->owner.role == owner.role &&
+		    figure->owner.role == owner.role && figure->owner.function == owner.function &&
 		    strncmp(figure->metric, metric, sizeof(figure->metric) - 1) == 0)
 			return figure;
 	figure = calloc(1, sizeof(*figure));

@@ -20,6 +20,8 @@ struct session {
 	uint64_t budget_ns;
 	uint16_t trace_port; /* where sockets are traced; 0: all that stall */
 	uint8_t trace_address[16];
+	const char *const *functions; /* to be timed; as in struct stint_probes_options */
+	uint32_t functions_len;
 
 	/* A process that is followed came to a loop: the recorder's, which returns its row. Or it may not be watched. */
 	int64_t (*appeared)(void *ctx, uint32_t pid, uint64_t time_ns);

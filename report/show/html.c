@@ -9,6 +9,7 @@
 #include "report/model/traces.h"
 #include "report/show/css.h"
 #include "report/show/escape.h"
+#include "report/show/functions.h"
 #include "report/show/html_page.h"
 #include "report/show/html_writes.h"
 #include "report/show/plots.h"
@@ -20,6 +21,7 @@
 #include "report/show/work.h"
 
 #define HANDLERS_DRAWN       24
+#define FUNCTIONS_DRAWN      8
 #define HANDLERS_SHOWN       500
 #define LOOPS_SHOWN          200
 #define OVERRUNS_SHOWN       50
@@ -38,6 +40,9 @@ struct page {
 	int services[HANDLERS_DRAWN];
 	struct pick_distribution drawn[HANDLERS_DRAWN];
 	size_t drawn_len;
+	int functions[FUNCTIONS_DRAWN];
+	struct pick_distribution functions_drawn[FUNCTIONS_DRAWN];
+	size_t functions_len;
 	int overruns;
 	int buffers[TRACES_DRAWN];
 };
@@ -123,19 +128,23 @@ static void put_handler(struct page *page, const struct model_handler *handler)
 	put(page, "</tr>\n");
 }
 
+static void put_distribution(struct page *page, const struct pick_distribution *distribution, int plot)
+{
+	put(page, "<figure><h3>");
+	escape_html(page->out, distribution->name);
+	put(page, "</h3>\n");
+	put_plot(page, plot);
+	put(page, "<figcaption>");
+	words_distribution(page->out, distribution);
+	put(page, "</figcaption></figure>\n");
+}
+
 static void put_distributions(struct page *page)
 {
 	size_t known = 0;
 
-	for (size_t i = 0; i < page->drawn_len; i++) {
-		put(page, "<figure><h3>");
-		escape_html(page->out, page->drawn[i].name);
-		put(page, "</h3>\n");
-		put_plot(page, page->services[i]);
-		put(page, "<figcaption>");
-		words_distribution(page->out, &page->drawn[i]);
-		put(page, "</figcaption></figure>\n");
-	}
+	for (size_t i = 0; i < page->drawn_len; i++)
+		put_distribution(page, &page->drawn[i], page->services[i]);
 	for (size_t i = 0; i < page->model->handlers_len; i++)
 		known += page->model->handlers[i].metrics[MODEL_SERVICE].count > 0;
 	if (page->drawn_len == 0)
@@ -306,6 +315,11 @@ static void put_details(struct page *page, const struct model_overrun *overrun)
 		}
 		put(page, ".</p>\n");
 	}
+	if (overrun->functions_len > 0) {
+		put(page, "<p>Functions: ");
+		functions_words_overrun(page->out, escape_html, overrun);
+		put(page, ".</p>\n");
+	}
 	if (overrun->frames_len == 0)
 		return;
 	buffer_printf(page->out, "<p>Stack where it %s, outermost first:</p><ol class=\"stack\">\n",
@@ -384,6 +398,13 @@ static void put_overruns(struct page *page)
 	for (size_t i = 0; i < shown; i++)
 		put_overrun(page, picked[i]);
 	html_left_out(page->out, shown, model->overruns_total, "overruns");
+}
+
+static void put_functions(struct page *page)
+{
+	functions_html(page->out, page->model);
+	for (size_t i = 0; i < page->functions_len; i++)
+		put_distribution(page, &page->functions_drawn[i], page->functions[i]);
 }
 
 /* ---- write stalls ---- */
@@ -578,6 +599,9 @@ static void describe_plots(struct page *page)
 	page->drawn_len = pick_distributions(page->drawn, HANDLERS_DRAWN, page->model);
 	for (size_t i = 0; i < page->drawn_len; i++)
 		page->services[i] = plots_distribution(page->plots, &page->drawn[i]);
+	page->functions_len = pick_functions(page->functions_drawn, FUNCTIONS_DRAWN, page->model);
+	for (size_t i = 0; i < page->functions_len; i++)
+		page->functions[i] = plots_distribution(page->plots, &page->functions_drawn[i]);
 	page->overruns = plots_overruns(page->plots, page->model);
 	for (size_t i = 0; i < page->traces->len && i < TRACES_DRAWN; i++)
 		page->buffers[i] = plots_trace(page->plots, &page->traces->items[i], CYCLES_DRAWN);
@@ -598,6 +622,7 @@ void html_report(struct buffer *out, const struct model *model, char *why_no_plo
 		put_handlers(&page);
 		put_loops(&page);
 		put_overruns(&page);
+		put_functions(&page);
 		roles_html(out, model);
 		html_alarms(out, model);
 		put_stalls(&page);

@@ -8,7 +8,7 @@
 static bool is_text_column(const char *head)
 {
 	static const char *const texts[] = {"handler", "loop",       "local", "remote",
-					    "stage",   "what it is", "role"};
+					    "stage",   "what it is", "role",  "function"};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		if (strcmp(head, texts[i]) == 0)

@@ -8,6 +8,7 @@
 
 #include "report/model/stalls.h"
 #include "report/show/escape.h"
+#include "report/show/functions.h"
 #include "report/show/verdict_words.h"
 
 /*
@@ -218,6 +219,7 @@ static void put_totals(struct json *json)
 	put_number(json, "socket_events", model->events_total);
 	put_number(json, "roles", model->roles_total);
 	put_number(json, "findings", model->findings_total);
+	put_number(json, "functions", model->functions_total);
 	end(json, "}");
 }
 
@@ -400,6 +402,16 @@ static void put_details(struct json *json, const struct model_overrun *overrun)
 		end(json, "}");
 	}
 	end(json, "]");
+	begin(json, "functions", "[");
+	for (size_t i = 0; i < overrun->functions_len; i++) {
+		begin(json, NULL, "{");
+		put_text(json, "asked", overrun->functions[i].asked);
+		put_number(json, "calls", overrun->functions[i].calls);
+		put_number(json, "running", overrun->functions[i].running);
+		put_number(json, "duration_ns", overrun->functions[i].duration_ns);
+		end(json, "}");
+	}
+	end(json, "]");
 	put_text(json, "stack_kind", kinds[overrun->stack_kind]);
 	put_frames(json, overrun);
 	put_verdict(json, overrun->verdict);
@@ -567,6 +579,26 @@ static void put_finding(struct json *json, const struct model_finding *finding)
 	end(json, "}");
 }
 
+static void put_function(struct json *json, const struct model_function *function)
+{
+	begin_row(json);
+	put_number(json, "pid", function->process->pid);
+	put_text(json, "asked", function->asked);
+	put_text(json, "name", function->name);
+	put_text(json, "module", function->module);
+	put_number(json, "address", function->address);
+	put_number(json, "begun", function->begun);
+	put_number(json, "nested", function->nested);
+	put_number(json, "left_behind", function->left_behind);
+	put_number(json, "unmatched", function->unmatched);
+	put_number(json, "not_kept", function->not_kept);
+	put_number(json, "cost_per_call_ns", function->cost_ns);
+	put_number(json, "cost_within_ns", function->within_ns);
+	put_number(json, "cost_ns", functions_cost_ns(function));
+	put_metric(json, "duration", &function->duration);
+	end(json, "}");
+}
+
 void json_report(struct buffer *out, const struct model *model)
 {
 	struct json json = {.out = out, .model = model, .first = true};
@@ -589,6 +621,10 @@ void json_report(struct buffer *out, const struct model *model)
 	begin(&json, "findings", "[");
 	for (size_t i = 0; i < model->findings_len; i++)
 		put_finding(&json, &model->findings[i]);
+	end(&json, "]");
+	begin(&json, "functions", "[");
+	for (size_t i = 0; i < model->functions_len; i++)
+		put_function(&json, &model->functions[i]);
 	end(&json, "]");
 	begin(&json, "write_acks", "[");
 	for (size_t i = 0; i < model->acks_len; i++)

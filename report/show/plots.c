@@ -171,7 +171,7 @@ int plots_distribution(struct plots *plots, const struct pick_distribution *dist
 	low = stint_histogram_bucket_low(metric->buckets[0].bucket);
 	high = stint_histogram_bucket_low(metric->buckets[metric->buckets_len - 1].bucket + 1);
 	high = budget_ns > high && budget_ns < UINT64_MAX / 4 ? budget_ns : high;
-	put_title(plots, "Lengths of the dispatches or iterations of ", distribution->name);
+	put_title(plots, "Lengths of the dispatches, iterations or calls of ", distribution->name);
 	put_time_tics(plots, 'x');
 	most = put_bins(plots, metric);
 	buffer_printf(&plots->script,

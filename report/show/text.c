@@ -9,6 +9,7 @@
 #include "report/model/stalls.h"
 #include "report/model/traces.h"
 #include "report/show/escape.h"
+#include "report/show/functions.h"
 #include "report/show/roles.h"
 #include "report/show/table.h"
 #include "report/show/text_page.h"
@@ -288,6 +289,11 @@ static void put_overrun(struct text_page *page, const struct model_overrun *over
 	put_syscalls(&line, overrun);
 	if (line.len > 0)
 		text_sentence(page, &line, 11);
+	if (overrun->functions_len > 0) {
+		buffer_string(&line, "functions: ");
+		functions_words_overrun(&line, escape_terminal, overrun);
+		text_sentence(page, &line, 11);
+	}
 	put_stack(&line, overrun);
 	if (line.len > 0)
 		text_sentence(page, &line, 11);
@@ -536,6 +542,7 @@ void text_report(struct buffer *out, const struct model *model, bool colour)
 	put_handlers(&page);
 	put_loops(&page);
 	put_overruns(&page);
+	functions_text(&page);
 	roles_text(&page);
 	text_alarms(&page);
 	put_stalls(&page);

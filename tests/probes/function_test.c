@@ -310,6 +310,7 @@ static void an_overrun_says_which_of_the_functions_ran_in_it(void **state)
 
 	(void)state;
 	start_subject(names);
+	call(SUBJECT_CALL_NOTHING, 0, 0); /* the wait that it was in had begun before */
 	called = call(SUBJECT_CALL_SPIN, 4, 5 * MS);
 	call(SUBJECT_CALL_NOTHING, 0, 0);
 	watching_take(&watching);

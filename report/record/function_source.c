@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/record/function_source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct row {
+	uint32_t slot; /* by which the probes know it, also when its process is gone and the pid another's */
+	int64_t process;
+	int64_t id;
+};
+
+struct function_source {
+	struct session *session;
+	struct row *rows;
+	size_t rows_len;
+};
+
+int function_source_new(struct function_source **ret, struct session *session)
+{
+	struct function_source *source = calloc(1, sizeof(*source));
+
+	if (!source)
+		return -ENOMEM;
+	source->session = session;
+	*ret = source;
+	return 0;
+}
+
+struct function_source *function_source_free(struct function_source *source)
+{
+	if (!source)
+		return NULL;
+	free(source->rows);
+	free(source);
+	return NULL;
+}
+
+static const struct row *get_row(struct function_source *source, int64_t process,
+				 const struct stint_probes_function *function)
+{
+	struct row *larger;
+
+	for (size_t i = 0; i < source->rows_len; i++)
+		if (source->rows[i].slot == function->slot)
+			return &source->rows[i];
+	larger = realloc(source->rows, (source->rows_len + 1) * sizeof(*larger));
+	if (!larger)
+		return NULL;
+	source->rows = larger;
+	larger[source->rows_len] =
+		(struct row){function->slot, process,
+			     recording_function(source->session->recording, process, function)};
+	return &larger[source->rows_len++];
+}
+
+int function_source_take(struct function_source *source, int64_t process,
+			 const struct stint_probes_function *function, uint64_t second)
+{
+	const struct stint_probes_histogram *from = &function->duration;
+	const struct row *row = get_row(source, process, function);
+
+	if (!row)
+		return -ENOMEM;
+	recording_function_counts(source->session->recording, row->id, function);
+	if (from->count == 0)
+		return 0;
+	/* The row's number makes the key one of its own: loops and roles have others in its place. */
+	return series_grow(source->session->series,
+			   (struct series_source){-row->process, INT64_MIN + row->id, row->id, 0},
+			   &(struct series_sample){from->count, from->sum_ns, from->min_ns, from->max_ns,
+						   from->overflow, from->bucket},
+			   (struct recording_owner){.function = row->id}, "duration", "ns", second);
+}
