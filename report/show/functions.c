@@ -71,7 +71,7 @@ static void put_remainders(struct buffer *out, const struct model_function *func
 static void words_function(struct buffer *out, words_escape escape, const struct model *model,
 			   const struct model_function *function)
 {
-	uint64_t cost_ns = functions_cost_ns(function);
+	uint64_t cost_ns = functions_cost_ns(function), hits = function->begun + function->nested;
 
 	escape(out, function->name);
 	buffer_string(out, " of ");
@@ -84,9 +84,9 @@ static void words_function(struct buffer *out, words_escape escape, const struct
 			out,
 			"to time it cost about %s a call, measured on this machine: %s call%s took %s longer, "
 			"%s of the time recorded. Of each duration above, about %s are the probes' own.",
-			units_ns(function->cost_ns).text,
-			units_count(function->begun + function->nested).text, units_ns(cost_ns).text,
-			units_share(cost_ns, model->duration_ns).text, units_ns(function->within_ns).text);
+			units_ns(function->cost_ns).text, units_count(hits).text, hits == 1 ? "" : "s",
+			units_ns(cost_ns).text, units_share(cost_ns, model->duration_ns).text,
+			units_ns(function->within_ns).text);
 	put_remainders(out, function);
 }
 
