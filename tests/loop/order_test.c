@@ -3,13 +3,14 @@
 /*
  * The contract of stint_loop_run(), sentence by sentence: each source writes its letter into one string.
  *
- *	f descriptor   c child   t timer   d deferred   p post   s signal   i idle
+ *	f descriptor   c child   t timer   j job   d deferred   p post   s signal   l slice   i idle
  */
 
 #include "refused_call.h"
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 
 static struct stint_loop *loop;
@@ -216,6 +217,218 @@ static void posts_run_where_their_wake_up_put_them_among_the_deferred(void **sta
 	assert_string_equal(order, "fdpfpd");
 }
 
+/* ---- jobs, slices, and what a callback of one step may begin of another ---- */
+
+static struct stint_pool *pool;
+static int gate[2]; /* the loop's end, the job's end */
+static char last_letter[] = "G";
+
+static void run_nothing(struct stint_job *job, void *ctx)
+{
+	(void)job;
+	(void)ctx;
+}
+
+static void stand_at_gate(struct stint_job *job, void *ctx)
+{
+	char byte = 'x';
+
+	(void)job;
+	(void)ctx;
+	if (write(gate[1], &byte, 1) != 1 || read(gate[1], &byte, 1) != 1)
+		abort();
+}
+
+static void on_done(struct stint_job *job, enum stint_job_outcome outcome, void *ctx)
+{
+	(void)job;
+	(void)outcome;
+	note(ctx);
+}
+
+/* Jobs of one thread, which then stands at the gate: those before are back, though the loop has not looked yet. */
+static void finish_jobs(char *const *letters, int count)
+{
+	const struct stint_pool_options one = {.size = sizeof(one), .threads = 1};
+	char byte;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gate), 0);
+	assert_int_equal(stint_pool_new(&pool, &one), 0);
+	for (int i = 0; i < count; i++)
+		assert_int_equal(stint_job_new(NULL, loop, pool, 0, run_nothing, on_done, letters[i]), 0);
+	assert_int_equal(stint_job_new(NULL, loop, pool, 0, stand_at_gate, on_done, last_letter), 0);
+	assert_int_equal(read(gate[0], &byte, 1), 1);
+}
+
+static void open_gate(void)
+{
+	assert_int_equal(write(gate[0], "x", 1), 1);
+	pool = stint_pool_free(pool); /* waits for its thread, and so for the job's return */
+	iterate();
+	close(gate[0]);
+	close(gate[1]);
+}
+
+/* Takes all of its turn, so that there is one in an iteration. */
+static void on_slice(struct stint_slice *slice, void *ctx)
+{
+	while (!stint_slice_over(slice))
+		continue;
+	note("l");
+	if (ctx)
+		stint_slice_stop(slice);
+}
+
+static struct stint_slice *start_slice(bool once)
+{
+	static bool yes = true;
+	struct stint_slice *slice;
+
+	assert_int_equal(stint_slice_new(&slice, loop, 0, on_slice, once ? &yes : NULL), 0);
+	assert_int_equal(stint_slice_start(slice), 0);
+	return slice;
+}
+
+static void jobs_come_after_timers_and_before_deferreds_and_slices_come_last(void **state)
+{
+	char job[] = "j";
+	char *jobs[] = {job};
+
+	(void)state;
+	finish_jobs(jobs, 1);
+	start_idle(NULL);
+	start_slice(true);
+	assert_int_equal(stint_deferred_schedule(new_deferred()), 0);
+	start_timer();
+	watch_fd();
+	make_fd_ready();
+	iterate();
+	assert_string_equal(order, "ftjdl");
+	iterate();
+	assert_string_equal(order, "ftjdli");
+	open_gate();
+	assert_string_equal(order, "ftjdliG");
+}
+
+static void jobs_of_one_iteration_come_in_the_order_in_which_they_came_back(void **state)
+{
+	char first[] = "1", second[] = "2", third[] = "3";
+	char *jobs[] = {first, second, third};
+
+	(void)state;
+	finish_jobs(jobs, 3);
+	iterate();
+	assert_string_equal(order, "123");
+	open_gate();
+	assert_string_equal(order, "123G");
+}
+
+static void a_started_slice_lets_no_idle_be_called(void **state)
+{
+	struct stint_slice *slice = start_slice(false);
+
+	(void)state;
+	start_idle(NULL);
+	iterate();
+	iterate();
+	assert_string_equal(order, "ll");
+	assert_int_equal(stint_slice_stop(slice), 0);
+	iterate();
+	assert_string_equal(order, "lli");
+}
+
+/* Each notes its letter and begins what it is given. */
+static void begin_timer(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	on_fd(source, events, NULL);
+	assert_int_equal(stint_timer_start_at(ctx, 1, 0), 0);
+}
+
+static void a_timer_that_a_descriptor_starts_waits_for_the_next_iteration(void **state)
+{
+	struct stint_timer *timer;
+	struct stint_fd *source;
+
+	(void)state;
+	assert_int_equal(stint_timer_new(&timer, loop, 0, on_timer, NULL), 0);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, begin_timer, timer), 0);
+	make_fd_ready();
+	iterate();
+	assert_string_equal(order, "f");
+	iterate();
+	assert_string_equal(order, "ft");
+}
+
+static void defer_from_timer(struct stint_timer *timer, void *ctx)
+{
+	on_timer(timer, NULL);
+	stint_deferred_schedule(ctx);
+}
+
+static void a_deferred_that_a_timer_schedules_is_of_the_same_iteration(void **state)
+{
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_timer_new(&timer, loop, 0, defer_from_timer, new_deferred()), 0);
+	assert_int_equal(stint_timer_start_at(timer, 1, 0), 0);
+	iterate();
+	assert_string_equal(order, "td");
+}
+
+static void defer_from_slice(struct stint_slice *slice, void *ctx)
+{
+	note("l");
+	stint_deferred_schedule(ctx);
+	stint_slice_stop(slice);
+}
+
+static void a_deferred_that_a_slice_schedules_is_of_the_next(void **state)
+{
+	struct stint_slice *slice;
+
+	(void)state;
+	assert_int_equal(stint_slice_new(&slice, loop, 0, defer_from_slice, new_deferred()), 0);
+	assert_int_equal(stint_slice_start(slice), 0);
+	iterate();
+	assert_string_equal(order, "l");
+	iterate();
+	assert_string_equal(order, "ld");
+}
+
+struct begun {
+	struct stint_slice *slice;
+	struct stint_idle *idle;
+};
+
+static void begin_both(struct stint_deferred *deferred, void *ctx)
+{
+	struct begun *begun = ctx;
+
+	on_deferred(deferred, NULL);
+	assert_int_equal(stint_slice_start(begun->slice), 0);
+	assert_int_equal(stint_idle_start(begun->idle), 0);
+}
+
+static void a_slice_that_a_deferred_starts_is_of_the_same_iteration_and_an_idle_of_one_with_nothing_else(
+	void **state)
+{
+	struct stint_deferred *deferred;
+	struct begun begun;
+
+	(void)state;
+	begun.slice = start_slice(true);
+	begun.idle = start_idle(NULL);
+	stint_slice_stop(begun.slice);
+	stint_idle_stop(begun.idle);
+	assert_int_equal(stint_deferred_new(&deferred, loop, 0, begin_both, &begun), 0);
+	assert_int_equal(stint_deferred_schedule(deferred), 0);
+	iterate();
+	assert_string_equal(order, "dl");
+	iterate();
+	assert_string_equal(order, "dli");
+}
+
 /* ---- idle ---- */
 
 static void an_idle_is_called_when_there_is_nothing_else(void **state)
@@ -415,6 +628,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(descriptors_and_children_then_timers_then_the_rest),
 		TEST(posts_run_where_their_wake_up_put_them_among_the_deferred),
+		TEST(jobs_come_after_timers_and_before_deferreds_and_slices_come_last),
+		TEST(jobs_of_one_iteration_come_in_the_order_in_which_they_came_back),
+		TEST(a_started_slice_lets_no_idle_be_called),
+		TEST(a_timer_that_a_descriptor_starts_waits_for_the_next_iteration),
+		TEST(a_deferred_that_a_timer_schedules_is_of_the_same_iteration),
+		TEST(a_deferred_that_a_slice_schedules_is_of_the_next),
+		TEST(a_slice_that_a_deferred_starts_is_of_the_same_iteration_and_an_idle_of_one_with_nothing_else),
 		TEST(an_idle_is_called_when_there_is_nothing_else),
 		TEST(a_stopped_idle_lets_the_poll_wait),
 		TEST(idles_are_called_once_each_in_the_order_in_which_they_were_started),
