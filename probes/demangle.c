@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "probes/demangle.h"
 
+#include <ctype.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,8 @@ char *__cxa_demangle(const char *mangled, char *buffer, size_t *length, int *sta
 /* Symbols come from the files of others, and a short one may stand for a name of any length. */
 #define MANGLED_BYTES   1024
 #define DEMANGLED_BYTES 65536
+#define REFERENCES      (MANGLED_BYTES / 2)
+#define EXPANDED_BYTES  (16u << 20)
 
 static bool ends_in(const char *name, size_t len, const char *end)
 {
@@ -79,6 +83,33 @@ static size_t without_hash(const char *name, size_t len)
 	return len - hash_len;
 }
 
+/*
+ * References ("S1_", "T_") stand for what was said before, with the references in that: a name of 300 bytes can become
+ * gigabytes. What one stands for is no longer than all that comes before the first one to it, which bounds the whole.
+ */
+static bool may_explode(const char *mangled)
+{
+	uint64_t before_first[2][REFERENCES] = {{0}}, bytes = 1;
+
+	while (*mangled && bytes <= EXPANDED_BYTES) {
+		int kind = *mangled == 'T';
+		char *end = NULL;
+		unsigned long number = 0;
+
+		bytes += 4; /* a letter may stand for a type, or an operator */
+		if (*mangled++ != 'S' && !kind)
+			continue;
+		if (isalnum((unsigned char)*mangled))
+			number = 1 + strtoul(mangled, &end, 36);
+		if (*(end ? end : mangled) != '_' || number >= REFERENCES)
+			continue;
+		if (!before_first[kind][number])
+			before_first[kind][number] = bytes;
+		bytes += before_first[kind][number];
+	}
+	return bytes > EXPANDED_BYTES;
+}
+
 void stint_demangle(char *ret, size_t ret_bytes, const char *symbol, size_t symbol_len)
 {
 	char mangled[MANGLED_BYTES], *name = NULL;
@@ -90,7 +121,8 @@ void stint_demangle(char *ret, size_t ret_bytes, const char *symbol, size_t symb
 		mangled[len] = '\0';
 		mangled[strcspn(mangled, ".")] =
 			'\0'; /* a part of it that the compiler made: ".cold", ".isra.0" */
-		name = __cxa_demangle(mangled, NULL, NULL, &status);
+		if (!may_explode(mangled))
+			name = __cxa_demangle(mangled, NULL, NULL, &status);
 	}
 	if (!name || status != 0 || strnlen(name, DEMANGLED_BYTES) == DEMANGLED_BYTES) {
 		snprintf(ret, ret_bytes, "%.*s", (int)len, symbol);

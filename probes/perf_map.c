@@ -17,6 +17,8 @@
 #define ENTRIES_MAX 262144
 #define NAMES_MAX   (16u << 20)
 #define NAME_BYTES  128
+#define LINE_BYTES  4096       /* of longer ones the rest is passed over */
+#define TURN_BYTES  (16 << 20) /* most that is read at a time: the recorder has other things to do */
 #define LOOK_BACK   16         /* entries that overlap: code is moved, and its place used again */
 #define REREAD_NS   100000000u /* how often it is looked whether the file has grown */
 
@@ -29,7 +31,8 @@ struct entry {
 
 struct stint_perf_map {
 	uint32_t pid;
-	long read_bytes; /* of the file: whole lines */
+	long read_bytes; /* of the file */
+	bool in_long_line;
 	uint64_t looked_ns;
 	struct entry *entries; /* by start, then order */
 	uint32_t len;
@@ -78,32 +81,41 @@ bool stint_perf_map_parse(const char *line, uint64_t *start, uint64_t *bytes, ch
 	return true;
 }
 
-/* The process's number in its own innermost namespace: the last of the line "NSpid:". */
-static uint32_t own_pid(uint32_t pid)
+struct identity {
+	uint32_t pid; /* in its own innermost namespace: the last of the line "NSpid:" */
+	uid_t uid;    /* the effective one */
+};
+
+static bool identify(uint32_t pid, struct identity *ret)
 {
 	char path[64], line[256];
-	uint32_t own = pid;
+	bool has_uid = false;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/status", pid);
 	file = fopen(path, "re");
 	if (!file)
-		return pid;
+		return false;
+	*ret = (struct identity){.pid = pid};
 	while (fgets(line, sizeof(line), file)) {
 		const char *last = strrchr(line, '\t');
 
-		if (strncmp(line, "NSpid:", 6) != 0 || !last)
-			continue;
-		own = (uint32_t)strtoul(last + 1, NULL, 10);
-		break;
+		if (sscanf(line, "Uid: %*u %u", &ret->uid) == 1)
+			has_uid = true;
+		if (strncmp(line, "NSpid:", 6) == 0 && last)
+			ret->pid = (uint32_t)strtoul(last + 1, NULL, 10);
 	}
 	fclose(file);
-	return own ? own : pid;
+	return has_uid && ret->pid;
 }
 
-/* No link in there may lead out of the process's root, nor be the file itself; and it has to be a file. */
+/*
+ * No link in there may lead out of the process's root, nor be the file itself; and it has to be a file, of the process's
+ * user or of root: anybody may make one of that name.
+ */
 static FILE *open_map(uint32_t pid)
 {
+	struct identity identity;
 	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
 			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
 	char path[64];
@@ -111,16 +123,19 @@ static FILE *open_map(uint32_t pid)
 	FILE *file = NULL;
 	int root, fd;
 
+	if (!identify(pid, &identity))
+		return NULL;
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/root", pid);
 	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return NULL;
-	snprintf(path, sizeof(path), "tmp/perf-%" PRIu32 ".map", own_pid(pid));
+	snprintf(path, sizeof(path), "tmp/perf-%" PRIu32 ".map", identity.pid);
 	fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
 	close(root);
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+	    (status.st_uid == identity.uid || status.st_uid == 0))
 		file = fdopen(fd, "r");
 	if (!file)
 		close(fd);
@@ -177,28 +192,41 @@ static int compare(const void *a, const void *b)
 	return (left->order > right->order) - (left->order < right->order);
 }
 
+/* Returns false when there is no room for more. */
+static bool take_line(struct stint_perf_map *map, const char *line, bool whole)
+{
+	bool begins = !map->in_long_line;
+
+	map->in_long_line = !whole;
+	return !begins || add(map, line);
+}
+
 /* What was added since the last time; a line that is not whole yet is left for the next. */
 static void read_on(struct stint_perf_map *map)
 {
+	long end_bytes = map->read_bytes + TURN_BYTES;
 	uint32_t before = map->len;
 	FILE *file = open_map(map->pid);
-	size_t line_bytes = 0;
-	char *line = NULL;
-	ssize_t len;
+	char line[LINE_BYTES];
 
 	if (!file)
 		return;
-	if (fseek(file, map->read_bytes, SEEK_SET) == 0) {
-		while ((len = getline(&line, &line_bytes, file)) > 0 && line[len - 1] == '\n') {
-			map->read_bytes += len;
-			if (!add(map, line))
-				break;
-		}
+	if (fseek(file, map->read_bytes, SEEK_SET) < 0)
+		goto out;
+	while (map->read_bytes < end_bytes && fgets(line, sizeof(line), file)) {
+		long next = ftell(file); /* a line may hold a NUL */
+		bool whole = strchr(line, '\n') != NULL;
+
+		if (next < 0 || (!whole && next - map->read_bytes < (long)sizeof(line) - 1))
+			break;
+		map->read_bytes = next;
+		if (!take_line(map, line, whole))
+			break;
 	}
-	free(line);
-	fclose(file);
 	if (map->len > before)
 		qsort(map->entries, map->len, sizeof(*map->entries), compare);
+out:
+	fclose(file);
 }
 
 static const struct entry *find(const struct stint_perf_map *map, uint64_t address)

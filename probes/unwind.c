@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "probes/demangle.h"
+#include "probes/file_fault.h"
 #include "probes/modules.h"
 #include "probes/perf_map.h"
 
@@ -38,7 +39,7 @@ struct kept_name {
 };
 
 struct stint_unwinder {
-	Dwfl *dwfl;
+	Dwfl *dwfl; /* NULL: lost to a file that was cut short while it was read */
 	pid_t pid;
 	Elf *self; /* this program's file */
 	int self_fd;
@@ -57,6 +58,7 @@ struct stint_unwinder {
 	size_t frames_max;
 	bool unknown_module;
 	bool beyond_copy; /* memory was asked for that was not copied */
+	int err;
 };
 
 /* There is one thread: the one whose copy is being unwound. */
@@ -346,11 +348,31 @@ static int find_elf(Dwfl_Module *module, void **userdata, const char *name, Dwar
 	return dwfl_linux_proc_find_elf(module, userdata, name, base, file_name, elf);
 }
 
+/*
+ * Only where distributions install it: a program under watch may name any file, also one that cannot be opened without
+ * waiting for ever.
+ */
+static char debug_directory[] = "/usr/lib/debug";
+static char *debug_path = debug_directory;
+
+static int find_debuginfo(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
+			  const char *file_name, const char *link, GElf_Word crc, char **debug_name)
+{
+	size_t len = strlen(debug_directory);
+	bool installed =
+		link && strncmp(link, debug_directory, len) == 0 && link[len] == '/' && !strstr(link, "..");
+
+	if (link && strchr(link, '/') && !installed)
+		return -1;
+	return dwfl_standard_find_debuginfo(module, userdata, name, base, file_name, link, crc, debug_name);
+}
+
 int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid)
 {
 	static const Dwfl_Callbacks callbacks = {
 		.find_elf = find_elf,
-		.find_debuginfo = dwfl_standard_find_debuginfo,
+		.find_debuginfo = find_debuginfo,
+		.debuginfo_path = &debug_path,
 	};
 	struct stint_unwinder *unwinder;
 	int err;
@@ -407,52 +429,78 @@ static bool may_look_again(struct stint_unwinder *unwinder)
 	return now_ns() - unwinder->reported_ns > LOOK_AGAIN_NS;
 }
 
-static int unwind_once(struct stint_unwinder *unwinder)
+static void unwind_once(struct stint_unwinder *unwinder)
 {
 	unwinder->frames_len = 0;
 	unwinder->unknown_module = false;
 	unwinder->beyond_copy = false;
-	return dwfl_getthread_frames(unwinder->dwfl, unwinder->pid, take_frame, unwinder);
+	unwinder->err = dwfl_getthread_frames(unwinder->dwfl, unwinder->pid, take_frame, unwinder);
+}
+
+static void unwind(void *ctx)
+{
+	struct stint_unwinder *unwinder = ctx;
+
+	unwind_once(unwinder);
+	/*
+	 * A library that was loaded since: if its process is gone, what was known stays known. Code made at run time is in
+	 * no module ever, so this is not tried all the time.
+	 */
+	if (unwinder->unknown_module && may_look_again(unwinder) && report_modules(unwinder) == 0)
+		unwind_once(unwinder);
 }
 
 int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwind_regs *regs,
 		       const void *stack, size_t stack_bytes, struct stint_frame *frames, size_t frames_max,
 		       bool *complete)
 {
-	int err;
-
 	if (!unwinder || !regs || !frames || !frames_max || !complete)
 		return -EINVAL;
+	if (!unwinder->dwfl)
+		return -ENODATA;
 	unwinder->regs = regs;
 	unwinder->stack = stack;
 	unwinder->stack_bytes = stack ? stack_bytes : 0;
 	unwinder->frames = frames;
 	unwinder->frames_max = frames_max;
-	err = unwind_once(unwinder);
-	/*
-	 * A library that was loaded since: if its process is gone, what was known stays known. Code made at run time is in
-	 * no module ever, so this is not tried all the time.
-	 */
-	if (unwinder->unknown_module && may_look_again(unwinder) && report_modules(unwinder) == 0)
-		err = unwind_once(unwinder);
+	if (!stint_file_fault_guard(unwind, unwinder)) {
+		unwinder->dwfl = NULL; /* what is left of it is not fit to be freed */
+		return -ENODATA;
+	}
 	/* To elfutils, a frame whose return address cannot be read is just the last one. */
-	*complete = err == 0 && !unwinder->beyond_copy;
+	*complete = unwinder->err == 0 && !unwinder->beyond_copy;
 	return unwinder->frames_len ? (int)unwinder->frames_len : -ENODATA;
 }
 
-void stint_unwinder_name(struct stint_unwinder *unwinder, uint64_t address, const char *before, char *ret,
-			 size_t ret_bytes)
+struct naming {
+	Dwfl *dwfl;
+	uint64_t address;
+	char variable[STINT_FRAME_NAME_BYTES];
+};
+
+static void name_variable(void *ctx)
 {
-	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, address);
+	struct naming *naming = ctx;
+	Dwfl_Module *module = dwfl_addrmodule(naming->dwfl, naming->address);
 	const char *name = NULL;
 	GElf_Off offset;
 	GElf_Sym symbol;
 
 	if (module)
-		name = dwfl_module_addrinfo(module, address, &offset, &symbol, NULL, NULL, NULL);
+		name = dwfl_module_addrinfo(module, naming->address, &offset, &symbol, NULL, NULL, NULL);
 	if (name && offset < symbol.st_size)
-		snprintf(ret, ret_bytes, "%sat 0x%" PRIx64 " (%.*s)", before, address,
-			 (int)strcspn(name, "@"), name);
+		snprintf(naming->variable, sizeof(naming->variable), "%.*s", (int)strcspn(name, "@"), name);
+}
+
+void stint_unwinder_name(struct stint_unwinder *unwinder, uint64_t address, const char *before, char *ret,
+			 size_t ret_bytes)
+{
+	struct naming naming = {.dwfl = unwinder->dwfl, .address = address};
+
+	if (unwinder->dwfl && !stint_file_fault_guard(name_variable, &naming))
+		unwinder->dwfl = NULL;
+	if (*naming.variable)
+		snprintf(ret, ret_bytes, "%sat 0x%" PRIx64 " (%s)", before, address, naming.variable);
 	else
 		snprintf(ret, ret_bytes, "%sat 0x%" PRIx64, before, address);
 }
