@@ -251,13 +251,14 @@ static uint64_t percent(uint64_t share, uint64_t ns)
 static void the_three_times_are_under_the_handler(void **state)
 {
 	const struct stint_histogram *histograms;
-	struct task first = {.spin_ns = 20 * MS}, second = {.spin_ns = 10 * MS};
+	struct task first = {.gated = true, .spin_ns = 20 * MS}, second = {.spin_ns = 10 * MS};
 	uint64_t begin_ns = fixture_now_ns(CLOCK_MONOTONIC), took_ns;
 
 	(void)state;
 	open_pool(1, 0);
 	submit(&first);
 	submit(&second);
+	sem_post(&first.go); /* not before the second waits */
 	wait_until_idle();
 	fixture_spin(5 * MS); /* both wait to be returned */
 	assert_int_equal(stint_loop_run(loop), 0);
