@@ -16,14 +16,14 @@
  * costs the dispatch of others nothing.
  *
  * A thread that has pushed the last job of a loop may still be about to write to the eventfd when the loop is
- * freed: whoever pushes holds a reference to the port.
+ * freed: whoever may have to write holds a reference to the port.
  */
 
 struct job_port {
 	struct stint_fd mark;       /* first, for its alignment: where the tag of the wake-up points */
 	struct stint_job *returned; /* atomic */
 	uint32_t references;        /* atomic */
-	int wake;
+	int wake;                   /* an eventfd */
 };
 
 static void port_release(struct job_port *port)
@@ -34,32 +34,35 @@ static void port_release(struct job_port *port)
 	free(port);
 }
 
-/* Whether the stack had been empty. */
-static bool push(struct job_port *port, struct stint_job *job)
+static void wake(struct job_port *port)
 {
-	struct stint_job *top = __atomic_load_n(&port->returned, __ATOMIC_RELAXED);
+	const uint64_t one = 1;
+	/* Cannot fail: the counter would have to reach 2^64, and it is no pipe. */
+	ssize_t written = write(port->wake, &one, sizeof(one));
 
+	(void)written;
+}
+
+/* Once the job is pushed, its loop may be done with it and free the port. */
+void job_return(struct stint_job *job, enum stint_job_outcome outcome)
+{
+	struct job_port *port = job->port;
+	struct stint_job *top = __atomic_load_n(&port->returned, __ATOMIC_RELAXED);
+	bool held = false;
+
+	job->outcome = outcome;
 	do {
+		if (!top && !held) {
+			__atomic_fetch_add(&port->references, 1, __ATOMIC_RELAXED);
+			held = true;
+		}
 		job->next = top;
 	} while (!__atomic_compare_exchange_n(&port->returned, &top, job, true, __ATOMIC_RELEASE,
 					      __ATOMIC_RELAXED));
-	return !top;
-}
-
-void job_return(struct stint_job *job, enum stint_job_outcome outcome)
-{
-	const uint64_t one = 1;
-	struct job_port *port = job->port;
-	ssize_t written;
-
-	__atomic_fetch_add(&port->references, 1, __ATOMIC_RELAXED);
-	job->outcome = outcome;
-	/* Cannot fail: the counter would have to reach 2^64, and it is no pipe. */
-	if (push(port, job)) {
-		written = write(port->wake, &one, sizeof(one));
-		(void)written;
-	}
-	port_release(port);
+	if (!top)
+		wake(port);
+	if (held)
+		port_release(port);
 }
 
 enum stint_job_outcome job_end(struct stint_job *job)
