@@ -331,6 +331,7 @@ void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret)
 		ret->ring_full += each[cpu].ring_full;
 		ret->table_full += each[cpu].table_full;
 		ret->stacks_unread += each[cpu].stacks_unread;
+		ret->acks_unseen += each[cpu].acks_unseen;
 	}
 }
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "probes/convert.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "probes/socket_names.h"
 #include "probes/syscall_names.h"
@@ -211,8 +213,25 @@ void stint_convert_victims(struct stint_probes_overrun *ret, const struct record
 	list_victims(ret, record, fds, fds_len, handled_ns, &longest);
 }
 
+/* Until their names are known (unix_names.h), the ends of a unix socket are told by their numbers. */
+static void convert_unix_end(char *ret, size_t bytes, const uint8_t *from, bool peer)
+{
+	struct record_unix_end end;
+
+	memcpy(&end, from, sizeof(end));
+	if (peer)
+		snprintf(ret, bytes, "pid %u%s", end.pid, end.seen ? "" : "?");
+	else
+		snprintf(ret, bytes, "unix:[%llu]", (unsigned long long)end.inode);
+}
+
 static void convert_addresses(char *local, char *remote, size_t bytes, const struct record_addresses *from)
 {
+	if (from->family == AF_UNIX) {
+		convert_unix_end(local, bytes, from->local, false);
+		convert_unix_end(remote, bytes, from->remote, true);
+		return;
+	}
 	stint_socket_name(local, bytes, from->family, from->local, from->local_port);
 	stint_socket_name(remote, bytes, from->family, from->remote, from->remote_port);
 }
@@ -285,7 +304,8 @@ void stint_convert_stall(struct stint_probes_stall *ret, const struct record_sta
 	ret->queue_ns = end_ns - returned_ns;
 	ret->queued_bytes = record->queued_bytes;
 	ret->sndbuf_bytes = record->sndbuf_bytes;
-	ret->threshold_bytes = record->sndbuf_bytes * 2ull / 3;
+	ret->threshold_bytes = record->addresses.family == AF_UNIX ? record->sndbuf_bytes / 4
+								   : record->sndbuf_bytes * 2ull / 3;
 	ret->acks = record->acks;
 	ret->acked_bytes = record->acked_bytes;
 	ret->cause_time_ns = record->cause_ns;

@@ -26,6 +26,7 @@
 #include "probes/roles.h"
 #include "probes/samplers.h"
 #include "probes/steal.h"
+#include "probes/unix_names.h"
 
 #define DEFAULT_BUDGET_NS  1000000u
 #define CLOSER_SAMPLE_NS   1000000u
@@ -55,6 +56,7 @@ struct stint_probes {
 	struct stint_registrations *registrations;
 	struct stint_roles *roles;
 	struct stint_functions *functions; /* NULL: none are asked for */
+	struct stint_unix_names *unix_names;
 	struct stint_process *processes[PROCESSES_MAX];
 	uint32_t processes_len;
 	uint64_t stacks_cut;
@@ -185,6 +187,7 @@ static void take_stall(struct stint_probes *probes, const struct record_stall *r
 	if (!probes->callbacks.stall)
 		return;
 	stint_convert_stall(&stall, record);
+	stint_unix_name(probes->unix_names, stall.socket, stall.local, stall.remote, sizeof(stall.local));
 	probes->callbacks.stall(probes->ctx, &stall);
 }
 
@@ -195,6 +198,7 @@ static void take_socket(struct stint_probes *probes, const struct record_socket 
 	if (!probes->callbacks.socket)
 		return;
 	stint_convert_socket(&event, record);
+	stint_unix_name(probes->unix_names, event.socket, event.local, event.remote, sizeof(event.local));
 	probes->callbacks.socket(probes->ctx, &event);
 }
 
@@ -215,6 +219,7 @@ static void take_alarm(struct stint_probes *probes, const struct record_alarm *r
 	if (!probes->callbacks.alarm)
 		return;
 	stint_convert_alarm(&alarm, record);
+	stint_unix_name(probes->unix_names, alarm.socket, alarm.local, alarm.remote, sizeof(alarm.local));
 	probes->callbacks.alarm(probes->ctx, &alarm);
 }
 
@@ -320,6 +325,8 @@ static int take_record(void *ctx, void *data, size_t bytes)
 		take_acks(probes, data);
 	else if (type == RECORD_ALARM && bytes >= sizeof(struct record_alarm))
 		take_alarm(probes, data);
+	else if (type == RECORD_UNIX && bytes >= sizeof(struct record_unix))
+		stint_unix_names_add(probes->unix_names, data);
 	/* Where records come faster than they are dealt with, the caller has its turn all the same. */
 	if (!probes->taking_ns)
 		probes->taking_ns = now_ns();
@@ -379,6 +386,8 @@ static int start(struct stint_probes *probes)
 				    ? " (run as root, or give CAP_BPF and CAP_PERFMON)"
 				    : "");
 	err = stint_samplers_new(&probes->samplers, probes->options.sample_ns);
+	if (!err)
+		err = stint_unix_names_new(&probes->unix_names);
 	if (err)
 		return fail(probes, err, "out of memory");
 	probes->ring = ring_buffer__new(stint_bpf_ring(probes->bpf), take_record, probes, NULL);
@@ -582,6 +591,7 @@ void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_
 	ret->stacks_cut = counters.stacks_unread + probes->stacks_cut;
 	ret->not_sampled = probes->not_sampled;
 	ret->functions = stint_functions_lost(probes->functions);
+	ret->acks_unseen = counters.acks_unseen;
 }
 
 uint64_t stint_probes_cost_ns(const struct stint_probes *probes)
@@ -598,6 +608,7 @@ struct stint_probes *stint_probes_free(struct stint_probes *probes)
 	if (probes->loops)
 		munmap((void *)(uintptr_t)probes->loops, probes->loops_bytes);
 	stint_samplers_free(probes->samplers);
+	stint_unix_names_free(probes->unix_names);
 	if (probes->habits)
 		munmap((void *)(uintptr_t)probes->habits, probes->habits_bytes);
 	stint_roles_free(probes->roles);

@@ -194,9 +194,10 @@ enum stint_probes_limit {
 	STINT_PROBES_LIMIT_RECEIVE_WINDOW = 0, /* the next segment does not fit into what the peer allows */
 	STINT_PROBES_LIMIT_CONGESTION_WINDOW,  /* as much is on the way as the congestion control allows */
 	STINT_PROBES_LIMIT_RETRANSMISSION,     /* the kernel recovers from loss */
-	STINT_PROBES_LIMIT_SILENT,  /* three timers or more went off between two segments from the peer */
-	STINT_PROBES_LIMIT_NETWORK, /* all was sent, and the ACKs are on the way */
-	STINT_PROBES_LIMIT_HOST,    /* both windows have room: pacing, or a queue of this machine */
+	STINT_PROBES_LIMIT_SILENT,     /* three timers or more went off between two segments from the peer */
+	STINT_PROBES_LIMIT_NETWORK,    /* all was sent, and the ACKs are on the way */
+	STINT_PROBES_LIMIT_HOST,       /* both windows have room: pacing, or a queue of this machine */
+	STINT_PROBES_LIMIT_PEER_READS, /* a unix socket's only one: its peer has not read */
 	STINT_PROBES_LIMITS
 };
 
@@ -354,6 +355,7 @@ struct stint_probes_losses {
 	uint64_t stacks_cut;  /* stacks that could not be copied or unwound to their beginning */
 	uint64_t not_sampled; /* closer looks not to be had: too many threads, or no descriptors left */
 	uint64_t functions;   /* calls of timed functions that were not, and functions that got no probes */
+	uint64_t acks_unseen; /* gaps in the ACKs of known sockets: the kernel ran no program for them */
 };
 
 struct stint_probes_callbacks {

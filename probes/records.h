@@ -33,6 +33,7 @@ enum record_type {
 	RECORD_JOINED, /* moved into the cgroup that is followed */
 	RECORD_WHY,
 	RECORD_ALARM,
+	RECORD_UNIX,
 };
 
 /* What a thread waits in. */
@@ -185,13 +186,35 @@ struct record_stack {
 	__u64 kernel[RECORD_KERNEL_FRAMES]; /* of a sample in the kernel: its stack there, innermost first */
 };
 
-/* One end of a connection; family is AF_INET or AF_INET6, ports in host order. */
+/*
+ * Both ends of a connection; family is AF_INET or AF_INET6, ports in host order. With AF_UNIX, the addresses begin with
+ * a struct record_unix_end, and there are no ports: struct record_unix has the names.
+ */
 struct record_addresses {
 	__u32 family;
 	__u16 local_port;
 	__u16 remote_port;
 	__u8 local[16];
 	__u8 remote[16];
+};
+
+struct record_unix_end {
+	__u64 inode;
+	__u32 pid;  /* whose it is, or was when it was connected */
+	__u32 seen; /* the pid was seen reading, and is not just the connection's */
+};
+
+#define RECORD_PATH_BYTES 108 /* the kernel's UNIX_PATH_MAX */
+
+/* The names of a unix socket and its peer, once for each `socket`. An abstract one begins with a NUL. */
+struct record_unix {
+	__u32 type;
+	__u32 pid;
+	__u64 socket;
+	__u32 local_len; /* 0: it has no name */
+	__u32 peer_len;
+	char local[RECORD_PATH_BYTES];
+	char peer[RECORD_PATH_BYTES];
 };
 
 /* What a sender with a full buffer waits for: limit.bpf.h has the rules. */
@@ -202,6 +225,7 @@ enum record_limit {
 	RECORD_LIMIT_SILENT,
 	RECORD_LIMIT_NETWORK,
 	RECORD_LIMIT_HOST,
+	RECORD_LIMIT_PEER_READS, /* of a unix socket: all that it can wait for */
 	RECORD_LIMITS
 };
 
@@ -337,6 +361,7 @@ struct loss_counters {
 	__u64 ring_full;
 	__u64 table_full;
 	__u64 stacks_unread;
+	__u64 acks_unseen;
 };
 
 _Static_assert(sizeof(struct record_syscall) == 32, "no holes");
@@ -351,6 +376,8 @@ _Static_assert(sizeof(struct record_overrun) == 112 + 8 * 32 + 32 * 24 + 64 * 8 
 	       "no holes");
 _Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,
 	       "no holes");
+_Static_assert(sizeof(struct record_unix_end) == 16, "no holes");
+_Static_assert(sizeof(struct record_unix) == 24 + 2 * RECORD_PATH_BYTES, "no holes");
 _Static_assert(sizeof(struct record_stall) == 168 + 8 * RECORD_LIMITS, "no holes");
 _Static_assert(sizeof(struct record_why) == 72 + 8 * RECORD_WHYS, "no holes");
 _Static_assert(sizeof(struct record_alarm) == 112, "no holes");

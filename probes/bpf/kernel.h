@@ -47,6 +47,7 @@ enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
 #define AF_UNIX         1
 #define AF_INET         2
 #define AF_INET6        10
+#define SOCK_STREAM     1
 #define IPPROTO_TCP     6
 #define IPPROTO_UDP     17
 #define TCP_ESTABLISHED 1
@@ -56,6 +57,7 @@ enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
 #define S_IFSOCK        0140000
 #define S_IFIFO         0010000
 #define S_IFCHR         0020000
+#define S_IFREG         0100000
 #define O_NONBLOCK      04000
 #define EAGAIN          11
 #define EEXIST          17
@@ -76,6 +78,8 @@ struct pt_regs {
 
 struct inode {
 	unsigned short i_mode;
+	unsigned long i_ino;
+	s64 i_size;
 };
 
 struct hlist_node {
@@ -110,8 +114,15 @@ struct file {
 	struct path f_path;
 	struct inode *f_inode;
 	unsigned int f_flags;
+	s64 f_pos;
 	void *private_data;
 	struct hlist_head *f_ep; /* the registrations of this file in epoll sets; since 5.11 */
+};
+
+/* Of the buffers in use: equal where it is empty. */
+struct pipe_inode_info {
+	unsigned int head;
+	unsigned int tail;
 };
 
 /* One registration: a file in an epoll set. */
@@ -134,6 +145,18 @@ struct files_struct {
 typedef struct {
 	int counter;
 } atomic_t;
+
+typedef struct refcount_struct {
+	atomic_t refs;
+} refcount_t;
+
+struct upid {
+	int nr;
+};
+
+struct pid {
+	struct upid numbers[1]; /* the first: as the initial namespace has it */
+};
 
 struct signal_struct {
 	atomic_t live; /* threads of the process that have not exited */
@@ -273,10 +296,13 @@ struct sk_buff_head {
 struct sock {
 	struct sock_common __sk_common;
 	struct sk_buff_head sk_receive_queue;
+	refcount_t sk_wmem_alloc;
 	struct socket *sk_socket;
 	int sk_wmem_queued;
 	int sk_sndbuf;
+	u16 sk_type;
 	u16 sk_protocol;
+	struct pid *sk_peer_pid;
 	struct {
 		int owned; /* by a system call */
 	} sk_lock;
@@ -305,17 +331,31 @@ struct tcp_sock {
 	u32 notsent_lowat;
 };
 
-struct sk_buff {
-	unsigned int len;
-	u16 transport_header;
-	unsigned char *head;
+/* `len` counts the family too. */
+struct unix_address {
+	int len;
+	struct sockaddr_un {
+		unsigned short sun_family;
+		char sun_path[108];
+	} name[];
 };
 
-struct tcphdr {
-	__be16 source;
-	__be16 dest;
-	__be32 seq;
-	__be32 ack_seq;
+struct unix_sock {
+	struct unix_address *addr;
+	struct sock *peer;
+};
+
+struct sk_buff {
+	struct sock *sk; /* whose send it is of */
+	unsigned int len;
+	unsigned int truesize;
+	u16 transport_header;
+	unsigned char *head;
+	char cb[48]; /* while TCP has it: a struct tcp_skb_cb */
+};
+
+struct tcp_skb_cb {
+	__u32 ack_seq;
 };
 
 #pragma clang attribute pop

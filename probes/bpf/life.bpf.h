@@ -90,7 +90,7 @@ static __noinline int note_state(u64 sk, int before, int after, u32 pid, u64 now
 /* A call of the accept family returned: now the connection has an owner, and its handshake can be told. */
 static __noinline int note_accepted(s32 fd, u32 pid, u32 tid, u64 now_ns)
 {
-	u64 sk = fd_to_sock(fd);
+	u64 sk = fd_to_sock(fd, 0);
 	struct socket_state *state = sk ? find_socket(sk) : NULL;
 
 	if (!state || state->pid)

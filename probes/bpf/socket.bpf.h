@@ -51,6 +51,8 @@ struct socket_state {
 	u64 segment_ns;     /* when that came */
 	u64 early_cause_ns; /* the ACK that cleared the bit while no stall was known; 0: none */
 	u64 last_ack_ns;    /* of the stall */
+	u32 snd_una;        /* as the segments that were announced leave it, once `follows_una` is set */
+	u32 follows_una;
 
 	/* limit.bpf.h */
 	u64 limit_since_ns;
@@ -181,6 +183,22 @@ static __noinline int read_addresses(struct record_addresses *addresses, u64 sk)
 	return 0;
 }
 
+/* Of a unix socket: what its messages take that were not read to their end. */
+static __always_inline u32 wmem_bytes(u64 sk)
+{
+	int refs = BPF_CORE_READ((struct sock *)sk, sk_wmem_alloc.refs.counter);
+
+	return refs > 1 ? (u32)refs - 1 : 0; /* one reference is the socket's own */
+}
+
+/* unix_writable(), once `freed` bytes more are given back. */
+static __always_inline bool is_unix_writable(u64 sk, u32 freed)
+{
+	u32 wmem = wmem_bytes(sk), left = wmem > freed ? wmem - freed : 0;
+
+	return ((u64)left + 1) * 4 <= sndbuf_bytes(sk);
+}
+
 static __always_inline struct sock *file_to_sock(const struct file *file)
 {
 	struct socket *socket;
@@ -191,17 +209,25 @@ static __always_inline struct sock *file_to_sock(const struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
-/* The socket behind a descriptor of the current task: its struct sock if it is TCP and non-blocking, else 0. */
-static __noinline u64 fd_to_sock(s32 fd)
+/*
+ * The socket behind a descriptor of the current task, if a send on it may find it full: its struct sock if that is TCP
+ * or a unix stream, and non-blocking, by itself or by `flags` of the call (MSG_DONTWAIT). Else 0.
+ */
+static __noinline u64 fd_to_sock(s32 fd, u32 flags)
 {
 	struct file *file = (struct file *)fd_to_file(fd);
 	struct sock *sk = file_to_sock(file);
 
-	if (!sk || !(BPF_CORE_READ(file, f_flags) & O_NONBLOCK))
+	if (!sk || (!(flags & MSG_DONTWAIT) && !(BPF_CORE_READ(file, f_flags) & O_NONBLOCK)))
 		return 0;
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
-		return 0;
-	return (u64)sk;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
+		return BPF_CORE_READ(sk, sk_type) == SOCK_STREAM ? (u64)sk : 0;
+	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? (u64)sk : 0;
+}
+
+static __always_inline bool is_unix(u64 sk)
+{
+	return BPF_CORE_READ((struct sock *)sk, __sk_common.skc_family) == AF_UNIX;
 }
 
 static __noinline struct socket_state *know_socket(u64 sk, u32 pid)

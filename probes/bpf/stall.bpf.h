@@ -35,14 +35,6 @@ struct {
 	__type(value, struct touched);
 } touched_sockets SEC(".maps");
 
-static __always_inline void push_raised(u32 tid, u64 sk)
-{
-	struct thread *thread = find_thread(tid);
-
-	if (thread)
-		thread->raised[__sync_fetch_and_add(&thread->raised_head, 1) & (RAISED_SLOTS - 1)] = sk;
-}
-
 static __always_inline void note_levels(struct socket_state *state, u64 sk)
 {
 	state->queued_bytes = queued_bytes(sk);
@@ -178,13 +170,26 @@ static __always_inline void touch(u64 sk)
 	}
 }
 
+/*
+ * What a segment acknowledges, as TCP takes it. Not what its header says: segments that had to wait for the owner's
+ * system call are made one where that is possible, and the header that remains is the first one's.
+ */
 static __always_inline u32 segment_ack(const struct sk_buff *skb)
 {
-	unsigned char *head = BPF_CORE_READ(skb, head);
-	u16 offset = BPF_CORE_READ(skb, transport_header);
-	struct tcphdr *header = (struct tcphdr *)(head + offset);
+	return BPF_CORE_READ((const struct tcp_skb_cb *)&skb->cb, ack_seq);
+}
 
-	return bpf_ntohl(BPF_CORE_READ(header, ack_seq));
+/*
+ * Some kernels do not run the programs for each segment: one that nests in a program of the same kind is passed over, and
+ * sandboxes keep tracing from tasks of their own, and from the interrupts that come while these run. What such a segment
+ * acknowledged is seen at the next one.
+ */
+static __always_inline void find_unseen_ack(struct socket_state *state, u32 una, s32 acked)
+{
+	if (state->follows_una && (s32)(una - state->snd_una) > 0)
+		lost_ack();
+	state->follows_una = 1;
+	state->snd_una = acked > 0 ? una + (u32)acked : una;
 }
 
 /* A segment has arrived for a known socket, and is about to be processed. */
@@ -196,6 +201,7 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 	s32 acked = (s32)(segment_ack(skb) - una);
 
 	settle(state, sk, now_ns, 0);
+	find_unseen_ack(state, una, acked);
 	if (wnd < state->snd_wnd_min_bytes)
 		state->snd_wnd_min_bytes = wnd;
 	touch(sk);
@@ -210,47 +216,6 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 	state->ack_lacked = lacks_space(sk);
 	state->ack_bytes = (u32)acked;
 	state->ack_queued_before = queued_bytes(sk);
-}
-
-__noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns)
-{
-	struct record_stall *record;
-
-	if (!state)
-		return 0;
-	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
-	if (!record) {
-		lost_record();
-		return 0;
-	}
-	record->type = RECORD_STALL;
-	record->pid = state->pid;
-	record->tid = state->tid;
-	record->fd = state->fd;
-	record->socket = state->id;
-	record->start_ns = state->start_ns;
-	record->cause_ns = state->cause_ns;
-	record->raised_ns = state->raised_ns;
-	record->on_cpu_ns = state->on_cpu_ns;
-	record->returned_ns = state->returned_ns;
-	record->end_ns = now_ns;
-	record->acked_bytes = state->acked_bytes;
-	record->acks = state->acks;
-	record->queued_bytes = state->queued_bytes;
-	record->sndbuf_bytes = state->sndbuf_bytes;
-	record->raise_inferred = state->raise_inferred;
-	record->snd_wnd_min_bytes = state->snd_wnd_min_bytes;
-	record->retransmits = state->retransmits;
-	record->unsent_bytes = state->unsent_bytes;
-	record->lowat_bytes = state->lowat_bytes;
-	record->by_lowat = state->by_lowat;
-	record->alarm = state->alarm;
-	record->opened = opened;
-	record->reserved = 0;
-	__builtin_memcpy(record->limit_ns, state->limit_ns, sizeof(record->limit_ns));
-	__builtin_memcpy(&record->addresses, &state->addresses, sizeof(record->addresses));
-	bpf_ringbuf_submit(record, 0);
-	return 0;
 }
 
 static __always_inline void begin_stall(struct socket_state *state, u64 sk, u64 now_ns)
@@ -275,7 +240,7 @@ static __always_inline void begin_stall(struct socket_state *state, u64 sk, u64 
 	__sync_fetch_and_add(&stalls_open, 1);
 }
 
-/* A send begins: if its socket was stalled, the stall is over. */
+/* A send of any kind begins: if its socket was stalled, the stall is over. */
 static __always_inline void enter_send(s32 fd, u64 now_ns)
 {
 	struct socket_state *state;
@@ -284,10 +249,14 @@ static __always_inline void enter_send(s32 fd, u64 now_ns)
 
 	if (stalls_open <= 0)
 		return;
-	sk = fd_to_sock(fd);
+	sk = fd_to_sock(fd, MSG_DONTWAIT);
 	state = sk ? find_socket(sk) : NULL;
 	if (!state || state->stage == STALL_NONE)
 		return;
+	if (state->addresses.family == AF_UNIX) {
+		enter_unix_send(state, sk, now_ns);
+		return;
+	}
 	settle(state, sk, now_ns, 0);
 	opened = state->stage != STALL_FULL;
 	if (!opened) { /* sent again though nothing had opened it */
@@ -304,7 +273,8 @@ static __always_inline void enter_send(s32 fd, u64 now_ns)
  * that had waited for the end of this very call may have opened the buffer again. Only where it is not known
  * how much it was given, the bit has to tell: a poll sets it too, so it is no proof.
  */
-static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u64 requested, long result, u64 now_ns)
+static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 requested, long result,
+				      u64 now_ns)
 {
 	struct moment moment = {.tid = tid, .time_ns = now_ns, .requested_bytes = requested};
 	struct socket_state *state;
@@ -315,9 +285,15 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u64 requested, l
 		return;
 	if (result < 0 && result != -EAGAIN)
 		return;
-	sk = fd_to_sock(fd);
+	sk = fd_to_sock(fd, flags);
 	if (!sk)
 		return;
+	moment.done_bytes = result > 0 ? (u64)result : 0;
+	if (is_unix(sk)) {
+		moment.kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
+		exit_unix_send(sk, tid, fd, &moment, is_short);
+		return;
+	}
 	is_short = is_short || (!requested && lacks_space(sk));
 	state = is_short ? know_socket(sk, pid) : find_socket(sk);
 	if (!state)
@@ -326,7 +302,6 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u64 requested, l
 	state->tid = tid;
 	state->fd = fd;
 	moment.kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
-	moment.done_bytes = result > 0 ? (u64)result : 0;
 	report_moment(state, sk, &moment);
 	if (!is_short || state->stage != STALL_NONE)
 		return;
@@ -430,6 +405,10 @@ static __always_inline void survey_socket(u64 sk, u64 now_ns)
 
 	if (!state)
 		return;
+	if (state->addresses.family == AF_UNIX && !is_same_unix_socket(state, sk)) {
+		forget_unix_socket(state, sk);
+		return;
+	}
 	look_for_alarm(state, sk, now_ns);
 	report_why(state);
 }

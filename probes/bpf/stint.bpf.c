@@ -10,6 +10,7 @@
  *   rivals.bpf.h  who had the CPU that a thread waited for
  *   follow.bpf.h  who comes to be watched meanwhile
  *   files.bpf.h   the file behind a descriptor
+ *   send.bpf.h    how much there was to send, from files and pipes
  *   waits.bpf.h   which system calls are waits, and which wait is the loop's own
  *   ready.bpf.h   what a wait found ready
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
@@ -20,7 +21,8 @@
  *   trace.bpf.h   the moments of a socket
  *   why.bpf.h     why an ACK made no event
  *   life.bpf.h    from handshake to close, of sockets asked for by port
- *   stall.bpf.h   write stalls
+ *   stall_record.bpf.h, unix.bpf.h, stall.bpf.h
+ *                 write stalls: how they are told, of unix sockets, of TCP
  *   turns.bpf.h, role.bpf.h, arrival.bpf.h, descriptor.bpf.h, hygiene.bpf.h, service.bpf.h
  *                 what descriptors are, how long their events waited and were served, bad habits
  *
@@ -46,6 +48,8 @@
 #include "rivals.bpf.h"
 
 #include "files.bpf.h"
+#include "send.bpf.h"
+
 #include "follow.bpf.h"
 
 #include "function.bpf.h"
@@ -65,6 +69,10 @@
 #include "why.bpf.h"
 
 #include "life.bpf.h"
+#include "stall_record.bpf.h"
+
+#include "unix.bpf.h"
+
 #include "stall.bpf.h"
 
 #include "role.bpf.h"
@@ -84,8 +92,10 @@ static __always_inline void enter_descriptor_call(struct thread *thread, long nu
 		note_sent(thread, (s32)(send_fd == 1 ? regs->di : regs->dx));
 	if (takes_fd(number))
 		enter_turn(thread, number, regs, now_ns);
-	if (number == NR_close)
+	if (number == NR_close) {
 		note_close(thread, (s32)regs->di, now_ns);
+		note_unix_close((s32)regs->di);
+	}
 }
 
 static __always_inline void exit_descriptor_call(struct thread *thread, const struct pt_regs *regs,
@@ -181,9 +191,10 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 		return 0;
 	}
 	send_fd = send_fd_argument(number);
-	if (send_fd)
-		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx),
-			  send_requested(number, regs->si, regs->dx), result, now_ns);
+	if (send_fd && !lacked_source(number, regs, result))
+		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx), send_flags(number, regs),
+			  requested_bytes(number, regs, result), send_result(number, regs->si, result),
+			  now_ns);
 	if (trace_port && result >= 0 && (number == NR_accept || number == NR_accept4))
 		note_accepted((s32)result, pid, tid, now_ns);
 	exit_descriptor_call(thread, regs, result, now_ns);
@@ -252,6 +263,21 @@ int BPF_PROG(on_sched_waking, struct task_struct *task)
 	made_runnable(ctx, thread, task, now_ns);
 	if ((stalls_open > 0 || (trace_port && sockets_known > 0)) && thread->state == THREAD_WAITING)
 		settle_touched(now_ns, pid, task->pid);
+	if (unix_stalls_open > 0)
+		note_unix_wake(task->pid, now_ns);
+	return 0;
+}
+
+SEC("tp_btf/consume_skb")
+int BPF_PROG(on_consume_skb, struct sk_buff *skb)
+{
+	struct sock *sk;
+
+	if (unix_stalls_open <= 0)
+		return 0;
+	sk = skb->sk;
+	if (sk)
+		note_consumed(as_number((u64)sk), skb->len, skb->truesize, bpf_ktime_get_ns());
 	return 0;
 }
 

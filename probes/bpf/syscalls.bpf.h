@@ -112,7 +112,9 @@ static __always_inline bool may_block(long number, const struct pt_regs *regs)
 	}
 }
 
-#define VECTORS_MAX 64
+#define VECTORS_MAX  64
+#define MESSAGES_MAX 64
+#define RWF_NOWAIT   0x8
 
 /* User space's struct iovec, and the part of its struct msghdr that matters. */
 struct user_vector {
@@ -127,8 +129,18 @@ struct user_message {
 	u64 count;
 };
 
+/* User space's struct mmsghdr. */
+struct user_sent_message {
+	struct user_message message;
+	u64 control;
+	u64 control_bytes;
+	u64 flags;
+	u32 sent_bytes;
+	u32 reserved;
+};
+
 /* The sum over an array of vectors; 0 if it cannot be read, or has more than VECTORS_MAX. */
-static __noinline u64 vectors_bytes(u64 vectors, u64 count)
+__noinline u64 vectors_bytes(u64 vectors, u64 count)
 {
 	struct user_vector vector;
 	u64 bytes = 0;
@@ -143,10 +155,45 @@ static __noinline u64 vectors_bytes(u64 vectors, u64 count)
 	return bytes;
 }
 
-/*
- * How many bytes a send was given; 0 if that is not known. Not what sendfile() was asked for: the file may
- * end before that, and then less is no sign of a full buffer.
- */
+/* The sum over an array of messages, of what they hold or of what was `sent` of them; 0 as above. */
+__noinline u64 messages_bytes(u64 messages, u64 count, u32 sent)
+{
+	struct user_sent_message each;
+	u64 bytes = 0;
+
+	if (count > MESSAGES_MAX)
+		return 0;
+	for (u32 i = 0; i < MESSAGES_MAX && i < count; i++) {
+		if (bpf_probe_read_user(&each, sizeof(each), (void *)(messages + i * sizeof(each))) != 0)
+			return 0;
+		bytes += sent ? each.sent_bytes : vectors_bytes(each.message.vectors, each.message.count);
+	}
+	return bytes;
+}
+
+/* MSG_DONTWAIT, if the call itself asks for that. */
+static __always_inline u32 send_flags(long number, const struct pt_regs *regs)
+{
+	switch (number) {
+	case NR_sendto:
+	case NR_sendmmsg:
+		return regs->r10 & MSG_DONTWAIT;
+	case NR_sendmsg:
+		return regs->dx & MSG_DONTWAIT;
+	case NR_pwritev2:
+		return regs->r9 & RWF_NOWAIT ? MSG_DONTWAIT : 0;
+	default:
+		return 0;
+	}
+}
+
+/* How many bytes a send took; negative as it was. What sendmmsg() returns counts messages. */
+static __always_inline long send_result(long number, u64 arg2, long result)
+{
+	return number == NR_sendmmsg && result > 0 ? (long)messages_bytes(arg2, (u64)result, 1) : result;
+}
+
+/* How many bytes a send was given; 0 if that is not known, or it takes them from elsewhere (send.bpf.h). */
 static __always_inline u64 send_requested(long number, u64 arg2, u64 arg3)
 {
 	struct user_message message;
@@ -162,6 +209,8 @@ static __always_inline u64 send_requested(long number, u64 arg2, u64 arg3)
 		if (bpf_probe_read_user(&message, sizeof(message), (void *)arg2) != 0)
 			return 0;
 		return vectors_bytes(message.vectors, message.count);
+	case NR_sendmmsg:
+		return messages_bytes(arg2, arg3, 0);
 	default:
 		return 0;
 	}

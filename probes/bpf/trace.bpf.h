@@ -81,11 +81,18 @@ __noinline int report_moment(struct socket_state *state, u64 sk, const struct mo
 	record->requested_bytes = moment->requested_bytes;
 	record->done_bytes = moment->done_bytes;
 	record->queued_before_bytes = moment->queued_before_bytes;
-	record->queued_bytes = queued_bytes(sk);
 	record->sndbuf_bytes = BPF_CORE_READ((struct sock *)sk, sk_sndbuf);
-	record->unacked_bytes = BPF_CORE_READ(tcp, write_seq) - BPF_CORE_READ(tcp, snd_una);
-	record->snd_wnd_bytes = BPF_CORE_READ(tcp, snd_wnd);
-	record->snd_cwnd = BPF_CORE_READ(tcp, snd_cwnd);
+	if (state->addresses.family == AF_UNIX) {
+		record->queued_bytes = wmem_bytes(sk);
+		record->unacked_bytes = 0;
+		record->snd_wnd_bytes = 0;
+		record->snd_cwnd = 0;
+	} else {
+		record->queued_bytes = queued_bytes(sk);
+		record->unacked_bytes = BPF_CORE_READ(tcp, write_seq) - BPF_CORE_READ(tcp, snd_una);
+		record->snd_wnd_bytes = BPF_CORE_READ(tcp, snd_wnd);
+		record->snd_cwnd = BPF_CORE_READ(tcp, snd_cwnd);
+	}
 	record->fd = state->fd;
 	record->cause = moment->cause;
 	__builtin_memcpy(&record->addresses, &state->addresses, sizeof(record->addresses));

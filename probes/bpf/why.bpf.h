@@ -213,6 +213,10 @@ static __noinline int report_alarm(struct socket_state *state, u64 sk, u32 why, 
 	record->queued_bytes = queued_bytes(sk);
 	record->sndbuf_bytes = sndbuf_bytes(sk);
 	record->unsent_bytes = unsent_bytes(sk);
+	if (state->addresses.family == AF_UNIX) {
+		record->queued_bytes = wmem_bytes(sk);
+		record->unsent_bytes = 0;
+	}
 	record->why = why;
 	record->interest = interest.events;
 	record->registered = interest.registered;
@@ -229,6 +233,9 @@ static __noinline int report_alarm(struct socket_state *state, u64 sk, u32 why, 
 static __noinline u64 untold_since(struct socket_state *state, u64 sk, u64 now_ns, u32 *why)
 {
 	if (!state || !why)
+		return 0;
+	/* A unix peer that does not read, or an edge to come: no reason for an alarm. */
+	if (state->addresses.family == AF_UNIX && state->stage != STALL_RAISED)
 		return 0;
 	if (state->stage == STALL_FULL) {
 		*why = why_not_raised(sk);

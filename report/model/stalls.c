@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const stall_cause_keys[] = {"receive_window", "congestion_window",
-					"retransmission", "silent",
-					"network",        "host",
-					"own_loop",       "unknown"};
+const char *const stall_cause_keys[] = {"receive_window", "congestion_window", "retransmission",
+					"silent",         "network",           "host",
+					"peer_reads",     "own_loop",          "unknown"};
 
 const char *const stall_no_event_keys[] = {"above",    "unsent",    "not_armed",    "edge",
 					   "replaced", "loop_busy", "already_told", "other"};

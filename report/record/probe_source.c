@@ -487,6 +487,9 @@ void probe_source_write_losses(struct probe_source *source)
 		       "threads whose stacks could not be sampled: too many, or no descriptors left");
 	recording_loss(recording, "functions", losses.functions,
 		       "calls of timed functions that were not timed, and functions that got no probes");
+	recording_loss(
+		recording, "acks_unseen", losses.acks_unseen,
+		"gaps in the ACKs of sockets that stalled: the kernel ran none of stint's programs for them");
 	if (cost_ns)
 		recording_meta_number(recording, "bpf_ns", (int64_t)cost_ns);
 }

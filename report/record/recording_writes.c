@@ -8,6 +8,7 @@ static const char *const cause_names[STINT_PROBES_STALL_UNKNOWN + 1] = {
 	[STINT_PROBES_LIMIT_SILENT] = "silent",
 	[STINT_PROBES_LIMIT_NETWORK] = "network",
 	[STINT_PROBES_LIMIT_HOST] = "host",
+	[STINT_PROBES_LIMIT_PEER_READS] = "peer_reads",
 	[STINT_PROBES_STALL_OWN_LOOP] = "own_loop",
 	[STINT_PROBES_STALL_UNKNOWN] = "unknown",
 };

@@ -224,6 +224,7 @@ CREATE TABLE write_stall (
 	silent_ns INTEGER NOT NULL,            -- three timers or more went off between two segments from the peer
 	network_ns INTEGER NOT NULL,           -- all was sent, and the ACKs were on the way
 	host_ns INTEGER NOT NULL,              -- both windows had room: pacing, or a queue of this machine
+	peer_reads_ns INTEGER NOT NULL,        -- of a unix socket: the peer had not read enough
 	cause TEXT NOT NULL,                   -- the largest of these, 'own_loop' (all after the ACK), or 'unknown'
 	unsent_bytes INTEGER NOT NULL,         -- as the write event was raised
 	lowat_bytes INTEGER,                   -- TCP_NOTSENT_LOWAT; NULL: none

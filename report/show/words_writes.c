@@ -11,6 +11,7 @@ static const char *const limit_words[MODEL_LIMITS] = {
 	"the peer's silence (no segment came, whatever was sent)",
 	"the way there and back (all was sent, ACKs outstanding)",
 	"this machine itself (pacing, or a queue before the network)",
+	"the peer of a unix socket (it did not read)",
 };
 
 const char *const words_no_event_heads[MODEL_NO_EVENTS] = {"above 2/3", "unsent",    "not armed",    "edge",

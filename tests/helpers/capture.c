@@ -22,6 +22,7 @@
 #define ETHERNET_HEADER 14
 #define TCP_FLAG_ACK    0x10
 #define OFFSET_TRIES    32
+#define OPTIONS_MAX     40
 
 struct pcap_header {
 	uint32_t magic;
@@ -45,6 +46,8 @@ struct segment {
 	uint16_t destination;
 	uint32_t acknowledges;
 	uint8_t flags;
+	uint8_t options_len;
+	uint8_t options[OPTIONS_MAX];
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -142,7 +145,16 @@ static bool parse_segment(struct segment *ret, const uint8_t *bytes, size_t len)
 	memcpy(&ret->acknowledges, tcp + 8, sizeof(ret->acknowledges));
 	ret->acknowledges = ntohl(ret->acknowledges);
 	ret->flags = tcp[13];
+	ret->options_len = (uint8_t)((tcp[12] >> 4) * 4 - 20);
+	if (ret->options_len > OPTIONS_MAX || tcp + 20 + ret->options_len > bytes + len)
+		return false;
+	memcpy(ret->options, tcp + 20, ret->options_len);
 	return true;
+}
+
+static bool has_same_options(const struct segment *a, const struct segment *b)
+{
+	return a->options_len == b->options_len && memcmp(a->options, b->options, a->options_len) == 0;
 }
 
 /* The next packet from `at` on that is a whole one and of these protocols; false: there is none yet. */
@@ -215,11 +227,11 @@ size_t capture_acks(const struct capture *capture, uint16_t sender_port, uint16_
 		    struct captured_ack *ret, size_t max)
 {
 	uint64_t offset_ns = realtime_offset_ns(), real_ns;
+	struct segment segment, previous = {0};
 	struct pcap_header header;
-	struct segment segment;
 	size_t at = sizeof(header), len = 0;
+	bool shaken = false, alike = true;
 	uint32_t acknowledged = 0;
-	bool shaken = false;
 
 	assert_true(capture->file_len >= sizeof(header));
 	memcpy(&header, capture->file, sizeof(header));
@@ -232,15 +244,19 @@ size_t capture_acks(const struct capture *capture, uint16_t sender_port, uint16_
 		    !(segment.flags & TCP_FLAG_ACK))
 			continue;
 		more = shaken ? (int32_t)(segment.acknowledges - acknowledged) : 0;
+		alike = alike && has_same_options(&segment, &previous);
+		previous = segment;
 		if (shaken && more <= 0)
 			continue;
 		acknowledged = segment.acknowledges;
 		if (shaken) {
 			assert_true(len < max);
 			ret[len++] = (struct captured_ack){.time_ns = real_ns - offset_ns,
-							   .bytes = (uint32_t)more};
+							   .bytes = (uint32_t)more,
+							   .like_previous = alike};
 		}
 		shaken = true;
+		alike = true;
 	}
 	return len;
 }

@@ -4,6 +4,7 @@
 
 /* What tcpdump sees on the loopback device: an account of segments and their times that is not stint's. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,8 @@
 struct captured_ack {
 	uint64_t time_ns; /* CLOCK_MONOTONIC, as the kernel stamped the segment */
 	uint32_t bytes;   /* that it acknowledges, and none before it did */
+	/* Its TCP options are those of the segment before it: the kernel may make the two one, if they have to wait. */
+	bool like_previous;
 };
 
 struct capture {

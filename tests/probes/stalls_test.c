@@ -152,6 +152,37 @@ static void stalls_of_writev_are_those_of_the_program(void **state)
 	check_method("writev", "once", "4");
 }
 
+static void stalls_of_sendmmsg_are_those_of_the_program(void **state)
+{
+	(void)state;
+	check_method("sendmmsg", "once", "4");
+}
+
+static void stalls_of_pwritev2_are_those_of_the_program(void **state)
+{
+	(void)state;
+	check_method("pwritev2", "once", "4");
+}
+
+static void stalls_of_splice_are_those_of_the_program(void **state)
+{
+	(void)state;
+	check_method("splice", "once", "4");
+}
+
+/* On blocking descriptors: only the call says that it will not wait. */
+static void stalls_by_msg_dontwait_are_those_of_the_program(void **state)
+{
+	(void)state;
+	check_method("dontwait", "until-full", "4");
+}
+
+static void stalls_by_rwf_nowait_are_those_of_the_program(void **state)
+{
+	(void)state;
+	check_method("nowait", "until-full", "4");
+}
+
 static void stalls_of_sendfile_are_those_of_the_program(void **state)
 {
 	(void)state;
@@ -252,6 +283,12 @@ static void each_writev_of_a_traced_socket_is_told(void **state)
 {
 	(void)state;
 	check_traced_sends("writev", "once");
+}
+
+static void each_sendmmsg_of_a_traced_socket_is_told(void **state)
+{
+	(void)state;
+	check_traced_sends("sendmmsg", "until-full");
 }
 
 static void each_write_in_chunks_is_told(void **state)
@@ -355,6 +392,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stalls_of_sendmsg_are_those_of_the_program, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(stalls_of_writev_are_those_of_the_program, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_sendmmsg_are_those_of_the_program, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_pwritev2_are_those_of_the_program, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_splice_are_those_of_the_program, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(stalls_by_msg_dontwait_are_those_of_the_program, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(stalls_by_rwf_nowait_are_those_of_the_program, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(stalls_of_sendfile_are_those_of_the_program, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_send_that_is_refused_is_a_stall_too, set_up, tear_down),
@@ -368,6 +414,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(each_write_of_a_traced_socket_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_sendmsg_of_a_traced_socket_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_writev_of_a_traced_socket_is_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(each_sendmmsg_of_a_traced_socket_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_write_in_chunks_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_cause_is_the_ack_that_opened_the_buffer, set_up,
 						tear_down),

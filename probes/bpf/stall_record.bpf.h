@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_STALL_RECORD_BPF_H
+#define STINT_PROBES_STALL_RECORD_BPF_H
+
+/* What stalls of all kinds of sockets have in common: how they are told, and where their thread finds their events. */
+
+static __always_inline void push_raised(u32 tid, u64 sk)
+{
+	struct thread *thread = find_thread(tid);
+
+	if (thread)
+		thread->raised[__sync_fetch_and_add(&thread->raised_head, 1) & (RAISED_SLOTS - 1)] = sk;
+}
+
+__noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns)
+{
+	struct record_stall *record;
+
+	if (!state)
+		return 0;
+	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+	if (!record) {
+		lost_record();
+		return 0;
+	}
+	record->type = RECORD_STALL;
+	record->pid = state->pid;
+	record->tid = state->tid;
+	record->fd = state->fd;
+	record->socket = state->id;
+	record->start_ns = state->start_ns;
+	record->cause_ns = state->cause_ns;
+	record->raised_ns = state->raised_ns;
+	record->on_cpu_ns = state->on_cpu_ns;
+	record->returned_ns = state->returned_ns;
+	record->end_ns = now_ns;
+	record->acked_bytes = state->acked_bytes;
+	record->acks = state->acks;
+	record->queued_bytes = state->queued_bytes;
+	record->sndbuf_bytes = state->sndbuf_bytes;
+	record->raise_inferred = state->raise_inferred;
+	record->snd_wnd_min_bytes = state->snd_wnd_min_bytes;
+	record->retransmits = state->retransmits;
+	record->unsent_bytes = state->unsent_bytes;
+	record->lowat_bytes = state->lowat_bytes;
+	record->by_lowat = state->by_lowat;
+	record->alarm = state->alarm;
+	record->opened = opened;
+	record->reserved = 0;
+	__builtin_memcpy(record->limit_ns, state->limit_ns, sizeof(record->limit_ns));
+	__builtin_memcpy(&record->addresses, &state->addresses, sizeof(record->addresses));
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Write stalls of unix stream sockets, held against the clocks of the sender and of its peer, and against what poll()
+ * says of the sender's end after each of the peer's reads.
+ */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "subject.h"
+#include "subject_unix.h"
+#include "watching.h"
+
+#define MS 1000000ull
+
+static struct watching watching;
+static struct subject subject;
+static struct subject_unix account;
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&watching, 0, sizeof(watching));
+	memset(&subject, 0, sizeof(subject));
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	subject_stop(&subject, SIGKILL);
+	watching_close(&watching);
+	return 0;
+}
+
+static void read_account(void)
+{
+	size_t len = 0;
+	ssize_t got;
+
+	while (len < sizeof(account) &&
+	       (got = read(subject.from, (char *)&account + len, sizeof(account) - len)) > 0)
+		len += (size_t)got;
+	assert_int_equal(len, sizeof(account));
+}
+
+static void run(const char *kind, const char *path, const char *manner)
+{
+	struct stint_probes_options options = {.size = sizeof(options), .trace_sockets = true};
+	const char *arguments[] = {kind, path, manner, NULL};
+	struct stint_probes_losses losses;
+
+	watching_or_skip();
+	watching_open(&watching, &options);
+	subject_start(&subject, "tests/subjects/unix_send", arguments);
+	watching_add(&watching, subject.pid);
+	subject_go(&subject);
+	read_account();
+	watching_until_exit(&watching, subject.pid);
+	watching_take(&watching);
+	stint_probes_losses(watching.probes, &losses);
+	assert_int_equal(losses.ring_full, 0);
+	assert_int_equal(losses.table_full, 0);
+}
+
+static bool was_short(const struct subject_send *send)
+{
+	return send->result == -EAGAIN || (send->result > 0 && (uint64_t)send->result < send->requested);
+}
+
+/* The first of the peer's reads from `from_ns` on after which the sender's end was writable. */
+static const struct subject_read *opening_read(uint64_t from_ns)
+{
+	for (size_t i = 0; i < account.reads_len; i++)
+		if (account.reads[i].before_ns >= from_ns && account.reads[i].writable)
+			return &account.reads[i];
+	fail_msg("the sender's end was not made writable");
+	return NULL;
+}
+
+static void assert_stages_add_up(const struct stint_probes_stall *stall)
+{
+	assert_int_equal(stall->ack_ns + stall->kernel_ns + stall->scheduler_ns + stall->loop_ns +
+				 stall->queue_ns,
+			 stall->duration_ns);
+	for (int limit = 0; limit < STINT_PROBES_LIMITS; limit++)
+		assert_int_equal(stall->limit_ns[limit],
+				 limit == STINT_PROBES_LIMIT_PEER_READS ? stall->ack_ns : 0);
+}
+
+/* It lies between the two sends that the sender saw, and was opened in the read that poll() tells of. */
+static void assert_stall_is(const struct stint_probes_stall *stall, const struct subject_send *full,
+			    const struct subject_send *next)
+{
+	const struct subject_read *read = opening_read(full->before_ns);
+	uint64_t end_ns = stall->start_ns + stall->duration_ns;
+
+	assert_stages_add_up(stall);
+	assert_in_range(stall->start_ns, full->before_ns, full->after_ns);
+	assert_in_range(end_ns, next->before_ns, next->after_ns);
+	assert_in_range(stall->cause_time_ns, read->before_ns, read->after_ns);
+	assert_int_equal(stall->sndbuf_bytes, account.sndbuf_bytes);
+	assert_int_equal(stall->threshold_bytes, account.sndbuf_bytes / 4);
+	assert_true(stall->queued_bytes <= stall->threshold_bytes);
+	assert_true(stall->acks > 0 && stall->acked_bytes > 0);
+	assert_true(end_ns - stall->queue_ns <= next->waited_ns);
+	assert_true(stall->alarm < 0);
+}
+
+/* All of them, each told once. */
+static void assert_stalls_are_the_senders(void)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i + 1 < account.sends_len; i++) {
+		if (!was_short(&account.sends[i]))
+			continue;
+		if (at == watching.stalls_len)
+			fail_msg("the stall after send %zu was not told", i);
+		assert_stall_is(&watching.stalls[at], &account.sends[i], &account.sends[i + 1]);
+		at++;
+	}
+	assert_true(at >= 6);
+	assert_int_equal(watching.stalls_len, at);
+}
+
+static void assert_peer_is_the_cause(void)
+{
+	for (size_t i = 0; i < watching.stalls_len; i++) {
+		const struct stint_probes_stall *stall = &watching.stalls[i];
+
+		assert_int_equal(stall->cause, STINT_PROBES_LIMIT_PEER_READS);
+		assert_true(stall->ack_ns >= 19 * MS); /* that the peer let pass before it read */
+	}
+}
+
+/* By their paths; NULL: they have none. */
+static void assert_named(const char *local, const char *peer)
+{
+	char remote[128];
+
+	snprintf(remote, sizeof(remote), peer ? "%s (pid %d)" : "%spid %d", peer ? peer : "",
+		 (int)account.peer_pid);
+	for (size_t i = 0; i < watching.stalls_len; i++) {
+		if (local)
+			assert_string_equal(watching.stalls[i].local, local);
+		else
+			assert_memory_equal(watching.stalls[i].local, "unix:[", 6);
+		assert_string_equal(watching.stalls[i].remote, remote);
+		assert_int_equal(watching.stalls[i].socket, watching.stalls[0].socket);
+	}
+}
+
+static void a_refused_send_on_a_pair_waits_for_the_peer_to_read(void **state)
+{
+	(void)state;
+	run("pair", "", "chunks");
+	assert_stalls_are_the_senders();
+	assert_peer_is_the_cause();
+	assert_named(NULL, NULL);
+}
+
+static void a_short_send_is_a_stall_too(void **state)
+{
+	(void)state;
+	run("pair", "", "large");
+	assert_stalls_are_the_senders();
+	assert_peer_is_the_cause();
+}
+
+/* The descriptor is a blocking one: only the call says that it will not wait. */
+static void a_send_that_asks_not_to_wait_is_a_stall_too(void **state)
+{
+	(void)state;
+	run("pair", "", "dontwait");
+	assert_stalls_are_the_senders();
+	assert_peer_is_the_cause();
+}
+
+static void a_sender_that_does_not_wait_is_its_own_cause(void **state)
+{
+	size_t own = 0;
+
+	(void)state;
+	run("pair", "", "busy");
+	assert_stalls_are_the_senders();
+	for (size_t i = 0; i < watching.stalls_len; i++) {
+		const struct stint_probes_stall *stall = &watching.stalls[i];
+
+		assert_true(stall->raise_inferred); /* nobody was woken by it */
+		assert_int_equal(stall->kernel_ns, 0);
+		own += stall->cause == STINT_PROBES_STALL_OWN_LOOP;
+	}
+	/* It sleeps 60 ms, and the peer reads after 20: but a peer that gets no CPU may be later. */
+	assert_true(own > 0);
+}
+
+/* By PATH that is not there yet. */
+static void run_by_path(const char *kind, char *path, size_t size)
+{
+	static char directory[64];
+
+	snprintf(directory, sizeof(directory), "/tmp/stint-unix-XXXXXX");
+	assert_non_null(mkdtemp(directory));
+	snprintf(path, size, "%s/s", directory);
+	run(kind, path, "chunks");
+	unlink(path);
+	rmdir(directory);
+}
+
+static void an_accepted_socket_has_its_listeners_path(void **state)
+{
+	char path[80];
+
+	(void)state;
+	run_by_path("server", path, sizeof(path));
+	assert_stalls_are_the_senders();
+	assert_named(path, NULL);
+}
+
+static void a_client_is_connected_to_its_peers_path(void **state)
+{
+	char path[80];
+
+	(void)state;
+	run_by_path("client", path, sizeof(path));
+	assert_stalls_are_the_senders();
+	assert_named(NULL, path);
+}
+
+static void an_abstract_name_is_shown_with_at_signs(void **state)
+{
+	char name[80];
+
+	(void)state;
+	snprintf(name, sizeof(name), "@stint-unix-%d", getpid());
+	run("server", name, "chunks");
+	assert_stalls_are_the_senders();
+	assert_named(name, NULL);
+}
+
+/* Reads that ended a message, and the event they made, in the order of time. */
+static void reads_and_write_events_of_a_traced_socket_are_told(void **state)
+{
+	size_t causes = 0, events = 0, returned = 0;
+	uint64_t raised_ns = 0;
+
+	(void)state;
+	run("pair", "", "chunks");
+	for (size_t i = 0; i < watching.events_len; i++) {
+		const struct stint_probes_socket_event *event = &watching.events[i];
+
+		causes += event->kind == STINT_PROBES_SOCKET_ACK && event->cause;
+		events += event->kind == STINT_PROBES_SOCKET_WRITE_EVENT;
+		if (event->kind == STINT_PROBES_SOCKET_WRITE_EVENT)
+			raised_ns = event->time_ns;
+		if (event->kind == STINT_PROBES_SOCKET_RETURNED) {
+			returned++;
+			assert_true(event->time_ns >= raised_ns);
+			assert_true(event->queued_bytes <= account.sndbuf_bytes / 4);
+		}
+	}
+	assert_int_equal(causes, watching.stalls_len);
+	assert_int_equal(events, watching.stalls_len);
+	assert_int_equal(returned, watching.stalls_len);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_refused_send_on_a_pair_waits_for_the_peer_to_read, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_short_send_is_a_stall_too, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_send_that_asks_not_to_wait_is_a_stall_too, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_sender_that_does_not_wait_is_its_own_cause, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(an_accepted_socket_has_its_listeners_path, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_client_is_connected_to_its_peers_path, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_abstract_name_is_shown_with_at_signs, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(reads_and_write_events_of_a_traced_socket_are_told, set_up,
+						tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
