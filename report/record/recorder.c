@@ -133,7 +133,6 @@ static int open_session(struct recorder *recorder, const struct recorder_options
 	struct session *session = &recorder->session;
 	int err;
 
-	session->start_ns = clock_ns(CLOCK_MONOTONIC);
 	session->budget_ns = options->budget_ns;
 	session->trace_port = options->trace_port;
 	memcpy(session->trace_address, options->trace_address, sizeof(session->trace_address));
@@ -164,6 +163,8 @@ int recorder_new(struct recorder **ret, const struct recorder_options *options)
 		err = open_probes(recorder, options);
 	if (err)
 		return err;
+	/* Only now: to load the probes takes a while, in which nothing is recorded. */
+	recorder->session.start_ns = clock_ns(CLOCK_MONOTONIC);
 	write_facts(recorder, options);
 	err = recording_commit(recorder->session.recording);
 	return err ? fail(recorder, err, "%s: %s", options->path,
