@@ -10,7 +10,7 @@
 # make check-valgrind all tests of loop/ under valgrind: errors and leaks fail them (some minutes; check does a few)
 # make install       PREFIX=/usr/local DESTDIR=
 # make bench         the same workloads on raw epoll, stint, libev, libuv and libevent: ten minutes (QUICK=1: one or two)
-# make bench-probes  what it costs a server to be watched, and everybody else (QUICK=1: two rounds)
+# make bench-probes  what it costs a server to be watched, and everybody else: seven minutes (QUICK=1: two rounds)
 # make V=1 ...       show the commands
 # make CARES=0 ...   without libstint-ares, the resolver by c-ares (by itself where c-ares is not installed)
 # make SAN=address,undefined BUILD=build/asan   a sanitized build beside the plain one
