@@ -106,7 +106,9 @@ struct stint_loop {
 	uint64_t timers_armed;
 	uint64_t due_left; /* expired timers of this iteration, not yet dispatched */
 	struct stint_timer *timer_free;
-	struct timer_chunk *timer_chunks;
+	struct timer_chunk *timer_blocks; /* the newest, of timer_block_chunks chunks */
+	uint32_t timer_block_chunks;
+	uint32_t timer_chunks_left; /* of these, those that have no timers yet */
 
 	struct deferral deferrals; /* head of a ring */
 	uint32_t deferred_count;

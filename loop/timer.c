@@ -6,16 +6,18 @@
 
 /*
  * Timers, armed in the loop's wheel. They come from chunks that the loop keeps till its end, and that say whose
- * they are.
+ * they are. Chunks come in blocks, of one, then two, four, ..., as an allocation that is aligned to so much dirties two
+ * pages more than it needs: 7 bytes a timer if each chunk were one.
  */
 
 #define CHUNK_BYTES  65536u
+#define BLOCK_CHUNKS 16u /* at most */
 #define CHUNK_TIMERS ((CHUNK_BYTES - 2 * sizeof(void *)) / sizeof(struct stint_timer))
 
 /* Aligned to its size, so a timer finds its loop without a pointer of its own. */
 struct timer_chunk {
 	struct stint_loop *loop;
-	struct timer_chunk *next;
+	struct timer_chunk *next; /* of the first in a block: the block before */
 	struct stint_timer timer[CHUNK_TIMERS];
 };
 
@@ -28,15 +30,35 @@ static struct stint_loop *timer_loop(const struct stint_timer *timer)
 
 /* ---- timers ---- */
 
+static int add_block(struct stint_loop *loop)
+{
+	uint32_t chunks = loop->timer_block_chunks ? 2 * loop->timer_block_chunks : 1;
+	struct timer_chunk *block;
+
+	if (chunks > BLOCK_CHUNKS)
+		chunks = BLOCK_CHUNKS;
+	block = aligned_alloc(CHUNK_BYTES, (size_t)chunks * CHUNK_BYTES);
+	if (!block)
+		return -ENOMEM;
+	block->next = loop->timer_blocks;
+	loop->timer_blocks = block;
+	loop->timer_block_chunks = loop->timer_chunks_left = chunks;
+	return 0;
+}
+
+/* The next chunk of the newest block. */
 static int add_chunk(struct stint_loop *loop)
 {
-	struct timer_chunk *chunk = aligned_alloc(CHUNK_BYTES, CHUNK_BYTES);
+	struct timer_chunk *chunk;
+	int error = loop->timer_chunks_left ? 0 : add_block(loop);
 
-	if (!chunk)
-		return -ENOMEM;
+	if (error < 0)
+		return error;
+	chunk = (struct timer_chunk *)((uint8_t *)loop->timer_blocks +
+				       (size_t)(loop->timer_block_chunks - loop->timer_chunks_left) *
+					       CHUNK_BYTES);
+	loop->timer_chunks_left--;
 	chunk->loop = loop;
-	chunk->next = loop->timer_chunks;
-	loop->timer_chunks = chunk;
 	for (size_t i = CHUNK_TIMERS; i-- > 0;) {
 		chunk->timer[i] =
 			(struct stint_timer){.next_free = loop->timer_free, .place = WHEEL_NO_PLACE};
@@ -218,10 +240,10 @@ void timer_dispatch_due(struct stint_loop *loop)
 
 void timer_free_memory(struct stint_loop *loop)
 {
-	while (loop->timer_chunks) {
-		struct timer_chunk *chunk = loop->timer_chunks;
+	while (loop->timer_blocks) {
+		struct timer_chunk *block = loop->timer_blocks;
 
-		loop->timer_chunks = chunk->next;
-		free(chunk);
+		loop->timer_blocks = block->next;
+		free(block);
 	}
 }
