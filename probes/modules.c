@@ -43,6 +43,18 @@ static int open_file(const char *path)
 	return -EINVAL;
 }
 
+/* The program's own file, which needs no capability, also where it was deleted or replaced. */
+static int open_program(uint32_t pid, const char *path)
+{
+	char exe[64], target[PATH_MAX];
+	ssize_t len;
+
+	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", pid);
+	len = readlink(exe, target, sizeof(target) - 1);
+	target[len > 0 ? len : 0] = '\0';
+	return strcmp(target, path) == 0 ? open_file(exe) : -ENOENT;
+}
+
 /* By what is mapped, which is right also where the file was replaced; that needs a capability. Else by its path. */
 int stint_module_open(uint32_t pid, uint64_t start, const char *path, char *ret, size_t ret_bytes)
 {
@@ -53,6 +65,8 @@ int stint_module_open(uint32_t pid, uint64_t start, const char *path, char *ret,
 	snprintf(ret, ret_bytes, "/proc/%" PRIu32 "/root%s", pid, path);
 	snprintf(mapped, sizeof(mapped), "/proc/%" PRIu32 "/map_files/%" PRIx64 "-%" PRIx64, pid, start, end);
 	fd = end ? open_file(mapped) : -ENOENT;
+	if (fd < 0)
+		fd = open_program(pid, path);
 	return fd >= 0 ? fd : open_file(ret);
 }
 
