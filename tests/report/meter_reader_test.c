@@ -6,8 +6,10 @@
  */
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
+#include "chance.h"
 #include "loop_fixture.h"
 #include "report/record/meter_reader.h"
 
@@ -338,6 +340,82 @@ static void any_word_of_it_may_be_wrong(void **state)
 	assert_int_equal(visit(&seen), 0);
 }
 
+static void read_what_there_is(void)
+{
+	struct meter_reader *reader;
+	struct seen seen = {0};
+
+	if (meter_reader_open(&reader, path, NULL) != 0)
+		return;
+	for (int i = 0; i < 3; i++)
+		(void)meter_reader_visit(reader, &visitor, &seen);
+	(void)meter_reader_skip_rings(reader);
+	meter_reader_free(reader);
+}
+
+/* Tables are mostly of small numbers: so are half of these. */
+static void damage_at_random(int fd, off_t bytes)
+{
+	uint64_t word = one_in(2) ? below(2000) : next_random() >> below(64);
+	off_t at = one_in(2) ? (off_t)(next_random() % 4096) : (off_t)(next_random() % (uint64_t)bytes);
+
+	if (pwrite(fd, &word, 1u << below(4), at) < 0)
+		fail_msg("%s", strerror(errno));
+}
+
+static void any_bytes_of_it_may_be_wrong(void **state)
+{
+	struct stat status;
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	(void)state;
+	begin_chance(20261125);
+	assert_int_equal(fstat(fd, &status), 0);
+	for (int i = 0; i < 1500; i++) {
+		damage_at_random(fd, status.st_size);
+		/* The head is what decides whether the rest is looked at. */
+		if (i % 4)
+			assert_int_equal(pwrite(fd, &header, sizeof(header), 0), sizeof(header));
+		read_what_there_is();
+	}
+	close(fd);
+}
+
+static volatile bool changed_enough;
+
+static void *change_all_the_time(void *ctx)
+{
+	const off_t bytes = *(const off_t *)ctx;
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	for (uint64_t i = 0; !changed_enough; i++) {
+		damage_at_random(fd, bytes);
+		if (i % 16 == 0 && (ftruncate(fd, bytes / 2) < 0 || ftruncate(fd, bytes) < 0))
+			break;
+		if (i % 2 && pwrite(fd, &header, sizeof(header), 0) < 0)
+			break;
+	}
+	close(fd);
+	return NULL;
+}
+
+/* Cut short, too, which would be SIGBUS for one who maps it. */
+static void it_may_change_while_it_is_read(void **state)
+{
+	struct stat status;
+	pthread_t writer;
+
+	(void)state;
+	begin_chance(20261125);
+	assert_int_equal(stat(path, &status), 0);
+	changed_enough = false;
+	assert_int_equal(pthread_create(&writer, NULL, change_all_the_time, &status.st_size), 0);
+	for (int i = 0; i < 1500; i++)
+		read_what_there_is();
+	changed_enough = true;
+	pthread_join(writer, NULL);
+}
+
 static void a_process_without_a_meter_has_no_file(void **state)
 {
 	struct meter_reader *reader;
@@ -377,6 +455,8 @@ int main(void)
 		TEST(a_ring_that_claims_more_than_it_holds_loses_the_rest),
 		TEST(names_without_end_are_cut),
 		TEST(any_word_of_it_may_be_wrong),
+		TEST(any_bytes_of_it_may_be_wrong),
+		TEST(it_may_change_while_it_is_read),
 		TEST(a_process_without_a_meter_has_no_file),
 		TEST(the_file_of_an_earlier_process_of_that_pid_is_refused),
 	};
