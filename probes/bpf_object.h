@@ -44,7 +44,7 @@ int stint_bpf_survey_sockets(struct stint_bpf *bpf);
 
 /* Of role_records.h. */
 struct stint_bpf_role_maps {
-	int role_table;          /* array of struct role_counters, mappable */
+	int role_table;          /* array of struct role_counters */
 	uint32_t roles;          /* its length */
 	int habits_table;        /* array of struct loop_habits, as long as the loop table, mappable */
 	int findings;            /* struct finding_key to struct finding_counters */

@@ -26,12 +26,14 @@ static int open_maps(uint32_t pid)
 
 /*
  * Where the program's file lends CAP_SYS_PTRACE, it is not used to decide who may be watched: whoever may run stint
- * would otherwise see into every process. A pidfd tells that the process asked about was the same all the time.
+ * would otherwise see into every process. Nor is CAP_PERFMON, by which newer kernels (6.18 was seen to) let that file
+ * be read too. A pidfd tells that the process asked about was the same all the time.
  */
 int stint_probes_may_inspect(uint32_t pid)
 {
 	const uint64_t lent = STINT_CAP_BIT(STINT_CAP_SYS_PTRACE) | STINT_CAP_BIT(STINT_CAP_DAC_OVERRIDE) |
-			      STINT_CAP_BIT(STINT_CAP_DAC_READ_SEARCH) | STINT_CAP_BIT(STINT_CAP_SYS_ADMIN);
+			      STINT_CAP_BIT(STINT_CAP_DAC_READ_SEARCH) | STINT_CAP_BIT(STINT_CAP_SYS_ADMIN) |
+			      STINT_CAP_BIT(STINT_CAP_PERFMON);
 	struct pollfd ended = {.fd = pidfd_open((pid_t)pid, 0), .events = POLLIN};
 	bool is_own = stint_owns_capability(STINT_CAP_SYS_PTRACE);
 	uint64_t before = 0;

@@ -5,7 +5,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <linux/perf_event.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +23,7 @@
 #include "probes/kernel_symbols.h"
 #include "probes/process.h"
 #include "probes/registrations.h"
+#include "probes/ring.h"
 #include "probes/roles.h"
 #include "probes/samplers.h"
 #include "probes/steal.h"
@@ -45,7 +46,7 @@ struct stint_probes {
 	void *ctx;
 	struct stint_bpf *bpf;
 	struct stint_samplers *samplers;
-	struct ring_buffer *ring;
+	struct stint_ring *ring;
 	struct stint_kernel_symbols *kernel;
 	bool steal_is_told;
 	const struct loop_counters *loops; /* the kernel's own memory, read only */
@@ -300,7 +301,7 @@ static int survey_sockets(struct stint_probes *probes)
 	return stint_bpf_survey_sockets(probes->bpf);
 }
 
-static int take_record(void *ctx, void *data, size_t bytes)
+static int take_record(void *ctx, const void *data, size_t bytes)
 {
 	struct stint_probes *probes = ctx;
 	uint32_t type = 0;
@@ -390,12 +391,14 @@ static int start(struct stint_probes *probes)
 		err = stint_unix_names_new(&probes->unix_names);
 	if (err)
 		return fail(probes, err, "out of memory");
-	probes->ring = ring_buffer__new(stint_bpf_ring(probes->bpf), take_record, probes, NULL);
-	if (!probes->ring)
-		return fail(probes, -errno, "the ring buffer could not be mapped: %s", strerror(errno));
+	err = stint_ring_new(&probes->ring, stint_bpf_ring(probes->bpf), probes->options.ring_bytes,
+			     take_record, probes);
+	if (err)
+		return fail(probes, err, "the ring buffer could not be mapped: %s", strerror(-err));
 	err = map_loops(probes);
 	if (err)
 		return fail(probes, err, "the table of loops could not be mapped: %s", strerror(-err));
+	malloc_trim(0); /* what it took to load the programs is some MB */
 	if (!probes->options.functions_len)
 		return 0;
 	err = stint_functions_new(&probes->functions, probes->bpf, probes->options.functions,
@@ -491,7 +494,7 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 	if (!probes || !probes->ring)
 		return -EINVAL;
 	probes->taking_ns = 0;
-	taken = ring_buffer__poll(probes->ring, timeout_ms);
+	taken = stint_ring_poll(probes->ring, timeout_ms);
 	find_lost_exits(probes);
 	stint_samplers_expire(probes->samplers, now_ns());
 	stint_registrations_refresh(probes->registrations, now_ns());
@@ -603,7 +606,7 @@ struct stint_probes *stint_probes_free(struct stint_probes *probes)
 {
 	if (!probes)
 		return NULL;
-	ring_buffer__free(probes->ring);
+	stint_ring_free(probes->ring);
 	stint_functions_free(probes->functions);
 	if (probes->loops)
 		munmap((void *)(uintptr_t)probes->loops, probes->loops_bytes);

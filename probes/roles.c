@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "probes/roles.h"
 
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "probes/socket_names.h"
 
@@ -21,28 +20,19 @@ struct wide {
 };
 
 struct stint_roles {
-	const struct role_counters *table; /* the kernel's own memory, read only */
-	size_t bytes;
+	int table;
 	uint32_t len;
+	struct role_counters now; /* of the one that is read; the whole table, mapped, would be 10 MB */
 	struct wide *wide[];
 };
 
 int stint_roles_new(struct stint_roles **ret, const struct stint_bpf_role_maps *maps)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	size_t bytes = (maps->roles * sizeof(struct role_counters) + page - 1) / page * page;
 	struct stint_roles *roles = calloc(1, sizeof(*roles) + maps->roles * sizeof(roles->wide[0]));
-	void *memory;
 
 	if (!roles)
 		return -ENOMEM;
-	memory = mmap(NULL, bytes, PROT_READ, MAP_SHARED, maps->role_table, 0);
-	if (memory == MAP_FAILED) {
-		free(roles);
-		return -errno;
-	}
-	roles->table = memory;
-	roles->bytes = bytes;
+	roles->table = maps->role_table;
 	roles->len = maps->roles;
 	*ret = roles;
 	return 0;
@@ -52,7 +42,6 @@ struct stint_roles *stint_roles_free(struct stint_roles *roles)
 {
 	if (!roles)
 		return NULL;
-	munmap((void *)(uintptr_t)roles->table, roles->bytes);
 	for (uint32_t i = 0; i < roles->len; i++)
 		free(roles->wide[i]);
 	free(roles);
@@ -108,15 +97,19 @@ static void widen(struct stint_probes_histogram *ret, uint64_t *wide, const uint
 
 int stint_roles_read(struct stint_roles *roles, stint_probes_role_visit visit, void *ctx)
 {
-	for (uint32_t i = 0; i < roles->len && roles->table[i].used; i++) {
-		const struct role_counters *counters = &roles->table[i];
-		struct stint_probes_role role = {
-			.pid = counters->key.pid,
-			.tid = counters->key.tid,
-			.kind = (enum stint_probes_role_kind)counters->key.kind,
-		};
+	const struct role_counters *counters = &roles->now;
+
+	for (uint32_t i = 0; i < roles->len; i++) {
+		struct stint_probes_role role;
 		int err;
 
+		if (bpf_map_lookup_elem(roles->table, &i, &roles->now) != 0)
+			return -errno;
+		if (!counters->used)
+			break;
+		role.pid = counters->key.pid;
+		role.tid = counters->key.tid;
+		role.kind = (enum stint_probes_role_kind)counters->key.kind;
 		if (!roles->wide[i])
 			roles->wide[i] = calloc(1, sizeof(*roles->wide[i]));
 		if (!roles->wide[i])

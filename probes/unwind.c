@@ -154,6 +154,12 @@ static size_t module_name_len(const char *name)
 	return len > deleted && strcmp(name + len - deleted, DELETED) == 0 ? len - deleted : len;
 }
 
+/* Its lines help nobody, and reading them took 16 MB, where its debug information is installed. */
+static bool is_c_library(const char *name)
+{
+	return strncmp(name, "libc.so.", 8) == 0 || strncmp(name, "ld-linux", 8) == 0;
+}
+
 static bool has_short_file(Dwfl_Module *module)
 {
 	struct stat status;
@@ -168,7 +174,8 @@ static bool has_short_file(Dwfl_Module *module)
 /* The last two parts of the path tell a file well enough. */
 static void find_line(Dwfl_Module *module, uint64_t at, struct stint_frame *frame)
 {
-	Dwfl_Line *found = has_short_file(module) ? dwfl_module_getsrc(module, at) : NULL;
+	bool wanted = !is_c_library(frame->module) && has_short_file(module);
+	Dwfl_Line *found = wanted ? dwfl_module_getsrc(module, at) : NULL;
 	const char *path;
 	int line = 0;
 
@@ -299,6 +306,25 @@ static int mark_module(Dwfl_Module *module, void **userdata, const char *name, D
 	return DWARF_CB_OK;
 }
 
+/*
+ * Of another user's process, CAP_SYS_PTRACE opens the mappings, but not the file that says where its vDSO is, which
+ * libdwfl insists on: so its functions have no names then.
+ */
+static int report_maps(struct stint_unwinder *unwinder)
+{
+	char path[64];
+	FILE *maps;
+	int err;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)unwinder->pid);
+	maps = fopen(path, "re");
+	if (!maps)
+		return errno;
+	err = dwfl_linux_proc_maps_report(unwinder->dwfl, maps);
+	fclose(maps);
+	return err;
+}
+
 static int report_modules(struct stint_unwinder *unwinder)
 {
 	int err;
@@ -307,6 +333,8 @@ static int report_modules(struct stint_unwinder *unwinder)
 	unwinder->reported_ns = now_ns();
 	dwfl_report_begin(unwinder->dwfl);
 	err = dwfl_linux_proc_report(unwinder->dwfl, unwinder->pid);
+	if (err == EACCES)
+		err = report_maps(unwinder);
 	if (dwfl_report_end(unwinder->dwfl, NULL, NULL) != 0 && !err)
 		err = -1;
 	(void)dwfl_getmodules(unwinder->dwfl, mark_module, unwinder, 0);

@@ -12,7 +12,6 @@ const volatile __u32 role_limit = 128;
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 128);
-	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, u32);
 	__type(value, struct role_counters);
 } role_table SEC(".maps");

@@ -9,7 +9,7 @@
  * comparison; with several, one look-up. Nothing is written for anybody else.
  */
 
-#define THREADS_MAX 4096
+#define THREADS_MAX 1024
 #define WATCHED_MAX 1024
 #define LOOPS_MAX   1024 /* a slot of this number is none */
 
