@@ -42,10 +42,10 @@
 #define MS      1000000
 
 static struct {
-	char directory[64]; /* the container's root is mounted on it */
-	pid_t holder;       /* made the namespaces, and waits */
-	pid_t server;       /* its number here */
-	int clients[CLIENTS];
+	char directory[64];       /* the container's root is mounted on it */
+	pid_t holder;             /* made the namespaces, and waits */
+	pid_t server;             /* its number here */
+	int clients[CLIENTS + 1]; /* the last comes later */
 } container;
 
 static char recording[96];
@@ -215,7 +215,7 @@ static int start_container(void **state)
 static int end_container(void **state)
 {
 	(void)state;
-	for (int i = 0; i < CLIENTS; i++)
+	for (int i = 0; i < CLIENTS + 1; i++)
 		if (container.clients[i] > 0)
 			close(container.clients[i]);
 	if (container.server > 0)
@@ -277,7 +277,9 @@ static void stall(void)
 	ask(0, "EVAL \"local n = 0 for i = 1, 20000000 do n = n + i end return 'done'\" 0\r\n");
 	expect_line(0); /* "$4" */
 	expect_line(0);
-	close(connect_inside());
+	container.clients[CLIENTS] = connect_inside();
+	ask(CLIENTS, "PING\r\n"); /* once that is answered, all before it is over */
+	expect_line(CLIENTS);
 }
 
 static void record_it(void)

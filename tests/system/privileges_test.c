@@ -184,11 +184,12 @@ static void start_target(uid_t user)
 	target.from = from[0];
 }
 
+/* One more than asked for: once that is answered, the others are over. */
 static void stall_target(void)
 {
 	char byte = 0;
 
-	for (int i = 0; i < TIMES; i++) {
+	for (int i = 0; i < TIMES + 1; i++) {
 		assert_int_equal(write(target.to, &byte, 1), 1);
 		assert_int_equal(read(target.from, &byte, 1), 1);
 	}
@@ -286,11 +287,10 @@ static void assert_records(void)
 	until_it_records();
 	stall_target();
 	assert_int_equal(end(SIGINT, NULL, 0), 0);
-	assert_int_equal(query_number(recording,
-				      "SELECT count(DISTINCT o.id) FROM overrun o JOIN overrun_syscall s"
-				      " ON s.overrun = o.id WHERE o.duration_ns >= 5000000 AND"
-				      " s.name = 'clock_nanosleep' AND s.duration_ns >= 5000000"),
-			 TIMES);
+	assert_true(query_number(recording,
+				 "SELECT count(DISTINCT o.id) FROM overrun o JOIN overrun_syscall s"
+				 " ON s.overrun = o.id WHERE o.duration_ns >= 5000000 AND"
+				 " s.name = 'clock_nanosleep' AND s.duration_ns >= 5000000") >= TIMES);
 	/* Of the stack, what anybody may read. */
 	assert_true(query_number(recording,
 				 "SELECT count(DISTINCT overrun) FROM overrun_frame WHERE module LIKE 'libc%'"
@@ -435,8 +435,8 @@ static void a_command_runs_with_all_that_its_user_has(void **state)
 	(void)state;
 	need_root_and_probes();
 	recorder.pid = getpid();
-	snprintf(line, sizeof(line), "CapEff:\t%016" PRIx64 "\nNoNewPrivs:\t0\n0\n",
-		 status_number("CapEff:", 16));
+	snprintf(line, sizeof(line), "CapEff:\t%016" PRIx64 "\nNoNewPrivs:\t0\n%d\n",
+		 status_number("CapEff:", 16), getpriority(PRIO_PROCESS, 0));
 	recorder.pid = 0;
 	command_run(argv, output, sizeof(output));
 	assert_non_null(strstr(output, line));

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The recorder's limits: what a redis-server at full speed takes of them, and what is said where they are hit. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "command.h"
+#include "probes/probes.h"
+#include "query.h"
+#include "server.h"
+
+#define BENCHMARK "/usr/bin/redis-benchmark"
+
+static struct server server;
+static struct command recorder;
+static char recording[128];
+static int client = -1;
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&server, 0, sizeof(server));
+	recorder.pid = 0;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	if (recorder.pid > 0)
+		command_end(&recorder, SIGKILL, NULL, 0);
+	if (client >= 0)
+		close(client);
+	client = -1;
+	server_stop(&server);
+	return 0;
+}
+
+static void start_redis(void)
+{
+	const char *const argv[] = {
+		"/usr/bin/redis-server",  "--port", "@PORT@", "--bind", "127.0.0.1", "--save", "",
+		"--enable-debug-command", "yes",    NULL};
+	struct stint_probes_support support;
+
+	if (stint_probes_supported(&support) != 0 || access(BENCHMARK, X_OK) != 0) {
+		printf("skipped: %s\n", *support.why ? support.why : "redis-benchmark is not installed");
+		skip();
+	}
+	server_prepare(&server);
+	server_start(&server, argv);
+	server_go(&server);
+	client = server_connect(&server);
+}
+
+static void start_recording(const char *budget_us)
+{
+	char pid[16], line[512];
+	const char *const argv[] = {"stint",   "record", "-o", recording, "--budget",
+				    budget_us, "-p",     pid,  NULL};
+
+	snprintf(pid, sizeof(pid), "%d", (int)server.pid);
+	snprintf(recording, sizeof(recording), "%s/r.stint", server.directory);
+	command_start(&recorder, argv);
+	command_line(&recorder, "recording into", line, sizeof(line));
+}
+
+static void end_recording(void)
+{
+	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
+	recorder.pid = 0;
+}
+
+static int64_t lost(const char *name)
+{
+	char sql[128];
+
+	snprintf(sql, sizeof(sql), "SELECT coalesce(sum(count), 0) FROM loss WHERE name = '%s'", name);
+	return query_number(recording, sql);
+}
+
+/* As fast as both can, many commands in each iteration. */
+static void nothing_is_lost_at_full_speed(void **state)
+{
+	char port[16];
+	const char *const argv[] = {BENCHMARK, "-p",     port, "-P",  "16", "-c", "50",
+				    "-n",      "400000", "-t", "get", "-q", NULL};
+
+	(void)state;
+	start_redis();
+	start_recording("1000");
+	snprintf(port, sizeof(port), "%d", server.port);
+	assert_int_equal(command_run(argv, NULL, 0), 0);
+	end_recording();
+	assert_true(query_number(recording, "SELECT sum(count) FROM total WHERE metric = 'busy'") >=
+		    400000 / 16 / 50);
+	assert_int_equal(lost("ring_full"), 0);
+	assert_int_equal(lost("ring_left"), 0);
+	assert_int_equal(lost("table_full"), 0);
+}
+
+/*
+ * Each command is an overrun by this budget, and blocks for long enough for a stack. The ring holds some hundreds of
+ * them while nobody takes them. What it had no room for is counted, and the counters themselves miss nothing.
+ */
+static void a_recorder_that_is_stopped_says_what_it_missed(void **state)
+{
+	static const char request[] = "DEBUG SLEEP 0.0003\r\n";
+	const int times = 1500;
+	int64_t overruns;
+	char report[65536];
+	const char *const argv[] = {"stint", "report", recording, NULL};
+
+	(void)state;
+	start_redis();
+	start_recording("100");
+	assert_int_equal(kill(recorder.pid, SIGSTOP), 0);
+	for (int i = 0; i < times; i++)
+		server_ask(client, request, sizeof(request) - 1, "+OK\r\n");
+	server_ask(client, "PING\r\n", 6, "+PONG\r\n"); /* once that is answered, the others are over */
+	assert_int_equal(kill(recorder.pid, SIGCONT), 0);
+	end_recording();
+	overruns = query_number(recording, "SELECT count(*) FROM overrun");
+	assert_true(overruns > 0 && overruns < times);
+	assert_true(lost("ring_full") >= times - overruns);
+	assert_true(query_number(recording,
+				 "SELECT sum(g.count) FROM histogram g JOIN bucket b USING (bucket)"
+				 " WHERE g.metric = 'busy' AND b.low >= 200000") >= times);
+	assert_int_equal(command_run(argv, report, sizeof(report)), 0);
+	assert_non_null(strstr(report, "found the ring buffer full"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(nothing_is_lost_at_full_speed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_recorder_that_is_stopped_says_what_it_missed, set_up,
+						tear_down),
+	};
+
+	return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
+}
