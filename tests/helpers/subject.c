@@ -26,13 +26,15 @@ static void find_program(char *ret, size_t bytes, const char *program)
 
 	assert_true(len > 0);
 	self[len] = '\0';
-	for (int up = 0; up < 3; up++) {
+	if (*program == '/')
+		*self = '\0';
+	for (int up = 0; up < 3 && *self; up++) {
 		char *slash = strrchr(self, '/');
 
 		assert_non_null(slash);
 		*slash = '\0';
 	}
-	assert_true((size_t)snprintf(ret, bytes, "%s/%s", self, program) < bytes);
+	assert_true((size_t)snprintf(ret, bytes, "%s%s%s", self, *self ? "/" : "", program) < bytes);
 }
 
 static _Noreturn void become(const char *path, const char *const *arguments, int in, int out)

@@ -16,9 +16,12 @@
 
 #include "report/model/model.h"
 #include "report/record/recording.h"
+#include "report/show/escape.h"
 #include "report/show/html.h"
 #include "report/show/json.h"
 #include "report/show/text.h"
+#include "report/show/verdict_words.h"
+#include "report/show/words.h"
 
 #define MS      UINT64_C(1000000)
 #define START   UINT64_C(1000000000000)
@@ -26,6 +29,7 @@
 
 static char path[] = "/tmp/stint-verdict-XXXXXX";
 static char why[256];
+static int64_t recorder_pid; /* 0: the recording does not say */
 
 static int set_up(void **state)
 {
@@ -93,6 +97,8 @@ static void record(const struct stint_probes_overrun *probed)
 
 	assert_int_equal(recording_new(&recording, path), 0);
 	recording_meta_number(recording, "start_ns", (int64_t)START);
+	if (recorder_pid)
+		recording_meta_number(recording, "recorder_pid", recorder_pid);
 	process = recording_process(recording, 1, "server");
 	recording_overrun(recording, &(struct recording_overrun){.source = RECORDING_PROBES,
 								 .process = process,
@@ -202,6 +208,32 @@ static void the_text_says_why_and_who(void **state)
 	model_free(model);
 }
 
+static void where_the_recorder_was_in_the_way_is_said(void **state)
+{
+	struct stint_probes_overrun probed = blocked();
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	recorder_pid = 77;
+	record(&probed);
+	recorder_pid = 0;
+	model = load();
+	assert_true(model->overruns[0].verdict->rivals[0].is_recorder);
+	assert_false(model->overruns[0].verdict->rivals[1].is_recorder);
+	verdict_words_rivals(&out, escape_terminal, model->overruns[0].verdict);
+	assert_has(out.data,
+		   "waited for a CPU behind: this recorder, cc1 (pid 77) 1.00 ms, nobody, it was asleep");
+	buffer_free(&out);
+	words_cost(&out, model);
+	assert_has(out.data, " 1 overrun waited for a CPU behind it, 1.00 ms in sum.");
+	buffer_free(&out);
+	json_report(&out, model);
+	assert_has(out.data, "\"comm\":\"cc1\",\"duration_ns\":1000000,\"is_recorder\":true}");
+	buffer_free(&out);
+	model_free(model);
+}
+
 static void json_has_the_six_parts_and_the_others(void **state)
 {
 	struct stint_probes_overrun probed = blocked();
@@ -297,9 +329,13 @@ static void broken_rows_are_held_within_bounds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(what_the_probes_said_is_in_the_model),  test(the_text_says_why_and_who),
-		test(json_has_the_six_parts_and_the_others), test(html_has_them_escaped),
-		test(without_a_verdict_there_is_no_row),     test(broken_rows_are_held_within_bounds),
+		test(what_the_probes_said_is_in_the_model),
+		test(the_text_says_why_and_who),
+		test(json_has_the_six_parts_and_the_others),
+		test(where_the_recorder_was_in_the_way_is_said),
+		test(html_has_them_escaped),
+		test(without_a_verdict_there_is_no_row),
+		test(broken_rows_are_held_within_bounds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

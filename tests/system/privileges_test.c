@@ -13,6 +13,7 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -400,6 +401,19 @@ static void roots_recorder_keeps(const char *path, uint64_t capabilities)
 	assert_int_equal(end(SIGTERM, NULL, 0), 1); /* nothing was to be seen */
 }
 
+static void it_gives_way_to_what_it_watches(void **state)
+{
+	int own = getpriority(PRIO_PROCESS, 0);
+
+	(void)state;
+	need_root_and_probes();
+	start_target(NOBODY);
+	start_recording("+bpf,+perfmon");
+	until_it_records();
+	assert_int_equal(sched_getscheduler(recorder.pid), SCHED_BATCH);
+	assert_int_equal(getpriority(PRIO_PROCESS, (id_t)recorder.pid), own > 10 ? own : 10);
+}
+
 static void root_keeps_the_three_and_reading_of_files(void **state)
 {
 	char own[96], path[128];
@@ -627,6 +641,7 @@ int main(void)
 		TEST(without_cap_bpf_it_says_so),
 		TEST(without_cap_perfmon_it_says_so),
 		TEST(of_more_capabilities_it_keeps_the_three),
+		TEST(it_gives_way_to_what_it_watches),
 		TEST(root_keeps_the_three_and_reading_of_files),
 		TEST(in_the_directory_of_somebody_else_root_keeps_writing_too),
 		TEST(a_command_runs_with_all_that_its_user_has),
