@@ -223,7 +223,7 @@ static void check_uprobes(struct checks *checks)
 	     err == -EACCES || err == -EPERM
 		     ? "sudo stint ... for uprobes, which this kernel leaves to CAP_SYS_ADMIN"
 		     : "",
-	     "%s%s", err ? strerror(-err) : "tried", err ? ": functions cannot be timed by name" : "");
+	     "%s%s", err ? strerror(-err) : "tried", err ? ": no --function" : "");
 }
 
 static void check_trials(struct checks *checks)

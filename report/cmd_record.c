@@ -331,7 +331,8 @@ static void warn_of_function(const char *name, const char *why)
 
 static int drop_privileges(const struct request *request)
 {
-	int err = privileges_drop(request->path, request->command != NULL);
+	int err =
+		privileges_drop(request->path, request->command != NULL, request->options.functions_len > 0);
 
 	return err ? complain(1, "privileges cannot be given up: %s", strerror(-err)) : 0;
 }

@@ -25,10 +25,12 @@ static bool needs_override(const char *recording)
 	return needs;
 }
 
-int privileges_drop(const char *recording, bool has_command)
+int privileges_drop(const char *recording, bool has_command, bool has_functions)
 {
 	uint64_t also = has_command ? STINT_CAP_BIT(CAP_KILL) : 0;
 
+	if (has_functions)
+		also |= STINT_CAP_BIT(CAP_SYS_ADMIN);
 	if (needs_override(recording))
 		also |= STINT_CAP_BIT(CAP_DAC_OVERRIDE);
 	return stint_probes_drop_privileges(also);

@@ -58,11 +58,11 @@ static struct {
 
 /* ---- set up ---- */
 
-static void copy_program(void)
+static void copy_file(const char *from_path, const char *to_path)
 {
 	char buffer[65536];
-	int from = open(BUILD_DIRECTORY "/stint", O_RDONLY | O_CLOEXEC);
-	int to = open(program, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+	int from = open(from_path, O_RDONLY | O_CLOEXEC);
+	int to = open(to_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
 	ssize_t len;
 
 	assert_true(from >= 0 && to >= 0);
@@ -84,7 +84,7 @@ static int make_directory(void **state)
 		return -1;
 	snprintf(program, sizeof(program), "%s/stint", directory);
 	snprintf(recording, sizeof(recording), "%s/r.stint", directory);
-	copy_program();
+	copy_file(BUILD_DIRECTORY "/stint", program);
 	return geteuid() == 0 ? chown(directory, NOBODY, NOBODY) : 0;
 }
 
@@ -338,6 +338,62 @@ static void capabilities_of_the_file_record_a_process_of_ones_own(void **state)
 	assert_records();
 }
 
+/* It waits once, as a loop does that is looked for. */
+static const char waits[] =
+	"import select, time; e = select.epoll(); e.poll(0.01); time.sleep(0.005); e.poll(0.01);"
+	" e.poll(0.01)";
+
+static void assert_records_a_command(const char *ambient)
+{
+	const char *const arguments[] = {"record",           "-o", recording, "--",
+					 "/usr/bin/python3", "-c", waits,     NULL};
+	char output[4096];
+
+	start(ambient, arguments);
+	if (end(0, output, sizeof(output)) != 0)
+		fail_msg("%s", output);
+	assert_true(query_number(recording,
+				 "SELECT count(*) FROM overrun_syscall WHERE name = 'clock_nanosleep'") >= 1);
+}
+
+static void two_ambient_capabilities_record_a_command(void **state)
+{
+	(void)state;
+	need_root_and_probes();
+	assert_records_a_command("+bpf,+perfmon");
+}
+
+static void capabilities_of_the_file_record_a_command(void **state)
+{
+	(void)state;
+	need_root_and_probes();
+	lend(THE_THREE);
+	assert_records_a_command(NULL);
+}
+
+/* A program that was a child before its parent became stint, and has more rights than the user. */
+static void a_child_that_is_not_the_command_is_no_exception(void **state)
+{
+	static char script[512];
+	const char *const argv[] = {
+		"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", script, NULL};
+	char strange[128], output[4096];
+	struct vfs_cap_data data = {.magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE};
+
+	(void)state;
+	need_root_and_probes();
+	lend(THE_THREE);
+	snprintf(strange, sizeof(strange), "%s/sleep", directory);
+	copy_file("/usr/bin/sleep", strange);
+	data.data[0].permitted = (uint32_t)BIT(CAP_NET_RAW);
+	assert_int_equal(setxattr(strange, "security.capability", &data, sizeof(data), 0), 0);
+	snprintf(script, sizeof(script), "%s 60 & sleep 0.3; exec timeout 20 %s record -d 1 -o %s -p $!",
+		 strange, program, recording);
+	command_run(argv, output, sizeof(output));
+	unlink(strange);
+	assert_non_null(strstr(output, "may not be inspected"));
+}
+
 static void capabilities_of_the_file_are_not_for_processes_of_others(void **state)
 {
 	(void)state;
@@ -389,10 +445,12 @@ static void of_more_capabilities_it_keeps_the_three(void **state)
 	assert_keeps(THE_THREE);
 }
 
-static void roots_recorder_keeps(const char *path, uint64_t capabilities)
+/* `function`: one to time; NULL: none. */
+static void roots_recorder_keeps(const char *path, const char *function, uint64_t capabilities)
 {
 	char pid[16];
-	const char *const argv[] = {program, "record", "-o", path, "-p", pid, NULL};
+	const char *const argv[] = {program,  "record", "-o", path, "-p", pid, function ? "--function" : NULL,
+				    function, NULL};
 
 	snprintf(pid, sizeof(pid), "%d", (int)target.pid);
 	command_start(&recorder, argv);
@@ -424,7 +482,7 @@ static void root_keeps_the_three_and_reading_of_files(void **state)
 	snprintf(own, sizeof(own), "%s-root", directory);
 	snprintf(path, sizeof(path), "%s/r.stint", own);
 	assert_int_equal(mkdir(own, 0755), 0);
-	roots_recorder_keeps(path, THE_THREE | BIT(CAP_DAC_READ_SEARCH));
+	roots_recorder_keeps(path, NULL, THE_THREE | BIT(CAP_DAC_READ_SEARCH));
 	assert_int_equal(rmdir(own), 0);
 }
 
@@ -433,7 +491,18 @@ static void in_the_directory_of_somebody_else_root_keeps_writing_too(void **stat
 	(void)state;
 	need_root_and_probes();
 	start_target(NOBODY);
-	roots_recorder_keeps(recording, THE_THREE | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_DAC_OVERRIDE));
+	roots_recorder_keeps(recording, NULL, THE_THREE | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_DAC_OVERRIDE));
+}
+
+/* For processes that come later: 6.18 leaves uprobes to it. */
+static void where_functions_are_timed_root_keeps_cap_sys_admin(void **state)
+{
+	(void)state;
+	need_root_and_probes();
+	start_target(NOBODY);
+	roots_recorder_keeps(recording, "main",
+			     THE_THREE | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_DAC_OVERRIDE) |
+				     BIT(CAP_SYS_ADMIN));
 }
 
 static void a_command_runs_with_all_that_its_user_has(void **state)
@@ -636,6 +705,9 @@ int main(void)
 		TEST(three_ambient_capabilities_record_a_process_of_another_user),
 		TEST(two_record_a_process_of_ones_own),
 		TEST(capabilities_of_the_file_record_a_process_of_ones_own),
+		TEST(two_ambient_capabilities_record_a_command),
+		TEST(capabilities_of_the_file_record_a_command),
+		TEST(a_child_that_is_not_the_command_is_no_exception),
 		TEST(capabilities_of_the_file_are_not_for_processes_of_others),
 		TEST(without_cap_sys_ptrace_a_process_of_another_user_is_refused),
 		TEST(without_cap_bpf_it_says_so),
@@ -644,6 +716,7 @@ int main(void)
 		TEST(it_gives_way_to_what_it_watches),
 		TEST(root_keeps_the_three_and_reading_of_files),
 		TEST(in_the_directory_of_somebody_else_root_keeps_writing_too),
+		TEST(where_functions_are_timed_root_keeps_cap_sys_admin),
 		TEST(a_command_runs_with_all_that_its_user_has),
 		TEST(doctor_names_the_capability_that_is_missing),
 		TEST(doctor_sees_that_capabilities_of_a_file_do_not_count),
