@@ -143,7 +143,7 @@ static _Noreturn void serve(int to, int from)
 	int set = epoll_create1(EPOLL_CLOEXEC);
 	char byte;
 
-	if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, to, &event) != 0)
+	if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, to, &event) != 0 || write(from, "", 1) != 1)
 		_exit(1);
 	while (epoll_wait(set, &event, 1, -1) == 1) {
 		if (read(to, &byte, 1) != 1)
@@ -168,6 +168,7 @@ static void become(uid_t user)
 static void start_target(uid_t user)
 {
 	int to[2], from[2];
+	char ready;
 
 	assert_int_equal(pipe2(to, O_CLOEXEC), 0);
 	assert_int_equal(pipe2(from, O_CLOEXEC), 0);
@@ -183,6 +184,7 @@ static void start_target(uid_t user)
 	close(from[1]);
 	target.to = to[1];
 	target.from = from[0];
+	assert_int_equal(read(from[0], &ready, 1), 1); /* it is that user by now */
 }
 
 /* One more than asked for: once that is answered, the others are over. */
