@@ -15,7 +15,8 @@
  * A dispatch that is out of the ordinary is none of the run, and ends it: a service time outside of the window, a
  * scope opened by the callback, a timer stopped that waited behind it.
  *
- * What the loop over the events needs is where a compiler keeps it in registers: t[i] is the mark in the meter's file.
+ * The loop over the events is short of registers, so t[i] is nowhere but in the meter's file, where it marks the dispatch
+ * that runs: a scope that the callback opens and ends puts it back.
  */
 
 /* With this, as many dispatches within their windows later a wait is still within the histogram's range. */
