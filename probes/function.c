@@ -154,8 +154,9 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t nu
 	close(site.fd);
 	if (err) {
 		functions->not_attached++;
-		snprintf(why, sizeof(functions->why[number]), "'%s' of %s cannot be given a probe: %s",
-			 site.function, site.module, strerror(-err));
+		snprintf(why, sizeof(functions->why[number]), "'%s' of %s cannot be given a probe: %s%s",
+			 site.function, site.module, strerror(-err),
+			 err == -EACCES || err == -EPERM ? " (this kernel leaves uprobes to root)" : "");
 		return;
 	}
 	functions->found[number] = true;
