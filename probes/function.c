@@ -40,6 +40,7 @@ struct stint_functions {
 	struct timed timed[SLOTS];
 	uint32_t timed_len;
 	uint64_t not_attached;
+	bool ends_filtered; /* a process with a seccomp filter does not survive it */
 	bool found[STINT_PROBES_FUNCTIONS];
 	char why[STINT_PROBES_FUNCTIONS][512];
 };
@@ -68,6 +69,7 @@ int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf, con
 		snprintf(functions->why[i], sizeof(functions->why[i]), "no process was seen that has '%s'",
 			 names[i]);
 	stint_function_cost_measure(functions->costs, bpf, functions->table, SLOTS);
+	functions->ends_filtered = stint_function_ends_filtered(bpf, functions->table, SLOTS);
 	*ret = functions;
 	return 0;
 }
@@ -111,6 +113,21 @@ static bool is_own_program(uint32_t pid)
 	       own.st_ino == other.st_ino;
 }
 
+static bool has_filter(uint32_t pid)
+{
+	char path[64], line[256];
+	unsigned mode = 0;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/status", pid);
+	status = fopen(path, "re");
+	while (status && !mode && fgets(line, sizeof(line), status))
+		(void)sscanf(line, "Seccomp: %u", &mode);
+	if (status)
+		fclose(status);
+	return mode == 2;
+}
+
 static int attach(struct stint_functions *functions, struct timed *timed,
 		  const struct stint_function_site *site)
 {
@@ -141,6 +158,13 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t nu
 	if (stint_function_find(&site, pid, functions->names[number], why, sizeof(functions->why[number])) !=
 	    0)
 		return;
+	if (functions->ends_filtered && has_filter(pid)) {
+		snprintf(why, sizeof(functions->why[number]),
+			 "on this kernel a probe would end process %" PRIu32 ", which has a seccomp filter",
+			 pid);
+		close(site.fd);
+		return;
+	}
 	if (functions->timed_len == SLOTS) {
 		functions->not_attached++;
 		close(site.fd);

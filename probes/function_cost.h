@@ -4,6 +4,7 @@
 
 /* What it costs to time a call, measured on this machine with the very programs that do it. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "probes/bpf_object.h"
@@ -30,5 +31,12 @@ enum stint_function_kind stint_function_kind(const uint8_t *code);
  */
 void stint_function_cost_measure(struct stint_function_cost ret[STINT_FUNCTION_KINDS], struct stint_bpf *bpf,
 				 struct function_counters *table, uint32_t first);
+
+/*
+ * Whether a probe at a return ends a process with a seccomp filter, as in a container, that refuses system calls that it
+ * does not know: where the kernel returns from such probes by one (since 6.11), and lets filters see it (until 6.14). Tried
+ * on a child process, with `slot` of the table. False also if it cannot be tried.
+ */
+bool stint_function_ends_filtered(struct stint_bpf *bpf, struct function_counters *table, uint32_t slot);
 
 #endif
