@@ -395,6 +395,85 @@ static void offloaded_work_is_shown_where_there_is_some(void **state)
 	model_free(model);
 }
 
+/* Twelve calls and three nested ones at 2 us each; two of the twelve returned. */
+static void fill_functions(void)
+{
+	static struct stint_histogram histogram;
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "p"), id;
+	struct stint_probes_function function = {.pid = 7,
+						 .asked = HOSTILE,
+						 .name = HOSTILE,
+						 .module = HOSTILE,
+						 .address = 0x1000,
+						 .begun = 12,
+						 .nested = 3,
+						 .left = 4,
+						 .cost_ns = 2000,
+						 .within_ns = 900};
+	struct stint_probes_overrun probed = {.functions = {{HOSTILE, 2, 1, 1500000}}};
+	const struct recording_overrun overrun = {.process = process,
+						  .fd = -1,
+						  .start_ns = START + 1,
+						  .duration_ns = 2000000,
+						  .probed = &probed};
+
+	stint_histogram_init(&histogram);
+	stint_histogram_record(&histogram, 1000000);
+	stint_histogram_record(&histogram, 3000000);
+	id = recording_function(recording, process, &function);
+	recording_function_counts(recording, id, &function);
+	put_histogram(recording, (struct recording_owner){.function = id}, "duration", &histogram);
+	function.asked = "unmeasured";
+	function.cost_ns = 0;
+	recording_function(recording, process, &function);
+	recording_overrun(recording, &overrun);
+	recording_meta_number(recording, "end_ns", (int64_t)START + 1000000);
+	recording_free(recording);
+}
+
+static void functions_are_shown_with_what_it_costs_to_time_them(void **state)
+{
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	fill_functions();
+	model = load();
+	assert_int_equal(model->functions_len, 2);
+	assert_int_equal(model->functions[0].duration.sum, 4000000);
+	text_report(&out, model, false);
+	assert_non_null(strstr(buffer_text(&out), "2.00 us a call"));
+	assert_non_null(strstr(buffer_text(&out), "400.0 %"));
+	assert_non_null(strstr(buffer_text(&out), "2 times and 1 that went on beyond it, 1.50 ms of it"));
+	assert_null(strchr(buffer_text(&out), '\x1b'));
+	buffer_clear(&out);
+	html_report(&out, model, why, sizeof(why));
+	assert_non_null(strstr(buffer_text(&out), "<h2>Functions</h2>"));
+	assert_non_null(strstr(buffer_text(&out), " 15 calls took 30.0 us longer"));
+	assert_non_null(strstr(buffer_text(&out), "could not be measured"));
+	assert_null(strstr(buffer_text(&out), "<script"));
+	buffer_clear(&out);
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out),
+			       "\"cost_per_call_ns\":2000,\"cost_within_ns\":900,\"cost_ns\":30000,"));
+	assert_non_null(strstr(buffer_text(&out),
+			       "\"cost_per_call_ns\":null,\"cost_within_ns\":null,\"cost_ns\":null,"));
+	assert_non_null(strstr(buffer_text(&out), "\"calls\":2,\"running\":1,\"duration_ns\":1500000}"));
+	buffer_free(&out);
+	model_free(model);
+	/* A hostile file may have more parts than there is room for. */
+	execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)"
+		" INSERT INTO overrun_function SELECT 1, 'x', -1, 9223372036854775807, 'text' FROM n;"
+		"UPDATE function SET cost_ns = 9223372036854775807, begun = 9223372036854775807");
+	model = load();
+	assert_int_equal(model->overruns[0].functions_len, MODEL_FUNCTION_PARTS);
+	text_report(&out, model, false);
+	json_report(&out, model);
+	buffer_free(&out);
+	model_free(model);
+}
+
 static void what_turns_the_direction_of_text_is_written_out(void **state)
 {
 	struct buffer out = {0};
@@ -567,6 +646,7 @@ int main(void)
 		test(wrong_types_and_signs_are_unknown),
 		test(what_a_killed_recorder_began_is_rolled_back),
 		test(offloaded_work_is_shown_where_there_is_some),
+		test(functions_are_shown_with_what_it_costs_to_time_them),
 		test(hostile_names_are_harmless_in_every_output),
 		test(what_turns_the_direction_of_text_is_written_out),
 		test(unknown_figures_are_null_in_json),
