@@ -71,6 +71,14 @@ static __always_inline u64 user_word(u64 address)
 	return word;
 }
 
+/* Whether its return address is replaced still. Where that cannot be read, as it is swapped out, it is held to be. */
+static __always_inline bool is_hijacked(const struct function_frame *frame, u64 trampoline)
+{
+	u64 word;
+
+	return bpf_probe_read_user(&word, sizeof(word), (void *)frame->sp) != 0 || word == trampoline;
+}
+
 static __always_inline struct function_frame *top_frame(struct function_place *place)
 {
 	u32 len = place->len;
@@ -104,7 +112,7 @@ static __always_inline void drop_left(struct function_place *place, u64 sp, u64 
 	for (u32 i = 0; i < FUNCTION_FRAMES; i++) {
 		struct function_frame *frame = top_frame(place);
 
-		if (!frame || (frame->sp >= sp && user_word(frame->sp) == trampoline))
+		if (!frame || (frame->sp >= sp && is_hijacked(frame, trampoline)))
 			return;
 		count_left(frame);
 		place->len--;
@@ -290,7 +298,7 @@ static __noinline int put_functions(struct record_overrun *record, const struct 
 
 		if (i >= place->len)
 			break;
-		if (!frame->is_outermost || frame->sp < regs->sp || user_word(frame->sp) != trampoline)
+		if (!frame->is_outermost || frame->sp < regs->sp || !is_hijacked(frame, trampoline))
 			continue;
 		function->running++;
 		function->duration_ns += now_ns > from_ns ? now_ns - from_ns : 0;

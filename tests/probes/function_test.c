@@ -22,14 +22,21 @@
 
 #define MS 1000000u
 
-static struct watching watching;
+/* Loading the probes takes longest: those of most tests are the same, each with a process of its own. */
+static const char *const known[] = {"known_spin",    "known_sleep",     "known_recursion",
+				    "known_jump",    "known_tail",      "known_fork",
+				    "known_forever", "libc:epoll_wait", NULL};
+
+static struct watching shared; /* for these */
+static struct watching own;    /* of one test */
+static struct watching *watching;
 static struct subject subject;
 static struct redis redis;
 
 static int set_up(void **state)
 {
 	(void)state;
-	memset(&watching, 0, sizeof(watching));
+	watching = NULL;
 	memset(&redis, 0, sizeof(redis));
 	subject = (struct subject){.to = -1, .from = -1};
 	return 0;
@@ -38,21 +45,32 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	watching_close(&watching);
+	if (own.probes)
+		watching_close(&own);
 	if (subject.pid > 0)
 		subject_stop(&subject, SIGKILL);
 	redis_stop(&redis);
 	return 0;
 }
 
-static void open_for(const char *const *names)
+static int close_shared(void **state)
+{
+	(void)state;
+	if (shared.probes)
+		watching_close(&shared);
+	return 0;
+}
+
+static void open_for(struct watching *which, const char *const *names)
 {
 	struct stint_probes_options options = {.size = sizeof(options), .functions = names};
 
+	watching_or_skip();
+	watching = which;
 	while (names[options.functions_len])
 		options.functions_len++;
-	watching_or_skip();
-	watching_open(&watching, &options);
+	if (!which->probes)
+		watching_open(which, &options);
 }
 
 static struct subject_called call(enum subject_calls what, uint32_t count, uint64_t ns)
@@ -66,15 +84,21 @@ static struct subject_called call(enum subject_calls what, uint32_t count, uint6
 }
 
 /* Its loop has been seen once it has answered, so all that it has mapped is known. */
-static void start_subject(const char *const *names)
+static void start_subject(void)
 {
-	open_for(names);
 	subject_start(&subject, "tests/subjects/functions", NULL);
 	subject_go(&subject);
 	call(SUBJECT_CALL_NOTHING, 0, 0);
-	watching_add(&watching, subject.pid);
-	for (uint32_t i = 0; names[i]; i++)
-		assert_null(stint_probes_function_missing(watching.probes, i));
+	watching_add(watching, subject.pid);
+}
+
+static void start_known(void)
+{
+	open_for(&shared, known);
+	start_subject();
+	for (uint32_t i = 0; known[i]; i++)
+		assert_null(stint_probes_function_missing(watching->probes, i));
+	call(SUBJECT_CALL_NOTHING, 0, 0); /* the wait that it was in had begun before it was watched */
 }
 
 struct asked {
@@ -99,7 +123,7 @@ static struct stint_probes_function function(const char *name, int pid)
 {
 	struct asked asked = {.name = name, .pid = (uint32_t)pid};
 
-	assert_true(stint_probes_read_functions(watching.probes, look_at_function, &asked) >= 0);
+	assert_true(stint_probes_read_functions(watching->probes, look_at_function, &asked) >= 0);
 	assert_true(asked.is_found);
 	return asked.found;
 }
@@ -137,12 +161,11 @@ static void assert_between(const struct stint_probes_function *function, const s
 
 static void a_function_takes_what_it_takes_by_its_own_clock(void **state)
 {
-	static const char *const names[] = {"known_spin", "known_sleep", NULL};
 	struct subject_called spins, sleeps;
 	struct stint_probes_function timed;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	spins = call(SUBJECT_CALL_SPIN, 20, 2 * MS);
 	sleeps = call(SUBJECT_CALL_SLEEP, 5, 3 * MS);
 	timed = function_of_subject("known_spin");
@@ -159,12 +182,11 @@ static void a_function_takes_what_it_takes_by_its_own_clock(void **state)
 
 static void a_recursion_is_one_call_and_the_rest_of_it_nested(void **state)
 {
-	static const char *const names[] = {"known_recursion", NULL};
 	struct stint_probes_function timed;
 	struct subject_called called;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	called = call(SUBJECT_CALL_RECURSE, 9, 2 * MS);
 	timed = function_of_subject("known_recursion");
 	assert_counts(&timed, 1, 1, 9, 0);
@@ -178,12 +200,11 @@ static void a_recursion_is_one_call_and_the_rest_of_it_nested(void **state)
 /* The kernel follows 64 returns of a thread; what goes deeper is in the outermost all the same. */
 static void a_recursion_deeper_than_the_kernel_follows_is_timed_by_its_outermost_call(void **state)
 {
-	static const char *const names[] = {"known_recursion", NULL};
 	struct stint_probes_function timed;
 	struct subject_called called;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	called = call(SUBJECT_CALL_RECURSE, 200, 2 * MS);
 	timed = function_of_subject("known_recursion");
 	assert_counts(&timed, 1, 1, 200, 0);
@@ -193,12 +214,11 @@ static void a_recursion_deeper_than_the_kernel_follows_is_timed_by_its_outermost
 
 static void a_call_that_is_left_by_longjmp_is_counted_and_not_timed(void **state)
 {
-	static const char *const names[] = {"known_jump", "known_spin", NULL};
 	struct stint_probes_function timed;
 	struct subject_called called;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	call(SUBJECT_CALL_JUMP, 4, MS);
 	called = call(SUBJECT_CALL_SPIN, 3, MS);
 	timed = function_of_subject("known_jump");
@@ -211,11 +231,10 @@ static void a_call_that_is_left_by_longjmp_is_counted_and_not_timed(void **state
 /* The stack comes to lie over what was left, and the next calls are not taken for a part of it. */
 static void a_start_left_behind_deep_in_the_stack_does_not_hide_calls(void **state)
 {
-	static const char *const names[] = {"known_jump", NULL};
 	struct stint_probes_function timed;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	for (int i = 0; i < 3; i++) {
 		call(SUBJECT_CALL_JUMP, 1, MS);
 		call(SUBJECT_CALL_JUMP_DEEP, 1, MS);
@@ -229,12 +248,11 @@ static void a_start_left_behind_deep_in_the_stack_does_not_hide_calls(void **sta
 
 static void a_function_that_goes_on_to_another_by_a_jump_has_its_time(void **state)
 {
-	static const char *const names[] = {"known_tail", "known_spin", NULL};
 	struct stint_probes_function tail, spin;
 	struct subject_called called;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	called = call(SUBJECT_CALL_TAIL, 5, MS);
 	tail = function_of_subject("known_tail");
 	spin = function_of_subject("known_spin");
@@ -247,12 +265,11 @@ static void a_function_that_goes_on_to_another_by_a_jump_has_its_time(void **sta
 
 static void threads_at_once_lose_no_call(void **state)
 {
-	static const char *const names[] = {"known_spin", NULL};
 	struct stint_probes_function timed;
 	struct subject_called called;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	called = call(SUBJECT_CALL_THREADS, 1, 20000);
 	timed = function_of_subject("known_spin");
 	assert_counts(&timed, SUBJECT_THREADS * SUBJECT_THREAD_CALLS, SUBJECT_THREADS * SUBJECT_THREAD_CALLS,
@@ -262,12 +279,11 @@ static void threads_at_once_lose_no_call(void **state)
 
 static void a_function_that_never_returns_is_begun_and_not_ended(void **state)
 {
-	static const char *const names[] = {"known_forever", NULL};
 	struct stint_probes_function timed;
 	int tries = 0;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	call(SUBJECT_CALL_FOREVER, 1, 0);
 	do {
 		usleep(1000);
@@ -279,11 +295,10 @@ static void a_function_that_never_returns_is_begun_and_not_ended(void **state)
 /* The child returns from a function that its parent has begun, and calls one that is timed. */
 static void what_a_child_does_is_not_its_parents(void **state)
 {
-	static const char *const names[] = {"known_fork", "known_spin", NULL};
 	struct stint_probes_function timed;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	call(SUBJECT_CALL_FORK, 1, MS);
 	timed = function_of_subject("known_fork");
 	assert_counts(&timed, 1, 1, 0, 0);
@@ -294,41 +309,49 @@ static void what_a_child_does_is_not_its_parents(void **state)
 /* By its whole length: others may have had the CPU for much of it. */
 static const struct watched_overrun *overrun_of(uint64_t least_ns)
 {
-	for (size_t i = 0; i < watching.overruns_len; i++)
-		if (watching.overruns[i].is.duration_ns >= least_ns)
-			return &watching.overruns[i];
+	for (size_t i = 0; i < watching->overruns_len; i++)
+		if (watching->overruns[i].is.pid == (uint32_t)subject.pid &&
+		    watching->overruns[i].is.duration_ns >= least_ns)
+			return &watching->overruns[i];
 	fail_msg("no overrun of %" PRIu64 " ns", least_ns);
+	return NULL;
+}
+
+static const struct stint_probes_function_part *part_of(const struct watched_overrun *overrun,
+							const char *name)
+{
+	for (int i = 0; i < STINT_PROBES_FUNCTIONS && overrun->is.functions[i].asked; i++)
+		if (strcmp(overrun->is.functions[i].asked, name) == 0)
+			return &overrun->is.functions[i];
+	fail_msg("%s is not among the functions", name);
 	return NULL;
 }
 
 static void an_overrun_says_which_of_the_functions_ran_in_it(void **state)
 {
-	static const char *const names[] = {"known_sleep", "known_spin", "libc:epoll_wait", NULL};
-	const struct stint_probes_function_part *parts;
+	const struct stint_probes_function_part *sleep_part, *spin_part, *wait_part;
 	const struct watched_overrun *overrun;
 	struct subject_called called;
 
 	(void)state;
-	start_subject(names);
-	call(SUBJECT_CALL_NOTHING, 0, 0); /* the wait that it was in had begun before */
+	start_known();
 	called = call(SUBJECT_CALL_SPIN, 4, 5 * MS);
 	call(SUBJECT_CALL_NOTHING, 0, 0);
-	watching_take(&watching);
+	watching_take(watching);
 	overrun = overrun_of(20 * MS);
-	parts = overrun->is.functions;
-	assert_string_equal(parts[0].asked, "known_sleep");
-	assert_int_equal(parts[0].calls + parts[0].running, 0);
-	assert_int_equal(parts[0].duration_ns, 0);
-	assert_string_equal(parts[1].asked, "known_spin");
-	assert_int_equal(parts[1].calls, 4);
-	assert_int_equal(parts[1].running, 0);
-	assert_true(parts[1].duration_ns >= called.least_ns);
-	assert_true(parts[1].duration_ns <= called.most_ns);
+	sleep_part = part_of(overrun, "known_sleep");
+	assert_int_equal(sleep_part->calls + sleep_part->running, 0);
+	assert_int_equal(sleep_part->duration_ns, 0);
+	spin_part = part_of(overrun, "known_spin");
+	assert_int_equal(spin_part->calls, 4);
+	assert_int_equal(spin_part->running, 0);
+	assert_true(spin_part->duration_ns >= called.least_ns);
+	assert_true(spin_part->duration_ns <= called.most_ns);
 	/* One ended as the iteration began, and the next one holds the wait that ended it. */
-	assert_int_equal(parts[2].calls, 1);
-	assert_int_equal(parts[2].running, 1);
-	assert_true(parts[2].duration_ns < overrun->is.duration_ns);
-	assert_null(parts[3].asked);
+	wait_part = part_of(overrun, "libc:epoll_wait");
+	assert_int_equal(wait_part->calls, 1);
+	assert_int_equal(wait_part->running, 1);
+	assert_true(wait_part->duration_ns < overrun->is.duration_ns);
 }
 
 static void assert_in_stack(const struct watched_overrun *overrun, const char *name)
@@ -346,21 +369,21 @@ static void assert_in_stack(const struct watched_overrun *overrun, const char *n
  */
 static void stacks_are_whole_with_probed_functions_in_them(void **state)
 {
-	static const char *const names[] = {"known_spin", "known_recursion", NULL};
 	size_t whole = 0, in_function = 0;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	for (int i = 0; i < 5; i++) {
 		call(SUBJECT_CALL_SPIN, 1, 20 * MS);
 		call(SUBJECT_CALL_RECURSE, 20, 20 * MS);
 	}
 	call(SUBJECT_CALL_NOTHING, 0, 0);
-	watching_take(&watching);
-	for (size_t i = 0; i < watching.overruns_len; i++) {
-		const struct watched_overrun *overrun = &watching.overruns[i];
+	watching_take(watching);
+	for (size_t i = 0; i < watching->overruns_len; i++) {
+		const struct watched_overrun *overrun = &watching->overruns[i];
 
-		if (overrun->is.stack_kind != STINT_PROBES_STACK_COMPUTED)
+		if (overrun->is.pid != (uint32_t)subject.pid ||
+		    overrun->is.stack_kind != STINT_PROBES_STACK_COMPUTED)
 			continue;
 		assert_in_stack(overrun, "_start");
 		assert_in_stack(overrun, "main");
@@ -383,13 +406,10 @@ static void what_is_not_there_is_said_and_why(void **state)
 		"one of several, chosen as it is loaded"};
 
 	(void)state;
-	open_for(names);
-	subject_start(&subject, "tests/subjects/functions", NULL);
-	subject_go(&subject);
-	call(SUBJECT_CALL_NOTHING, 0, 0);
-	watching_add(&watching, subject.pid);
+	open_for(&own, names);
+	start_subject();
 	for (uint32_t i = 0; names[i]; i++) {
-		const char *why = stint_probes_function_missing(watching.probes, i);
+		const char *why = stint_probes_function_missing(watching->probes, i);
 
 		assert_non_null(why);
 		if (!strstr(why, whys[i]))
@@ -399,11 +419,10 @@ static void what_is_not_there_is_said_and_why(void **state)
 
 static void a_call_of_an_empty_function_costs_what_was_measured(void **state)
 {
-	static const char *const names[] = {"known_spin", NULL};
 	struct stint_probes_function timed;
 
 	(void)state;
-	start_subject(names);
+	start_known();
 	timed = function_of_subject("known_spin");
 	assert_true(timed.cost_ns > 100);
 	assert_true(timed.within_ns > 0);
@@ -426,9 +445,9 @@ static void redis_slow_log_agrees_on_each_script(void **state)
 		printf("skipped: redis-server is not installed (apt-get install redis-server)\n");
 		skip();
 	}
-	open_for(names);
-	watching_add(&watching, redis.pid);
-	assert_null(stint_probes_function_missing(watching.probes, 0));
+	open_for(&own, names);
+	watching_add(watching, redis.pid);
+	assert_null(stint_probes_function_missing(watching->probes, 0));
 	REDIS_DO(&redis, "CONFIG", "SET", "slowlog-log-slower-than", "500");
 	REDIS_DO(&redis, "SLOWLOG", "RESET");
 	for (int i = 0; i < 4; i++)
@@ -490,5 +509,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(redis_slow_log_agrees_on_each_script, set_up, tear_down),
 	};
 
-	return cmocka_run_group_tests_name("function", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("function", tests, NULL, close_shared);
 }
