@@ -13,7 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "probes/debug_files.h"
 #include "probes/demangle.h"
+#include "probes/file_fault.h"
 #include "probes/modules.h"
 
 #define PLACES_MAX  8 /* of a name that there is several times */
@@ -333,44 +335,64 @@ static int settle(struct stint_function_site *ret, const struct search *search, 
 	return 0;
 }
 
-static int look_at_file(struct stint_function_site *ret, Dwfl *dwfl, const char *path,
-			const struct wanted *wanted, char *why, size_t why_bytes)
-{
-	struct search search = {.wanted = wanted};
-	Dwfl_Module *module;
-	GElf_Addr bias = 0;
-	int copy = fcntl(ret->fd, F_DUPFD_CLOEXEC, 0);
-	Elf *elf;
+/* A file that is looked at: what stint_file_fault_guard() is given. */
+struct look {
+	struct stint_function_site *site;
+	const struct wanted *wanted;
+	const char *path;
+	Dwfl *dwfl;
+	char *why;
+	size_t why_bytes;
+	int err;
+};
 
-	if (copy < 0)
-		return say(why, why_bytes, -errno, "%s", strerror(errno));
-	module = dwfl_report_elf(dwfl, ret->module, path, copy, 0, true);
-	if (!module) {
-		close(copy);
-		return say(why, why_bytes, -ENOENT, "%s cannot be read: %s", ret->module, dwfl_errmsg(-1));
-	}
-	dwfl_report_end(dwfl, NULL, NULL);
-	elf = dwfl_module_getelf(module, &bias);
+static int look_at_module(const struct look *look, Dwfl_Module *module)
+{
+	struct search search = {.wanted = look->wanted};
+	GElf_Addr bias = 0;
+	Elf *elf = module ? dwfl_module_getelf(module, &bias) : NULL;
+
 	if (!elf)
-		return say(why, why_bytes, -ENOENT, "%s cannot be read: %s", ret->module, dwfl_errmsg(-1));
+		return say(look->why, look->why_bytes, -ENOENT, "%s cannot be read: %s", look->site->module,
+			   dwfl_errmsg(-1));
 	search.bias = bias;
 	look_at_symbols(&search, module);
 	if (search.places_len == 0 && search.functions > 0) {
 		search.demangle = true;
 		look_at_symbols(&search, module);
 	}
-	return settle(ret, &search, elf, why, why_bytes);
+	return settle(look->site, &search, elf, look->why, look->why_bytes);
+}
+
+static void look_at_file(void *ctx)
+{
+	static const Dwfl_Callbacks callbacks = {.find_elf = dwfl_build_id_find_elf,
+						 .find_debuginfo = stint_find_debuginfo,
+						 .debuginfo_path = &stint_debug_path};
+	struct look *look = ctx;
+	int copy = fcntl(look->site->fd, F_DUPFD_CLOEXEC, 0);
+	Dwfl_Module *module;
+
+	look->dwfl = dwfl_begin(&callbacks);
+	if (copy < 0 || !look->dwfl) {
+		look->err = say(look->why, look->why_bytes, -ENOMEM, "out of memory or of descriptors");
+		if (copy >= 0)
+			close(copy);
+		return;
+	}
+	module = dwfl_report_elf(look->dwfl, look->site->module, look->path, copy, 0, true);
+	if (!module)
+		close(copy);
+	dwfl_report_end(look->dwfl, NULL, NULL);
+	look->err = look_at_module(look, module);
 }
 
 int stint_function_find(struct stint_function_site *ret, uint32_t pid, const char *text, char *why,
 			size_t why_bytes)
 {
-	static const Dwfl_Callbacks callbacks = {.find_elf = dwfl_build_id_find_elf,
-						 .find_debuginfo = dwfl_standard_find_debuginfo};
 	char path[PATH_MAX] = "";
 	struct wanted wanted;
-	Dwfl *dwfl;
-	int err;
+	struct look look = {.site = ret, .wanted = &wanted, .path = path, .why = why, .why_bytes = why_bytes};
 
 	memset(ret, 0, sizeof(*ret));
 	ret->fd = -1;
@@ -386,13 +408,13 @@ int stint_function_find(struct stint_function_site *ret, uint32_t pid, const cha
 			   pid, strerror(-ret->fd));
 	if (*wanted.module)
 		snprintf(ret->module, sizeof(ret->module), "%s", base_name(path));
-	dwfl = dwfl_begin(&callbacks);
-	err = dwfl ? look_at_file(ret, dwfl, path, &wanted, why, why_bytes)
-		   : say(why, why_bytes, -ENOMEM, "out of memory");
-	dwfl_end(dwfl);
-	if (err) {
+	if (stint_file_fault_guard(look_at_file, &look))
+		dwfl_end(look.dwfl);
+	else /* what libdwfl holds then is not fit to be freed */
+		look.err = say(why, why_bytes, -ENOENT, "%s was cut short while it was read", ret->module);
+	if (look.err) {
 		close(ret->fd);
 		ret->fd = -1;
 	}
-	return err;
+	return look.err;
 }

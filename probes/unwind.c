@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "probes/debug_files.h"
 #include "probes/demangle.h"
 #include "probes/file_fault.h"
 #include "probes/modules.h"
@@ -376,31 +377,12 @@ static int find_elf(Dwfl_Module *module, void **userdata, const char *name, Dwar
 	return dwfl_linux_proc_find_elf(module, userdata, name, base, file_name, elf);
 }
 
-/*
- * Only where distributions install it: a program under watch may name any file, also one that cannot be opened without
- * waiting for ever.
- */
-static char debug_directory[] = "/usr/lib/debug";
-static char *debug_path = debug_directory;
-
-static int find_debuginfo(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base,
-			  const char *file_name, const char *link, GElf_Word crc, char **debug_name)
-{
-	size_t len = strlen(debug_directory);
-	bool installed =
-		link && strncmp(link, debug_directory, len) == 0 && link[len] == '/' && !strstr(link, "..");
-
-	if (link && strchr(link, '/') && !installed)
-		return -1;
-	return dwfl_standard_find_debuginfo(module, userdata, name, base, file_name, link, crc, debug_name);
-}
-
 int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid)
 {
 	static const Dwfl_Callbacks callbacks = {
 		.find_elf = find_elf,
-		.find_debuginfo = find_debuginfo,
-		.debuginfo_path = &debug_path,
+		.find_debuginfo = stint_find_debuginfo,
+		.debuginfo_path = &stint_debug_path,
 	};
 	struct stint_unwinder *unwinder;
 	int err;
