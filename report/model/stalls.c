@@ -15,8 +15,9 @@ const char *const stall_no_event_keys[] = {"above",    "unsent",    "not_armed",
 const char *const stall_stage_names[STALL_COLUMNS] = {"ACK", "kernel", "scheduler", "loop", "queue", "whole"};
 
 const char *const stall_stage_meanings[STALL_STAGES] = {
-	"waiting for the ACK that opens the buffer", "from that ACK to the write event",
-	"waiting for a CPU after the write event", "from running to epoll_wait returning the event",
+	"waiting for the ACK (of a unix socket: the peer's read) that opens the buffer",
+	"from that to the write event", "waiting for a CPU after the write event",
+	"from running to epoll_wait returning the event",
 	"from epoll_wait returning the event to the next send"};
 
 static uint64_t stage_ns(const struct model_stall *stall, int stage)

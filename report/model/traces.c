@@ -208,6 +208,12 @@ static bool is_send(const struct model_event *event)
 	return event->kind == MODEL_SEND || event->kind == MODEL_SEND_SHORT;
 }
 
+/* Where TCP has an address and a port, a unix socket's peer has a path, or its process. */
+static bool has_unix_peer(const struct trace *trace)
+{
+	return trace->from_probes && trace->remote && !strchr("0123456789[", trace->remote[0]);
+}
+
 static int find_cycles(struct trace *trace, const struct model *model)
 {
 	size_t wanted = 0, i = 0;
@@ -217,6 +223,7 @@ static int find_cycles(struct trace *trace, const struct model *model)
 		trace->local = trace->local ? trace->local : trace->events[j]->local;
 		trace->remote = trace->remote ? trace->remote : trace->events[j]->remote;
 	}
+	trace->is_unix = has_unix_peer(trace);
 	trace->cycles = calloc(wanted ? wanted : 1, sizeof(*trace->cycles));
 	if (!trace->cycles)
 		return -ENOMEM;

@@ -33,6 +33,7 @@ struct trace {
 	const char *remote;
 	bool from_probes; /* each ACK was seen; else only those that end a send */
 	bool from_meter;
+	bool is_unix;                      /* a unix socket: its ACKs are reads of the peer */
 	const struct model_event **events; /* by time */
 	size_t events_len;
 	struct trace_cycle *cycles;

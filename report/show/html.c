@@ -475,6 +475,8 @@ static void put_meter_stalls(struct page *page)
 
 static void put_stalls(struct page *page)
 {
+	struct buffer unseen = {0};
+
 	put(page,
 	    "<h2>Write stalls</h2>\n<p class=\"soft\">From a send that found the buffer full to the next send on that "
 	    "socket.</p>\n");
@@ -497,6 +499,9 @@ static void put_stalls(struct page *page)
 			    ? "<p>The kernel's side was watched, and no send found its buffer full.</p>\n"
 			    : "<p>The stages of a stall are known only with the probes: run <code>stint record</code> as "
 			      "root; <code>stint doctor</code> says what is missing.</p>\n");
+	if (words_sends_unseen(&unseen, page->model) && buffer_text(&unseen))
+		buffer_printf(page->out, "<p class=\"soft\">%s</p>\n", buffer_text(&unseen));
+	buffer_free(&unseen);
 }
 
 static void put_trace(struct page *page, const struct trace *trace, int plot)

@@ -274,82 +274,102 @@ static void put_moments(struct plots *plots, const struct trace *trace, size_t f
 	buffer_string(&plots->script, "EOD\n");
 }
 
-static void put_level(struct plots *plots, uint64_t bytes, const char *name, const char *colour, bool below)
+/* A line across, which the key names: a label on it would lie over the data. */
+static void put_level(struct plots *plots, uint64_t bytes, const char *name, const char *colour)
 {
 	if (bytes == MODEL_UNKNOWN)
 		return;
-	buffer_printf(
-		&plots->script,
-		"set arrow from graph 0, first %.3f to graph 1, first %.3f nohead lc rgb '%s' lw 1.2 dt 2\n"
-		"set label '%s, %s' at graph 0.995, first %.3f right offset 0,%s textcolor rgb '%s'\n",
-		(double)bytes / 1024, (double)bytes / 1024, colour, name, units_bytes(bytes).text,
-		(double)bytes / 1024, below ? "-1.1" : "0.6", colour);
+	buffer_printf(&plots->script, ", %.3f with lines lc rgb '%s' lw 1.2 dt 2 title '%s, %s'",
+		      (double)bytes / 1024, colour, name, units_bytes(bytes).text);
+}
+
+/* Those of the connection's life stand in a row of their own at the top, where the fill does not hide them. */
+static void put_marks(struct plots *plots, const size_t *counts, double top)
+{
+	static const struct {
+		int kind;
+		bool of_life;
+		const char *style, *title;
+	} moments[] = {
+		{MODEL_WRITE_EVENT, false, "impulses lc rgb '" AMBER "' lw 1.6", "write event"},
+		{MODEL_SEND, false, "points pt 5 ps 0.6 lc rgb '" BLUE "'", "send"},
+		{MODEL_SEND_SHORT, false, "points pt 7 ps 0.8 lc rgb '" RED "'", "short send"},
+		{MODEL_RETRANSMIT, false, "points pt 2 ps 0.7 lw 1.2 lc rgb '" RED "'", "retransmission"},
+		{MODEL_WINDOW_CLOSED, true, "points pt 11 ps 1.1 lc rgb '" AMBER "'", "window closed"},
+		{MODEL_WINDOW_OPENED, true, "points pt 9 ps 1.1 lc rgb '" GREEN "'", "window opened"},
+		{MODEL_CONNECTING, true, "points pt 12 ps 1.2 lw 1.6 lc rgb '" GREEN "'", "SYN sent"},
+		{MODEL_ESTABLISHED, true, "points pt 13 ps 1.2 lc rgb '" GREEN "'", "handshake complete"},
+		{MODEL_FIN_SENT, true, "points pt 4 ps 1.1 lw 1.6 lc rgb '" INK "'", "FIN sent"},
+		{MODEL_FIN_RECEIVED, true, "points pt 6 ps 1.1 lw 1.6 lc rgb '" INK "'", "FIN received"},
+		{MODEL_READ_EVENT, true, "points pt 1 ps 1.1 lw 1.6 lc rgb '" AMBER "'", "its read event"},
+	};
+
+	for (size_t i = 0; i < sizeof(moments) / sizeof(moments[0]); i++) {
+		if (counts[moments[i].kind] == 0)
+			continue;
+		buffer_printf(&plots->script, ", $d using ($3 == %d ? $1 : 1/0):", moments[i].kind);
+		if (moments[i].of_life)
+			buffer_printf(&plots->script, "(%.1f)", top * 0.95);
+		else
+			buffer_string(&plots->script, "2");
+		buffer_printf(&plots->script, " with %s title '%s'", moments[i].style, moments[i].title);
+	}
+}
+
+/* Which of the trace's moments are drawn: [*first, *end). */
+static void choose_moments(const struct trace *trace, size_t cycles, size_t *first, size_t *end)
+{
+	const struct trace_cycle *last =
+		&trace->cycles[(cycles < trace->cycles_len ? cycles : trace->cycles_len) - 1];
+
+	*first = trace->cycles[0].first > 2 ? trace->cycles[0].first - 2 : 0;
+	*end = last->next ? last->end + 1 : last->end;
+	/* Where the handshake was seen, the whole life is drawn: its end tells as much. */
+	if (trace->events[0]->kind == MODEL_CONNECTING || trace->events[0]->kind == MODEL_ESTABLISHED) {
+		*first = 0;
+		*end = trace->events_len;
+	}
+	if (*end - *first > MOMENTS_LIMIT)
+		*end = *first + MOMENTS_LIMIT;
 }
 
 int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 {
-	static const struct {
-		int kind;
-		const char *style, *title;
-	} moments[] = {
-		{MODEL_WRITE_EVENT, "impulses lc rgb '" AMBER "' lw 1.6", "write event"},
-		{MODEL_SEND, "points pt 5 ps 0.6 lc rgb '" BLUE "'", "send"},
-		{MODEL_SEND_SHORT, "points pt 7 ps 0.8 lc rgb '" RED "'", "short send"},
-		{MODEL_RETRANSMIT, "points pt 2 ps 1.0 lw 1.6 lc rgb '" RED "'", "retransmission"},
-		{MODEL_WINDOW_CLOSED, "points pt 11 ps 1.1 lc rgb '" AMBER "'", "window closed"},
-		{MODEL_WINDOW_OPENED, "points pt 9 ps 1.1 lc rgb '" GREEN "'", "window opened"},
-		{MODEL_ESTABLISHED, "points pt 13 ps 1.3 lc rgb '" GREEN "'", "handshake complete"},
-		{MODEL_FIN_SENT, "points pt 4 ps 1.1 lw 1.6 lc rgb '" INK "'", "FIN sent"},
-		{MODEL_FIN_RECEIVED, "points pt 6 ps 1.1 lw 1.6 lc rgb '" INK "'", "FIN received"},
-		{MODEL_READ_EVENT, "points pt 1 ps 1.1 lw 1.6 lc rgb '" AMBER "'", "read event of the FIN"},
-	};
-	const int moments_len = sizeof(moments) / sizeof(moments[0]);
 	size_t counts[MODEL_CLOSE + 2] = {0};
-	const struct trace_cycle *last;
 	size_t first, end;
 	uint64_t sndbuf;
 	double top, span_ms;
 	int plot;
 
-	if (trace->cycles_len == 0 || cycles == 0 || (plot = begin_plot(plots, "write-buffer", 340)) < 0)
+	if (trace->cycles_len == 0 || cycles == 0 || (plot = begin_plot(plots, "write-buffer", 380)) < 0)
 		return -1;
-	last = &trace->cycles[(cycles < trace->cycles_len ? cycles : trace->cycles_len) - 1];
-	first = trace->cycles[0].first > 2 ? trace->cycles[0].first - 2 : 0;
-	end = last->next ? last->end + 1 : last->end;
-	/* Where the handshake was seen, the whole life is drawn: its end tells as much. */
-	if (trace->events[0]->kind == MODEL_CONNECTING || trace->events[0]->kind == MODEL_ESTABLISHED) {
-		first = 0;
-		end = trace->events_len;
-	}
-	end = end - first > MOMENTS_LIMIT ? first + MOMENTS_LIMIT : end;
+	choose_moments(trace, cycles, &first, &end);
 	sndbuf = trace->cycles[0].send->sndbuf_bytes;
-	top = (double)(sndbuf == MODEL_UNKNOWN ? trace->cycles[0].send->queued_bytes : sndbuf) / 1024 * 1.25;
+	top = (double)(sndbuf == MODEL_UNKNOWN ? trace->cycles[0].send->queued_bytes : sndbuf) / 1024 * 1.35;
 	span_ms = (double)(trace->events[end - 1]->time_ns - trace->events[first]->time_ns) / 1e6 + 1e-6;
 	put_title(plots, "Write buffer of ", trace->process->command);
 	put_moments(plots, trace, first, end, counts);
-	buffer_printf(&plots->script,
-		      "set xlabel 'ms'\nset ylabel 'KiB in the write buffer'\nset yrange [0:%.1f<*]\n"
-		      "set style fill solid 0.15 noborder\nset xrange [%.6f:%.6f]\nset key maxrows 4\n",
-		      top, -0.01 * span_ms, 1.01 * span_ms);
-	put_level(plots, trace->cycles[0].threshold_bytes, "threshold of the write event", GREEN, true);
-	put_level(plots, sndbuf, "buffer size", INK, false);
+	buffer_printf(
+		&plots->script,
+		"set xlabel 'ms'\nset ylabel 'KiB in the write buffer'\nset yrange [0:%.1f<*]\n"
+		"set style fill solid 0.15 noborder\nset xrange [%.6f:%.6f]\nset key maxrows 4 font ',11'\n",
+		top, -0.01 * span_ms, 1.01 * span_ms);
 	buffer_string(&plots->script, "plot $d using 1:2 with fillsteps lc rgb '" BLUE "' notitle, "
 				      "$d using 1:2 with steps lc rgb '" BLUE "' lw 1.4 title 'fill'");
+	put_level(plots, sndbuf, "buffer", INK);
+	put_level(plots, trace->cycles[0].threshold_bytes, "write event at", GREEN);
 	if (counts[MODEL_ACK] > 0)
 		buffer_printf(
 			&plots->script,
 			", $d using ($3 == %d ? $1 : 1/0):(0):(0):(%.1f) with vectors nohead lc rgb '" INK
-			"' title 'ACK'",
-			MODEL_ACK, top * 0.035);
-	for (int i = 0; i < moments_len; i++) {
-		if (counts[moments[i].kind] > 0)
-			buffer_printf(&plots->script, ", $d using ($3 == %d ? $1 : 1/0):2 with %s title '%s'",
-				      moments[i].kind, moments[i].style, moments[i].title);
-	}
+			"' title '%s'",
+			MODEL_ACK, top * 0.035, trace->is_unix ? "read by peer" : "ACK");
+	put_marks(plots, counts, top);
 	if (counts[MODEL_CLOSE + 1] > 0)
-		buffer_string(&plots->script,
+		buffer_printf(&plots->script,
 			      ", $d using ($4 == 1 ? $1 : 1/0):2 with points pt 7 ps 0.8 lc rgb '" GREEN
-			      "' title 'ACK that opened the buffer'");
+			      "' title '%s'",
+			      trace->is_unix ? "opening read" : "opening ACK");
 	buffer_string(&plots->script, "\n");
 	return plot;
 }

@@ -412,6 +412,7 @@ static void put_stall_groups(struct text_page *page, const struct stall_groups *
 static void put_stalls(struct text_page *page)
 {
 	struct stall_groups *groups;
+	struct buffer unseen = {0};
 	bool any;
 
 	text_heading(page, "Write stalls",
@@ -432,6 +433,8 @@ static void put_stalls(struct text_page *page)
 		buffer_string(
 			page->out,
 			"  By stage they are known only with the probes: run `stint record` as root.\n");
+	if (words_sends_unseen(&unseen, page->model))
+		text_sentence(page, &unseen, 2);
 	stall_groups_free(groups);
 }
 

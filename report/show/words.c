@@ -439,7 +439,8 @@ static void put_vain_acks(struct buffer *out, const struct trace *trace, const s
 		vain += is_ack(trace->events[i]);
 	if (vain == 0)
 		return;
-	buffer_printf(out, "%s ACK%s left ", units_count(vain).text, vain == 1 ? "" : "s");
+	buffer_printf(out, "%s %s%s%s left ", units_count(vain).text, trace->is_unix ? "read" : "ACK",
+		      vain == 1 ? "" : "s", trace->is_unix ? " of the peer" : "");
 	for (size_t i = cycle->first; i < cycle->end && trace->events[i] != cycle->cause; i++) {
 		if (!is_ack(trace->events[i]))
 			continue;
@@ -455,11 +456,12 @@ static void put_vain_acks(struct buffer *out, const struct trace *trace, const s
 	buffer_string(out, " bytes in it: no write event. ");
 }
 
-static void put_cause(struct buffer *out, const struct trace_cycle *cycle)
+static void put_cause(struct buffer *out, const struct trace *trace, const struct trace_cycle *cycle)
 {
 	const struct model_event *cause = cycle->cause;
 
-	buffer_printf(out, "The ACK at +%s ", units_ns(cause->time_ns - cycle->send->time_ns).text);
+	buffer_printf(out, "The %s at +%s ", trace->is_unix ? "read" : "ACK",
+		      units_ns(cause->time_ns - cycle->send->time_ns).text);
 	if (cause->queued_bytes == MODEL_UNKNOWN)
 		buffer_string(out, "opened the buffer");
 	else if (cycle->threshold_bytes == MODEL_UNKNOWN)
@@ -505,7 +507,7 @@ void words_cycle(struct buffer *out, const struct trace *trace, const struct tra
 		return;
 	}
 	put_vain_acks(out, trace, cycle);
-	put_cause(out, cycle);
+	put_cause(out, trace, cycle);
 }
 
 /* ---- distributions ---- */

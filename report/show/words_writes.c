@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/show/words_writes.h"
 
+#include <string.h>
+
 #include "report/show/units.h"
 
 /* Ends of "went by ...". */
@@ -46,6 +48,19 @@ void words_limits(struct buffer *out, const struct stall_group *group)
 	if (group->by_lowat > 0)
 		buffer_printf(out, " %s of the sends %s refused by TCP_NOTSENT_LOWAT, not by the buffer.",
 			      units_count(group->by_lowat).text, group->by_lowat == 1 ? "was" : "were");
+}
+
+bool words_sends_unseen(struct buffer *out, const struct model *model)
+{
+	for (size_t i = 0; i < model->loops_len; i++) {
+		if (strncmp(model->loops[i].name, "io_uring", 8) != 0)
+			continue;
+		buffer_string(
+			out,
+			"Sends through a ring (io_uring) are no system calls: of those, no stall is told.");
+		return true;
+	}
+	return false;
 }
 
 static const struct model_event *first_of(const struct trace *trace, enum model_event_kind kind)

@@ -21,4 +21,7 @@ extern const char *const words_no_event_meanings[MODEL_NO_EVENTS];
 void words_alarm(struct buffer *out, words_escape escape, const struct model *model,
 		 const struct model_alarm *alarm);
 
+/* Says that some sends could not be seen, if that is so: then true. */
+bool words_sends_unseen(struct buffer *out, const struct model *model);
+
 #endif

@@ -292,5 +292,8 @@ int main(void)
 						tear_down),
 	};
 
+	/* An emulated CPU takes ten seconds to load the programs: there, one of them tells that they load and work. */
+	if (getenv("STINT_KERNELS"))
+		cmocka_set_test_filter("a_refused_send_on_a_pair_waits_for_the_peer_to_read");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
