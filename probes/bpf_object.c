@@ -105,7 +105,10 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	skeleton->rodata->trace_port = options->trace_sockets ? options->trace_port : 0;
 	memcpy((void *)(uintptr_t)skeleton->rodata->trace_address, options->trace_address,
 	       sizeof(options->trace_address));
-	bpf_program__set_autoload(skeleton->progs.on_socket_state, skeleton->rodata->trace_port != 0);
+	if (options->trace_sockets && options->trace_by_fd)
+		skeleton->rodata->trace_fd = options->trace_fd;
+	bpf_program__set_autoload(skeleton->progs.on_socket_state,
+				  skeleton->rodata->trace_port != 0 || skeleton->rodata->trace_fd >= 0);
 	skeleton->rodata->switch_has_state = switch_has_state();
 	skeleton->rodata->loop_limit = options->loop_limit;
 	if (stint_kernel_range(kernel, "sk_stream_write_space", &start, &end))

@@ -296,7 +296,7 @@ enum stint_probes_socket_kind {
 	STINT_PROBES_SOCKET_WOKEN,       /* the waiting thread got on a CPU */
 	STINT_PROBES_SOCKET_RETURNED,    /* the wait returned it */
 	STINT_PROBES_SOCKET_RETRANSMIT,
-	/* These two of every traced socket; the rest only of those asked for by port. */
+	/* These two of every traced socket; the rest only of those asked for by port or descriptor. */
 	STINT_PROBES_SOCKET_WINDOW_CLOSED = 10, /* the peer's receive window went to 0 */
 	STINT_PROBES_SOCKET_WINDOW_OPENED = 11,
 	STINT_PROBES_SOCKET_CONNECTING = 7,  /* SYN sent */
@@ -389,6 +389,9 @@ struct stint_probes_options {
 	/* Functions to be timed, each "NAME" or "MODULE:NAME", see stint_probes_read_functions(); to be kept by the caller. */
 	const char *const *functions;
 	uint32_t functions_len; /* at most STINT_PROBES_FUNCTIONS */
+	/* With trace_sockets: those that are this descriptor of their process, from their first send on, full or not. */
+	bool trace_by_fd;
+	int32_t trace_fd;
 };
 
 /* What this machine allows; each with a sentence for the user, in `why`, where it does not. */

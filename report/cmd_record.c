@@ -36,10 +36,10 @@ static const char help[] =
 	"  -d, --duration S    for so many seconds\n"
 	"  -o, --output FILE   the recording; else stint-PID.stint\n"
 	"      --budget US     an iteration is an overrun beyond so many microseconds (1000)\n"
-	"      --trace-socket[=[ADDRESS:]PORT]\n"
+	"      --trace-socket[=[ADDRESS:]PORT|=fd:N]\n"
 	"                      record each ACK, send and buffer level of sockets whose buffer fills up; with a\n"
 	"                      PORT (127.0.0.1:80, [::1]:80), of those with it at either end, from the handshake to\n"
-	"                      the close\n"
+	"                      the close; with fd:N, of descriptor N of each process, from its first send on\n"
 	"      --function [MODULE:]NAME\n"
 	"                      time each call of a function of the program, or of a library that it has loaded, by\n"
 	"                      uprobes; up to 8. Each call costs microseconds: what they come to is reported. Not for\n"
@@ -110,14 +110,25 @@ static int add_pid(struct request *request, const char *text)
 	return 0;
 }
 
-static int add_endpoint(struct request *request, const char *text)
+/* An ADDRESS:PORT, a PORT, or fd:N. */
+static int choose_socket(struct request *request, const char *text)
 {
 	struct endpoint endpoint;
+	double fd;
 
+	if (strncmp(text, "fd:", 3) == 0) {
+		if (!parse_number(&fd, text + 3, 0, INT32_MAX) || fd != (int32_t)fd)
+			return complain(2, "'%s' is not a descriptor (fd:7)", text);
+		request->options.trace_by_fd = true;
+		request->options.trace_fd = (int32_t)fd;
+		return 0;
+	}
 	if (!endpoint_parse(&endpoint, text))
-		return complain(2,
-				"'%s' is neither a port nor an address and a port (127.0.0.1:80, [::1]:80)",
-				text);
+		return complain(
+			2,
+			"'%s' is neither a port, nor an address and a port (127.0.0.1:80, [::1]:80), nor "
+			"a descriptor (fd:7)",
+			text);
 	request->options.trace_port = endpoint.port;
 	memcpy(request->options.trace_address, endpoint.address, sizeof(endpoint.address));
 	return 0;
@@ -167,7 +178,7 @@ static int parse_option(struct request *request, int option)
 		return 0;
 	case 't':
 		request->options.trace_sockets = true;
-		return optarg ? add_endpoint(request, optarg) : 0;
+		return optarg ? choose_socket(request, optarg) : 0;
 	case 'u':
 		return add_function(request, optarg);
 	case 'n':

@@ -3,7 +3,7 @@
 #define STINT_PROBES_LIFE_BPF_H
 
 /*
- * The life of sockets that were asked for by port, from the handshake to the close: states as inet_sock_set_state
+ * The life of sockets that were asked for by port or descriptor, from the handshake to the close: states as inet_sock_set_state
  * tells them. A connection that comes in is established before any process has it; its owner is known from accept().
  */
 
@@ -31,8 +31,8 @@ static __always_inline bool has_traced_port(u64 sk)
 {
 	struct sock *sock = (struct sock *)sk;
 
-	return BPF_CORE_READ(sock, __sk_common.skc_num) == trace_port ||
-	       bpf_ntohs(BPF_CORE_READ(sock, __sk_common.skc_dport)) == trace_port;
+	return trace_port && (BPF_CORE_READ(sock, __sk_common.skc_num) == trace_port ||
+			      bpf_ntohs(BPF_CORE_READ(sock, __sk_common.skc_dport)) == trace_port);
 }
 
 /* A SYN is sent before the socket has its own address: it is told once that is known. */
@@ -87,20 +87,27 @@ static __noinline int note_state(u64 sk, int before, int after, u32 pid, u64 now
 	return 0;
 }
 
-/* A call of the accept family returned: now the connection has an owner, and its handshake can be told. */
-static __noinline int note_accepted(s32 fd, u32 pid, u32 tid, u64 now_ns)
+/* Now the connection is known to be somebody's, and its handshake can be told. True if it was not before. */
+static __noinline bool find_owner(struct socket_state *state, u64 sk, u32 pid, u32 tid, s32 fd)
 {
-	u64 sk = fd_to_sock(fd, 0);
-	struct socket_state *state = sk ? find_socket(sk) : NULL;
-
 	if (!state || state->pid)
-		return 0;
+		return false;
 	state->pid = pid;
 	state->tid = tid;
 	state->fd = fd;
 	if (state->established_ns)
 		tell_life(state, sk, SOCKET_ESTABLISHED, state->established_ns);
-	tell_life(state, sk, SOCKET_ACCEPTED, now_ns);
+	return true;
+}
+
+/* A call of the accept family returned. Many programs make the socket non-blocking only then. */
+static __noinline int note_accepted(s32 fd, u32 pid, u32 tid, u64 now_ns)
+{
+	u64 sk = fd_to_sock(fd, MSG_DONTWAIT);
+	struct socket_state *state = sk ? find_socket(sk) : NULL;
+
+	if (find_owner(state, sk, pid, tid, fd))
+		tell_life(state, sk, SOCKET_ACCEPTED, now_ns);
 	return 0;
 }
 

@@ -279,13 +279,14 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 	struct moment moment = {.tid = tid, .time_ns = now_ns, .requested_bytes = requested};
 	struct socket_state *state;
 	bool is_short = result == -EAGAIN || (result > 0 && requested && (u64)result < requested);
+	bool is_chosen = trace_fd >= 0 && fd == trace_fd;
 	u64 sk;
 
-	if (!is_short && requested && !(trace_sockets && sockets_known > 0))
+	if (!is_short && requested && !is_chosen && !(trace_sockets && sockets_known > 0))
 		return;
 	if (result < 0 && result != -EAGAIN)
 		return;
-	sk = fd_to_sock(fd, flags);
+	sk = fd_to_sock(fd, is_chosen ? MSG_DONTWAIT : flags);
 	if (!sk)
 		return;
 	moment.done_bytes = result > 0 ? (u64)result : 0;
@@ -295,9 +296,11 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 		return;
 	}
 	is_short = is_short || (!requested && lacks_space(sk));
-	state = is_short ? know_socket(sk, pid) : find_socket(sk);
+	state = is_short || is_chosen ? know_socket(sk, pid) : find_socket(sk);
 	if (!state)
 		return;
+	/* It may have come by ways that are no accept: a ring, another process. */
+	find_owner(state, sk, pid, tid, fd);
 	settle(state, sk, now_ns, 0);
 	state->tid = tid;
 	state->fd = fd;

@@ -261,7 +261,7 @@ int BPF_PROG(on_sched_waking, struct task_struct *task)
 		return 0;
 	note_woken(thread, now_ns);
 	made_runnable(ctx, thread, task, now_ns);
-	if ((stalls_open > 0 || (trace_port && sockets_known > 0)) && thread->state == THREAD_WAITING)
+	if ((stalls_open > 0 || (are_chosen() && sockets_known > 0)) && thread->state == THREAD_WAITING)
 		settle_touched(now_ns, pid, task->pid);
 	if (unix_stalls_open > 0)
 		note_unix_wake(task->pid, now_ns);
@@ -327,13 +327,13 @@ int BPF_PROG(on_softirq_exit, unsigned int vector)
 	return 0;
 }
 
-/* Attached only where sockets are asked for by port. */
+/* Attached only where sockets are asked for by port or descriptor. */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_socket_state, const struct sock *sk, int before, int after)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 
-	if (!trace_port || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (!are_chosen() || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	note_state(as_number((u64)sk), before, after, is_watched(pid) ? pid : 0, bpf_ktime_get_ns());
 	return 0;

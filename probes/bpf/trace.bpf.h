@@ -58,14 +58,25 @@ struct moment {
 	u64 done_bytes;
 	u32 queued_before_bytes;
 	u32 cause;
+	u32 freed_bytes; /* of what the queue is seen to hold: about to be given back */
+	u32 reserved;
 };
+
+/* Sockets that were chosen are traced also while nothing stalls. */
+static __always_inline bool are_chosen(void)
+{
+	return trace_port || trace_fd >= 0;
+}
 
 __noinline int report_moment(struct socket_state *state, u64 sk, const struct moment *moment)
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 	struct record_socket *record;
+	u32 wmem;
 
 	if (!trace_sockets || !state || !moment || !is_traced(&state->addresses))
+		return 0;
+	if (trace_fd >= 0 && state->fd != trace_fd)
 		return 0;
 	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
 	if (!record) {
@@ -83,7 +94,8 @@ __noinline int report_moment(struct socket_state *state, u64 sk, const struct mo
 	record->queued_before_bytes = moment->queued_before_bytes;
 	record->sndbuf_bytes = BPF_CORE_READ((struct sock *)sk, sk_sndbuf);
 	if (state->addresses.family == AF_UNIX) {
-		record->queued_bytes = wmem_bytes(sk);
+		wmem = wmem_bytes(sk);
+		record->queued_bytes = wmem > moment->freed_bytes ? wmem - moment->freed_bytes : 0;
 		record->unacked_bytes = 0;
 		record->snd_wnd_bytes = 0;
 		record->snd_cwnd = 0;

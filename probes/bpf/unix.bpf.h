@@ -145,9 +145,11 @@ static __always_inline void note_unix_levels(struct socket_state *state, u32 que
 static __noinline int raise_unix(struct socket_state *state, u64 sk, u64 now_ns, u32 queued)
 {
 	struct moment moment = {.kind = SOCKET_WRITE_EVENT, .time_ns = now_ns};
+	u32 wmem = wmem_bytes(sk);
 
 	if (!state)
 		return 0;
+	moment.freed_bytes = wmem > queued ? wmem - queued : 0;
 	state->raised_to_wait = waits_for_write(state->tid, sk);
 	state->stage = STALL_RAISED;
 	state->raised_ns = now_ns;
@@ -191,7 +193,7 @@ static __noinline int exit_unix_send(u64 sk, u32 tid, s32 fd, const struct momen
 	if (!send)
 		return 0;
 	is_short = is_short || (!send->requested_bytes && wmem_bytes(sk) >= sndbuf_bytes(sk));
-	state = is_short ? know_unix_socket(sk, pid) : find_socket(sk);
+	state = is_short || fd == trace_fd ? know_unix_socket(sk, pid) : find_socket(sk);
 	if (!state)
 		return 0;
 	state->tid = tid;
@@ -245,6 +247,7 @@ static __noinline int note_consumed(u64 sk, u32 bytes, u32 truesize, u64 now_ns)
 	state->acked_bytes += bytes;
 	moment.tid = state->tid;
 	moment.queued_before_bytes = before;
+	moment.freed_bytes = before - after;
 	moment.cause = state->stage == STALL_FULL && is_unix_writable(sk, truesize);
 	report_moment(state, sk, &moment);
 	if (!moment.cause)

@@ -24,6 +24,8 @@ const volatile bool trace_sockets = false;
 const volatile __u16 trace_port = 0;
 /* With it: and with this address at the same end. IPv6, or IPv4 mapped into it; all 0: any. As in memory. */
 const volatile __u64 trace_address[2];
+/* Only those that are this descriptor of their process are traced, from their first send on; -1: not chosen so. */
+const volatile __s32 trace_fd = -1;
 /* Since 5.18 sched_switch says in which state the task left; before, it is read off the task. */
 const volatile bool switch_has_state = true;
 

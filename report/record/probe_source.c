@@ -150,6 +150,7 @@ static void take_socket(void *ctx, const struct stint_probes_socket_event *event
 	bool is_send =
 		event->kind == STINT_PROBES_SOCKET_SEND || event->kind == STINT_PROBES_SOCKET_SEND_SHORT;
 	bool is_ack = event->kind == STINT_PROBES_SOCKET_ACK;
+	bool is_tcp = event->snd_cwnd > 0; /* it never is 0 there */
 
 	if (!process || (size_t)event->kind >= sizeof(kinds) / sizeof(kinds[0]))
 		return;
@@ -170,9 +171,9 @@ static void take_socket(void *ctx, const struct stint_probes_socket_event *event
 			.queued_before_bytes = is_ack ? event->queued_before_bytes : RECORDING_UNKNOWN,
 			.queued_bytes = event->queued_bytes,
 			.sndbuf_bytes = event->sndbuf_bytes,
-			.unacked_bytes = event->unacked_bytes,
-			.snd_wnd_bytes = event->snd_wnd_bytes,
-			.snd_cwnd = event->snd_cwnd,
+			.unacked_bytes = is_tcp ? event->unacked_bytes : RECORDING_UNKNOWN,
+			.snd_wnd_bytes = is_tcp ? event->snd_wnd_bytes : RECORDING_UNKNOWN,
+			.snd_cwnd = is_tcp ? event->snd_cwnd : RECORDING_UNKNOWN,
 			.cause = event->cause,
 		});
 }
@@ -367,6 +368,8 @@ int probe_source_new(struct probe_source **ret, struct session *session, bool tr
 					       .budget_ns = session->budget_ns,
 					       .trace_sockets = trace_sockets,
 					       .trace_port = session->trace_port,
+					       .trace_by_fd = session->trace_by_fd,
+					       .trace_fd = session->trace_fd,
 					       .follow_children = follow->children,
 					       .follow_name = follow->name,
 					       .follow_cgroup = follow->cgroup,

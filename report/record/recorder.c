@@ -135,6 +135,8 @@ static int open_session(struct recorder *recorder, const struct recorder_options
 
 	session->budget_ns = options->budget_ns;
 	session->trace_port = options->trace_port;
+	session->trace_by_fd = options->trace_by_fd;
+	session->trace_fd = options->trace_fd;
 	memcpy(session->trace_address, options->trace_address, sizeof(session->trace_address));
 	session->functions = options->functions;
 	session->functions_len = options->functions_len;

@@ -26,6 +26,8 @@ struct recorder_options {
 		trace_port; /* with it: of sockets with this port, from the handshake on; 0: all that stall */
 	bool no_probes;
 	uint8_t trace_address[16]; /* with trace_port: at the same end, as in struct endpoint */
+	bool trace_by_fd; /* with trace_sockets: those that are descriptor trace_fd of their process */
+	int32_t trace_fd;
 
 	/* Functions to be timed, as in struct stint_probes_options: these need the probes. To be kept by the caller. */
 	const char *const *functions;

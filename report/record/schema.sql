@@ -276,6 +276,7 @@ CREATE TABLE write_alarm (
 -- (raised by the kernel), 'woken' (the thread is on a CPU), 'returned' (the wait returned it), 'retransmit',
 -- 'window_closed' (the peer allows nothing more), 'window_opened', 'sample', 'close'; of sockets asked for by port
 -- also 'connecting' (SYN sent), 'established', 'accepted', 'fin_sent', 'fin_received', 'read_event' (of the FIN), 'closed'.
+-- Of a unix socket, an 'ack' is a read of the peer that ended a message; the last three figures do not apply.
 CREATE TABLE socket_event (
 	process INTEGER NOT NULL REFERENCES process(id),
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),

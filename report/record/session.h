@@ -20,6 +20,8 @@ struct session {
 	uint64_t budget_ns;
 	uint16_t trace_port; /* where sockets are traced; 0: all that stall */
 	uint8_t trace_address[16];
+	bool trace_by_fd;
+	int32_t trace_fd;
 	const char *const *functions; /* to be timed; as in struct stint_probes_options */
 	uint32_t functions_len;
 

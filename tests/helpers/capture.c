@@ -20,7 +20,6 @@
 #define PCAP_NS         0xa1b23c4d /* in this machine's order of bytes, with nanoseconds */
 #define LINK_ETHERNET   1
 #define ETHERNET_HEADER 14
-#define TCP_FLAG_ACK    0x10
 #define OFFSET_TRIES    32
 #define OPTIONS_MAX     40
 
@@ -46,6 +45,7 @@ struct segment {
 	uint16_t destination;
 	uint32_t acknowledges;
 	uint8_t flags;
+	uint32_t data_bytes;
 	uint8_t options_len;
 	uint8_t options[OPTIONS_MAX];
 };
@@ -149,6 +149,8 @@ static bool parse_segment(struct segment *ret, const uint8_t *bytes, size_t len)
 	if (ret->options_len > OPTIONS_MAX || tcp + 20 + ret->options_len > bytes + len)
 		return false;
 	memcpy(ret->options, tcp + 20, ret->options_len);
+	memcpy(&port, ip + 2, sizeof(port));
+	ret->data_bytes = ntohs(port) - (uint32_t)(tcp - ip) - 20u - ret->options_len;
 	return true;
 }
 
@@ -241,7 +243,7 @@ size_t capture_acks(const struct capture *capture, uint16_t sender_port, uint16_
 		int32_t more;
 
 		if (segment.source != peer_port || segment.destination != sender_port ||
-		    !(segment.flags & TCP_FLAG_ACK))
+		    !(segment.flags & CAPTURED_ACK))
 			continue;
 		more = shaken ? (int32_t)(segment.acknowledges - acknowledged) : 0;
 		alike = alike && has_same_options(&segment, &previous);
@@ -259,6 +261,24 @@ size_t capture_acks(const struct capture *capture, uint16_t sender_port, uint16_
 		alike = true;
 	}
 	return len;
+}
+
+struct captured_segment capture_first(const struct capture *capture, uint16_t from_port, uint16_t to_port,
+				      uint8_t flags, bool data)
+{
+	uint64_t offset_ns = realtime_offset_ns(), real_ns;
+	size_t at = sizeof(struct pcap_header);
+	struct segment segment;
+
+	while (next_segment(capture, &at, &segment, &real_ns))
+		if (segment.protocol == IPPROTO_TCP && segment.source == from_port &&
+		    segment.destination == to_port && (segment.flags & flags) == flags &&
+		    (!data || segment.data_bytes > 0))
+			return (struct captured_segment){.time_ns = real_ns - offset_ns,
+							 .flags = segment.flags,
+							 .data_bytes = segment.data_bytes};
+	fail_msg("no segment from %u to %u with flags %x was captured", from_port, to_port, flags);
+	return (struct captured_segment){0};
 }
 
 void capture_free(struct capture *capture)

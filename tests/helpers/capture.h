@@ -38,6 +38,20 @@ void capture_stop(struct capture *capture);
 size_t capture_acks(const struct capture *capture, uint16_t sender_port, uint16_t peer_port,
 		    struct captured_ack *ret, size_t max);
 
+struct captured_segment {
+	uint64_t time_ns; /* as above */
+	uint8_t flags;    /* CAPTURED_... */
+	uint32_t data_bytes;
+};
+
+#define CAPTURED_FIN 0x01
+#define CAPTURED_SYN 0x02
+#define CAPTURED_ACK 0x10
+
+/* The first segment from one port to the other that has all of these flags, and data if `data`. Fails if there is none. */
+struct captured_segment capture_first(const struct capture *capture, uint16_t from_port, uint16_t to_port,
+				      uint8_t flags, bool data);
+
 void capture_free(struct capture *capture);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Sockets that are asked for by port, from the handshake to the close: a server and a client of one connection each,
+ * Sockets that are asked for by port or descriptor, from the handshake to the close: a server and a client of one connection each,
  * which do one thing after another, so that the order of what they see is known.
  */
 
@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -21,6 +22,8 @@
 
 #include <cmocka.h>
 
+#include "capture.h"
+#include "network.h"
 #include "watching.h"
 
 struct peers {
@@ -31,7 +34,11 @@ struct peers {
 	pid_t watched;
 };
 
+#define TOLERANCE_NS UINT64_C(100000) /* of the two clocks against each other */
+
 static struct peers peers;
+static struct capture capture;
+static int chosen_fd = -1;
 
 static void wait_for(int fd, uint32_t events)
 {
@@ -98,6 +105,11 @@ static void start(void (*watched)(void), uint16_t other_port, uint32_t address)
 		memcpy(options.trace_address, mapped, sizeof(mapped));
 		memcpy(options.trace_address + sizeof(mapped), &address, sizeof(address));
 	}
+	if (chosen_fd >= 0) {
+		options.trace_port = 0;
+		options.trace_by_fd = true;
+		options.trace_fd = chosen_fd;
+	}
 	watching_open(&peers.watching, &options);
 	assert_return_code(pipe(peers.go), errno);
 	peers.watched = fork();
@@ -111,6 +123,14 @@ static void start(void (*watched)(void), uint16_t other_port, uint32_t address)
 	}
 	watching_add(&peers.watching, peers.watched);
 	close(peers.go[1]);
+}
+
+/* The same, of what is that descriptor of the watched process. */
+static void start_by_fd(void (*watched)(void), int fd)
+{
+	chosen_fd = fd;
+	start(watched, 0, 0);
+	chosen_fd = -1;
 }
 
 static void finish(void)
@@ -242,6 +262,109 @@ static void sockets_with_other_addresses_are_not_told(void **state)
 	assert_int_equal(peers.watching.events_len, 0);
 }
 
+/* The client's own, whatever number that is: it is moved there before anything is sent. */
+static _Noreturn void be_client_at_50(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	char byte = 'x';
+
+	if (fd < 0 || dup2(fd, 50) != 50 || close(fd) != 0 ||
+	    (connect(50, (struct sockaddr *)&peers.address, sizeof(peers.address)) < 0 &&
+	     errno != EINPROGRESS))
+		_exit(1);
+	wait_for(50, EPOLLOUT);
+	if (write(50, &byte, 1) != 1)
+		_exit(1);
+	wait_for(50, EPOLLIN);
+	if (read(50, &byte, 1) != 1)
+		_exit(1);
+	wait_for(50, EPOLLIN);
+	_exit(read(50, &byte, 1) != 0);
+}
+
+static void run_client_at_50(int fd)
+{
+	int accepted;
+	char byte;
+
+	start_by_fd(be_client_at_50, fd);
+	accepted = accept4(peers.listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_return_code(accepted, errno);
+	assert_int_equal(read(accepted, &byte, 1), 1);
+	assert_int_equal(write(accepted, &byte, 1), 1);
+	close(accepted);
+	finish();
+}
+
+static void a_descriptor_is_told_from_its_first_send_to_the_peers_fin(void **state)
+{
+	static const enum stint_probes_socket_kind kinds[] = {STINT_PROBES_SOCKET_SEND,
+							      STINT_PROBES_SOCKET_FIN_RECEIVED,
+							      STINT_PROBES_SOCKET_READ_EVENT};
+
+	(void)state;
+	run_client_at_50(50);
+	assert_in_order(kinds, sizeof(kinds) / sizeof(kinds[0]));
+	for (size_t i = 0; i < peers.watching.events_len; i++)
+		assert_int_equal(peers.watching.events[i].fd, 50);
+}
+
+static void other_descriptors_are_not_told(void **state)
+{
+	(void)state;
+	run_client_at_50(51);
+	assert_int_equal(peers.watching.events_len, 0);
+}
+
+static int tear_down_capture(void **state)
+{
+	capture_free(&capture);
+	return tear_down(state);
+}
+
+/* Not before the one segment came, which makes it, nor after the other, which only follows it. */
+static void assert_between(enum stint_probes_socket_kind kind, const struct captured_segment *after,
+			   const struct captured_segment *before)
+{
+	assert_in_range(moment(kind)->time_ns, after->time_ns - TOLERANCE_NS, before->time_ns + TOLERANCE_NS);
+}
+
+/* As tcpdump sees the segments: the server answers a byte, and closes once it was told of the client's FIN. */
+static void handshake_and_fin_are_told_between_the_segments_that_tcpdump_sees(void **state)
+{
+	struct captured_segment handshake, answer, client_fin, server_fin;
+	struct sockaddr_in own;
+	socklen_t bytes = sizeof(own);
+	uint16_t server, client;
+	char byte = 'x';
+	int fd;
+
+	(void)state;
+	watching_or_skip();
+	network_enter("true");
+	capture_start(&capture);
+	start(be_server, 0, 0);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_return_code(connect(fd, (struct sockaddr *)&peers.address, sizeof(peers.address)), errno);
+	assert_return_code(getsockname(fd, (struct sockaddr *)&own, &bytes), errno);
+	assert_int_equal(write(fd, &byte, 1), 1);
+	assert_int_equal(read(fd, &byte, 1), 1);
+	close(fd);
+	finish();
+	capture_stop(&capture);
+	server = ntohs(peers.address.sin_port);
+	client = ntohs(own.sin_port);
+	handshake = capture_first(&capture, server, client, CAPTURED_SYN | CAPTURED_ACK, false);
+	answer = capture_first(&capture, server, client, CAPTURED_ACK, true);
+	client_fin = capture_first(&capture, client, server, CAPTURED_FIN, false);
+	server_fin = capture_first(&capture, server, client, CAPTURED_FIN, false);
+	assert_between(STINT_PROBES_SOCKET_ESTABLISHED, &handshake, &answer);
+	assert_between(STINT_PROBES_SOCKET_ACCEPTED, &handshake, &answer);
+	assert_between(STINT_PROBES_SOCKET_FIN_RECEIVED, &client_fin, &server_fin);
+	assert_between(STINT_PROBES_SOCKET_READ_EVENT, &client_fin, &server_fin);
+	assert_between(STINT_PROBES_SOCKET_FIN_SENT, &client_fin, &server_fin);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,7 +373,16 @@ int main(void)
 		cmocka_unit_test_teardown(sockets_with_other_ports_are_not_told, tear_down),
 		cmocka_unit_test_teardown(a_socket_with_the_address_at_the_ports_end_is_told, tear_down),
 		cmocka_unit_test_teardown(sockets_with_other_addresses_are_not_told, tear_down),
+		cmocka_unit_test_teardown(a_descriptor_is_told_from_its_first_send_to_the_peers_fin,
+					  tear_down),
+		cmocka_unit_test_teardown(other_descriptors_are_not_told, tear_down),
+		/* In a network of its own, which the process does not leave again. */
+		cmocka_unit_test_teardown(handshake_and_fin_are_told_between_the_segments_that_tcpdump_sees,
+					  tear_down_capture),
 	};
 
+	/* An emulated CPU takes ten seconds to load the programs: there, one of them tells that they load and work. */
+	if (getenv("STINT_KERNELS"))
+		cmocka_set_test_filter("a_servers_connection_is_told_from_handshake_to_close");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -255,6 +255,8 @@ static size_t send_some(const char *method, int fd, size_t at, size_t chunk, uin
 		size_t bytes = TOTAL_BYTES - at < chunk ? TOTAL_BYTES - at : chunk;
 
 		result = note_send(method, fd, at, bytes, waited_ns);
+		if (result == -EOPNOTSUPP)
+			exit(77); /* RWF_NOWAIT is for sockets since Linux 6.4 */
 		if (result < 0 && result != -EAGAIN)
 			die("send");
 		at += result > 0 ? (size_t)result : 0;

@@ -429,6 +429,10 @@ static void arguments_that_make_no_sense(void **state)
 	refused((const char *const[]){"stint", "record", "-d", "soon", "-p", "1", NULL}, 2,
 		"'soon' is not a number of seconds");
 	refused((const char *const[]){"stint", "record", "--budget", "-4", "-p", "1", NULL}, 2, "'-4'");
+	refused((const char *const[]){"stint", "record", "--trace-socket=fd:-1", "-p", "1", NULL}, 2,
+		"'fd:-1' is not a descriptor");
+	refused((const char *const[]){"stint", "record", "--trace-socket=fd:", "-p", "1", NULL}, 2,
+		"'fd:' is not a descriptor");
 	refused((const char *const[]){"stint", "dance", NULL}, 2, "there is no command 'dance'");
 }
 
