@@ -53,6 +53,18 @@ static __always_inline void note_established(struct socket_state *state, u64 sk,
 	tell_life(state, sk, SOCKET_ESTABLISHED, now_ns);
 }
 
+/*
+ * The kernel makes the read event of a FIN as it has taken that in. It is seen at a thread being woken in the same
+ * softirq, and where nobody slept at the softirq's end: a few us late.
+ */
+static __always_inline void note_fin_event(struct socket_state *state, u64 sk, u64 now_ns)
+{
+	if (!state->fin_pending)
+		return;
+	state->fin_pending = 0;
+	tell_life(state, sk, SOCKET_READ_EVENT, now_ns);
+}
+
 /* `pid` is the current process if it is watched, else 0. */
 static __noinline int note_state(u64 sk, int before, int after, u32 pid, u64 now_ns)
 {
@@ -74,6 +86,8 @@ static __noinline int note_state(u64 sk, int before, int after, u32 pid, u64 now
 	case STATE_TIME_WAIT:
 		state->fin_pending = 1;
 		tell_life(state, sk, SOCKET_FIN_RECEIVED, now_ns);
+		if (is_owned(sk)) /* it had waited for the owner's call, and no softirq ends after it */
+			note_fin_event(state, sk, now_ns);
 		break;
 	case STATE_FIN_WAIT1:
 	case STATE_LAST_ACK:
@@ -109,18 +123,6 @@ static __noinline int note_accepted(s32 fd, u32 pid, u32 tid, u64 now_ns)
 	if (find_owner(state, sk, pid, tid, fd))
 		tell_life(state, sk, SOCKET_ACCEPTED, now_ns);
 	return 0;
-}
-
-/*
- * The kernel makes the read event of a FIN as it has taken that in. It is seen at a thread being woken in the same
- * softirq, and where nobody slept at the softirq's end: a few us late.
- */
-static __always_inline void note_fin_event(struct socket_state *state, u64 sk, u64 now_ns)
-{
-	if (!state->fin_pending)
-		return;
-	state->fin_pending = 0;
-	tell_life(state, sk, SOCKET_READ_EVENT, now_ns);
 }
 
 /* The peer's window, as a segment has left it. */

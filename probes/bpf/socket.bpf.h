@@ -164,6 +164,12 @@ static __always_inline bool has_room_unsent(u64 sk)
 	return (u64)unsent_bytes(sk) * 2 < lowat_bytes(sk);
 }
 
+/* A thread inside a system call may be amid the processing of an ACK that had been put off. */
+static __always_inline bool is_owned(u64 sk)
+{
+	return BPF_CORE_READ((struct sock *)sk, sk_lock.owned) != 0;
+}
+
 static __noinline int read_addresses(struct record_addresses *addresses, u64 sk)
 {
 	struct sock *sock = (struct sock *)sk;

@@ -115,12 +115,6 @@ __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking
 	return 0;
 }
 
-/* A thread inside a system call may be amid the processing of an ACK that had been put off. */
-static __always_inline bool is_owned(u64 sk)
-{
-	return BPF_CORE_READ((struct sock *)sk, sk_lock.owned) != 0;
-}
-
 /*
  * Looks at all sockets that had segments on this CPU; with `waking`, only at that process's.
  * Not static: so the verifier goes through it once, and not once for each way that leads here.
