@@ -139,8 +139,10 @@ static void assert_peer_is_the_cause(void)
 	for (size_t i = 0; i < watching.stalls_len; i++) {
 		const struct stint_probes_stall *stall = &watching.stalls[i];
 
-		assert_int_equal(stall->cause, STINT_PROBES_LIMIT_PEER_READS);
 		assert_true(stall->ack_ns >= 19 * MS); /* that the peer let pass before it read */
+		/* Unless the sender was kept from a CPU for longer than that. */
+		if (stall->ack_ns > stall->duration_ns - stall->ack_ns)
+			assert_int_equal(stall->cause, STINT_PROBES_LIMIT_PEER_READS);
 	}
 }
 
