@@ -161,6 +161,7 @@ static void take_overrun(struct stint_probes *probes, const struct record_overru
 	overrun.parts.stolen_known &= probes->steal_is_told || overrun.parts.stolen_ns > 0;
 	if (stint_process_complete(process, &overrun, record))
 		probes->stacks_cut++;
+	stint_roles_name_turn(probes->roles, overrun.role, sizeof(overrun.role), record, overrun.fd);
 	look_closer(probes, &overrun);
 	probes->callbacks.overrun(probes->ctx, &overrun);
 }

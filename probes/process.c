@@ -444,9 +444,10 @@ static void complete_victims(struct stint_process *process, struct stint_probes_
 			fds[i] = (int32_t)ready[i].data;
 			continue;
 		}
-		fds[i] = process->registrations_epfd == record->epfd
-				 ? find_registration(process, ready[i].data)
-				 : -1;
+		/* Known from its turn, or else looked for among those that are registered now. */
+		fds[i] = i < record->turns_len ? record->turns[i].fd : -1;
+		if (fds[i] < 0 && process->registrations_epfd == record->epfd)
+			fds[i] = find_registration(process, ready[i].data);
 		if (fds[i] >= 0 || !may_reread)
 			continue;
 		may_reread = false;

@@ -130,6 +130,12 @@ struct record_function {
 	__u32 running;     /* that go on beyond it */
 };
 
+/* What became of one of the ready descriptors: service.bpf.h. */
+struct record_turn {
+	__s32 fd;        /* -1: it had no turn */
+	__u32 role_slot; /* index into role_counters, or beyond */
+};
+
 /* An iteration beyond its budget. */
 struct record_overrun {
 	__u32 type;
@@ -153,10 +159,13 @@ struct record_overrun {
 	__u32 touches_len;
 	__u32 touches_lost;
 	__u32 wait; /* enum record_wait */
+	__u32 turns_len;
+	__u32 reserved;
 	struct record_syscall syscalls[RECORD_SYSCALLS];
 	struct record_segment segments[RECORD_SEGMENTS];
 	struct record_touch touches[RECORD_TOUCHES];
 	struct record_ready ready[RECORD_READY];
+	struct record_turn turns[RECORD_READY];
 	struct record_verdict verdict;
 	struct record_function functions[RECORD_FUNCTIONS]; /* by their numbers */
 };
@@ -371,7 +380,7 @@ _Static_assert(sizeof(struct record_verdict) == 80 + 32 * RECORD_RIVALS + sizeof
 	       "no holes");
 _Static_assert(sizeof(struct record_segment) == 24, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
-_Static_assert(sizeof(struct record_overrun) == 112 + 8 * 32 + 32 * 24 + 64 * 8 + 64 * 16 +
+_Static_assert(sizeof(struct record_overrun) == 120 + 8 * 32 + 32 * 24 + 64 * 8 + 64 * 16 + 64 * 8 +
 							sizeof(struct record_verdict) + 16 * RECORD_FUNCTIONS,
 	       "no holes");
 _Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,

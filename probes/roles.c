@@ -80,6 +80,21 @@ void stint_role_name(char *ret, size_t ret_bytes, const struct role_key *key)
 	}
 }
 
+void stint_roles_name_turn(struct stint_roles *roles, char *ret, size_t ret_bytes,
+			   const struct record_overrun *record, int32_t fd)
+{
+	*ret = '\0';
+	for (uint32_t i = 0; fd >= 0 && i < record->turns_len && i < RECORD_READY; i++) {
+		uint32_t slot = record->turns[i].role_slot;
+
+		if (record->turns[i].fd != fd || slot >= roles->len)
+			continue;
+		if (bpf_map_lookup_elem(roles->table, &slot, &roles->now) == 0 && roles->now.used)
+			stint_role_name(ret, ret_bytes, &roles->now.key);
+		return;
+	}
+}
+
 static void widen(struct stint_probes_histogram *ret, uint64_t *wide, const uint32_t *bucket,
 		  const struct role_totals *total)
 {

@@ -18,6 +18,10 @@ struct stint_roles *stint_roles_free(struct stint_roles *roles);
 /* Calls `visit` for each role. -ENOMEM, or what `visit` returned if that was not 0. */
 int stint_roles_read(struct stint_roles *roles, stint_probes_role_visit visit, void *ctx);
 
+/* What the descriptor is whose turn in an overrun's iteration is known; empty if it had none. */
+void stint_roles_name_turn(struct stint_roles *roles, char *ret, size_t ret_bytes,
+			   const struct record_overrun *record, int32_t fd);
+
 /* "clients of :6379", "upstream 10.0.0.1:80", "timerfd" */
 void stint_role_name(char *ret, size_t ret_bytes, const struct role_key *key);
 

@@ -161,6 +161,7 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns)
 	__builtin_memcpy(record->touches, thread->touches, sizeof(record->touches));
 	put_ready(record, thread);
 	put_functions(record, thread, now_ns);
+	put_turns(record, &thread->turns);
 	__builtin_memcpy(&record->verdict, &thread->verdict.sums, sizeof(record->verdict));
 	bpf_ringbuf_submit(record, 0);
 	return 0;

@@ -4,7 +4,7 @@
 
 /* The events of a thread's iteration, and whose turn it is: part of struct thread. service.bpf.h has the rules. */
 
-#define TURNS_MAX     64
+#define TURNS_MAX     RECORD_READY
 #define UNDRAINED_MAX 4
 
 /* As the kernel writes it on x86-64 (packed): read 32 bits at a time. Of poll() and select(), the data is the descriptor. */
@@ -38,6 +38,20 @@ struct turns {
 	u32 role_slot[TURNS_MAX];
 	s32 turn_fd[TURNS_MAX]; /* of those that had a turn */
 };
+
+static __always_inline void put_turns(struct record_overrun *record, const struct turns *turns)
+{
+	u32 len = turns->len;
+
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		if (i >= len)
+			break;
+		record->turns[i].fd = turns->had >> i & 1 ? turns->turn_fd[i] : -1;
+		record->turns[i].role_slot = turns->role_slot[i];
+	}
+	record->turns_len = len;
+	record->reserved = 0;
+}
 
 struct thread;
 

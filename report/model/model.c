@@ -82,6 +82,7 @@ static void free_overruns(struct model *model)
 		free(overrun->places);
 		verdicts_free(overrun->verdict);
 		model_free_function_parts(overrun);
+		free(overrun->role);
 	}
 	free(model->overruns);
 }

@@ -192,7 +192,8 @@ struct model_overrun {
 	enum model_source source;
 	bool running; /* it had not ended: duration_ns is how long it had run */
 	uint64_t tid;
-	int fd; /* -1: unknown */
+	int fd;     /* -1: unknown */
+	char *role; /* what that is, inferred; NULL: unknown */
 	uint64_t start_ns;
 	uint64_t duration_ns;
 	uint64_t iteration_ns; /* from here to cpu_max_ns any may be unknown */

@@ -113,6 +113,7 @@ static bool take_overrun(struct loader *loader, sqlite3_stmt *row, void *item)
 	overrun->ready_events = loader_known(row, 16);
 	overrun->syscall_count = loader_known(row, 17);
 	overrun->running = loader_number(row, 19) == 1;
+	overrun->role = loader_text(loader, row, 20, LOADER_TEXT_BYTES);
 	if (loader_is_text(row, 18, "computed"))
 		overrun->stack_kind = MODEL_STACK_COMPUTED;
 	else if (loader_is_text(row, 18, "blocked"))
@@ -143,8 +144,8 @@ static const struct loader_table handler_table = {
 static const struct loader_table overrun_table = {
 	"overrun",
 	"SELECT id, process, handler, source, tid, fd, start_ns, duration_ns, iteration_ns, on_cpu_ns, runnable_ns,"
-	" blocked_ns, cpu_min_ns, cpu_max_ns, victims, blame_ns, ready_events, syscall_count, stack_kind, running"
-	" FROM overrun ORDER BY duration_ns DESC, id LIMIT 10000",
+	" blocked_ns, cpu_min_ns, cpu_max_ns, victims, blame_ns, ready_events, syscall_count, stack_kind, running,"
+	" role FROM overrun ORDER BY duration_ns DESC, id LIMIT 10000",
 	MODEL_OVERRUNS, sizeof(struct model_overrun), take_overrun};
 /* ---- histograms ---- */
 

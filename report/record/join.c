@@ -267,6 +267,7 @@ static void write_iteration(struct join *join, const struct iteration *iteration
 		.process = iteration->process,
 		.tid = overrun->tid,
 		.fd = overrun->fd,
+		.role = overrun->role,
 		.start_ns = overrun->start_ns,
 		.duration_ns = overrun->duration_ns,
 		.iteration_ns = overrun->duration_ns,

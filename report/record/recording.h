@@ -116,8 +116,9 @@ struct recording_overrun {
 	int64_t process;
 	int64_t handler;
 	uint32_t tid;
-	bool running; /* it had not ended: duration_ns is how long it had run */
-	int fd;       /* -1: NULL */
+	bool running;     /* it had not ended: duration_ns is how long it had run */
+	int fd;           /* -1: NULL */
+	const char *role; /* what it is; NULL or empty: NULL */
 	uint64_t start_ns;
 	uint64_t duration_ns;
 	uint64_t iteration_ns;

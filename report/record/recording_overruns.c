@@ -128,6 +128,7 @@ void recording_overrun(struct recording *recording, const struct recording_overr
 	put_number(&row, overrun->running);
 	put_number(&row, overrun->tid);
 	put_fd(&row, overrun->fd);
+	put_some_text(&row, overrun->role);
 	put_number(&row, overrun->start_ns);
 	put_number(&row, overrun->duration_ns);
 	put_known(&row, overrun->iteration_ns);

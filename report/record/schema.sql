@@ -107,6 +107,7 @@ CREATE TABLE overrun (
 	running INTEGER NOT NULL DEFAULT 0,    -- 1: it had not ended, and is not in the handler's counts yet
 	tid INTEGER NOT NULL,
 	fd INTEGER,
+	role TEXT,                             -- what fd is; inferred, of iterations
 	start_ns INTEGER NOT NULL,
 	duration_ns INTEGER NOT NULL,
 	iteration_ns INTEGER,

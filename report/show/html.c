@@ -347,6 +347,7 @@ static void put_overrun(struct page *page, const struct model_overrun *overrun)
 	buffer_printf(page->out, " <span class=\"soft\">at %.3f s, ",
 		      model_seconds(page->model, overrun->start_ns));
 	words_process(page->out, escape_html, overrun->process);
+	words_descriptor(page->out, escape_html, overrun);
 	put(page, "</span></summary>\n");
 	if (overrun->verdict) {
 		put_parts(page, overrun->verdict);

@@ -430,6 +430,7 @@ static void put_overrun(struct json *json, const struct model_overrun *overrun)
 	put_text(json, "handler", overrun->handler ? overrun->handler->name : NULL);
 	put_source(json, overrun->source);
 	put_bool(json, "running", overrun->running);
+	put_text(json, "role", overrun->role);
 	put_fd(json, overrun->fd);
 	put_number(json, "duration_ns", overrun->duration_ns);
 	put_number(json, "iteration_ns", overrun->iteration_ns);

@@ -277,8 +277,8 @@ static void put_overrun(struct text_page *page, const struct model_overrun *over
 		buffer_printf(&line, ", %s", inferred ? "~" : "");
 		escape_terminal(&line, overrun->handler->name);
 	}
-	if (overrun->fd >= 0)
-		buffer_printf(&line, ", fd %d", overrun->fd);
+	page->inferred |= overrun->role != NULL;
+	words_descriptor(&line, escape_terminal, overrun);
 	buffer_string(&line, ": ");
 	words_cause(&line, escape_terminal, overrun);
 	text_sentence(page, &line, 2);

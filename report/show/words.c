@@ -62,6 +62,16 @@ void words_process(struct buffer *out, words_escape escape, const struct model_p
 	buffer_string(out, ")");
 }
 
+void words_descriptor(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
+{
+	if (overrun->role) {
+		buffer_string(out, ", ~");
+		escape(out, overrun->role);
+	}
+	if (overrun->fd >= 0)
+		buffer_printf(out, overrun->role ? " (fd %d)" : ", fd %d", overrun->fd);
+}
+
 bool words_has_probes(const struct model *model)
 {
 	const char *probes = model_meta_text(model, "probes");

@@ -21,6 +21,9 @@ void words_recording(struct buffer *out, words_escape escape, const struct model
 /* "redis-server (pid 12)" */
 void words_process(struct buffer *out, words_escape escape, const struct model_process *process);
 
+/* ", ~clients of :6379 (fd 14)": which descriptor an overrun was about, as far as that is known. */
+void words_descriptor(struct buffer *out, words_escape escape, const struct model_overrun *overrun);
+
 /* Whether the process was late, and of what: the first thing to read. */
 void words_headline(struct buffer *out, words_escape escape, const struct model *model,
 		    const struct model_process *process);

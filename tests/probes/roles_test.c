@@ -114,15 +114,14 @@ static void assert_stages_add_up(const struct stint_probes_role *role)
 	assert_int_equal(sum_ns, role->metric[STINT_PROBES_ROLE_AGE].sum_ns);
 }
 
+static const char *const role_names[SUBJECT_ROLES] = {"listener :",   "clients of :", "upstream 127.0.0.1:",
+						      "timerfd",      "eventfd",      "pipes",
+						      "unix sockets", "signalfd",     "inotify"};
+
 static void assert_each_role_is_served_as_long_as_it_computes(void)
 {
-	static const char *const names[SUBJECT_ROLES] = {
-		"listener :",   "clients of :", "upstream 127.0.0.1:",
-		"timerfd",      "eventfd",      "pipes",
-		"unix sockets", "signalfd",     "inotify"};
-
 	for (int i = 0; i < SUBJECT_ROLES; i++) {
-		const struct stint_probes_role *role = find_role(names[i]);
+		const struct stint_probes_role *role = find_role(role_names[i]);
 		const struct stint_probes_histogram *service = metric(role, STINT_PROBES_ROLE_SERVICE);
 
 		assert_int_equal(service->count, SUBJECT_ROUNDS);
@@ -144,6 +143,20 @@ static void each_role_is_told_and_its_service_known(void **state)
 	stint_probes_attribution(watching.probes, &attribution);
 	assert_int_equal(attribution.events, SUBJECT_ROUNDS * SUBJECT_ROLES);
 	assert_int_equal(attribution.not_attributed, 0);
+}
+
+static void an_overrun_tells_the_role_of_what_was_handled_longest(void **state)
+{
+	size_t told[SUBJECT_ROLES] = {0};
+
+	(void)state;
+	run("each", NULL);
+	for (size_t i = 0; i < watching.overruns_len; i++)
+		for (int role = 0; role < SUBJECT_ROLES; role++)
+			told[role] +=
+				strcmp(watching.overruns[i].is.role, find_role(role_names[role])->name) == 0;
+	for (int role = 0; role < SUBJECT_ROLES; role++)
+		assert_int_equal(told[role], SUBJECT_ROUNDS);
 }
 
 static void loops_in_poll_and_select_have_roles_too(void **state)
@@ -284,6 +297,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(each_role_is_told_and_its_service_known, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_overrun_tells_the_role_of_what_was_handled_longest, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(loops_in_poll_and_select_have_roles_too, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(descriptors_registered_before_the_watch_are_known_too, set_up,
 						tear_down),

@@ -298,6 +298,7 @@ static void fill_hostile(void)
 	const struct recording_overrun overrun = {.process = process,
 						  .handler = handler,
 						  .fd = -1,
+						  .role = HOSTILE,
 						  .start_ns = START + 1,
 						  .duration_ns = 2000,
 						  .iteration_ns = RECORDING_UNKNOWN,
@@ -522,6 +523,7 @@ static void json_has_the_promised_keys_and_jq_reads_it(void **state)
 		 "jq -e '.schema == 1 and .recording.lost_events == 0 and .processes[0].pid == 7"
 		 " and .handlers[0].service.p99_ns == 2000 and .handlers[0].service.count == 1"
 		 " and (.overruns[0].stack | length) == 2 and .overruns[0].syscalls == []"
+		 " and (.overruns[0].role | type) == \"string\""
 		 " and .write_stalls == [] and .loops == []' >/dev/null");
 	jq = popen(command, "we");
 	assert_non_null(jq);
