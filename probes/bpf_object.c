@@ -111,6 +111,7 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 				  skeleton->rodata->trace_port != 0 || skeleton->rodata->trace_fd >= 0);
 	skeleton->rodata->switch_has_state = switch_has_state();
 	skeleton->rodata->loop_limit = options->loop_limit;
+	skeleton->rodata->role_limit = options->role_limit;
 	if (stint_kernel_range(kernel, "sk_stream_write_space", &start, &end))
 		skeleton->rodata->stream_write_space = start; /* 0 where the kernel does not tell */
 	configure_following(skeleton, options);
@@ -120,6 +121,7 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	bpf_map__set_max_entries(skeleton->maps.records, options->ring_bytes);
 	bpf_map__set_max_entries(skeleton->maps.loop_table, options->loop_limit);
 	bpf_map__set_max_entries(skeleton->maps.habits_table, options->loop_limit);
+	bpf_map__set_max_entries(skeleton->maps.role_table, options->role_limit);
 }
 
 static int free_all_slots(struct stint_skeleton *skeleton)
@@ -333,6 +335,7 @@ void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret)
 	for (int cpu = 0; cpu < cpus; cpu++) {
 		ret->ring_full += each[cpu].ring_full;
 		ret->table_full += each[cpu].table_full;
+		ret->roles_full += each[cpu].roles_full;
 		ret->stacks_unread += each[cpu].stacks_unread;
 		ret->acks_unseen += each[cpu].acks_unseen;
 	}

@@ -34,6 +34,8 @@
 #define LOOK_CLOSER_NS     UINT64_C(10000000000)
 #define DEFAULT_RING_BYTES (8u << 20)
 #define DEFAULT_LOOPS      64u
+#define DEFAULT_ROLES      128u
+#define ROLES_MAX          1024u
 #define LOOPS_MAX          1024u
 #define PROCESSES_MAX      1024
 #define LOOK_FOR_EXITS_NS  100000000u
@@ -377,6 +379,8 @@ static int start(struct stint_probes *probes)
 	if (probes->options.functions_len > STINT_PROBES_FUNCTIONS)
 		return fail(probes, -EINVAL, "more than %d functions are not timed at once",
 			    STINT_PROBES_FUNCTIONS);
+	if (probes->options.role_limit > ROLES_MAX)
+		return fail(probes, -EINVAL, "more than %u roles are not told apart at once", ROLES_MAX);
 	err = stint_kernel_symbols_new(&probes->kernel, NULL);
 	if (err)
 		return fail(probes, err, "out of memory");
@@ -418,6 +422,8 @@ static void set_defaults(struct stint_probes_options *options)
 		options->ring_bytes = DEFAULT_RING_BYTES;
 	if (!options->loop_limit)
 		options->loop_limit = DEFAULT_LOOPS;
+	if (!options->role_limit)
+		options->role_limit = DEFAULT_ROLES;
 }
 
 int stint_probes_new(struct stint_probes **ret, const struct stint_probes_options *options,
@@ -592,6 +598,7 @@ void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_
 		stint_bpf_losses(probes->bpf, &counters);
 	ret->ring_full = counters.ring_full;
 	ret->table_full = counters.table_full;
+	ret->roles_full = counters.roles_full;
 	ret->stacks_cut = counters.stacks_unread + probes->stacks_cut;
 	ret->not_sampled = probes->not_sampled;
 	ret->functions = stint_functions_lost(probes->functions);

@@ -353,6 +353,7 @@ struct stint_probes_loop {
 struct stint_probes_losses {
 	uint64_t ring_full;   /* records that found the ring buffer full */
 	uint64_t table_full;  /* threads, loops or sockets that found a table full */
+	uint64_t roles_full;  /* events whose descriptor's role found the table of roles full */
 	uint64_t stacks_cut;  /* stacks that could not be copied or unwound to their beginning */
 	uint64_t not_sampled; /* closer looks not to be had: too many threads, or no descriptors left */
 	uint64_t functions;   /* calls of timed functions that were not, and functions that got no probes */
@@ -385,6 +386,7 @@ struct stint_probes_options {
 	uint64_t follow_cgroup; /* every process in that cgroup or below, by its number; 0: none */
 	uint32_t ring_bytes;    /* 0: 8 MiB; a power of two */
 	uint32_t loop_limit;    /* 0: 64; at most 1024, each 56 KiB */
+	uint32_t role_limit;    /* 0: 128; at most 1024, each 75 KiB, and twice that more once in use */
 	uint8_t trace_address
 		[16]; /* with trace_port: at the same end; IPv6, or IPv4 mapped into it; all 0: any */
 	/* Functions to be timed, each "NAME" or "MODULE:NAME", see stint_probes_read_functions(); to be kept by the caller. */

@@ -369,6 +369,7 @@ struct record_range {
 struct loss_counters {
 	__u64 ring_full;
 	__u64 table_full;
+	__u64 roles_full; /* events, of descriptors whose role found no place */
 	__u64 stacks_unread;
 	__u64 acks_unseen;
 };

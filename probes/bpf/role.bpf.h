@@ -30,21 +30,26 @@ static __always_inline struct role_counters *role_at(u32 slot)
 	return bpf_map_lookup_elem(&role_table, &slot);
 }
 
+static __always_inline u32 lost_role(void)
+{
+	struct loss_counters *counters = loss();
+
+	if (counters)
+		counters->roles_full++;
+	return ROLE_NO_SLOT;
+}
+
 static __noinline u32 new_role(const struct role_key *key)
 {
 	struct role_counters *role;
 	u32 slot;
 
-	if (roles_used >= role_limit) {
-		lost_entry();
-		return ROLE_NO_SLOT;
-	}
+	if (roles_used >= role_limit)
+		return lost_role();
 	slot = __sync_fetch_and_add(&roles_used, 1);
 	role = role_at(slot);
-	if (!role || bpf_map_update_elem(&role_index, key, &slot, BPF_NOEXIST) != 0) {
-		lost_entry();
-		return ROLE_NO_SLOT;
-	}
+	if (!role || bpf_map_update_elem(&role_index, key, &slot, BPF_NOEXIST) != 0)
+		return lost_role();
 	role->key = *key;
 	for (u32 i = 0; i < ROLE_METRICS; i++)
 		role->total[i].min_ns = ~0ull;
@@ -52,6 +57,7 @@ static __noinline u32 new_role(const struct role_key *key)
 	return slot;
 }
 
+/* A role that finds no place is looked for again at each event, so what is lost is a count of events. */
 static __always_inline u32 role_slot(const struct role_key *key)
 {
 	u32 *slot = bpf_map_lookup_elem(&role_index, key);

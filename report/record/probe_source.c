@@ -484,6 +484,8 @@ void probe_source_write_losses(struct probe_source *source)
 		       "recordings that ended before all had been taken from the ring buffer");
 	recording_loss(recording, "table_full", losses.table_full,
 		       "threads, loops or sockets that found a table of the probes full");
+	recording_loss(recording, "roles_full", losses.roles_full,
+		       "events of descriptors by role, of which there were more than the probes tell apart");
 	recording_loss(recording, "stacks_cut", losses.stacks_cut,
 		       "stacks that could not be copied, or not unwound to their beginning");
 	recording_loss(recording, "not_sampled", losses.not_sampled,

@@ -175,6 +175,24 @@ static void loops_in_poll_and_select_have_roles_too(void **state)
 	}
 }
 
+static void events_of_roles_beyond_the_limit_are_counted_as_lost(void **state)
+{
+	const struct stint_probes_options options = {.size = sizeof(options), .role_limit = 3};
+	struct stint_probes_losses losses;
+
+	(void)state;
+	watching_or_skip();
+	watching_close(&watching);
+	watching_open(&watching, &options);
+	run("each", NULL);
+	assert_int_equal(roles_len, 3);
+	for (size_t i = 0; i < roles_len; i++)
+		assert_int_equal(metric(&roles[i], STINT_PROBES_ROLE_SERVICE)->count, SUBJECT_ROUNDS);
+	stint_probes_losses(watching.probes, &losses);
+	assert_int_equal(losses.roles_full, SUBJECT_ROUNDS * (SUBJECT_ROLES - 3));
+	assert_int_equal(losses.table_full, 0);
+}
+
 static void descriptors_registered_before_the_watch_are_known_too(void **state)
 {
 	(void)state;
@@ -300,6 +318,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_overrun_tells_the_role_of_what_was_handled_longest, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(loops_in_poll_and_select_have_roles_too, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(events_of_roles_beyond_the_limit_are_counted_as_lost, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(descriptors_registered_before_the_watch_are_known_too, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_connection_has_the_age_since_its_handshake, set_up,
