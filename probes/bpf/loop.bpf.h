@@ -301,7 +301,8 @@ static __always_inline void note_touch(struct thread *thread, u64 now_ns, s32 fd
 	thread->touches_len = at + 1;
 }
 
-static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, long number, u64 arg1, u64 arg3)
+static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, long number, u64 arg1, u64 arg3,
+					  bool takes_first)
 {
 	thread->in_syscall = 1;
 	thread->syscall_number = (u32)number;
@@ -312,7 +313,7 @@ static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, lon
 	thread->syscall_count++;
 	verdict_enter_syscall(&thread->verdict, thread->blocked_sum_ns + thread->runnable_sum_ns);
 	note_part(thread, thread->last_exit_ns, now_ns - thread->last_exit_ns, 0);
-	if (takes_fd(number))
+	if (takes_first)
 		note_touch(thread, now_ns, (s32)arg1);
 }
 

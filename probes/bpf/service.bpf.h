@@ -80,6 +80,8 @@ __noinline u32 begin_turn(struct thread *thread, struct descriptor *descriptor, 
 	turns->flags &= ~TURNS_READ_SEEN;
 	if (!(descriptor->flags & DESCRIPTOR_SETTLED))
 		settle_descriptor(descriptor, fd);
+	if (descriptor->flags & DESCRIPTOR_BLOCKING && thread->wait == RECORD_WAIT_EPOLL)
+		turns->blocking |= 1ull << at;
 	descriptor->turn_id = turn_id(thread);
 	descriptor->ready_at = at;
 	turns->service_ns[at] = 0;
@@ -104,35 +106,69 @@ static __always_inline struct descriptor *find_turn(struct thread *thread, s32 f
 	return polled_descriptor(descriptor, thread->pid, fd);
 }
 
+static __always_inline bool is_back(const struct turns *turns, u32 at, s32 fd)
+{
+	return at < TURNS_MAX && (turns->had & ~turns->closed) >> at & 1 && turns->turn_fd[at] == fd;
+}
+
+/*
+ * The place of a descriptor that had its turn and comes back, found without a look-up: programs that read from all and
+ * then write to all (redis) come back in the same order, or in the reverse. TURNS_MAX: it is none of these.
+ */
+static __always_inline u32 find_back(const struct turns *turns, s32 fd)
+{
+	u32 next = turns->last + 1 < turns->len ? turns->last + 1 : 0;
+
+	if (is_back(turns, next, fd))
+		return next;
+	return is_back(turns, turns->last - 1, fd) ? turns->last - 1 : TURNS_MAX;
+}
+
+static __always_inline void know_descriptor(struct turns *turns, const struct descriptor *descriptor)
+{
+	turns->sock = descriptor->sock;
+	turns->registered = descriptor->events;
+	turns->flags &= ~TURNS_BACK;
+}
+
+static __always_inline u32 look_up_turn(struct thread *thread, s32 fd, u64 now_ns)
+{
+	struct descriptor *descriptor = find_turn(thread, fd);
+	u32 at;
+
+	if (!descriptor)
+		return TURNS_MAX;
+	if (descriptor->turn_id == turn_id(thread)) {
+		at = descriptor->ready_at;
+		thread->turns.flags |= TURNS_READ_SEEN;
+	} else {
+		at = begin_turn(thread, descriptor, fd, now_ns);
+	}
+	if (at < TURNS_MAX)
+		know_descriptor(&thread->turns, descriptor);
+	return at;
+}
+
 __noinline int change_turn(struct thread *thread, s32 fd, u64 now_ns)
 {
-	struct descriptor *descriptor;
 	struct turns *turns;
 	u32 at;
 
 	if (!thread)
 		return 0;
 	turns = &thread->turns;
-	descriptor = find_turn(thread, fd);
-	if (!descriptor)
-		return 0;
-	if (descriptor->turn_id == turn_id(thread)) {
-		at = descriptor->ready_at;
-		turns->flags |= TURNS_READ_SEEN;
-	} else {
-		at = begin_turn(thread, descriptor, fd, now_ns);
-	}
+	at = find_back(turns, fd);
+	if (at < TURNS_MAX)
+		turns->flags |= TURNS_READ_SEEN | TURNS_BACK;
+	else
+		at = look_up_turn(thread, fd, now_ns);
 	if (at >= TURNS_MAX)
 		return 0;
 	end_part(turns, now_ns);
 	turns->at = at;
+	turns->last = at;
 	turns->fd = fd;
 	turns->start_ns = now_ns;
-	turns->sock = descriptor->sock;
-	turns->registered = descriptor->events;
-	turns->flags &= ~TURNS_BLOCKING;
-	if (descriptor->flags & DESCRIPTOR_BLOCKING && thread->wait == RECORD_WAIT_EPOLL)
-		turns->flags |= TURNS_BLOCKING;
 	return 0;
 }
 
@@ -148,13 +184,21 @@ static __always_inline void enter_turn(struct thread *thread, long number, const
 	if ((turns->at >= TURNS_MAX || turns->fd != fd) &&
 	    (turns->left || turns->len > 1 || turns->undrained))
 		change_turn(thread, fd, now_ns);
-	if (!(turns->flags & TURNS_BLOCKING) || turns->at >= TURNS_MAX || turns->fd != fd)
+	turns->flags &= ~(TURNS_MAY_BLOCK | TURNS_IN_CALL);
+	if (turns->at >= TURNS_MAX || turns->fd != fd || number == NR_epoll_ctl)
 		return;
-	turns->flags &= ~TURNS_MAY_BLOCK;
-	if (!may_block(number, regs))
+	turns->flags |= TURNS_IN_CALL;
+	if (!(turns->blocking >> turns->at & 1) || !may_block(number, regs))
 		return;
 	turns->flags |= TURNS_MAY_BLOCK;
 	turns->blocked_before_ns = thread->blocked_sum_ns;
+}
+
+/* A descriptor is about to be closed: another one may have its number from now on. */
+static __always_inline void close_turn(struct turns *turns, s32 fd)
+{
+	if (turns->at < TURNS_MAX && turns->fd == fd)
+		turns->closed |= 1ull << turns->at;
 }
 
 static __always_inline void exit_read(struct thread *thread, struct role_counters *role, u64 requested,
@@ -227,7 +271,15 @@ __noinline int exit_turn(struct thread *thread, bool takes, u64 requested, long 
 			note_finding(thread, turns->fd, FINDING_BLOCKING, &descriptor->role, 1,
 				     thread->blocked_sum_ns - turns->blocked_before_ns);
 	}
-	if (turns->sock && takes)
+	if (!takes)
+		return 0;
+	if (turns->flags & TURNS_BACK) {
+		descriptor = find_descriptor(thread->pid, thread->epfd, turns->fd);
+		if (!descriptor)
+			return 0;
+		know_descriptor(turns, descriptor);
+	}
+	if (turns->sock)
 		exit_read(thread, role_at(turns->role_slot[at]), requested, result, now_ns);
 	return 0;
 }
@@ -237,7 +289,10 @@ static __always_inline void reset_turns(struct turns *turns)
 	turns->flags = 0;
 	turns->at = TURNS_MAX;
 	turns->cursor = 0;
+	turns->last = 0;
 	turns->had = 0;
+	turns->closed = 0;
+	turns->blocking = 0;
 	turns->len = 0;
 	turns->left = 0;
 	turns->undrained_len = 0;

@@ -85,14 +85,16 @@
 
 #include "service.bpf.h"
 
+/* `takes_first`: its first argument is a descriptor. */
 static __always_inline void enter_descriptor_call(struct thread *thread, long number, int send_fd,
-						  const struct pt_regs *regs, u64 now_ns)
+						  bool takes_first, const struct pt_regs *regs, u64 now_ns)
 {
 	if (send_fd && thread->turns.flags & TURNS_OUTS)
 		note_sent(thread, (s32)(send_fd == 1 ? regs->di : regs->dx));
-	if (takes_fd(number))
+	if (takes_first)
 		enter_turn(thread, number, regs, now_ns);
 	if (number == NR_close) {
+		close_turn(&thread->turns, (s32)regs->di);
 		note_close(thread, (s32)regs->di, now_ns);
 		note_unix_close((s32)regs->di);
 	}
@@ -102,14 +104,18 @@ static __always_inline void exit_descriptor_call(struct thread *thread, const st
 						 long result, u64 now_ns)
 {
 	long number = regs->orig_ax;
+	bool takes;
 
 	if (number == NR_epoll_ctl && result == 0)
 		note_ctl(thread, regs->si, (u64)regs->di << 32 | (u32)regs->dx, regs->r10, now_ns);
 	if ((number == NR_accept || number == NR_accept4) && result >= 0)
 		exit_accept(thread, (s32)regs->di, (s32)result, now_ns);
-	if (thread && thread->state == THREAD_DISPATCHING && thread->turns.at < TURNS_MAX &&
-	    thread->turns.fd == (s32)regs->di && takes_fd(number))
-		exit_turn(thread, takes_data(number, regs), read_requested(number, regs->dx), result, now_ns);
+	if (!thread || thread->state != THREAD_DISPATCHING || !(thread->turns.flags & TURNS_IN_CALL))
+		return;
+	thread->turns.flags &= ~TURNS_IN_CALL;
+	takes = takes_data(number, regs);
+	if (takes || thread->turns.flags & TURNS_MAY_BLOCK)
+		exit_turn(thread, takes, read_requested(number, regs->dx), result, now_ns);
 }
 
 static __always_inline int enter_call(const struct pt_regs *regs, long number)
@@ -144,8 +150,10 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 		return 0;
 	}
 	if (thread->state == THREAD_DISPATCHING) {
-		enter_syscall(thread, now_ns, number, regs->di, regs->dx);
-		enter_descriptor_call(thread, number, send_fd, regs, now_ns);
+		bool takes_first = takes_fd(number);
+
+		enter_syscall(thread, now_ns, number, regs->di, regs->dx, takes_first);
+		enter_descriptor_call(thread, number, send_fd, takes_first, regs, now_ns);
 	}
 	return 0;
 }

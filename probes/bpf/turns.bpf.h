@@ -20,8 +20,11 @@ struct turns {
 	u32 at;     /* whose turn it is; TURNS_MAX: nobody's */
 	s32 fd;     /* its descriptor */
 	u32 cursor; /* where the next one is expected */
+	u32 last;   /* whose turn it was at last */
 	u32 flags;
 	u64 had;               /* a bit for each that had a turn */
+	u64 closed;            /* of those: its descriptor was closed since */
+	u64 blocking;          /* of those: its descriptor is a blocking one */
 	u64 start_ns;          /* of its present part */
 	u64 sock;              /* of its descriptor, if what arrives there is followed */
 	u64 woken_ns;          /* in the wait that returned them; 0: it did not sleep */
@@ -64,9 +67,10 @@ enum turns_flag {
 	TURNS_OUTS = 4,       /* some descriptor's EPOLLOUT waits for a send */
 	TURNS_SENT = 8,       /* in this iteration */
 	TURNS_FULL = 16,      /* the wait returned as many events as it could */
-	TURNS_BLOCKING = 32,  /* the descriptor is a blocking one */
-	TURNS_MAY_BLOCK = 64, /* and the system call under way may block */
+	TURNS_IN_CALL = 32,   /* a system call on the descriptor is under way */
+	TURNS_MAY_BLOCK = 64, /* and it may block */
 	TURNS_SKIPPED = 128,  /* what the wait returned was left alone */
+	TURNS_BACK = 256,     /* the descriptor came back, and what is known of it was not looked up */
 };
 
 #endif
