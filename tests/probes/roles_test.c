@@ -15,15 +15,12 @@
 #include "redis.h"
 #include "subject.h"
 #include "subject_roles.h"
+#include "watched_roles.h"
 #include "watching.h"
-
-#define ROLES_MAX 32
 
 static struct watching watching;
 static struct subject subject;
 static struct redis redis;
-static struct stint_probes_role roles[ROLES_MAX]; /* without their buckets */
-static size_t roles_len;
 static struct subject_served served;
 static uint16_t port;
 
@@ -50,21 +47,6 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static int keep(void *ctx, const struct stint_probes_role *role)
-{
-	(void)ctx;
-	assert_true(roles_len < ROLES_MAX);
-	roles[roles_len++] = *role;
-	return 0;
-}
-
-static void read_roles(void)
-{
-	roles_len = 0;
-	watching_take(&watching);
-	assert_int_equal(stint_probes_read_roles(watching.probes, keep, NULL), 0);
-}
-
 static void run(const char *what, const char *early)
 {
 	const char *const arguments[] = {what, early, NULL};
@@ -79,7 +61,7 @@ static void run(const char *what, const char *early)
 		watching_add(&watching, subject.pid);
 	assert_int_equal(write(subject.to, "", 1), 1);
 	assert_int_equal(read(subject.from, &served, sizeof(served)), sizeof(served));
-	read_roles();
+	watched_roles_read(&watching);
 }
 
 /* A name that ends in a colon goes on with the subject's port. */
@@ -91,27 +73,13 @@ static const struct stint_probes_role *find_role(const char *begins)
 		snprintf(name, sizeof(name), "%s%u", begins, port);
 	else
 		snprintf(name, sizeof(name), "%s", begins);
-	for (size_t i = 0; i < roles_len; i++)
-		if (strcmp(roles[i].name, name) == 0)
-			return &roles[i];
-	fail_msg("no role is named '%s'", name);
-	return NULL;
+	return watched_role(name);
 }
 
 static const struct stint_probes_histogram *metric(const struct stint_probes_role *role,
 						   enum stint_probes_role_metric which)
 {
 	return &role->metric[which];
-}
-
-/* The stages of all events of a role are what their ages are. */
-static void assert_stages_add_up(const struct stint_probes_role *role)
-{
-	uint64_t sum_ns = 0;
-
-	for (int i = STINT_PROBES_ROLE_BUSY; i <= STINT_PROBES_ROLE_QUEUE; i++)
-		sum_ns += role->metric[i].sum_ns;
-	assert_int_equal(sum_ns, role->metric[STINT_PROBES_ROLE_AGE].sum_ns);
 }
 
 static const char *const role_names[SUBJECT_ROLES] = {"listener :",   "clients of :", "upstream 127.0.0.1:",
@@ -128,9 +96,9 @@ static void assert_each_role_is_served_as_long_as_it_computes(void)
 		assert_in_range(service->sum_ns, served.least_ns[i], served.most_ns[i]);
 		assert_true(service->min_ns >= SUBJECT_SPIN_NS);
 		assert_int_equal(metric(role, STINT_PROBES_ROLE_WAIT)->count, SUBJECT_ROUNDS);
-		assert_stages_add_up(role);
+		watched_role_adds_up(role);
 	}
-	assert_int_equal(roles_len, SUBJECT_ROLES);
+	assert_int_equal(watched_roles_len(), SUBJECT_ROLES);
 }
 
 static void each_role_is_told_and_its_service_known(void **state)
@@ -185,9 +153,10 @@ static void events_of_roles_beyond_the_limit_are_counted_as_lost(void **state)
 	watching_close(&watching);
 	watching_open(&watching, &options);
 	run("each", NULL);
-	assert_int_equal(roles_len, 3);
-	for (size_t i = 0; i < roles_len; i++)
-		assert_int_equal(metric(&roles[i], STINT_PROBES_ROLE_SERVICE)->count, SUBJECT_ROUNDS);
+	assert_int_equal(watched_roles_len(), 3);
+	for (size_t i = 0; i < watched_roles_len(); i++)
+		assert_int_equal(metric(watched_role_at(i), STINT_PROBES_ROLE_SERVICE)->count,
+				 SUBJECT_ROUNDS);
 	stint_probes_losses(watching.probes, &losses);
 	assert_int_equal(losses.roles_full, SUBJECT_ROUNDS * (SUBJECT_ROLES - 3));
 	assert_int_equal(losses.table_full, 0);
@@ -258,7 +227,7 @@ static void data_that_came_while_the_loop_was_busy_is_as_old_as_that(void **stat
 			served.most_ns[SUBJECT_ROLE_CLIENT]);
 	assert_int_equal(metric(role, STINT_PROBES_ROLE_KERNEL)->count, 0);
 	assert_int_equal(metric(role, STINT_PROBES_ROLE_SCHEDULER)->count, 0);
-	assert_stages_add_up(role);
+	watched_role_adds_up(role);
 }
 
 static void what_another_thread_has_read_makes_nothing_older(void **state)
@@ -305,7 +274,7 @@ static void redis_serves_as_many_events_as_it_processes_commands(void **state)
 		REDIS_DO(&redis, "PING");
 	assert_non_null(strstr(REDIS_DO(&redis, "INFO", "stats"), "total_commands_processed:501"));
 	REDIS_DO(&redis, "PING");
-	read_roles();
+	watched_roles_read(&watching);
 	role = find_role("unix sockets");
 	assert_in_range(metric(role, STINT_PROBES_ROLE_SERVICE)->count, 502, 503);
 	assert_int_equal(metric(role, STINT_PROBES_ROLE_WAIT)->count, 503);
