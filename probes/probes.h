@@ -403,7 +403,7 @@ struct stint_probes_support {
 	char why[512];
 };
 
-/* What a descriptor in an epoll set is. */
+/* What a descriptor is that a loop waits for: in an epoll set, in poll() or in select(). */
 enum stint_probes_role_kind {
 	STINT_PROBES_ROLE_OTHER = 0,
 	STINT_PROBES_ROLE_LISTENER,

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "report/show/escape.h"
 #include "report/show/html_page.h"
@@ -169,10 +170,34 @@ static bool words_attribution(struct buffer *out, const struct model *model)
 		return false;
 	buffer_printf(
 		out,
-		"%s of %s events (%s) had no system call on their descriptor, or were beyond the first 64 of "
-		"a batch: not attributed.",
+		"%s of %s events (%s) had no system call of the loop's thread on their descriptor, or were beyond "
+		"the first 64 of a batch: not attributed.",
 		units_count(missing).text, units_count(events).text, units_share(missing, events).text);
 	return true;
+}
+
+/* Loops in io_uring, as probe_source.c names them: those of programs that nothing else is known of. */
+static size_t count_rings(const struct model *model)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < model->loops_len; i++)
+		count += model->loops[i].source == MODEL_PROBES &&
+			 strncmp(model->loops[i].name, "io_uring ", 9) == 0;
+	return count;
+}
+
+static bool words_rings(struct buffer *out, const struct model *model)
+{
+	size_t count = count_rings(model);
+
+	if (count > 0)
+		buffer_printf(
+			out,
+			"Of %zu loop%s in io_uring no roles are told: completions name no descriptor, and no system "
+			"call is made on one.",
+			count, count == 1 ? "" : "s");
+	return count > 0;
 }
 
 /* ---- in the terminal ---- */
@@ -238,11 +263,13 @@ void roles_text(struct text_page *page)
 	const struct model *model = page->model;
 	struct buffer line = {0};
 
-	if (model->roles_len > 0) {
+	if (model->roles_len > 0 || count_rings(model) > 0)
 		text_heading(page, "Descriptors by role",
 			     "how long their events waited and were served; longest in sum first");
+	if (model->roles_len > 0)
 		text_roles_table(page);
-	}
+	if (words_rings(&line, model))
+		text_sentence(page, &line, 2);
 	if (count_ages(model) > 0) {
 		text_heading(page, "Events' wait", "from the arrival in the kernel to the read");
 		text_stages_table(page);
@@ -337,9 +364,14 @@ static void html_stages_table(struct buffer *out, const struct model *model)
 
 void roles_html(struct buffer *out, const struct model *model)
 {
-	if (model->roles_len > 0) {
+	if (model->roles_len > 0 || count_rings(model) > 0)
 		buffer_string(out, "<h2>Descriptors by role</h2>\n");
+	if (model->roles_len > 0)
 		html_roles_table(out, model);
+	if (count_rings(model) > 0) {
+		buffer_string(out, "<p>");
+		words_rings(out, model);
+		buffer_string(out, "</p>\n");
 	}
 	if (count_ages(model) > 0) {
 		buffer_string(out, "<h2>Events' wait</h2>\n");
