@@ -466,6 +466,7 @@ int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwin
 {
 	if (!unwinder || !regs || !frames || !frames_max || !complete)
 		return -EINVAL;
+	*complete = false;
 	if (!unwinder->dwfl)
 		return -ENODATA;
 	unwinder->regs = regs;
