@@ -171,8 +171,10 @@ static void make_child(void)
 	if (pid == 0)
 		_exit(3);
 	result = stint_child_new(&child, run.loop, pid, 0, on_child, NULL);
-	if (result == -ENOSYS || !begin(result)) /* valgrind knows no pidfds */
-		assert_int_equal(waitpid(pid, NULL, 0), pid);
+	if (result != -ENOSYS && begin(result)) /* valgrind knows no pidfds */
+		return;
+	while (waitpid(pid, NULL, 0) < 0)
+		assert_int_equal(errno, EINTR);
 }
 
 static void make_simple(void)

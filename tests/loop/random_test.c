@@ -289,11 +289,16 @@ static void live(uint64_t steps)
 			fail_msg("no source of kind %d was called", i);
 }
 
+static uint64_t how_many_steps(void)
+{
+	return number_from("STINT_STEPS", fixture_on_valgrind() ? STEPS / 10 : STEPS);
+}
+
 static void all_kinds_at_once_behave_as_their_models_say(void **unused)
 {
 	(void)unused;
 	begin_chance(fixture_now_ns(CLOCK_REALTIME));
-	live(number_from("STINT_STEPS", STEPS));
+	live(how_many_steps());
 }
 
 static void they_do_under_a_storm_of_signals(void **unused)
@@ -303,7 +308,7 @@ static void they_do_under_a_storm_of_signals(void **unused)
 	(void)unused;
 	begin_chance(fixture_now_ns(CLOCK_REALTIME));
 	storm_begin();
-	live(number_from("STINT_STEPS", STEPS) / 4);
+	live(how_many_steps() / 4);
 	signals = storm_end();
 	print_message("%ld signals\n", signals);
 	assert_true(signals > 0);
