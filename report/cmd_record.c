@@ -499,6 +499,8 @@ int cmd_record(int argc, char **argv)
 	set_default_path(&request);
 	request.options.path = request.path;
 	catch_signals();
+	if (!request.options.no_probes && isatty(STDERR_FILENO))
+		fprintf(stderr, "loading the probes ...\n");
 	if (recorder_new(&recorder, &request.options) != 0) {
 		status = complain(1, "%s", recorder_error(recorder));
 		goto out;

@@ -1,7 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/model/pick.h"
 
+#include <stdbool.h>
 #include <string.h>
+
+/* What its handler had called, by the stack; NULL if that is not known. */
+static const char *called_by_handler(const struct model_overrun *overrun)
+{
+	for (size_t i = 0; overrun->handler && i + 1 < overrun->frames_len; i++)
+		if (strcmp(overrun->frames[i], overrun->handler->name) == 0)
+			return overrun->frames[i + 1];
+	return NULL;
+}
+
+static bool is_like(const struct model_overrun *a, const struct model_overrun *b)
+{
+	const char *a_called = called_by_handler(a), *b_called = called_by_handler(b);
+
+	if (a->process != b->process || a->handler != b->handler)
+		return false;
+	if (a->verdict && b->verdict && a->verdict->verdict != b->verdict->verdict)
+		return false;
+	return !a_called || !b_called || strcmp(a_called, b_called) == 0;
+}
 
 static size_t count_like(const struct model_overrun *const *picked, size_t len,
 			 const struct model_overrun *overrun)
@@ -9,17 +30,17 @@ static size_t count_like(const struct model_overrun *const *picked, size_t len,
 	size_t count = 0;
 
 	for (size_t i = 0; i < len; i++)
-		count += picked[i]->process == overrun->process && picked[i]->handler == overrun->handler;
+		count += is_like(picked[i], overrun);
 	return count;
 }
 
-size_t pick_overruns(const struct model_overrun **ret, size_t max, size_t per_handler,
+size_t pick_overruns(const struct model_overrun **ret, size_t max, size_t alike_max,
 		     const struct model *model)
 {
 	size_t len = 0;
 
 	for (size_t i = 0; i < model->overruns_len && len < max; i++)
-		if (count_like(ret, len, &model->overruns[i]) < per_handler)
+		if (count_like(ret, len, &model->overruns[i]) < alike_max)
 			ret[len++] = &model->overruns[i];
 	return len;
 }

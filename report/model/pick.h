@@ -7,10 +7,10 @@
 #include "report/model/model.h"
 
 /*
- * The longest overruns, but at most `per_handler` of any one handler, so that one that is late all the time does
- * not hide the others. Writes at most `max` into `ret`, longest first, and returns how many.
+ * The longest overruns, but at most `alike_max` of those alike, so that what is late all the time does not hide
+ * the rest. Alike: of one handler, which had called the same function, with the same verdict. Writes at most `max` into `ret`, longest first, and returns how many.
  */
-size_t pick_overruns(const struct model_overrun **ret, size_t max, size_t per_handler,
+size_t pick_overruns(const struct model_overrun **ret, size_t max, size_t alike_max,
 		     const struct model *model);
 
 /* A handler that overran, with what its recorded overruns were spent on. */

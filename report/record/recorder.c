@@ -45,6 +45,7 @@ struct recorder {
 	uint64_t processes_lost;
 	bool functions_told; /* that some are missing */
 	uint64_t end_ns;
+	uint64_t start_cpu_ns; /* of this process, as the recording began */
 	char probes_missing[512];
 	char error[512];
 };
@@ -167,6 +168,7 @@ int recorder_new(struct recorder **ret, const struct recorder_options *options)
 		return err;
 	/* Only now: to load the probes takes a while, in which nothing is recorded. */
 	recorder->session.start_ns = clock_ns(CLOCK_MONOTONIC);
+	recorder->start_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	write_facts(recorder, options);
 	err = recording_commit(recorder->session.recording);
 	return err ? fail(recorder, err, "%s: %s", options->path,
@@ -360,7 +362,8 @@ static void write_losses(struct recorder *recorder)
 		probe_source_write_losses(recorder->probes);
 	recording_meta_number(recording, "watchdog_stacks_skipped",
 			      (int64_t)sum_of_meters(recorder, 0, meter_source_stacks_skipped));
-	recording_meta_number(recording, "recorder_cpu_ns", (int64_t)clock_ns(CLOCK_PROCESS_CPUTIME_ID));
+	recording_meta_number(recording, "recorder_cpu_ns",
+			      (int64_t)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - recorder->start_cpu_ns));
 }
 
 /* Everything that both sides know until now. */

@@ -2,6 +2,7 @@
 #include "report/record/recording.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,7 @@ static void failed_to_open(struct recording *recording)
 
 static void open_database(struct recording *recording, const char *path)
 {
-	int code;
+	int code, fd;
 
 	if (!may_replace(path)) {
 		recording_failed(recording, -EEXIST,
@@ -83,6 +84,13 @@ static void open_database(struct recording *recording, const char *path)
 		recording_failed(recording, -errno, strerror(errno));
 		return;
 	}
+	/* SQLite tries again to read only, and then says of that why it failed. */
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	if (fd < 0) {
+		recording_failed(recording, -errno, strerror(errno));
+		return;
+	}
+	close(fd);
 	code = sqlite3_open_v2(path, &recording->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
 	if (code != SQLITE_OK)
 		failed_to_open(recording);

@@ -20,15 +20,15 @@
 #include "report/show/words_writes.h"
 #include "report/show/work.h"
 
-#define HANDLERS_DRAWN       24
-#define FUNCTIONS_DRAWN      8
-#define HANDLERS_SHOWN       500
-#define LOOPS_SHOWN          200
-#define OVERRUNS_SHOWN       50
-#define OVERRUNS_PER_HANDLER 10
-#define SOCKETS_SHOWN        8
-#define TRACES_DRAWN         4
-#define CYCLES_DRAWN         3
+#define HANDLERS_DRAWN  24
+#define FUNCTIONS_DRAWN 8
+#define HANDLERS_SHOWN  500
+#define LOOPS_SHOWN     200
+#define OVERRUNS_SHOWN  50
+#define OVERRUNS_ALIKE  10
+#define SOCKETS_SHOWN   8
+#define TRACES_DRAWN    4
+#define CYCLES_DRAWN    3
 
 struct page {
 	struct buffer *out;
@@ -381,7 +381,7 @@ static void put_overruns(struct page *page)
 {
 	const struct model *model = page->model;
 	const struct model_overrun *picked[OVERRUNS_SHOWN];
-	size_t shown = pick_overruns(picked, OVERRUNS_SHOWN, OVERRUNS_PER_HANDLER, model);
+	size_t shown = pick_overruns(picked, OVERRUNS_SHOWN, OVERRUNS_ALIKE, model);
 
 	put(page, "<h2>Overruns</h2>\n");
 	if (shown == 0) {

@@ -20,15 +20,15 @@
 #include "report/show/words_writes.h"
 #include "report/show/work.h"
 
-#define OVERRUNS_SHOWN       10
-#define OVERRUNS_PER_HANDLER 2
-#define HANDLERS_SHOWN       40
-#define LOOPS_SHOWN          40
-#define SOCKETS_SHOWN        5
-#define TRACES_SHOWN         3
-#define FRAMES_SHOWN         14
-#define HEAD_SHOWN           4
-#define KERNEL_FRAMES_SHOWN  4
+#define OVERRUNS_SHOWN      10
+#define OVERRUNS_ALIKE      2
+#define HANDLERS_SHOWN      40
+#define LOOPS_SHOWN         40
+#define SOCKETS_SHOWN       5
+#define TRACES_SHOWN        3
+#define FRAMES_SHOWN        14
+#define HEAD_SHOWN          4
+#define KERNEL_FRAMES_SHOWN 4
 
 /* ---- the first lines ---- */
 
@@ -210,23 +210,40 @@ static size_t last_with_line(const struct model_overrun *overrun)
 	return overrun->frames_len;
 }
 
+/* Functions that a compiler made at run time are what the program's author wrote, wherever they stand. */
+static bool is_jit(const char *frame)
+{
+	return strncmp(frame, "JS:", 3) == 0;
+}
+
+static void put_frame(struct buffer *line, const struct model_overrun *overrun, size_t frame)
+{
+	escape_terminal(line, overrun->frames[frame]);
+	if (frame != last_with_line(overrun))
+		return;
+	buffer_string(line, " (");
+	escape_terminal(line, overrun->places[frame].file);
+	buffer_printf(line, ":%" PRIu64 ")", overrun->places[frame].line);
+}
+
 /* The frames from `first` to `end`, of which those after `head` that are not among the last `tail` may go. */
 static void put_frames(struct buffer *line, const struct model_overrun *overrun, size_t first, size_t end,
 		       size_t head, size_t tail)
 {
+	bool some_go = end - first > head + tail;
+	size_t gone = 0;
+
 	for (size_t i = first; i < end; i++) {
+		bool goes = some_go && i >= first + head && i < end - tail && !is_jit(overrun->frames[i]);
+
+		gone += goes;
+		if (goes)
+			continue;
+		if (gone)
+			buffer_printf(line, " > [%zu more]", gone);
+		gone = 0;
 		buffer_string(line, i ? " > " : "");
-		if (end - first > head + tail && i == first + head) {
-			buffer_printf(line, "[%zu more]", end - first - head - tail);
-			i = end - tail - 1;
-			continue;
-		}
-		escape_terminal(line, overrun->frames[i]);
-		if (i != last_with_line(overrun))
-			continue;
-		buffer_string(line, " (");
-		escape_terminal(line, overrun->places[i].file);
-		buffer_printf(line, ":%" PRIu64 ")", overrun->places[i].line);
+		put_frame(line, overrun, i);
 	}
 }
 
@@ -303,9 +320,11 @@ static void put_overruns(struct text_page *page)
 {
 	const struct model *model = page->model;
 	const struct model_overrun *picked[OVERRUNS_SHOWN];
-	size_t shown = pick_overruns(picked, OVERRUNS_SHOWN, OVERRUNS_PER_HANDLER, model);
+	size_t shown = pick_overruns(picked, OVERRUNS_SHOWN, OVERRUNS_ALIKE, model);
 
-	text_heading(page, "Longest overruns", "at most two of a handler; stacks: outermost first");
+	text_heading(
+		page, "Longest overruns",
+		"at most two of those alike (handler, what it called, verdict); stacks: outermost first");
 	if (shown == 0)
 		buffer_string(page->out, "  None was recorded.\n");
 	for (size_t i = 0; i < shown; i++)

@@ -128,7 +128,8 @@ void words_cost(struct buffer *out, const struct model *model)
 			      units_ns(bpf_ns).text, units_share(bpf_ns, model->duration_ns).text);
 	else if (words_has_probes(model))
 		buffer_string(
-			out, "; what its eBPF programs cost is not known (kernel.bpf_stats_enabled is off).");
+			out,
+			"; what its eBPF programs cost is not known (the kernel counts it while sysctl kernel.bpf_stats_enabled is 1).");
 	else
 		buffer_string(out, "; no eBPF program ran.");
 	put_waits_behind(out, model);
