@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -12,32 +12,35 @@
 #include "probes/capabilities.h"
 #include "probes/probes.h"
 
-static int open_maps(uint32_t pid)
+static int read_link(uint32_t pid, const char *task)
 {
-	char path[64];
-	int fd;
+	char path[320], target[8];
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/maps", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -ESRCH : -errno;
-	close(fd);
-	return 0;
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task/%s/cwd", pid, task);
+	return readlink(path, target, sizeof(target)) >= 0 ? 0 : -errno;
 }
 
 /*
  * The kernel's own check (ptrace(2), PTRACE_MODE_READ), which it makes as that link is read. It makes it for the mappings
- * too, but newer kernels (6.18 was seen to) open those to CAP_PERFMON, whosever they are. A process whose first thread
- * has left has mappings, and no such link.
+ * too, but newer kernels (6.18 was seen to) open those to CAP_PERFMON, whosever they are. A thread that has left
+ * has no such link any more, and may be the first one; if all have, the process has ended.
  */
 static int check(uint32_t pid)
 {
-	char path[64], target[8];
+	char path[64];
+	struct dirent *entry;
+	int err = -ENOENT;
+	DIR *tasks;
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/cwd", pid);
-	if (readlink(path, target, sizeof(target)) >= 0)
-		return 0;
-	return errno == ENOENT ? open_maps(pid) : -errno;
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task", pid);
+	tasks = opendir(path);
+	if (!tasks)
+		return errno == ENOENT ? -ESRCH : -errno;
+	while (err == -ENOENT && (entry = readdir(tasks)))
+		if (*entry->d_name != '.')
+			err = read_link(pid, entry->d_name);
+	closedir(tasks);
+	return err == -ENOENT ? -ESRCH : err;
 }
 
 /*

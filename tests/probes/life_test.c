@@ -267,6 +267,30 @@ static void what_a_tiny_ring_cannot_hold_is_counted(void **state)
 	assert_true(loop.is.overruns >= 17);
 }
 
+/* Each is an overrun and a stack of 16 KB, so that one a round lies across the end. */
+static void records_across_the_end_of_the_ring_are_whole(void **state)
+{
+	struct stint_probes_options options = {.size = sizeof(options), .ring_bytes = 65536};
+	struct stint_probes_losses losses;
+
+	(void)state;
+	open_probes(&options);
+	subject_start_loops(&subject, "wait", "1");
+	watching_add(&watching, subject.pid);
+	for (int i = 0; i < 40; i++) {
+		subject_do(&subject, 0, SUBJECT_BLOCK, 2 * MS);
+		subject_do(&subject, 0, SUBJECT_SYNC,
+			   0); /* once that is answered, the iteration before is over */
+		watching_take(&watching);
+	}
+	assert_overruns_consistent(&watching);
+	assert_int_equal(watching_count(&watching, 2 * MS), 40);
+	for (size_t i = 0; i < 40; i++)
+		assert_true(watched_stack_has(watching_overrun(&watching, 2 * MS, i), "sleep_in_handler"));
+	stint_probes_losses(watching.probes, &losses);
+	assert_int_equal(losses.ring_full, 0);
+}
+
 /* The ring is full to the brim while the process exits: its record may be lost, its exit is told. */
 static void an_exit_that_the_ring_cannot_hold_is_told_all_the_same(void **state)
 {
@@ -488,6 +512,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_process_without_epoll_has_no_loops, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_a_tiny_ring_cannot_hold_is_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(records_across_the_end_of_the_ring_are_whole, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(an_exit_that_the_ring_cannot_hold_is_told_all_the_same,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(loops_beyond_the_limit_are_counted_as_lost, set_up,
