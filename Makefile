@@ -201,12 +201,16 @@ VALGRIND_ALL = $(patsubst $(BUILD)/tests/loop/%,$(BUILD)/valgrind/loop/%,$(filte
 # Those that take some seconds there.
 VALGRIND_SHORT = $(addprefix $(BUILD)/valgrind/loop/,fork_test lifetime_test loop_test posts_test stream_limits_test)
 
+# Goals named on one line come one after the other; what each builds need not.
+PARALLEL = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc))
+SUBMAKE  = $(MAKE) --no-print-directory
+
 check: check-format
-	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/clang all
-	$(Q)$(MAKE) --no-print-directory SAN=address,undefined BUILD=build/asan tests
-	$(Q)$(MAKE) --no-print-directory SAN=thread BUILD=build/tsan $(THREAD_TESTS)
-	$(Q)$(MAKE) --no-print-directory tests $(VALGRIND_SHORT)
-	$(Q)$(MAKE) --no-print-directory check-kernels
+	$(Q)$(SUBMAKE) $(PARALLEL) CC=clang BUILD=build/clang all
+	$(Q)$(SUBMAKE) $(PARALLEL) SAN=address,undefined BUILD=build/asan tests
+	$(Q)$(SUBMAKE) $(PARALLEL) SAN=thread BUILD=build/tsan $(THREAD_TESTS)
+	$(Q)$(SUBMAKE) $(PARALLEL) tests $(VALGRIND_SHORT)
+	$(Q)$(SUBMAKE) check-kernels
 	$(Q)tests/run $(filter-out $(BUILD)/tests/kernels/% $(BUILD)/tests/hostile/%,$(TESTS)) $(SANITIZED_TESTS) $(THREAD_TESTS) \
 		$(VALGRIND_SHORT)
 
@@ -216,7 +220,8 @@ $(BUILD)/valgrind/loop/%: $(BUILD)/tests/loop/%
 check-valgrind: $(VALGRIND_ALL)
 	$(Q)TEST_TIMEOUT_S=900 tests/run $^
 
-demo: all
+demo:
+	$(Q)$(SUBMAKE) $(PARALLEL) all
 	$(Q)examples/demo $(BUILD)
 
 # Everything comes from Debian by name. What only the demo, the tests or bench-probes need is said apart.

@@ -24,10 +24,10 @@ INSERT INTO histogram SELECT NULL, l, m, s, b, 2 + s
 INSERT INTO total SELECT handler, loop, metric, 'ns', sum(count) + 1, sum(count) * 90000, 90, 50000000, 1 FROM histogram
 	GROUP BY handler, loop, metric;
 INSERT INTO overrun VALUES
-	(1, 1, 1, 'both', 0, 71, 9, 1001000000000, 6000000, 6100000, 200000, 300000, 5600000, NULL, NULL, 3, 9000000, 4, 8, 'blocked'),
-	(2, 1, 1, 'meter', 0, 71, NULL, 1001500000000, 3000000, NULL, NULL, NULL, NULL, 2000000, 2500000, 1, 3000000, NULL, NULL, NULL),
-	(3, 2, 3, 'probes', 0, 72, 11, 1001900000000, 51000000, 51000000, 50000000, 700000, 300000, NULL, NULL, 1, 7000000, 2, 5, 'computed'),
-	(4, 1, NULL, 'meter', 1, 71, NULL, 1002500000000, 9000000, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL);
+	(1, 1, 1, 'both', 0, 71, 9, 'clients of :80', 1001000000000, 6000000, 6100000, 200000, 300000, 5600000, NULL, NULL, 3, 9000000, 4, 8, 'blocked'),
+	(2, 1, 1, 'meter', 0, 71, NULL, NULL, 1001500000000, 3000000, NULL, NULL, NULL, NULL, 2000000, 2500000, 1, 3000000, NULL, NULL, NULL),
+	(3, 2, 3, 'probes', 0, 72, 11, 'timerfd', 1001900000000, 51000000, 51000000, 50000000, 700000, 300000, NULL, NULL, 1, 7000000, 2, 5, 'computed'),
+	(4, 1, NULL, 'meter', 1, 71, NULL, NULL, 1002500000000, 9000000, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL);
 INSERT INTO overrun_syscall VALUES (1, 0, 'fsync', 9, 1001000100000, 5000000), (1, 1, 'write', 11, 1001005200000, 600000),
 	(3, 0, 'madvise', NULL, 1001900100000, 100000);
 INSERT INTO overrun_frame VALUES (1, 0, 'main', 'server', 'src/main.c', 12, 0), (1, 1, 'on_read', 'server', 'src/http.c', 99, 0),
@@ -41,11 +41,11 @@ INSERT INTO overrun_rival VALUES (1, 0, 44, 'stress', 200000), (1, 1, 0, 'swappe
 INSERT INTO overrun_victim VALUES (1, 0, 12, '127.0.0.1:80 - 127.0.0.1:9', 5000000), (1, 1, 13, NULL, 4000000), (3, 0, 14, 'timerfd', 1);
 INSERT INTO write_stall VALUES
 	(1, 1, 71, 12, 5, '127.0.0.1:80', '127.0.0.1:4242', 1001200000000, 19000000, 18900000, 3000, 20000, 7000, 70000, 666827, 1048576,
-	 699050, 3, 400000, 1001218900000, 0, 0, 2, 18000000, 100000, 200000, 300000, 200000, 100000, 'receive_window', 1000, NULL, 0, NULL),
+	 699050, 3, 400000, 1001218900000, 0, 0, 2, 18000000, 100000, 200000, 300000, 200000, 100000, 0, 'receive_window', 1000, NULL, 0, NULL),
 	(2, 1, 71, 12, 5, '127.0.0.1:80', '127.0.0.1:4242', 1001300000000, 5000000, 4000000, 3000, 20000, 7000, 970000, 600000, 1048576,
-	 699050, 2, 300000, NULL, 1, 4096, 0, 0, 4000000, 0, 0, 0, 0, 'congestion_window', 500000, 131072, 1, 'unsent'),
+	 699050, 2, 300000, NULL, 1, 4096, 0, 0, 4000000, 0, 0, 0, 0, 0, 'congestion_window', 500000, 131072, 1, 'unsent'),
 	(3, 2, 72, 15, 6, '[::1]:6379', '[::1]:999', 1001400000000, 1000, 0, 0, 0, 0, 1000, 10, 20000, 13333, 1, 1, NULL, 0, 1, 0, 0, 0, 0, 0,
-	 0, 0, 'own_loop', 0, NULL, 0, NULL);
+	 0, 0, 0, 'own_loop', 0, NULL, 0, NULL);
 INSERT INTO write_ack VALUES (1, 5, 12, '127.0.0.1:80', '127.0.0.1:4242', 30, 3, 9, 2, 3, 4, 5, 2, 1, 1),
 	(2, 6, 15, '[::1]:6379', '[::1]:999', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0);
 INSERT INTO write_alarm VALUES (1, 71, 12, 5, '127.0.0.1:80', '127.0.0.1:4242', 1002300000000, 1001200000000, 1001300000000, 'not_armed',

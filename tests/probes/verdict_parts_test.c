@@ -343,6 +343,24 @@ static void code_made_at_run_time_is_named_by_its_perf_map(void **state)
 	unlink(path);
 }
 
+static void a_nul_in_a_perf_map_hides_none_of_what_follows(void **state)
+{
+	static const char lines[] = "1000 10 a\0b\n2000 10 after\n";
+	struct stint_perf_map *map;
+	uint64_t start = 0;
+	char path[64];
+	FILE *file = own_map(path, sizeof(path));
+
+	(void)state;
+	assert_non_null(file);
+	assert_int_equal(fwrite(lines, 1, sizeof(lines) - 1, file), sizeof(lines) - 1);
+	fclose(file);
+	assert_int_equal(stint_perf_map_new(&map, (uint32_t)getpid()), 0);
+	assert_string_equal(stint_perf_map_find(map, 0x2001, &start), "after");
+	stint_perf_map_free(map);
+	unlink(path);
+}
+
 static void a_perf_map_that_is_no_file_of_its_own_is_not_read(void **state)
 {
 	struct stint_perf_map *map;
@@ -439,6 +457,7 @@ int main(void)
 		cmocka_unit_test(where_the_kernel_hides_its_addresses_there_are_no_names),
 		cmocka_unit_test(lines_of_a_perf_map_are_parsed),
 		cmocka_unit_test(code_made_at_run_time_is_named_by_its_perf_map),
+		cmocka_unit_test(a_nul_in_a_perf_map_hides_none_of_what_follows),
 		cmocka_unit_test(a_perf_map_that_is_no_file_of_its_own_is_not_read),
 		cmocka_unit_test(descriptors_are_named_as_what_they_are),
 		cmocka_unit_test(whether_a_hypervisor_tells_is_known),

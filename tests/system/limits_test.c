@@ -100,7 +100,7 @@ static void nothing_is_lost_at_full_speed(void **state)
 
 	(void)state;
 	start_redis();
-	start_recording("1000");
+	start_recording("10000000");
 	snprintf(port, sizeof(port), "%d", server.port);
 	assert_int_equal(command_run(argv, NULL, 0), 0);
 	end_recording();
