@@ -2,6 +2,7 @@
 #include "probes/function.h"
 
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@ _Static_assert(STINT_PROBES_FUNCTIONS == RECORD_FUNCTIONS, "the same on both sid
 
 /* The last slots are those that the cost was measured with. */
 #define SLOTS (FUNCTION_SLOTS - STINT_FUNCTION_KINDS)
+
+#define FAILED_MAX 256
 
 /* A function in a process. */
 struct timed {
@@ -43,6 +46,10 @@ struct stint_functions {
 	bool ends_filtered; /* a process with a seccomp filter does not survive it */
 	bool found[STINT_PROBES_FUNCTIONS];
 	char why[STINT_PROBES_FUNCTIONS][512];
+	struct {
+		uint32_t pid, number;
+	} failed[FAILED_MAX]; /* not tried again */
+	uint32_t failed_len;
 };
 
 int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf, const char *const *names,
@@ -102,6 +109,37 @@ static bool is_timed(const struct stint_functions *functions, uint32_t pid, uint
 	return false;
 }
 
+static bool has_failed(const struct stint_functions *functions, uint32_t pid, uint32_t number)
+{
+	for (uint32_t i = 0; i < functions->failed_len; i++)
+		if (functions->failed[i].pid == pid && functions->failed[i].number == number)
+			return true;
+	return false;
+}
+
+static void note_failed(struct stint_functions *functions, uint32_t pid, uint32_t number)
+{
+	functions->not_attached++;
+	if (functions->failed_len == FAILED_MAX)
+		return;
+	functions->failed[functions->failed_len].pid = pid;
+	functions->failed[functions->failed_len++].number = number;
+}
+
+/* Two probes at one place would each take the other's call for one that was left. */
+static const struct timed *timed_there(const struct stint_functions *functions, uint32_t pid,
+				       const struct stint_function_site *site)
+{
+	for (uint32_t i = 0; i < functions->timed_len; i++) {
+		const struct timed *timed = &functions->timed[i];
+
+		if (timed->links[0] && timed->pid == pid && timed->address == site->address &&
+		    strcmp(timed->module, site->module) == 0)
+			return timed;
+	}
+	return NULL;
+}
+
 /* A child of this program, which has not become the program yet that is to be watched. */
 static bool is_own_program(uint32_t pid)
 {
@@ -113,19 +151,37 @@ static bool is_own_program(uint32_t pid)
 	       own.st_ino == other.st_ino;
 }
 
-static bool has_filter(uint32_t pid)
+static bool thread_has_filter(uint32_t pid, const char *tid)
 {
-	char path[64], line[256];
-	unsigned mode = 0;
+	char path[320], line[256];
+	unsigned mode = 1; /* what cannot be read has one */
 	FILE *status;
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/status", pid);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task/%s/status", pid, tid);
 	status = fopen(path, "re");
-	while (status && !mode && fgets(line, sizeof(line), status))
-		(void)sscanf(line, "Seccomp: %u", &mode);
+	while (status && fgets(line, sizeof(line), status))
+		if (sscanf(line, "Seccomp: %u", &mode) == 1)
+			break;
 	if (status)
 		fclose(status);
-	return mode == 2;
+	return mode != 0;
+}
+
+static bool has_filter(uint32_t pid)
+{
+	const struct dirent *entry;
+	bool found = false;
+	char path[64];
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task", pid);
+	tasks = opendir(path);
+	if (!tasks)
+		return true;
+	while (!found && (entry = readdir(tasks)))
+		found = *entry->d_name != '.' && thread_has_filter(pid, entry->d_name);
+	closedir(tasks);
+	return found;
 }
 
 static int attach(struct stint_functions *functions, struct timed *timed,
@@ -153,6 +209,7 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t nu
 	struct timed *timed = &functions->timed[functions->timed_len];
 	char *why = functions->why[number];
 	struct stint_function_site site;
+	const struct timed *same;
 	int err;
 
 	if (stint_function_find(&site, pid, functions->names[number], why, sizeof(functions->why[number])) !=
@@ -165,8 +222,15 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t nu
 		close(site.fd);
 		return;
 	}
+	same = timed_there(functions, pid, &site);
+	if (same) {
+		snprintf(why, sizeof(functions->why[number]), "'%s' of %s is the same function as '%s'",
+			 site.function, site.module, functions->names[same->number]);
+		close(site.fd);
+		return;
+	}
 	if (functions->timed_len == SLOTS) {
-		functions->not_attached++;
+		note_failed(functions, pid, number);
 		close(site.fd);
 		return;
 	}
@@ -177,7 +241,7 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t nu
 	err = attach(functions, timed, &site);
 	close(site.fd);
 	if (err) {
-		functions->not_attached++;
+		note_failed(functions, pid, number);
 		snprintf(why, sizeof(functions->why[number]), "'%s' of %s cannot be given a probe: %s%s",
 			 site.function, site.module, strerror(-err),
 			 err == -EACCES || err == -EPERM ? " (this kernel leaves uprobes to root)" : "");
@@ -192,7 +256,7 @@ void stint_functions_add(struct stint_functions *functions, uint32_t pid)
 	if (!functions || is_own_program(pid))
 		return;
 	for (uint32_t number = 0; number < functions->names_len; number++)
-		if (!is_timed(functions, pid, number))
+		if (!is_timed(functions, pid, number) && !has_failed(functions, pid, number))
 			add_one(functions, pid, number);
 }
 
@@ -201,6 +265,11 @@ void stint_functions_drop(struct stint_functions *functions, uint32_t pid)
 	for (uint32_t i = 0; functions && i < functions->timed_len; i++)
 		if (functions->timed[i].pid == pid)
 			end_timed(&functions->timed[i]);
+	for (uint32_t i = 0; functions && i < functions->failed_len;)
+		if (functions->failed[i].pid == pid)
+			functions->failed[i] = functions->failed[--functions->failed_len];
+		else
+			i++;
 }
 
 const char *stint_functions_missing(const struct stint_functions *functions, uint32_t number)

@@ -215,7 +215,8 @@ static void read_on(struct stint_perf_map *map)
 		goto out;
 	while (map->read_bytes < end_bytes && fgets(line, sizeof(line), file)) {
 		long next = ftell(file); /* a line may hold a NUL */
-		bool whole = strchr(line, '\n') != NULL;
+		bool whole = next > map->read_bytes &&
+			     memchr(line, '\n', (size_t)(next - map->read_bytes)) != NULL;
 
 		if (next < 0 || (!whole && next - map->read_bytes < (long)sizeof(line) - 1))
 			break;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cgroup.h"
@@ -16,6 +17,8 @@
 #include "probes/probes.h"
 #include "report/endpoint.h"
 #include "report/record/recorder.h"
+#include "report/show/buffer.h"
+#include "report/show/escape.h"
 #include "target.h"
 
 #define PIDS_MAX 1024
@@ -74,13 +77,16 @@ static int complain(int status, const char *format, ...) __attribute__((format(p
 
 static int complain(int status, const char *format, ...)
 {
+	struct buffer line = {0};
+	char text[1024];
 	va_list args;
 
 	va_start(args, format);
-	fputs("stint record: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	escape_terminal(&line, text); /* names of programs under watch may be in it */
+	fprintf(stderr, "stint record: %s\n", line.data && !line.err ? line.data : "out of memory");
+	buffer_free(&line);
 	return status;
 }
 
@@ -441,6 +447,17 @@ static int tell_result(const struct recorder *recorder, const struct request *re
 	return 0;
 }
 
+/* Each function that is timed takes four in each process. A COMMAND must have been forked before: it would inherit this. */
+static void take_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int run(struct recorder *recorder, const struct request *request, struct target_child *child)
 {
 	int status;
@@ -453,9 +470,12 @@ static int run(struct recorder *recorder, const struct request *request, struct 
 	if (request->options.functions_len && recorder_probes_missing(recorder))
 		return complain(1, "functions are timed by the probes only, and there are none: %s",
 				recorder_probes_missing(recorder));
+	if (!request->command)
+		take_descriptors();
 	status = request->command ? start_command(recorder, request, child) : add_targets(recorder, request);
 	if (status)
 		return status;
+	take_descriptors();
 	courtesy_give_way();
 	fprintf(stderr, "recording into %s; Ctrl-C ends it\n", request->path);
 	if (recorder_run(recorder, request->duration_ns, &stop_wanted) != 0)

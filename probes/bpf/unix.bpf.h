@@ -196,6 +196,10 @@ static __noinline int exit_unix_send(u64 sk, u32 tid, s32 fd, const struct momen
 	state = is_short || fd == trace_fd ? know_unix_socket(sk, pid) : find_socket(sk);
 	if (!state)
 		return 0;
+	if (!is_same_unix_socket(state, sk)) {
+		forget_unix_socket(state, sk);
+		return 0;
+	}
 	state->tid = tid;
 	state->fd = fd;
 	report_moment(state, sk, send);

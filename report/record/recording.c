@@ -85,7 +85,7 @@ static void open_database(struct recording *recording, const char *path)
 		return;
 	}
 	/* SQLite tries again to read only, and then says of that why it failed. */
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (fd < 0) {
 		recording_failed(recording, -errno, strerror(errno));
 		return;

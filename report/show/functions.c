@@ -24,6 +24,7 @@ uint64_t functions_cost_ns(const struct model_function *function)
 
 	if (function->cost_ns == MODEL_UNKNOWN ||
 	    __builtin_add_overflow(function->begun, function->nested, &hits) ||
+	    __builtin_add_overflow(hits, function->not_kept, &hits) ||
 	    __builtin_mul_overflow(hits, function->cost_ns, &cost_ns))
 		return MODEL_UNKNOWN;
 	return cost_ns;
@@ -71,7 +72,8 @@ static void put_remainders(struct buffer *out, const struct model_function *func
 static void words_function(struct buffer *out, words_escape escape, const struct model *model,
 			   const struct model_function *function)
 {
-	uint64_t cost_ns = functions_cost_ns(function), hits = function->begun + function->nested;
+	uint64_t cost_ns = functions_cost_ns(function),
+		 hits = function->begun + function->nested + function->not_kept;
 
 	escape(out, function->name);
 	buffer_string(out, " of ");

@@ -240,7 +240,7 @@ static void put_frames(struct buffer *line, const struct model_overrun *overrun,
 		if (goes)
 			continue;
 		if (gone)
-			buffer_printf(line, " > [%zu more]", gone);
+			buffer_printf(line, "%s[%zu more]", i > gone ? " > " : "", gone);
 		gone = 0;
 		buffer_string(line, i ? " > " : "");
 		put_frame(line, overrun, i);
