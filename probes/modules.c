@@ -43,16 +43,27 @@ static int open_file(const char *path)
 	return -EINVAL;
 }
 
-/* The program's own file, which needs no capability, also where it was deleted or replaced. */
+/* The length of a path as the kernel shows it, without what it appends once the file is deleted. */
+static size_t path_len(const char *path)
+{
+	static const char deleted[] = " (deleted)";
+	size_t len = strlen(path), deleted_len = sizeof(deleted) - 1;
+
+	return len > deleted_len && strcmp(path + len - deleted_len, deleted) == 0 ? len - deleted_len : len;
+}
+
+/* The program's own file, which needs no capability, also where it was deleted or replaced, before `path` was read or after. */
 static int open_program(uint32_t pid, const char *path)
 {
 	char exe[64], target[PATH_MAX];
+	bool same;
 	ssize_t len;
 
 	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", pid);
 	len = readlink(exe, target, sizeof(target) - 1);
 	target[len > 0 ? len : 0] = '\0';
-	return strcmp(target, path) == 0 ? open_file(exe) : -ENOENT;
+	same = path_len(target) == path_len(path) && strncmp(target, path, path_len(path)) == 0;
+	return same ? open_file(exe) : -ENOENT;
 }
 
 /* By what is mapped, which is right also where the file was replaced; that needs a capability. Else by its path. */
