@@ -131,11 +131,9 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns)
 
 	if (!thread)
 		return 0;
-	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
-	if (!record) {
-		lost_record();
+	record = reserve_record(sizeof(*record));
+	if (!record)
 		return 0;
-	}
 	record->type = RECORD_OVERRUN;
 	record->pid = thread->pid;
 	record->tid = thread->tid;

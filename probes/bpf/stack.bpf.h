@@ -60,11 +60,9 @@ static __always_inline struct record_stack *take_stack(struct thread *thread, u3
 	struct loss_counters *counters;
 	u64 trampoline;
 
-	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
-	if (!record) {
-		lost_record();
+	record = reserve_record(sizeof(*record));
+	if (!record)
 		return NULL;
-	}
 	record->type = RECORD_STACK;
 	record->pid = thread->pid;
 	record->tid = thread->tid;

@@ -18,11 +18,9 @@ __noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns)
 
 	if (!state)
 		return 0;
-	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
-	if (!record) {
-		lost_record();
+	record = reserve_record(sizeof(*record));
+	if (!record)
 		return 0;
-	}
 	record->type = RECORD_STALL;
 	record->pid = state->pid;
 	record->tid = state->tid;

@@ -387,12 +387,10 @@ int on_survey(struct bpf_iter__bpf_map_elem *ctx)
 
 static __always_inline void report_life(u32 type, u32 pid)
 {
-	struct record_exit *record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+	struct record_exit *record = reserve_record(sizeof(*record));
 
-	if (!record) {
-		lost_record();
+	if (!record)
 		return;
-	}
 	record->type = type;
 	record->pid = pid;
 	bpf_ringbuf_submit(record, 0);

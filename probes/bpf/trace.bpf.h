@@ -78,11 +78,9 @@ __noinline int report_moment(struct socket_state *state, u64 sk, const struct mo
 		return 0;
 	if (trace_fd >= 0 && state->fd != trace_fd)
 		return 0;
-	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
-	if (!record) {
-		lost_record();
+	record = reserve_record(sizeof(*record));
+	if (!record)
 		return 0;
-	}
 	record->type = RECORD_SOCKET;
 	record->kind = moment->kind;
 	record->pid = state->pid;

@@ -71,11 +71,9 @@ static __noinline int report_unix_names(struct socket_state *state, u64 sk)
 
 	if (!state)
 		return 0;
-	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
-	if (!record) {
-		lost_record();
+	record = reserve_record(sizeof(*record));
+	if (!record)
 		return 0;
-	}
 	record->type = RECORD_UNIX;
 	record->pid = state->pid;
 	record->socket = state->id;

@@ -171,11 +171,9 @@ static __noinline int report_why(struct socket_state *state)
 
 	if (!state || !state->why_changed)
 		return 0;
-	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
-	if (!record) {
-		lost_record();
+	record = reserve_record(sizeof(*record));
+	if (!record)
 		return 0;
-	}
 	record->type = RECORD_WHY;
 	record->pid = state->pid;
 	record->fd = state->fd;
@@ -196,11 +194,9 @@ static __noinline int report_alarm(struct socket_state *state, u64 sk, u32 why, 
 
 	if (!state)
 		return 0;
-	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
-	if (!record) {
-		lost_record();
+	record = reserve_record(sizeof(*record));
+	if (!record)
 		return 0;
-	}
 	read_interest(&interest, sk);
 	record->type = RECORD_ALARM;
 	record->pid = state->pid;
