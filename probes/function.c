@@ -14,6 +14,7 @@
 
 #include "probes/function_cost.h"
 #include "probes/function_symbols.h"
+#include "probes/modules.h"
 
 _Static_assert(STINT_PROBES_FUNCTIONS == RECORD_FUNCTIONS, "the same on both sides");
 
@@ -140,17 +141,6 @@ static const struct timed *timed_there(const struct stint_functions *functions, 
 	return NULL;
 }
 
-/* A child of this program, which has not become the program yet that is to be watched. */
-static bool is_own_program(uint32_t pid)
-{
-	struct stat own, other;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/exe", pid);
-	return stat("/proc/self/exe", &own) == 0 && stat(path, &other) == 0 && own.st_dev == other.st_dev &&
-	       own.st_ino == other.st_ino;
-}
-
 static bool thread_has_filter(uint32_t pid, const char *tid)
 {
 	char path[320], line[256];
@@ -253,7 +243,7 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t nu
 
 void stint_functions_add(struct stint_functions *functions, uint32_t pid)
 {
-	if (!functions || is_own_program(pid))
+	if (!functions || stint_module_is_own(pid))
 		return;
 	for (uint32_t number = 0; number < functions->names_len; number++)
 		if (!is_timed(functions, pid, number) && !has_failed(functions, pid, number))

@@ -102,13 +102,6 @@ static bool is_module(const char *file, const char *module)
 	return strncmp(file, module, len) == 0 && (!file[len] || strncmp(file + len, ".so", 3) == 0);
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 /* The mapping that holds the library's code tells its path; that file is opened by the mapping itself. */
 static int open_library(uint32_t pid, const char *module, char *path, size_t path_bytes)
 {
@@ -127,7 +120,8 @@ static int open_library(uint32_t pid, const char *module, char *path, size_t pat
 		line[strcspn(line, "\n")] = '\0';
 		if (sscanf(line, "%" SCNx64 "-%*x %*c%*c%c%*c %*x %*s %*u %n", &start, &executable, &at) <
 			    2 ||
-		    !at || executable != 'x' || line[at] != '/' || !is_module(base_name(line + at), module))
+		    !at || executable != 'x' || line[at] != '/' ||
+		    !is_module(stint_module_base_name(line + at), module))
 			continue;
 		snprintf(found, sizeof(found), "%s", line + at);
 		found_start = start;
@@ -148,7 +142,7 @@ static int open_program(uint32_t pid, char *path, size_t path_bytes, char *name,
 		return errno == ENOENT ? -ESRCH : -errno;
 	stint_module_alias(pid, path, path_bytes, name, name_bytes);
 	if (!*name)
-		snprintf(name, name_bytes, "%s", base_name(path));
+		snprintf(name, name_bytes, "%s", stint_module_base_name(path));
 	return fd;
 }
 
@@ -407,7 +401,7 @@ int stint_function_find(struct stint_function_site *ret, uint32_t pid, const cha
 		return say(why, why_bytes, ret->fd, "the files of process %" PRIu32 " cannot be read: %s",
 			   pid, strerror(-ret->fd));
 	if (*wanted.module)
-		snprintf(ret->module, sizeof(ret->module), "%s", base_name(path));
+		snprintf(ret->module, sizeof(ret->module), "%s", stint_module_base_name(path));
 	if (stint_file_fault_guard(look_at_file, &look))
 		dwfl_end(look.dwfl);
 	else /* what libdwfl holds then is not fit to be freed */

@@ -6,10 +6,10 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "probes/capabilities.h"
+#include "probes/modules.h"
 #include "probes/probes.h"
 
 static int read_link(uint32_t pid, const char *task)
@@ -49,7 +49,6 @@ static int check(uint32_t pid)
  */
 static bool is_own_copy(uint32_t pid)
 {
-	struct stat own, theirs;
 	unsigned parent = 0;
 	char path[64], line[256];
 	FILE *file;
@@ -60,9 +59,7 @@ static bool is_own_copy(uint32_t pid)
 		(void)sscanf(line, "PPid: %u", &parent);
 	if (file)
 		fclose(file);
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/exe", pid);
-	return parent == (unsigned)getpid() && stat("/proc/self/exe", &own) == 0 &&
-	       stat(path, &theirs) == 0 && own.st_dev == theirs.st_dev && own.st_ino == theirs.st_ino;
+	return parent == (unsigned)getpid() && stint_module_is_own(pid);
 }
 
 static int check_as_user(uint32_t pid)

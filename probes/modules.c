@@ -43,13 +43,29 @@ static int open_file(const char *path)
 	return -EINVAL;
 }
 
-/* The length of a path as the kernel shows it, without what it appends once the file is deleted. */
-static size_t path_len(const char *path)
+const char *stint_module_base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+size_t stint_module_path_len(const char *path)
 {
 	static const char deleted[] = " (deleted)";
 	size_t len = strlen(path), deleted_len = sizeof(deleted) - 1;
 
 	return len > deleted_len && strcmp(path + len - deleted_len, deleted) == 0 ? len - deleted_len : len;
+}
+
+bool stint_module_is_own(uint32_t pid)
+{
+	struct stat own, other;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/exe", pid);
+	return stat("/proc/self/exe", &own) == 0 && stat(path, &other) == 0 && own.st_dev == other.st_dev &&
+	       own.st_ino == other.st_ino;
 }
 
 /* The program's own file, which needs no capability, also where it was deleted or replaced, before `path` was read or after. */
@@ -62,7 +78,8 @@ static int open_program(uint32_t pid, const char *path)
 	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", pid);
 	len = readlink(exe, target, sizeof(target) - 1);
 	target[len > 0 ? len : 0] = '\0';
-	same = path_len(target) == path_len(path) && strncmp(target, path, path_len(path)) == 0;
+	same = stint_module_path_len(target) == stint_module_path_len(path) &&
+	       strncmp(target, path, stint_module_path_len(path)) == 0;
 	return same ? open_file(exe) : -ENOENT;
 }
 

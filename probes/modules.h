@@ -4,8 +4,18 @@
 
 /* The files that a process has mapped, as it sees them: in its own mount namespace, and by the names it knows. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* A path without its folders. */
+const char *stint_module_base_name(const char *path);
+
+/* The length of a path as the kernel shows it, without the " (deleted)" that it appends once the file is gone or replaced. */
+size_t stint_module_path_len(const char *path);
+
+/* Whether a process runs this very program: a COMMAND does, before its exec. */
+bool stint_module_is_own(uint32_t pid);
 
 /*
  * Opens the file that is mapped at `start`, whose path in the process's own eyes is `path`. Returns a descriptor, or a

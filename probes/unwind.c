@@ -117,16 +117,6 @@ static const Dwfl_Thread_Callbacks thread_callbacks = {
 	.set_initial_registers = set_registers,
 };
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
-/* As /proc/PID/maps has it of a file that was replaced. */
-#define DELETED " (deleted)"
-
 /* What was made at run time belongs to no file. False if that is not known either. */
 static bool name_outside(struct stint_unwinder *unwinder, struct stint_frame *frame, uint64_t at)
 {
@@ -145,14 +135,7 @@ static const char *module_name(const struct stint_unwinder *unwinder, const char
 		return "[vdso]"; /* libdwfl has the pid in it */
 	if (*unwinder->exe_name && strcmp(path, unwinder->exe) == 0)
 		return unwinder->exe_name;
-	return base_name(path);
-}
-
-static size_t module_name_len(const char *name)
-{
-	size_t len = strlen(name), deleted = strlen(DELETED);
-
-	return len > deleted && strcmp(name + len - deleted, DELETED) == 0 ? len - deleted : len;
+	return stint_module_base_name(path);
 }
 
 /* Its lines help nobody, and reading them took 16 MB, where its debug information is installed. */
@@ -183,7 +166,7 @@ static void find_line(Dwfl_Module *module, uint64_t at, struct stint_frame *fram
 	path = found ? dwfl_lineinfo(found, NULL, &line, NULL, NULL, NULL) : NULL;
 	if (!path || line <= 0)
 		return;
-	for (const char *end = base_name(path) - 1; end > path; end--) {
+	for (const char *end = stint_module_base_name(path) - 1; end > path; end--) {
 		if (end[-1] != '/')
 			continue;
 		path = end;
@@ -230,7 +213,7 @@ static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame
 		return;
 	}
 	path = path ? module_name(unwinder, path) : "?";
-	snprintf(frame->module, sizeof(frame->module), "%.*s", (int)module_name_len(path), path);
+	snprintf(frame->module, sizeof(frame->module), "%.*s", (int)stint_module_path_len(path), path);
 	name = dwfl_module_addrinfo(module, at, &offset, &symbol, NULL, NULL, NULL);
 	if (!name || offset >= (symbol.st_size ? symbol.st_size : UNSIZED_BYTES)) {
 		snprintf(frame->name, sizeof(frame->name), "%s+0x%" PRIx64, frame->module, at - start);
