@@ -354,12 +354,24 @@ static int drop_privileges(const struct request *request)
 	return err ? complain(1, "privileges cannot be given up: %s", strerror(-err)) : 0;
 }
 
+/* Each function that is timed takes four in each process. A COMMAND must have been forked before: it would inherit this. */
+static void take_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 /* Of a process that nothing can be known of, the recording holds the name and why. */
 static int add_targets(struct recorder *recorder, const struct request *request)
 {
 	size_t seen = 0;
 	int status;
 
+	take_descriptors();
 	for (size_t i = 0; i < request->pids_len; i++) {
 		uint32_t pid = request->pids[i];
 		char command[200];
@@ -395,6 +407,7 @@ static int start_command(struct recorder *recorder, const struct request *reques
 	err = target_child_new(child, request->command);
 	if (err)
 		return complain(1, "a process cannot be started: %s", strerror(-err));
+	take_descriptors();
 	if (recorder_add(recorder, (uint32_t)child->pid, name) != 0)
 		return complain(1, "%s", recorder_error(recorder));
 	status = drop_privileges(request);
@@ -447,17 +460,6 @@ static int tell_result(const struct recorder *recorder, const struct request *re
 	return 0;
 }
 
-/* Each function that is timed takes four in each process. A COMMAND must have been forked before: it would inherit this. */
-static void take_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 static int run(struct recorder *recorder, const struct request *request, struct target_child *child)
 {
 	int status;
@@ -470,12 +472,9 @@ static int run(struct recorder *recorder, const struct request *request, struct 
 	if (request->options.functions_len && recorder_probes_missing(recorder))
 		return complain(1, "functions are timed by the probes only, and there are none: %s",
 				recorder_probes_missing(recorder));
-	if (!request->command)
-		take_descriptors();
 	status = request->command ? start_command(recorder, request, child) : add_targets(recorder, request);
 	if (status)
 		return status;
-	take_descriptors();
 	courtesy_give_way();
 	fprintf(stderr, "recording into %s; Ctrl-C ends it\n", request->path);
 	if (recorder_run(recorder, request->duration_ns, &stop_wanted) != 0)

@@ -18,14 +18,23 @@ static const char meaning[] =
 	"of the recording's length; threads may come to more than all of it. Cost: by which a call is longer for being "
 	"timed, measured at the start of the recording by calls of a function that does nothing, with and without probes.";
 
+/* The calls that cost something: all that a probe saw begin. MODEL_UNKNOWN: the file says too many. */
+static uint64_t probed_calls(const struct model_function *function)
+{
+	uint64_t calls;
+
+	if (__builtin_add_overflow(function->begun, function->nested, &calls) ||
+	    __builtin_add_overflow(calls, function->not_kept, &calls))
+		return MODEL_UNKNOWN;
+	return calls;
+}
+
 uint64_t functions_cost_ns(const struct model_function *function)
 {
-	uint64_t hits, cost_ns;
+	uint64_t calls = probed_calls(function), cost_ns;
 
-	if (function->cost_ns == MODEL_UNKNOWN ||
-	    __builtin_add_overflow(function->begun, function->nested, &hits) ||
-	    __builtin_add_overflow(hits, function->not_kept, &hits) ||
-	    __builtin_mul_overflow(hits, function->cost_ns, &cost_ns))
+	if (function->cost_ns == MODEL_UNKNOWN || calls == MODEL_UNKNOWN ||
+	    __builtin_mul_overflow(calls, function->cost_ns, &cost_ns))
 		return MODEL_UNKNOWN;
 	return cost_ns;
 }
@@ -72,8 +81,7 @@ static void put_remainders(struct buffer *out, const struct model_function *func
 static void words_function(struct buffer *out, words_escape escape, const struct model *model,
 			   const struct model_function *function)
 {
-	uint64_t cost_ns = functions_cost_ns(function),
-		 hits = function->begun + function->nested + function->not_kept;
+	uint64_t cost_ns = functions_cost_ns(function), calls = probed_calls(function);
 
 	escape(out, function->name);
 	buffer_string(out, " of ");
@@ -86,7 +94,7 @@ static void words_function(struct buffer *out, words_escape escape, const struct
 			out,
 			"to time it cost about %s a call, measured on this machine: %s call%s took %s longer, "
 			"%s of the time recorded. Of each duration above, about %s are the probes' own.",
-			units_ns(function->cost_ns).text, units_count(hits).text, hits == 1 ? "" : "s",
+			units_ns(function->cost_ns).text, units_count(calls).text, calls == 1 ? "" : "s",
 			units_ns(cost_ns).text, units_share(cost_ns, model->duration_ns).text,
 			units_ns(function->within_ns).text);
 	put_remainders(out, function);
