@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -108,4 +109,24 @@ int command_run(const char *const argv[], char *output, size_t size)
 
 	command_start(&command, argv);
 	return command_end(&command, 0, output, size);
+}
+
+uint64_t command_status(const struct command *command, const char *key, int base)
+{
+	char path[64], line[256];
+	bool found = false;
+	uint64_t number = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)command->pid);
+	file = fopen(path, "re");
+	assert_non_null(file);
+	while (!found && fgets(line, sizeof(line), file)) {
+		found = strncmp(line, key, strlen(key)) == 0;
+		if (found)
+			number = strtoull(line + strlen(key), NULL, base);
+	}
+	fclose(file);
+	assert_true(found);
+	return number;
 }

@@ -5,6 +5,7 @@
 /* Programs of the build that a test runs, with what they print. All end with the test, however that ends. */
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct command {
@@ -26,5 +27,8 @@ int command_end(struct command *command, int signal, char *output, size_t size);
 
 /* Starts, waits for the end, returns the exit status. */
 int command_run(const char *const argv[], char *output, size_t size);
+
+/* A number of /proc/PID/status by its key ("VmHWM:"), in that base. Fails the test if it is not there. */
+uint64_t command_status(const struct command *command, const char *key, int base);
 
 #endif

@@ -129,23 +129,6 @@ static void functions_made_at_run_time_have_their_names(void **state)
 					    " AND f.name LIKE 'JS:%slowHandlerOfMine%'") >= SLOW_ONES / 4);
 }
 
-static long status_kb(const char *key)
-{
-	char path[64], line[256];
-	long kb = -1;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)recorder.pid);
-	file = fopen(path, "re");
-	assert_non_null(file);
-	while (fgets(line, sizeof(line), file))
-		if (strncmp(line, key, strlen(key)) == 0)
-			kb = strtol(line + strlen(key), NULL, 10);
-	fclose(file);
-	assert_true(kb >= 0);
-	return kb;
-}
-
 static long bytes_of_descriptor(const char *path)
 {
 	FILE *file = fopen(path, "re");
@@ -197,8 +180,8 @@ static void the_recorder_stays_below_64_mb(void **state)
 		ask("/", 200);
 		ask("/slow", 10);
 	}
-	resident_kb = status_kb("VmHWM:");
-	own_kb = status_kb("RssAnon:") + kernel_kb();
+	resident_kb = (long)command_status(&recorder, "VmHWM:", 10);
+	own_kb = (long)command_status(&recorder, "RssAnon:", 10) + kernel_kb();
 	end_recording();
 	printf("at most %ld KB resident; of its own, with the kernel's: %ld KB\n", resident_kb, own_kb);
 	assert_true(resident_kb < MEMORY_MAX_KB);

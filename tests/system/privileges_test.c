@@ -259,29 +259,13 @@ static int end(int signal, char *output, size_t size)
 	return status;
 }
 
-static uint64_t status_number(const char *key, int base)
-{
-	char path[64], line[256];
-	uint64_t number = UINT64_MAX;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)recorder.pid);
-	file = fopen(path, "re");
-	assert_non_null(file);
-	while (fgets(line, sizeof(line), file))
-		if (strncmp(line, key, strlen(key)) == 0)
-			number = strtoull(line + strlen(key), NULL, base);
-	fclose(file);
-	return number;
-}
-
 static void assert_keeps(uint64_t capabilities)
 {
-	assert_int_equal(status_number("CapEff:", 16), capabilities);
-	assert_int_equal(status_number("CapPrm:", 16), capabilities);
-	assert_int_equal(status_number("CapInh:", 16), 0);
-	assert_int_equal(status_number("CapAmb:", 16), 0);
-	assert_int_equal(status_number("NoNewPrivs:", 10), 1);
+	assert_int_equal(command_status(&recorder, "CapEff:", 16), capabilities);
+	assert_int_equal(command_status(&recorder, "CapPrm:", 16), capabilities);
+	assert_int_equal(command_status(&recorder, "CapInh:", 16), 0);
+	assert_int_equal(command_status(&recorder, "CapAmb:", 16), 0);
+	assert_int_equal(command_status(&recorder, "NoNewPrivs:", 10), 1);
 }
 
 /* Every stall of the target is told by the kernel's side, with what it was. */
@@ -528,7 +512,7 @@ static void a_command_runs_with_all_that_its_user_has(void **state)
 	need_root_and_probes();
 	recorder.pid = getpid();
 	snprintf(line, sizeof(line), "CapEff:\t%016" PRIx64 "\nNoNewPrivs:\t0\n%d\n",
-		 status_number("CapEff:", 16), getpriority(PRIO_PROCESS, 0));
+		 command_status(&recorder, "CapEff:", 16), getpriority(PRIO_PROCESS, 0));
 	recorder.pid = 0;
 	command_run(argv, output, sizeof(output));
 	assert_non_null(strstr(output, line));
