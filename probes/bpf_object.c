@@ -111,7 +111,6 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 				  skeleton->rodata->trace_port != 0 || skeleton->rodata->trace_fd >= 0);
 	skeleton->rodata->switch_has_state = switch_has_state();
 	skeleton->rodata->loop_limit = options->loop_limit;
-	skeleton->rodata->role_limit = options->role_limit;
 	if (stint_kernel_range(kernel, "sk_stream_write_space", &start, &end))
 		skeleton->rodata->stream_write_space = start; /* 0 where the kernel does not tell */
 	configure_following(skeleton, options);
@@ -121,18 +120,27 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	bpf_map__set_max_entries(skeleton->maps.records, options->ring_bytes);
 	bpf_map__set_max_entries(skeleton->maps.loop_table, options->loop_limit);
 	bpf_map__set_max_entries(skeleton->maps.habits_table, options->loop_limit);
+	bpf_map__set_max_entries(skeleton->maps.loop_index, options->loop_limit);
+	bpf_map__set_max_entries(skeleton->maps.free_loops, options->loop_limit);
 	bpf_map__set_max_entries(skeleton->maps.role_table, options->role_limit);
+	bpf_map__set_max_entries(skeleton->maps.free_roles, options->role_limit);
+}
+
+static int free_all(const struct bpf_map *queue)
+{
+	for (uint32_t slot = 0; slot < bpf_map__max_entries(queue); slot++)
+		if (bpf_map_update_elem(bpf_map__fd(queue), NULL, &slot, BPF_ANY) != 0)
+			return -errno;
+	return 0;
 }
 
 static int free_all_slots(struct stint_skeleton *skeleton)
 {
-	int queue = bpf_map__fd(skeleton->maps.free_slots);
-	uint32_t slots = bpf_map__max_entries(skeleton->maps.free_slots);
+	int err = free_all(skeleton->maps.free_slots);
 
-	for (uint32_t slot = 0; slot < slots; slot++)
-		if (bpf_map_update_elem(queue, NULL, &slot, BPF_ANY) != 0)
-			return -errno;
-	return 0;
+	if (!err)
+		err = free_all(skeleton->maps.free_loops);
+	return err ? err : free_all(skeleton->maps.free_roles);
 }
 
 static int attach_survey(struct stint_bpf *bpf)
@@ -270,6 +278,14 @@ int stint_bpf_loop_table(const struct stint_bpf *bpf)
 	return bpf_map__fd(bpf->skeleton->maps.loop_table);
 }
 
+int stint_bpf_free_loop(struct stint_bpf *bpf, uint32_t slot)
+{
+	if (bpf_map_update_elem(bpf_map__fd(bpf->skeleton->maps.free_loops), NULL, &slot, BPF_ANY) != 0)
+		return -errno;
+	__atomic_fetch_sub(&bpf->skeleton->bss->loops_used, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
 int stint_bpf_survey_sockets(struct stint_bpf *bpf)
 {
 	if (__atomic_load_n(&bpf->skeleton->bss->sockets_known, __ATOMIC_RELAXED) <= 0)
@@ -281,7 +297,9 @@ void stint_bpf_role_maps(const struct stint_bpf *bpf, struct stint_bpf_role_maps
 {
 	*ret = (struct stint_bpf_role_maps){
 		.role_table = bpf_map__fd(bpf->skeleton->maps.role_table),
-		.roles = bpf->skeleton->rodata->role_limit,
+		.free_roles = bpf_map__fd(bpf->skeleton->maps.free_roles),
+		.roles_used = &bpf->skeleton->bss->roles_used,
+		.roles = bpf_map__max_entries(bpf->skeleton->maps.role_table),
 		.habits_table = bpf_map__fd(bpf->skeleton->maps.habits_table),
 		.findings = bpf_map__fd(bpf->skeleton->maps.findings),
 		.descriptors = bpf_map__fd(bpf->skeleton->maps.descriptors),

@@ -35,6 +35,9 @@ int stint_bpf_mark(const struct stint_bpf *bpf);
 int stint_bpf_ring(const struct stint_bpf *bpf);
 int stint_bpf_loop_table(const struct stint_bpf *bpf);
 
+/* A slot of that table, which has been cleared, may be another loop's from now on. 0, or a negative errno. */
+int stint_bpf_free_loop(struct stint_bpf *bpf, uint32_t slot);
+
 /*
  * Has the programs look at every known socket: what has changed in the account of its ACKs, and whether its owner should
  * have been told of space. What they find comes through the ring. Nothing is done while no socket is known. 0, or
@@ -46,6 +49,8 @@ int stint_bpf_survey_sockets(struct stint_bpf *bpf);
 struct stint_bpf_role_maps {
 	int role_table;          /* array of struct role_counters */
 	uint32_t roles;          /* its length */
+	int free_roles;          /* queue of the slots of that table that nobody has */
+	__u32 *roles_used;       /* how many somebody has: for who gives one back to take off */
 	int habits_table;        /* array of struct loop_habits, as long as the loop table, mappable */
 	int findings;            /* struct finding_key to struct finding_counters */
 	int descriptors;         /* struct descriptor_key to struct descriptor */

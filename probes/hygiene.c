@@ -40,7 +40,7 @@ static int read_entries(struct entries *ret, int map)
 		if (bpf_map_lookup_elem(map, &key, &entry->is) == 0)
 			ret->len++;
 		else
-			break; /* nothing is ever deleted from it */
+			break; /* only who reads them deletes any */
 	}
 	return 0;
 }
@@ -199,7 +199,9 @@ int stint_hygiene_read(const struct stint_bpf_role_maps *maps, const struct loop
 	struct entries entries;
 	int err = read_entries(&entries, maps->findings);
 
-	for (uint32_t i = 0; !err && i < loops_len && loops[i].wait; i++) {
+	for (uint32_t i = 0; !err && i < loops_len; i++) {
+		if (!loops[i].wait)
+			continue;
 		err = loop_findings(&entries, &loops[i], &habits[i], visit, ctx);
 		for (uint32_t at = 0; !err && at < entries.len; at++)
 			if (descriptor_finding(&finding, &entries, &entries.items[at], &loops[i], &habits[i],
@@ -208,4 +210,18 @@ int stint_hygiene_read(const struct stint_bpf_role_maps *maps, const struct loop
 	}
 	free(entries.items);
 	return err;
+}
+
+void stint_hygiene_forget(const struct stint_bpf_role_maps *maps, const struct loop_counters *loop)
+{
+	struct finding_key key, *last = NULL, before;
+
+	while (bpf_map_get_next_key(maps->findings, last, &key) == 0) {
+		if (key.pid == loop->pid && key.tid == loop->tid && key.epfd == loop->epfd) {
+			(void)bpf_map_delete_elem(maps->findings, &key);
+			continue; /* the one after `last` is another now */
+		}
+		before = key;
+		last = &before;
+	}
 }

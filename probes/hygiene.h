@@ -40,4 +40,7 @@ int stint_hygiene_read(const struct stint_bpf_role_maps *maps, const struct loop
 		       const struct loop_habits *habits, uint32_t loops_len, uint64_t now_ns,
 		       stint_probes_finding_visit visit, void *ctx);
 
+/* The thread of a loop is over, and its findings were read: makes room for others. */
+void stint_hygiene_forget(const struct stint_bpf_role_maps *maps, const struct loop_counters *loop);
+
 #endif

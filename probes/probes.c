@@ -51,11 +51,13 @@ struct stint_probes {
 	struct stint_ring *ring;
 	struct stint_kernel_symbols *kernel;
 	bool steal_is_told;
-	const struct loop_counters *loops; /* the kernel's own memory, read only */
+	struct loop_counters *loops; /* the kernel's own memory, read only but for loops that are over */
 	size_t loops_bytes;
 	struct stint_bpf_role_maps role_maps;
-	const struct loop_habits *habits; /* as `loops` */
+	struct loop_habits *habits; /* as `loops` */
 	size_t habits_bytes;
+	bool *loops_over;                     /* a flag for each of `loops`: its last figures were read */
+	struct stint_probes_attribution past; /* of loops that were released */
 	struct stint_registrations *registrations;
 	struct stint_roles *roles;
 	struct stint_functions *functions; /* NULL: none are asked for */
@@ -338,13 +340,13 @@ static int take_record(void *ctx, const void *data, size_t bytes)
 }
 
 /* An array of `entry_bytes` for each loop; NULL on failure. */
-static const void *map_table(const struct stint_probes *probes, int map, size_t entry_bytes, size_t *bytes)
+static void *map_table(const struct stint_probes *probes, int map, size_t entry_bytes, size_t *bytes)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	void *memory;
 
 	*bytes = (probes->options.loop_limit * entry_bytes + page - 1) / page * page;
-	memory = mmap(NULL, *bytes, PROT_READ, MAP_SHARED, map, 0);
+	memory = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
@@ -361,6 +363,9 @@ static int map_loops(struct stint_probes *probes)
 				   &probes->habits_bytes);
 	if (!probes->habits)
 		return -errno;
+	probes->loops_over = calloc(probes->options.loop_limit, sizeof(*probes->loops_over));
+	if (!probes->loops_over)
+		return -ENOMEM;
 	err = stint_roles_new(&probes->roles, &probes->role_maps);
 	return err ? err
 		   : stint_registrations_new(&probes->registrations, &probes->role_maps, probes->loops,
@@ -514,6 +519,7 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters *loop)
 {
 	*ret = (struct stint_probes_loop){
+		.number = loop->number,
 		.pid = loop->pid,
 		.tid = loop->tid,
 		.epfd = loop->epfd,
@@ -540,16 +546,54 @@ int stint_probes_read_loops(struct stint_probes *probes,
 {
 	if (!probes || !probes->loops || !visit)
 		return -EINVAL;
-	for (uint32_t i = 0; i < probes->options.loop_limit && probes->loops[i].wait; i++) {
+	for (uint32_t i = 0; i < probes->options.loop_limit; i++) {
+		uint32_t ended = __atomic_load_n(&probes->loops[i].ended, __ATOMIC_ACQUIRE);
 		struct stint_probes_loop loop;
 		int err;
 
+		if (!probes->loops[i].wait)
+			continue;
 		fill_loop(&loop, &probes->loops[i]);
+		loop.is_over = ended != 0; /* as it was before its figures were read */
+		loop.thread_is_over = ended == LOOP_THREAD_OVER;
 		err = visit(ctx, &loop);
 		if (err)
 			return err;
+		probes->loops_over[i] = loop.is_over;
 	}
 	return 0;
+}
+
+static void count_attribution(struct stint_probes_attribution *ret, const struct loop_habits *habits)
+{
+	ret->events += habits->events + habits->not_looked_at;
+	ret->not_attributed += habits->events - habits->attributed + habits->not_looked_at;
+}
+
+static int release_loop(struct stint_probes *probes, uint32_t slot)
+{
+	struct loop_counters *loop = &probes->loops[slot];
+
+	count_attribution(&probes->past, &probes->habits[slot]);
+	if (loop->ended == LOOP_THREAD_OVER)
+		stint_hygiene_forget(&probes->role_maps, loop);
+	memset(loop, 0, sizeof(*loop));
+	memset(&probes->habits[slot], 0, sizeof(probes->habits[slot]));
+	probes->loops_over[slot] = false;
+	return stint_bpf_free_loop(probes->bpf, slot);
+}
+
+int stint_probes_release(struct stint_probes *probes)
+{
+	if (!probes || !probes->roles)
+		return -EINVAL;
+	for (uint32_t i = 0; i < probes->options.loop_limit; i++) {
+		int err = probes->loops_over[i] ? release_loop(probes, i) : 0;
+
+		if (err)
+			return err;
+	}
+	return stint_roles_release(probes->roles);
 }
 
 int stint_probes_read_roles(struct stint_probes *probes, stint_probes_role_visit visit, void *ctx)
@@ -581,13 +625,9 @@ const char *stint_probes_function_missing(const struct stint_probes *probes, uin
 
 void stint_probes_attribution(const struct stint_probes *probes, struct stint_probes_attribution *ret)
 {
-	*ret = (struct stint_probes_attribution){0};
-	for (uint32_t i = 0; probes->habits && i < probes->options.loop_limit; i++) {
-		const struct loop_habits *habits = &probes->habits[i];
-
-		ret->events += habits->events + habits->not_looked_at;
-		ret->not_attributed += habits->events - habits->attributed + habits->not_looked_at;
-	}
+	*ret = probes->past;
+	for (uint32_t i = 0; probes->habits && i < probes->options.loop_limit; i++)
+		count_attribution(ret, &probes->habits[i]);
 }
 
 void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_losses *ret)
@@ -617,11 +657,12 @@ struct stint_probes *stint_probes_free(struct stint_probes *probes)
 	stint_ring_free(probes->ring);
 	stint_functions_free(probes->functions);
 	if (probes->loops)
-		munmap((void *)(uintptr_t)probes->loops, probes->loops_bytes);
+		munmap(probes->loops, probes->loops_bytes);
 	stint_samplers_free(probes->samplers);
 	stint_unix_names_free(probes->unix_names);
 	if (probes->habits)
-		munmap((void *)(uintptr_t)probes->habits, probes->habits_bytes);
+		munmap(probes->habits, probes->habits_bytes);
+	free(probes->loops_over);
 	stint_roles_free(probes->roles);
 	stint_registrations_free(probes->registrations);
 	stint_bpf_free(probes->bpf);

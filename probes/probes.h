@@ -331,8 +331,14 @@ struct stint_probes_socket_event {
 	bool cause; /* ACK: the one that opened the buffer */
 };
 
-/* Counters of one loop (a thread and what it waits in) since it was first seen; they only grow. */
+/*
+ * Counters of one loop (a thread and what it waits in) since it was first seen; they only grow. A loop is over when its
+ * thread is, or when that closes what it waits in; one that has the same thread and descriptor later is another.
+ */
 struct stint_probes_loop {
+	uint64_t number; /* stint's own: never given twice by one stint_probes */
+	bool is_over;    /* these are its last figures */
+	bool thread_is_over;
 	uint32_t pid;
 	uint32_t tid;
 	enum stint_probes_wait wait;
@@ -385,8 +391,8 @@ struct stint_probes_options {
 		*follow_name; /* every process of that name (comm) that is started from now on; NULL: none */
 	uint64_t follow_cgroup; /* every process in that cgroup or below, by its number; 0: none */
 	uint32_t ring_bytes;    /* 0: 8 MiB; a power of two */
-	uint32_t loop_limit;    /* 0: 64; at most 1024, each 56 KiB */
-	uint32_t role_limit;    /* 0: 128; at most 1024, each 75 KiB, and twice that more once in use */
+	uint32_t loop_limit;    /* at a time; 0: 64; at most 1024, each 56 KiB */
+	uint32_t role_limit; /* as that; 0: 128; at most 1024, each 75 KiB, and twice that more once in use */
 	uint8_t trace_address
 		[16]; /* with trace_port: at the same end; IPv6, or IPv4 mapped into it; all 0: any */
 	/* Functions to be timed, each "NAME" or "MODULE:NAME", see stint_probes_read_functions(); to be kept by the caller. */
@@ -450,8 +456,10 @@ struct stint_probes_histogram {
 	const uint64_t *bucket; /* STINT_PROBES_BUCKETS counters */
 };
 
-/* Descriptors of one role, handled by one thread; the counters only grow. */
+/* Descriptors of one role, handled by one thread; the counters only grow, until the thread is over. */
 struct stint_probes_role {
+	uint64_t number; /* stint's own: never given twice by one stint_probes */
+	bool is_over;    /* these are its last figures */
 	uint32_t pid;
 	uint32_t tid;
 	enum stint_probes_role_kind kind;
@@ -549,6 +557,13 @@ int stint_probes_read_loops(struct stint_probes *probes,
 int stint_probes_read_roles(struct stint_probes *probes, stint_probes_role_visit visit, void *ctx);
 int stint_probes_read_findings(struct stint_probes *probes, stint_probes_finding_visit visit, void *ctx);
 void stint_probes_attribution(const struct stint_probes *probes, struct stint_probes_attribution *ret);
+
+/*
+ * Gives the room of loops and roles that are over to others: of those whose last figures stint_probes_read_loops() and
+ * stint_probes_read_roles() have told. They, and the findings of the loops, are not told again. To be called after all
+ * is read, once a second or so: without it, there is room for `loop_limit` and `role_limit` in all. 0, or a negative errno.
+ */
+int stint_probes_release(struct stint_probes *probes);
 
 /* For each function that is or was timed, of each process. What `visit` returned if that was not 0. */
 int stint_probes_read_functions(struct stint_probes *probes, stint_probes_function_visit visit, void *ctx);

@@ -341,12 +341,23 @@ struct record_exit {
 	__u32 pid;
 };
 
-/* Counters of one loop, in an array map that user space reads as it is. They only grow. */
+enum loop_end {
+	LOOP_CLOSED = 1, /* what it waited in, by the thread itself */
+	LOOP_THREAD_OVER,
+};
+
+/*
+ * Counters of one loop, in an array map that user space reads as it is. They only grow until it ends; then user space
+ * takes the last of them, clears the slot, and gives it back.
+ */
 struct loop_counters {
 	__u32 pid;
 	__u32 tid;
 	__s32 epfd;
-	__u32 wait; /* enum record_wait; 0: this slot is not in use */
+	__u32 wait;   /* enum record_wait; 0: this slot is not in use */
+	__u64 number; /* never given twice */
+	__u32 ended; /* enum loop_end; 0: it goes on. Set last of all: what it counted does not change any more */
+	__u32 next; /* of its thread's loops, the slot and 1; 0: it is the last */
 	__u64 iterations;
 	__u64 events;
 	__u64 overruns;

@@ -15,6 +15,7 @@
 
 /* How it stands with one loop's set. */
 struct look {
+	uint64_t loop; /* its number: the slot may be another loop's by now */
 	uint64_t unattributed;
 	uint64_t next_ns;
 	uint64_t pause_ns;
@@ -120,16 +121,20 @@ void stint_registrations_scan(struct stint_registrations *registrations, uint32_
 
 void stint_registrations_refresh(struct stint_registrations *registrations, uint64_t now_ns)
 {
-	for (uint32_t i = 0; i < registrations->len && registrations->loops[i].wait; i++) {
+	for (uint32_t i = 0; i < registrations->len; i++) {
+		const struct loop_counters *loop = &registrations->loops[i];
 		const struct loop_habits *habits = &registrations->habits[i];
-		struct set set = {.registrations = registrations, .pid = registrations->loops[i].pid};
+		struct set set = {.registrations = registrations, .pid = loop->pid};
 		struct look *look = &registrations->looks[i];
 		uint64_t unattributed = habits->events - habits->attributed;
 
-		if (registrations->loops[i].wait != RECORD_WAIT_EPOLL || unattributed == look->unattributed ||
-		    now_ns < look->next_ns)
+		if (loop->wait != RECORD_WAIT_EPOLL || loop->ended)
 			continue;
-		scan_set(&set, registrations->loops[i].epfd);
+		if (look->loop != loop->number)
+			*look = (struct look){.loop = loop->number};
+		if (unattributed == look->unattributed || now_ns < look->next_ns)
+			continue;
+		scan_set(&set, loop->epfd);
 		look->unattributed = unattributed;
 		if (set.news || !look->pause_ns)
 			look->pause_ns = LOOK_AGAIN_MIN_NS;

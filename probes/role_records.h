@@ -59,11 +59,21 @@ struct role_totals {
 	__u64 overflow;
 };
 
-/* 32-bit buckets: the table is the largest of the maps. They wrap, and user space reads more often than that. */
+enum role_use {
+	ROLE_FREE = 0,
+	ROLE_IN_USE,
+	ROLE_ENDED, /* its thread is over, and what it counted does not change any more */
+};
+
+/*
+ * 32-bit buckets: the table is the largest of the maps. They wrap, and user space reads more often than that. Of a role
+ * that has ended it takes the last figures, clears the slot, and gives it back.
+ */
 struct role_counters {
 	struct role_key key;
-	__u32 used;
-	__u32 reserved;
+	__u32 used;   /* enum role_use */
+	__u32 next;   /* of its thread's roles, the slot and 1; 0: it is the last */
+	__u64 number; /* never given twice */
 	struct role_totals total[ROLE_METRICS];
 	__u32 bucket[ROLE_METRICS][RECORD_BUCKETS];
 };
@@ -90,6 +100,8 @@ struct descriptor {
 	__u64 turn_id;  /* the thread and iteration of its last turn */
 	__u32 ready_at; /* where it stands in that iteration's events */
 	__u32 role_slot;
+	__u32 role_owner; /* the number of the thread that has the role in that slot */
+	__u32 reserved;
 	__u64 left_ns;   /* when a read left data behind, with EPOLLET; 0: it did not */
 	__u32 idle_outs; /* EPOLLOUT returned so often in a row with no send after it */
 	__u32 rearms;    /* changes of its registration since it was added */
@@ -159,9 +171,9 @@ struct finding_counters {
 #define FINDING_REARMS_MIN 32
 
 _Static_assert(sizeof(struct role_key) == 32, "no holes");
-_Static_assert(sizeof(struct role_counters) == 40 + 8 * 32 + 8 * 4 * RECORD_BUCKETS, "no holes");
+_Static_assert(sizeof(struct role_counters) == 48 + 8 * 32 + 8 * 4 * RECORD_BUCKETS, "no holes");
 _Static_assert(sizeof(struct descriptor_key) == 12, "no holes");
-_Static_assert(sizeof(struct descriptor) == 96, "no holes");
+_Static_assert(sizeof(struct descriptor) == 104, "no holes");
 _Static_assert(sizeof(struct data_key) == 16, "no holes");
 _Static_assert(sizeof(struct loop_habits) == 152, "no holes");
 _Static_assert(sizeof(struct finding_key) == 20, "no holes");

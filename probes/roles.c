@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "probes/socket_names.h"
@@ -19,20 +20,29 @@ struct wide {
 	uint64_t bucket[ROLE_METRICS][RECORD_BUCKETS];
 };
 
+struct slot {
+	struct wide *wide; /* NULL: not in use */
+	bool is_over;      /* and its last figures were read */
+};
+
 struct stint_roles {
 	int table;
+	int free_slots;
+	uint32_t *used;
 	uint32_t len;
 	struct role_counters now; /* of the one that is read; the whole table, mapped, would be 10 MB */
-	struct wide *wide[];
+	struct slot slots[];
 };
 
 int stint_roles_new(struct stint_roles **ret, const struct stint_bpf_role_maps *maps)
 {
-	struct stint_roles *roles = calloc(1, sizeof(*roles) + maps->roles * sizeof(roles->wide[0]));
+	struct stint_roles *roles = calloc(1, sizeof(*roles) + maps->roles * sizeof(roles->slots[0]));
 
 	if (!roles)
 		return -ENOMEM;
 	roles->table = maps->role_table;
+	roles->free_slots = maps->free_roles;
+	roles->used = maps->roles_used;
 	roles->len = maps->roles;
 	*ret = roles;
 	return 0;
@@ -43,7 +53,7 @@ struct stint_roles *stint_roles_free(struct stint_roles *roles)
 	if (!roles)
 		return NULL;
 	for (uint32_t i = 0; i < roles->len; i++)
-		free(roles->wide[i]);
+		free(roles->slots[i].wide);
 	free(roles);
 	return NULL;
 }
@@ -89,7 +99,9 @@ void stint_roles_name_turn(struct stint_roles *roles, char *ret, size_t ret_byte
 
 		if (record->turns[i].fd != fd || slot >= roles->len)
 			continue;
-		if (bpf_map_lookup_elem(roles->table, &slot, &roles->now) == 0 && roles->now.used)
+		/* Its thread may be over meanwhile, and the slot another's. */
+		if (bpf_map_lookup_elem(roles->table, &slot, &roles->now) == 0 && roles->now.used &&
+		    roles->now.key.pid == record->pid && roles->now.key.tid == record->tid)
 			stint_role_name(ret, ret_bytes, &roles->now.key);
 		return;
 	}
@@ -110,32 +122,65 @@ static void widen(struct stint_probes_histogram *ret, uint64_t *wide, const uint
 	ret->bucket = wide;
 }
 
-int stint_roles_read(struct stint_roles *roles, stint_probes_role_visit visit, void *ctx)
+static int read_role(struct stint_roles *roles, struct slot *slot, stint_probes_role_visit visit, void *ctx)
 {
 	const struct role_counters *counters = &roles->now;
+	struct stint_probes_role role;
+	int err;
 
-	for (uint32_t i = 0; i < roles->len; i++) {
-		struct stint_probes_role role;
+	role.number = counters->number;
+	role.pid = counters->key.pid;
+	role.tid = counters->key.tid;
+	role.kind = (enum stint_probes_role_kind)counters->key.kind;
+	role.is_over = counters->used == ROLE_ENDED;
+	if (!slot->wide)
+		slot->wide = calloc(1, sizeof(*slot->wide));
+	if (!slot->wide)
+		return -ENOMEM;
+	stint_role_name(role.name, sizeof(role.name), &counters->key);
+	for (uint32_t metric = 0; metric < ROLE_METRICS; metric++)
+		widen(&role.metric[metric], slot->wide->bucket[metric], counters->bucket[metric],
+		      &counters->total[metric]);
+	err = visit(ctx, &role);
+	if (!err)
+		slot->is_over = role.is_over;
+	return err;
+}
+
+int stint_roles_read(struct stint_roles *roles, stint_probes_role_visit visit, void *ctx)
+{
+	uint32_t left = __atomic_load_n(roles->used, __ATOMIC_RELAXED);
+
+	/* To read one is to copy it: not more of them than there are. */
+	for (uint32_t i = 0; i < roles->len && left > 0; i++) {
 		int err;
 
 		if (bpf_map_lookup_elem(roles->table, &i, &roles->now) != 0)
 			return -errno;
-		if (!counters->used)
-			break;
-		role.pid = counters->key.pid;
-		role.tid = counters->key.tid;
-		role.kind = (enum stint_probes_role_kind)counters->key.kind;
-		if (!roles->wide[i])
-			roles->wide[i] = calloc(1, sizeof(*roles->wide[i]));
-		if (!roles->wide[i])
-			return -ENOMEM;
-		stint_role_name(role.name, sizeof(role.name), &counters->key);
-		for (uint32_t metric = 0; metric < ROLE_METRICS; metric++)
-			widen(&role.metric[metric], roles->wide[i]->bucket[metric], counters->bucket[metric],
-			      &counters->total[metric]);
-		err = visit(ctx, &role);
+		if (!roles->now.used)
+			continue;
+		left--;
+		err = read_role(roles, &roles->slots[i], visit, ctx);
 		if (err)
 			return err;
+	}
+	return 0;
+}
+
+int stint_roles_release(struct stint_roles *roles)
+{
+	for (uint32_t i = 0; i < roles->len; i++) {
+		struct slot *slot = &roles->slots[i];
+
+		if (!slot->is_over)
+			continue;
+		memset(&roles->now, 0, sizeof(roles->now));
+		if (bpf_map_update_elem(roles->table, &i, &roles->now, BPF_EXIST) != 0 ||
+		    bpf_map_update_elem(roles->free_slots, NULL, &i, BPF_ANY) != 0)
+			return -errno;
+		__atomic_fetch_sub(roles->used, 1, __ATOMIC_RELAXED);
+		free(slot->wide);
+		*slot = (struct slot){0};
 	}
 	return 0;
 }

@@ -18,6 +18,9 @@ struct stint_roles *stint_roles_free(struct stint_roles *roles);
 /* Calls `visit` for each role. -ENOMEM, or what `visit` returned if that was not 0. */
 int stint_roles_read(struct stint_roles *roles, stint_probes_role_visit visit, void *ctx);
 
+/* Gives back the room of those whose thread is over and whose last figures were read. 0, or a negative errno. */
+int stint_roles_release(struct stint_roles *roles);
+
 /* What the descriptor is whose turn in an overrun's iteration is known; empty if it had none. */
 void stint_roles_name_turn(struct stint_roles *roles, char *ret, size_t ret_bytes,
 			   const struct record_overrun *record, int32_t fd);

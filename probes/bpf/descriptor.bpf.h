@@ -157,7 +157,7 @@ __noinline u32 descriptor_role(struct thread *thread, struct descriptor *descrip
 
 	if (!thread || !descriptor)
 		return ROLE_NO_SLOT;
-	if (descriptor->role.tid == thread->tid && descriptor->role_slot != ROLE_NO_SLOT)
+	if (descriptor->role_owner == thread->number && descriptor->role_slot != ROLE_NO_SLOT)
 		return descriptor->role_slot;
 	key = descriptor->role;
 	key.pid = thread->pid;
@@ -173,7 +173,8 @@ __noinline u32 descriptor_role(struct thread *thread, struct descriptor *descrip
 		}
 	}
 	descriptor->role = key;
-	descriptor->role_slot = known ? *known : role_slot(&key);
+	descriptor->role_owner = thread->number;
+	descriptor->role_slot = known ? *known : role_slot(thread, &key);
 	return descriptor->role_slot;
 }
 

@@ -11,9 +11,14 @@
  *
  * The length of an iteration is on CPU + runnable + blocked by construction: the last two are summed over
  * the thread's switches, the first is what remains.
+ *
+ * A loop is over when its thread is, or when that thread closes what it waits in: the iteration under way ends there.
+ * What it counted stays until user space has read it, and only then has the slot another one (`free_loops`); so the
+ * difference of two readings is always one loop's. If its number comes back before that, that is another loop.
  */
 
 #define SYSCALL_NOTED_NS 10000 /* shorter system calls are counted, but not listed */
+#define THREAD_LOOPS_MAX 256   /* of one thread, that are given back */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -23,47 +28,141 @@ struct {
 	__type(value, struct loop_counters);
 } loop_table SEC(".maps");
 
-__u32 loops_used;
+struct loop_key {
+	u32 pid;
+	u32 tid;
+	s32 epfd;
+	u32 wait;
+};
+
+/* The slots of the loops that go on. User space sets the size of this one and the next. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct loop_key);
+	__type(value, u32);
+} loop_index SEC(".maps");
+
+/* The slots that nobody has; user space puts all of them in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 64);
+	__type(value, u32);
+} free_loops SEC(".maps");
+
+__u32 loops_used; /* user space takes off what it gives back */
+__u64 loop_numbers;
+
+static __always_inline struct loop_counters *loop_at(u32 slot)
+{
+	return bpf_map_lookup_elem(&loop_table, &slot);
+}
 
 /*
- * The slot of a thread's loop; LOOPS_MAX (and counted as lost) if the table is full. Threads that sleep in poll() may
- * be many that have no loop worth the name, so half of the table is kept for those with sets and rings.
+ * Threads that sleep in poll() may be many that have no loop worth the name, so half of the table is kept for those with
+ * sets and rings.
  */
+static __noinline u32 new_loop(struct thread *thread, const struct loop_key *key)
+{
+	u32 slot, limit = has_object(key->wait) || loop_limit == 1 ? loop_limit : loop_limit / 2;
+	struct loop_counters *loop;
+
+	if (!thread || loops_used >= limit || bpf_map_pop_elem(&free_loops, &slot) != 0) {
+		lost_entry();
+		return LOOPS_MAX;
+	}
+	loop = loop_at(slot);
+	if (!loop || bpf_map_update_elem(&loop_index, key, &slot, BPF_NOEXIST) != 0) {
+		bpf_map_push_elem(&free_loops, &slot, 0);
+		lost_entry();
+		return LOOPS_MAX;
+	}
+	__sync_fetch_and_add(&loops_used, 1);
+	loop->pid = key->pid;
+	loop->tid = key->tid;
+	loop->epfd = key->epfd;
+	loop->number = __sync_fetch_and_add(&loop_numbers, 1) + 1;
+	loop->busy_min_ns = ~0ull;
+	loop->poll_min_ns = ~0ull;
+	loop->next = thread->loops;
+	thread->loops = slot + 1;
+	thread->loop_fds |= 1ull << (key->epfd & 63);
+	loop->wait = key->wait; /* last: it says that the slot is in use */
+	thread->stack_wanted = 1;
+	return slot;
+}
+
+/* The slot of a thread's loop; LOOPS_MAX (and counted as lost) if the table is full. */
 __noinline u32 loop_slot(struct thread *thread)
 {
-	struct loop_counters *loop;
-	u32 slot, limit;
+	struct loop_key key = {0};
+	u32 *known;
 
 	if (!thread)
 		return LOOPS_MAX;
-	limit = has_object(thread->wait) || loop_limit == 1 ? loop_limit : loop_limit / 2;
+	key.pid = thread->pid;
+	key.tid = thread->tid;
+	key.epfd = thread->epfd;
+	key.wait = thread->wait;
+	known = bpf_map_lookup_elem(&loop_index, &key);
+	return known ? *known : new_loop(thread, &key);
+}
 
-	for (slot = 0; slot < LOOPS_MAX && slot < loop_limit && slot < loops_used; slot++) {
-		u32 key = slot;
+static __always_inline void end_loop(struct loop_counters *loop, u32 how)
+{
+	struct loop_key key = {.pid = loop->pid, .tid = loop->tid, .epfd = loop->epfd, .wait = loop->wait};
 
-		loop = bpf_map_lookup_elem(&loop_table, &key);
-		if (loop && loop->tid == thread->tid && loop->pid == thread->pid &&
-		    loop->epfd == thread->epfd && loop->wait == thread->wait)
-			return slot;
+	bpf_map_delete_elem(&loop_index, &key);
+	*(volatile u32 *)&loop->ended = how;
+}
+
+/* A thread is over. */
+static __noinline int end_loops(struct thread *thread)
+{
+	u32 slot;
+
+	if (!thread)
+		return 0;
+	slot = thread->loops;
+	thread->loops = 0;
+	for (u32 i = 0; i < THREAD_LOOPS_MAX && slot; i++) {
+		struct loop_counters *loop = loop_at(slot - 1);
+
+		if (!loop)
+			break;
+		slot = loop->next;
+		end_loop(loop, LOOP_THREAD_OVER);
 	}
-	if (loops_used >= limit) {
-		lost_entry();
-		return LOOPS_MAX;
+	return 0;
+}
+
+/* A thread is about to close a descriptor. If one of its loops waits in that, there is no such loop any more. */
+static __noinline int end_loop_in(struct thread *thread, s32 fd)
+{
+	struct loop_counters *before = NULL;
+	u32 slot;
+
+	if (!thread)
+		return 0;
+	slot = thread->loops;
+	for (u32 i = 0; i < THREAD_LOOPS_MAX && slot; i++) {
+		struct loop_counters *loop = loop_at(slot - 1);
+
+		if (!loop)
+			break;
+		slot = loop->next;
+		if (loop->epfd != fd) {
+			before = loop;
+			continue;
+		}
+		if (before)
+			before->next = slot;
+		else
+			thread->loops = slot;
+		end_loop(loop, LOOP_CLOSED);
+		break;
 	}
-	slot = __sync_fetch_and_add(&loops_used, 1);
-	loop = slot < LOOPS_MAX ? bpf_map_lookup_elem(&loop_table, &slot) : NULL;
-	if (!loop) {
-		lost_entry();
-		return LOOPS_MAX;
-	}
-	loop->pid = thread->pid;
-	loop->tid = thread->tid;
-	loop->epfd = thread->epfd;
-	loop->busy_min_ns = ~0ull;
-	loop->poll_min_ns = ~0ull;
-	loop->wait = thread->wait; /* last: it says that the slot is in use */
-	thread->stack_wanted = 1;
-	return slot;
+	return 0;
 }
 
 static __always_inline void count_busy(struct loop_counters *loop, u64 busy_ns)
@@ -180,6 +279,29 @@ static __always_inline void end_iteration(struct thread *thread, const struct ta
 		return;
 	verdict_end(&thread->verdict, task);
 	report_overrun(thread, now_ns);
+}
+
+/* The iteration ends with what the loop waits in: what the thread does until its next wait is no loop's. */
+__noinline int close_loop(struct thread *thread, s32 fd, u64 now_ns)
+{
+	if (!thread)
+		return 0;
+	if (has_object(thread->wait) && thread->epfd == fd) {
+		end_turns(thread, now_ns);
+		end_iteration(thread, bpf_get_current_task_btf(), now_ns);
+		thread->state = THREAD_OUTSIDE;
+		thread->wait = RECORD_WAIT_NONE;
+		thread->epfd = -1;
+		thread->wait_sp = 0;
+		thread->own_sleeps = 0;
+		thread->loop_slot = LOOPS_MAX;
+	}
+	return end_loop_in(thread, fd);
+}
+
+static __always_inline bool may_have_loop_in(const struct thread *thread, s32 fd)
+{
+	return thread->loop_fds >> (fd & 63) & 1;
 }
 
 static __always_inline void begin_iteration(struct thread *thread, const struct task_struct *task, u64 now_ns,

@@ -2,12 +2,14 @@
 #ifndef STINT_PROBES_ROLE_BPF_H
 #define STINT_PROBES_ROLE_BPF_H
 
-/* Roles: their table, and histograms. Each belongs to a thread, which alone writes to it. */
+/*
+ * Roles: their table, and histograms. Each belongs to a thread, which alone writes to it. When the thread is over, user
+ * space reads what was counted at last, and gives the slot back, as of loops.
+ */
 
-#define ROLES_MAX    1024
-#define ROLE_NO_SLOT (~0u)
-
-const volatile __u32 role_limit = 128;
+#define ROLES_MAX        1024
+#define THREAD_ROLES_MAX 256 /* of one thread, that are given back */
+#define ROLE_NO_SLOT     (~0u)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -23,7 +25,15 @@ struct {
 	__type(value, u32);
 } role_index SEC(".maps");
 
-__u32 roles_used;
+/* The slots that nobody has; user space sets the size, and puts all of them in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 128);
+	__type(value, u32);
+} free_roles SEC(".maps");
+
+__u32 roles_used; /* user space takes off what it gives back */
+__u64 role_numbers;
 
 static __always_inline struct role_counters *role_at(u32 slot)
 {
@@ -39,30 +49,58 @@ static __always_inline u32 lost_role(void)
 	return ROLE_NO_SLOT;
 }
 
-static __noinline u32 new_role(const struct role_key *key)
+static __noinline u32 new_role(struct thread *thread, const struct role_key *key)
 {
 	struct role_counters *role;
 	u32 slot;
 
-	if (roles_used >= role_limit)
+	if (!thread || bpf_map_pop_elem(&free_roles, &slot) != 0)
 		return lost_role();
-	slot = __sync_fetch_and_add(&roles_used, 1);
 	role = role_at(slot);
-	if (!role || bpf_map_update_elem(&role_index, key, &slot, BPF_NOEXIST) != 0)
+	if (!role || bpf_map_update_elem(&role_index, key, &slot, BPF_NOEXIST) != 0) {
+		bpf_map_push_elem(&free_roles, &slot, 0);
 		return lost_role();
+	}
+	__sync_fetch_and_add(&roles_used, 1);
 	role->key = *key;
 	for (u32 i = 0; i < ROLE_METRICS; i++)
 		role->total[i].min_ns = ~0ull;
-	role->used = 1;
+	role->number = __sync_fetch_and_add(&role_numbers, 1) + 1;
+	role->next = thread->roles;
+	thread->roles = slot + 1;
+	role->used = ROLE_IN_USE;
 	return slot;
 }
 
 /* A role that finds no place is looked for again at each event, so what is lost is a count of events. */
-static __always_inline u32 role_slot(const struct role_key *key)
+static __always_inline u32 role_slot(struct thread *thread, const struct role_key *key)
 {
 	u32 *slot = bpf_map_lookup_elem(&role_index, key);
 
-	return slot ? *slot : new_role(key);
+	return slot ? *slot : new_role(thread, key);
+}
+
+/* A thread is over. */
+static __noinline int end_roles(struct thread *thread)
+{
+	u32 slot;
+
+	if (!thread)
+		return 0;
+	slot = thread->roles;
+	thread->roles = 0;
+	for (u32 i = 0; i < THREAD_ROLES_MAX && slot; i++) {
+		struct role_counters *role = role_at(slot - 1);
+		struct role_key key;
+
+		if (!role)
+			break;
+		slot = role->next;
+		key = role->key;
+		bpf_map_delete_elem(&role_index, &key);
+		*(volatile u32 *)&role->used = ROLE_ENDED;
+	}
+	return 0;
 }
 
 static __always_inline void count_role(struct role_counters *role, const u32 metric, u64 ns)

@@ -97,6 +97,8 @@ static __always_inline void enter_descriptor_call(struct thread *thread, long nu
 		close_turn(&thread->turns, (s32)regs->di);
 		note_close(thread, (s32)regs->di, now_ns);
 		note_unix_close((s32)regs->di);
+		if (may_have_loop_in(thread, (s32)regs->di))
+			close_loop(thread, (s32)regs->di, now_ns);
 	}
 }
 
@@ -425,9 +427,21 @@ int on_each_task(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+/* What is known of a thread that is over. Its loops and roles are user space's to take. */
+static __noinline int end_thread(u32 tid)
+{
+	struct thread *thread = find_thread(tid);
+
+	if (!thread)
+		return 0;
+	end_loops(thread);
+	end_roles(thread);
+	return forget_thread(tid);
+}
+
 /* Another program from now on: neither its stacks nor its loop are those of the one before. */
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(on_exec, struct task_struct *task)
+int BPF_PROG(on_exec, struct task_struct *task, int tid_before)
 {
 	u32 pid = task->tgid, tid = task->pid;
 
@@ -437,7 +451,8 @@ int BPF_PROG(on_exec, struct task_struct *task)
 			follow(task);
 		return 0;
 	}
-	forget_thread(tid);
+	end_thread(tid);
+	end_thread((u32)tid_before); /* it may have had a number of its own, and has the process' now */
 	report_life(RECORD_EXEC, pid);
 	return 0;
 }
@@ -448,7 +463,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	u32 pid = task->tgid, tid = task->pid;
 
 	/* First of all: where two threads exit at once, the other one may have said already that the process is gone. */
-	forget_thread(tid);
+	end_thread(tid);
 	forget_functions(tid);
 	if (!is_watched(pid))
 		return 0;

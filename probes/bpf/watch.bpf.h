@@ -85,7 +85,12 @@ struct thread {
 	u32 own_sleeps;   /* how often it came to its own wait, with a timeout other than 0; stops at 2 */
 	u32 wait_is_zero; /* the wait under way has a timeout of 0 */
 	u32 ready_events;
-	u32 loop_slot;        /* index into loop_counters */
+	u32 loop_slot; /* index into loop_counters */
+	u32 number;    /* never given twice, and never 0 */
+	u32 loops;     /* all of its loops (loop.bpf.h), and all of its roles (role.bpf.h): the slot and 1 */
+	u32 roles;
+	u32 reserved;
+	u64 loop_fds;         /* a bit for each descriptor that one of them waits in, modulo 64 */
 	u32 stack_wanted;     /* the loop's own stack, at its next wait */
 	u32 after_empty_poll; /* the wait before this iteration had a timeout of 0 and returned nothing */
 	u32 syscall_number;
@@ -161,6 +166,8 @@ struct {
 	__type(key, u32);
 	__type(value, struct thread);
 } empty_thread SEC(".maps");
+
+__u32 thread_numbers;
 
 static __always_inline bool is_watched(u32 pid)
 {
@@ -263,6 +270,7 @@ static __noinline struct thread *add_thread(u32 pid, u32 tid)
 	}
 	thread->pid = pid;
 	thread->tid = tid;
+	thread->number = __sync_fetch_and_add(&thread_numbers, 1) + 1;
 	thread->loop_slot = LOOPS_MAX;
 	return thread;
 }
