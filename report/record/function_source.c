@@ -62,6 +62,8 @@ int function_source_take(struct function_source *source, int64_t process,
 
 	if (!row)
 		return -ENOMEM;
+	if (row->process != process) /* that is over, and its number is another's now */
+		return 0;
 	recording_function_counts(source->session->recording, row->id, function);
 	if (from->count == 0)
 		return 0;

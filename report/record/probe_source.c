@@ -15,12 +15,29 @@ struct process {
 	int64_t id;
 };
 
+/*
+ * A row of the recording: all loops of a thread in one descriptor, one after the other. A program that makes and closes
+ * its set again and again has one row, if the set has the same number each time.
+ */
 struct loop {
-	uint32_t pid;
+	int64_t process;
 	uint32_t tid;
 	int32_t epfd;
 	enum stint_probes_wait wait;
 	int64_t id;
+	bool is_over;        /* its thread is */
+	uint64_t iterations; /* these three: of all of them */
+	uint64_t busy_ns;
+	uint64_t poll_ns;
+};
+
+/* One of those loops, as it was last read. */
+struct run {
+	uint64_t number;
+	int64_t process;
+	uint64_t iterations;
+	uint64_t busy_ns;
+	uint64_t poll_ns;
 };
 
 #define DRAIN_POLLS 50 /* of 0.1 s at most */
@@ -39,11 +56,14 @@ struct probe_source {
 	size_t processes_len;
 	struct loop *loops;
 	size_t loops_len;
+	struct run *runs;
+	size_t runs_len;
 	struct role *roles;
 	size_t roles_len;
 	struct function_source *functions;
 	uint64_t second;
-	uint64_t left; /* 1: the ring was not empty at the end */
+	bool is_behind; /* the ring was not empty when it was last read */
+	uint64_t left;  /* 1: nor was it at the end */
 	int err;
 };
 
@@ -206,7 +226,7 @@ static struct loop *get_loop(struct probe_source *source, const struct stint_pro
 	for (size_t i = 0; i < source->loops_len; i++) {
 		struct loop *loop = &source->loops[i];
 
-		if (loop->pid == seen->pid && loop->tid == seen->tid && loop->epfd == seen->epfd &&
+		if (loop->process == process && loop->tid == seen->tid && loop->epfd == seen->epfd &&
 		    loop->wait == seen->wait)
 			return loop;
 	}
@@ -215,11 +235,38 @@ static struct loop *get_loop(struct probe_source *source, const struct stint_pro
 		return NULL;
 	source->loops = larger;
 	larger[source->loops_len] =
-		(struct loop){.pid = seen->pid, .tid = seen->tid, .epfd = seen->epfd, .wait = seen->wait};
+		(struct loop){.process = process, .tid = seen->tid, .epfd = seen->epfd, .wait = seen->wait};
 	name_loop(name, sizeof(name), seen);
 	larger[source->loops_len].id =
 		recording_loop(source->session->recording, process, seen->tid, seen->epfd, name, false);
 	return &larger[source->loops_len++];
+}
+
+static struct run *get_run(struct probe_source *source, uint64_t number, int64_t process)
+{
+	struct run *larger;
+
+	for (size_t i = 0; i < source->runs_len; i++)
+		if (source->runs[i].number == number)
+			return &source->runs[i];
+	larger = realloc(source->runs, (source->runs_len + 1) * sizeof(*larger));
+	if (!larger)
+		return NULL;
+	source->runs = larger;
+	larger[source->runs_len] = (struct run){.number = number, .process = process};
+	return &larger[source->runs_len++];
+}
+
+static void count_loop(struct recording *recording, struct loop *loop, struct run *run,
+		       const struct stint_probes_loop *seen)
+{
+	loop->iterations += seen->iterations - run->iterations;
+	loop->busy_ns += seen->busy_sum_ns - run->busy_ns;
+	loop->poll_ns += seen->poll_sum_ns - run->poll_ns;
+	run->iterations = seen->iterations;
+	run->busy_ns = seen->busy_sum_ns;
+	run->poll_ns = seen->poll_sum_ns;
+	recording_loop_counts(recording, loop->id, loop->iterations, loop->busy_ns, loop->poll_ns);
 }
 
 /* The kernel's side counts how often, how long and the extremes; sums of counters that it has as buckets. */
@@ -232,36 +279,74 @@ static uint64_t bucket_count(const uint64_t *bucket)
 	return count;
 }
 
+#define LOOP_METRICS 3
+
+static const char *const loop_metrics[LOOP_METRICS] = {"busy", "poll", "batch"};
+
+static struct series_source loop_source(int64_t process, const struct stint_probes_loop *seen,
+					uint32_t metric)
+{
+	return (struct series_source){-process, (int64_t)seen->number, -1, metric};
+}
+
+static int grow_loop(struct probe_source *source, int64_t process, const struct stint_probes_loop *seen,
+		     struct recording_owner owner)
+{
+	const struct series_sample samples[LOOP_METRICS] = {
+		{seen->iterations, seen->busy_sum_ns, seen->busy_min_ns, seen->busy_max_ns, seen->overflow,
+		 seen->busy},
+		{bucket_count(seen->poll), seen->poll_sum_ns, seen->poll_min_ns, seen->poll_max_ns, 0,
+		 seen->poll},
+		{bucket_count(seen->batch), seen->events, 0, seen->batch_max, 0, seen->batch}};
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < LOOP_METRICS; i++)
+		err = series_grow(source->session->series, loop_source(process, seen, i), &samples[i], owner,
+				  loop_metrics[i], i < 2 ? "ns" : "count", source->second);
+	return err;
+}
+
+static void end_loop(struct probe_source *source, int64_t process, struct loop *loop, struct run *run,
+		     const struct stint_probes_loop *seen)
+{
+	struct series_set *series = source->session->series;
+
+	*run = source->runs[--source->runs_len];
+	for (uint32_t i = 0; i < LOOP_METRICS; i++)
+		series_end_source(series, loop_source(process, seen, i));
+	loop->is_over = seen->thread_is_over;
+}
+
+/* After all loops have been read: the thread may have had another before, in the same row. */
+static void close_rows(struct probe_source *source)
+{
+	for (size_t i = 0; i < source->loops_len;) {
+		struct recording_owner owner = {.loop = source->loops[i].id};
+
+		if (!source->loops[i].is_over) {
+			i++;
+			continue;
+		}
+		for (uint32_t metric = 0; metric < LOOP_METRICS; metric++)
+			series_end_figure(source->session->series, owner, loop_metrics[metric]);
+		source->loops[i] = source->loops[--source->loops_len];
+	}
+}
+
 static int take_loop(void *ctx, const struct stint_probes_loop *seen)
 {
 	struct probe_source *source = ctx;
-	struct session *session = source->session;
 	int64_t process = find_process(source, seen->pid);
 	struct loop *loop = process ? get_loop(source, seen, process) : NULL;
-	struct recording_owner owner = {.loop = loop ? loop->id : 0};
-	uint64_t polls, batches;
+	struct run *run = loop ? get_run(source, seen->number, process) : NULL;
 	int err;
 
-	if (!loop)
+	if (!run)
 		return process ? -ENOMEM : 0;
-	recording_loop_counts(session->recording, loop->id, seen->iterations, seen->busy_sum_ns,
-			      seen->poll_sum_ns);
-	polls = bucket_count(seen->poll);
-	batches = bucket_count(seen->batch);
-	err = series_grow(session->series, (struct series_source){-process, loop->id, -1, 0},
-			  &(struct series_sample){seen->iterations, seen->busy_sum_ns, seen->busy_min_ns,
-						  seen->busy_max_ns, seen->overflow, seen->busy},
-			  owner, "busy", "ns", source->second);
-	if (!err)
-		err = series_grow(session->series, (struct series_source){-process, loop->id, -1, 1},
-				  &(struct series_sample){polls, seen->poll_sum_ns, seen->poll_min_ns,
-							  seen->poll_max_ns, 0, seen->poll},
-				  owner, "poll", "ns", source->second);
-	if (!err)
-		err = series_grow(session->series, (struct series_source){-process, loop->id, -1, 2},
-				  &(struct series_sample){batches, seen->events, 0, seen->batch_max, 0,
-							  seen->batch},
-				  owner, "batch", "count", source->second);
+	count_loop(source->session->recording, loop, run, seen);
+	err = grow_loop(source, process, seen, (struct recording_owner){.loop = loop->id});
+	if (!err && seen->is_over)
+		end_loop(source, process, loop, run, seen);
 	return err;
 }
 
@@ -307,15 +392,17 @@ static int take_role(void *ctx, const struct stint_probes_role *seen)
 		return process ? -ENOMEM : 0;
 	for (uint32_t i = 0; !err && i < STINT_PROBES_ROLE_METRICS; i++) {
 		const struct stint_probes_histogram *from = &seen->metric[i];
+		struct series_source key = {-process, -(int64_t)seen->number, role->id, i};
 
 		if (from->count == 0)
 			continue;
-		err = series_grow(source->session->series,
-				  (struct series_source){-process, -(int64_t)seen->tid, role->id, i},
+		err = series_grow(source->session->series, key,
 				  &(struct series_sample){from->count, from->sum_ns, from->min_ns,
 							  from->max_ns, from->overflow, from->bucket},
 				  (struct recording_owner){.role = role->id}, metrics[i], "ns",
 				  source->second);
+		if (seen->is_over)
+			series_end_source(source->session->series, key);
 	}
 	return err;
 }
@@ -406,6 +493,7 @@ struct probe_source *probe_source_free(struct probe_source *source)
 	stint_probes_free(source->probes);
 	free(source->processes);
 	free(source->loops);
+	free(source->runs);
 	for (size_t i = 0; i < source->roles_len; i++)
 		free(source->roles[i].name);
 	free(source->roles);
@@ -431,6 +519,39 @@ int probe_source_add_followed(struct probe_source *source, uint32_t pid)
 	return stint_probes_follow(source->probes, pid);
 }
 
+bool probe_source_is_behind(const struct probe_source *source)
+{
+	return source->is_behind;
+}
+
+void probe_source_forget(struct probe_source *source, int64_t process)
+{
+	for (size_t i = 0; i < source->processes_len;)
+		if (source->processes[i].id == process)
+			memmove(&source->processes[i], &source->processes[i + 1],
+				(--source->processes_len - i) * sizeof(source->processes[0]));
+		else
+			i++;
+	for (size_t i = 0; i < source->loops_len;)
+		if (source->loops[i].process == process)
+			source->loops[i] = source->loops[--source->loops_len];
+		else
+			i++;
+	for (size_t i = 0; i < source->runs_len;)
+		if (source->runs[i].process == process)
+			source->runs[i] = source->runs[--source->runs_len];
+		else
+			i++;
+	for (size_t i = 0; i < source->roles_len;) {
+		if (source->roles[i].process == process) {
+			free(source->roles[i].name);
+			source->roles[i] = source->roles[--source->roles_len];
+		} else {
+			i++;
+		}
+	}
+}
+
 bool probe_source_is_watching(const struct probe_source *source)
 {
 	return stint_probes_is_watching(source->probes);
@@ -445,6 +566,7 @@ int probe_source_poll(struct probe_source *source, int timeout_ms)
 {
 	int err = stint_probes_poll(source->probes, timeout_ms);
 
+	source->is_behind = err == 1;
 	return err < 0 ? err : source->err;
 }
 
@@ -466,9 +588,12 @@ int probe_source_read(struct probe_source *source, uint64_t second)
 	source->second = second;
 	if (!err)
 		err = stint_probes_read_loops(source->probes, take_loop, source);
+	close_rows(source);
 	if (!err)
 		err = stint_probes_read_functions(source->probes, take_function, source);
-	return err ? err : read_roles(source);
+	if (!err)
+		err = read_roles(source);
+	return err ? err : stint_probes_release(source->probes);
 }
 
 void probe_source_write_losses(struct probe_source *source)

@@ -30,6 +30,12 @@ const char *probe_source_error(const struct probe_source *source);
 /* Watches process `pid`, whose row is `process`. */
 int probe_source_watch(struct probe_source *source, uint32_t pid, int64_t process);
 
+/* Whether events were left when they were last taken, which come the next time. */
+bool probe_source_is_behind(const struct probe_source *source);
+
+/* A process has ended, and all that was known of it has been read: makes room for others. */
+void probe_source_forget(struct probe_source *source, int64_t process);
+
 /* Whether any process is watched, also one that has not come to a loop yet. */
 bool probe_source_is_watching(const struct probe_source *source);
 

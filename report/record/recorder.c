@@ -29,6 +29,7 @@ struct process {
 	int pidfd;
 	bool exited;
 	uint64_t exited_ns; /* when that was seen */
+	bool is_last;       /* it had exited before the present round */
 	struct meter_source *meter;
 	int meter_err; /* -ENOENT: look again, it may make one yet */
 };
@@ -39,8 +40,9 @@ struct recorder {
 	struct probe_source *probes;
 	struct process processes[PROCESSES_MAX];
 	uint32_t processes_len;
-	uint64_t meter_lost; /* these two: of sources that are closed */
+	uint64_t meter_lost; /* these three: of sources that are closed */
 	uint64_t stacks_lost;
+	uint64_t stacks_skipped;
 	uint64_t meter_broken;
 	uint64_t processes_lost;
 	bool functions_told; /* that some are missing */
@@ -314,6 +316,17 @@ static bool all_exited(struct recorder *recorder)
 
 /* ---- a second ---- */
 
+/* What the meter counted of its own losses outlives it. */
+static void close_meter(struct recorder *recorder, struct process *process)
+{
+	if (!process->meter)
+		return;
+	recorder->meter_lost += meter_source_lost(process->meter);
+	recorder->stacks_lost += meter_source_stacks_lost(process->meter);
+	recorder->stacks_skipped += meter_source_stacks_skipped(process->meter);
+	process->meter = meter_source_free(process->meter);
+}
+
 static int read_meter(struct recorder *recorder, struct process *process, uint64_t second)
 {
 	int err;
@@ -326,9 +339,7 @@ static int read_meter(struct recorder *recorder, struct process *process, uint64
 		return err;
 	/* The file is broken, or was made to look so: what it said until now is kept, and no more is read. */
 	recorder->meter_broken++;
-	recorder->meter_lost += meter_source_lost(process->meter);
-	recorder->stacks_lost += meter_source_stacks_lost(process->meter);
-	process->meter = meter_source_free(process->meter);
+	close_meter(recorder, process);
 	process->meter_err = err;
 	return 0;
 }
@@ -361,7 +372,8 @@ static void write_losses(struct recorder *recorder)
 	if (recorder->probes)
 		probe_source_write_losses(recorder->probes);
 	recording_meta_number(recording, "watchdog_stacks_skipped",
-			      (int64_t)sum_of_meters(recorder, 0, meter_source_stacks_skipped));
+			      (int64_t)sum_of_meters(recorder, recorder->stacks_skipped,
+						     meter_source_stacks_skipped));
 	recording_meta_number(recording, "recorder_cpu_ns",
 			      (int64_t)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - recorder->start_cpu_ns));
 }
@@ -411,15 +423,62 @@ static void tell_missing_functions(struct recorder *recorder)
 						  recorder_function_missing(recorder, i));
 }
 
+/* The last of a process: all that there is to know of it has been taken. */
+static int settle_last(struct recorder *recorder, struct process *process)
+{
+	int err = 0;
+
+	if (process->meter)
+		err = meter_source_end(process->meter,
+				       process->exited ? process->exited_ns : recorder->end_ns);
+	join_settle_last(recorder->session.join, process->id, process->meter != NULL);
+	return err;
+}
+
+/* It makes room for others: a server may fork workers for as long as it is recorded. */
+static int forget(struct recorder *recorder, struct process *process)
+{
+	int err = settle_last(recorder, process);
+
+	if (recorder->probes)
+		probe_source_forget(recorder->probes, process->id);
+	series_end_process(recorder->session.series, process->id);
+	close_meter(recorder, process);
+	close(process->pidfd);
+	*process = recorder->processes[--recorder->processes_len];
+	return err;
+}
+
+static int settle(struct recorder *recorder)
+{
+	bool is_behind = recorder->probes && probe_source_is_behind(recorder->probes);
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < recorder->processes_len;) {
+		struct process *process = &recorder->processes[i];
+
+		if (process->is_last && !is_behind) {
+			err = forget(recorder, process);
+			continue;
+		}
+		join_settle(recorder->session.join, process->id, process->meter != NULL);
+		i++;
+	}
+	return err;
+}
+
 static int tick(struct recorder *recorder)
 {
-	int err = take_all(recorder);
+	int err;
 
+	/* Those that have exited before all is taken: nothing more is to come of them. */
+	for (uint32_t i = 0; i < recorder->processes_len; i++)
+		recorder->processes[i].is_last = recorder->processes[i].exited;
+	err = take_all(recorder);
+	if (!err)
+		err = settle(recorder);
 	if (err)
 		return fail(recorder, err, "%s", strerror(-err));
-	for (uint32_t i = 0; i < recorder->processes_len; i++)
-		join_settle(recorder->session.join, recorder->processes[i].id,
-			    recorder->processes[i].meter != NULL);
 	tell_missing_functions(recorder);
 	return commit(recorder);
 }
@@ -433,12 +492,9 @@ static int finish(struct recorder *recorder)
 
 	recorder->end_ns = clock_ns(CLOCK_MONOTONIC);
 	for (uint32_t i = 0; i < recorder->processes_len; i++) {
-		struct process *process = &recorder->processes[i];
+		int failed = settle_last(recorder, &recorder->processes[i]);
 
-		if (process->meter && !err)
-			err = meter_source_end(process->meter,
-					       process->exited ? process->exited_ns : recorder->end_ns);
-		join_settle_last(recorder->session.join, process->id, process->meter != NULL);
+		err = err ? err : failed;
 	}
 	recording_meta_number(recorder->session.recording, "end_ns", (int64_t)recorder->end_ns);
 	return err ? fail(recorder, err, "%s", strerror(-err)) : commit(recorder);

@@ -26,7 +26,8 @@ CREATE TABLE process (
 );
 
 -- A loop: a thread and what it waits in (epfd: its epoll set or ring), by which it is named where only the kernel
--- tells of it: 'epoll fd 5', 'poll', 'select', 'io_uring fd 7'. source 'meter' (told by the program) or 'probes' (by the kernel).
+-- tells of it: 'epoll fd 5', 'poll', 'select', 'io_uring fd 7'. Sets that a thread closes and makes again under the same
+-- number are one loop. source 'meter' (told by the program) or 'probes' (by the kernel).
 CREATE TABLE loop (
 	id INTEGER PRIMARY KEY,
 	process INTEGER NOT NULL REFERENCES process(id),
@@ -334,7 +335,8 @@ CREATE TABLE role_total (
 ) WITHOUT ROWID;
 
 -- Bad habits of a loop, or of a descriptor in it. kind: 'idle_epollout', 'not_drained', 'maxevents_full', 'ctl_storm',
--- 'zero_timeout', 'blocking'. probes.h says what count and cost_ns are of each.
+-- 'zero_timeout', 'blocking'. probes.h says what count and cost_ns are of each. Of a set that was closed and made again under
+-- its number: of the one with most of it.
 CREATE TABLE finding (
 	process INTEGER NOT NULL REFERENCES process(id),
 	tid INTEGER NOT NULL,

@@ -23,6 +23,7 @@ struct source {
 /* The totals of one figure. */
 struct figure {
 	struct figure *next;
+	int64_t process; /* without its sign */
 	struct recording_owner owner;
 	char metric[24];
 	char unit[8];
@@ -74,16 +75,26 @@ static size_t mix(uint64_t a, uint64_t b, uint64_t c)
 	return (size_t)(hash >> 32) % HASH_SLOTS;
 }
 
+static struct source **source_slot(struct series_set *set, struct series_source key)
+{
+	return &set->sources[mix((uint64_t)key.process ^ (uint64_t)key.loop << 20, (uint64_t)key.handler,
+				 key.metric)];
+}
+
+static bool is_source(const struct source *source, struct series_source key)
+{
+	return source->key.process == key.process && source->key.loop == key.loop &&
+	       source->key.handler == key.handler && source->key.metric == key.metric;
+}
+
 static struct source *find_source(struct series_set *set, struct series_source key, bool *made)
 {
-	struct source **slot = &set->sources[mix((uint64_t)key.process ^ (uint64_t)key.loop << 20,
-						 (uint64_t)key.handler, key.metric)];
+	struct source **slot = source_slot(set, key);
 	struct source *source;
 
 	*made = false;
 	for (source = *slot; source; source = source->next)
-		if (source->key.process == key.process && source->key.loop == key.loop &&
-		    source->key.handler == key.handler && source->key.metric == key.metric)
+		if (is_source(source, key))
 			return source;
 	source = calloc(1, sizeof(*source));
 	if (!source)
@@ -95,18 +106,28 @@ static struct source *find_source(struct series_set *set, struct series_source k
 	return source;
 }
 
+static struct figure **figure_slot(struct series_set *set, struct recording_owner owner, const char *metric)
+{
+	return &set->figures[mix((uint64_t)owner.handler ^ (uint64_t)owner.role << 32,
+				 (uint64_t)owner.loop ^ (uint64_t)owner.function << 32,
+				 (unsigned char)*metric)];
+}
+
+static bool is_figure(const struct figure *figure, struct recording_owner owner, const char *metric)
+{
+	return figure->owner.handler == owner.handler && figure->owner.loop == owner.loop &&
+	       figure->owner.role == owner.role && figure->owner.function == owner.function &&
+	       strncmp(figure->metric, metric, sizeof(figure->metric) - 1) == 0;
+}
+
 static struct figure *find_figure(struct series_set *set, struct recording_owner owner, const char *metric,
 				  const char *unit)
 {
-	struct figure **slot = &set->figures[mix((uint64_t)owner.handler ^ (uint64_t)owner.role << 32,
-						 (uint64_t)owner.loop ^ (uint64_t)owner.function << 32,
-						 (unsigned char)*metric)];
+	struct figure **slot = figure_slot(set, owner, metric);
 	struct figure *figure;
 
 	for (figure = *slot; figure; figure = figure->next)
-		if (figure->owner.handler == owner.handler && figure->owner.loop == owner.loop &&
-		    figure->owner.role == owner.role && figure->owner.function == owner.function &&
-		    strncmp(figure->metric, metric, sizeof(figure->metric) - 1) == 0)
+		if (is_figure(figure, owner, metric))
 			return figure;
 	figure = calloc(1, sizeof(*figure));
 	if (!figure)
@@ -213,6 +234,7 @@ int series_grow(struct series_set *set, struct series_source key, const struct s
 	figure = source ? find_figure(set, owner, metric, unit) : NULL;
 	if (!figure)
 		return -ENOMEM;
+	figure->process = key.process < 0 ? -key.process : key.process;
 	overflow = growth(sample->overflow, source->last.overflow);
 	if (!made && sample->count == source->last.count && !overflow)
 		return 0;
@@ -228,15 +250,69 @@ int series_grow(struct series_set *set, struct series_source key, const struct s
 	return 0;
 }
 
+static void write_total(struct series_set *set, struct figure *figure)
+{
+	if (figure->changed)
+		recording_total(set->recording, figure->owner, figure->metric, figure->unit, &figure->total);
+	figure->changed = false;
+}
+
 void series_write_totals(struct series_set *set)
 {
+	for (size_t slot = 0; slot < HASH_SLOTS; slot++)
+		for (struct figure *figure = set->figures[slot]; figure; figure = figure->next)
+			write_total(set, figure);
+}
+
+static void remove_source(struct source **at)
+{
+	struct source *source = *at;
+
+	*at = source->next;
+	free(source);
+}
+
+static void remove_figure(struct series_set *set, struct figure **at)
+{
+	struct figure *figure = *at;
+
+	write_total(set, figure);
+	*at = figure->next;
+	free(figure);
+}
+
+void series_end_source(struct series_set *set, struct series_source key)
+{
+	for (struct source **at = source_slot(set, key); *at; at = &(*at)->next) {
+		if (!is_source(*at, key))
+			continue;
+		remove_source(at);
+		return;
+	}
+}
+
+void series_end_figure(struct series_set *set, struct recording_owner owner, const char *metric)
+{
+	for (struct figure **at = figure_slot(set, owner, metric); *at; at = &(*at)->next) {
+		if (!is_figure(*at, owner, metric))
+			continue;
+		remove_figure(set, at);
+		return;
+	}
+}
+
+void series_end_process(struct series_set *set, int64_t process)
+{
 	for (size_t slot = 0; slot < HASH_SLOTS; slot++) {
-		for (struct figure *figure = set->figures[slot]; figure; figure = figure->next) {
-			if (!figure->changed)
-				continue;
-			recording_total(set->recording, figure->owner, figure->metric, figure->unit,
-					&figure->total);
-			figure->changed = false;
-		}
+		for (struct source **at = &set->sources[slot]; *at;)
+			if ((*at)->key.process == process || (*at)->key.process == -process)
+				remove_source(at);
+			else
+				at = &(*at)->next;
+		for (struct figure **at = &set->figures[slot]; *at;)
+			if ((*at)->process == process)
+				remove_figure(set, at);
+			else
+				at = &(*at)->next;
 	}
 }

@@ -49,4 +49,13 @@ int series_grow(struct series_set *set, struct series_source source, const struc
 /* Writes the totals of all figures, in place of those written before. */
 void series_write_totals(struct series_set *set);
 
+/* These counters are over: forgets what they held when they were last read. The figure stays as it is. */
+void series_end_source(struct series_set *set, struct series_source source);
+
+/* No source of this figure will grow any more: writes its total, and forgets it. */
+void series_end_figure(struct series_set *set, struct recording_owner owner, const char *metric);
+
+/* The same for all sources of a process, and all figures that they had part in: a figure belongs to one process. */
+void series_end_process(struct series_set *set, int64_t process);
+
 #endif

@@ -191,6 +191,48 @@ static void counters_that_shrink_are_no_growth(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
 
+/* Other counters under the same key, as of a thread whose number was given again. */
+static void counters_after_an_end_are_counted_from_zero(void **state)
+{
+	struct fixture *fixture = *state;
+
+	stint_histogram_record(&fixture->histogram, 50);
+	stint_histogram_record(&fixture->histogram, 60);
+	grow(fixture, 0);
+	series_end_source(fixture->series, source);
+	stint_histogram_init(&fixture->histogram);
+	stint_histogram_record(&fixture->histogram, 50);
+	grow(fixture, 1);
+	assert_int_equal(ask(fixture, "SELECT sum(count) FROM histogram"), 3);
+	assert_int_equal(ask(fixture, "SELECT count FROM total"), 3);
+	assert_int_equal(ask(fixture, "SELECT sum FROM total"), 160);
+	assert_int_equal(ask(fixture, "SELECT max FROM total"), 60);
+}
+
+static void a_process_that_ends_leaves_its_totals(void **state)
+{
+	struct fixture *fixture = *state;
+
+	stint_histogram_record(&fixture->histogram, 50);
+	grow(fixture, 0);
+	series_end_process(fixture->series, source.process + 1);
+	stint_histogram_record(&fixture->histogram, 50);
+	grow(fixture, 1);
+	series_end_process(fixture->series, source.process);
+	assert_int_equal(ask(fixture, "SELECT count FROM total"), 2);
+	assert_int_equal(ask(fixture, "SELECT sum(count) FROM histogram"), 2);
+}
+
+static void a_figure_that_ends_leaves_its_total(void **state)
+{
+	struct fixture *fixture = *state;
+
+	stint_histogram_record(&fixture->histogram, 50);
+	grow(fixture, 0);
+	series_end_figure(fixture->series, fixture->owner, "service");
+	assert_int_equal(ask(fixture, "SELECT count FROM total"), 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -202,6 +244,9 @@ int main(void)
 		TEST(what_is_beyond_the_range_is_counted_and_in_no_bucket),
 		TEST(two_sources_of_a_figure_add_up),
 		TEST(counters_that_shrink_are_no_growth),
+		TEST(counters_after_an_end_are_counted_from_zero),
+		TEST(a_process_that_ends_leaves_its_totals),
+		TEST(a_figure_that_ends_leaves_its_total),
 	};
 
 	return cmocka_run_group_tests_name("series", tests, NULL, NULL);
