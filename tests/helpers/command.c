@@ -130,3 +130,28 @@ uint64_t command_status(const struct command *command, const char *key, int base
 	assert_true(found);
 	return number;
 }
+
+void command_record(struct command *recorder, const char *recording, pid_t pid, const char *const *options)
+{
+	const char *argv[24] = {"stint", "record", "-o", recording};
+	char number[16], line[512];
+	size_t len = 4;
+
+	snprintf(number, sizeof(number), "%d", (int)pid);
+	if (pid) {
+		argv[len++] = "-p";
+		argv[len++] = number;
+	}
+	while (*options) {
+		assert_true(len + 1 < sizeof(argv) / sizeof(argv[0]));
+		argv[len++] = *options++;
+	}
+	command_start(recorder, argv);
+	command_line(recorder, "recording into", line, sizeof(line));
+}
+
+void command_record_end(struct command *recorder)
+{
+	assert_int_equal(command_end(recorder, SIGINT, NULL, 0), 0);
+	recorder->pid = 0;
+}

@@ -28,6 +28,13 @@ int command_end(struct command *command, int signal, char *output, size_t size);
 /* Starts, waits for the end, returns the exit status. */
 int command_run(const char *const argv[], char *output, size_t size);
 
+/*
+ * Starts `stint record -o recording -p pid` with more options, a list that ends with NULL, and returns once it records. `pid`
+ * 0: they say what to record. At its end it has succeeded, or the test has failed.
+ */
+void command_record(struct command *recorder, const char *recording, pid_t pid, const char *const *options);
+void command_record_end(struct command *recorder);
+
 /* A number of /proc/PID/status by its key ("VmHWM:"), in that base. Fails the test if it is not there. */
 uint64_t command_status(const struct command *command, const char *key, int base);
 

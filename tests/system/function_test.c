@@ -90,17 +90,6 @@ static void start_subject(void)
 	call(SUBJECT_CALL_NOTHING, 0, 0);
 }
 
-static void start_recording(struct command *recorder, const char *function)
-{
-	char pid[16], line[256];
-	const char *const argv[] = {"stint", "record",     "-o",     recording, "-p",
-				    pid,     "--function", function, NULL};
-
-	snprintf(pid, sizeof(pid), "%d", (int)subject.pid);
-	command_start(recorder, argv);
-	command_line(recorder, "recording into", line, sizeof(line));
-}
-
 static void what_was_asked_for_is_in_the_recording_and_in_the_report(void **state)
 {
 	const char *const report[] = {"stint", "report", recording, NULL};
@@ -113,7 +102,8 @@ static void what_was_asked_for_is_in_the_recording_and_in_the_report(void **stat
 	(void)state;
 	need_probes();
 	start_subject();
-	start_recording(&recorder, "known_spin");
+	command_record(&recorder, recording, subject.pid,
+		       (const char *const[]){"--function", "known_spin", NULL});
 	called = call(SUBJECT_CALL_SPIN, 30, 2 * MS);
 	call(SUBJECT_CALL_NOTHING, 0, 0);
 	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
@@ -248,7 +238,8 @@ static void nothing_is_left_in_the_program_when_stint_is_killed(void **state)
 	(void)state;
 	need_probes();
 	start_subject();
-	start_recording(&recorder, "known_sleep");
+	command_record(&recorder, recording, subject.pid,
+		       (const char *const[]){"--function", "known_sleep", NULL});
 	call(SUBJECT_CALL_SLEEP, 3, MS);
 	address = find_base() + find_recorded_address();
 	before = first_byte_of_function(address);

@@ -67,20 +67,8 @@ static void start_redis(void)
 
 static void start_recording(const char *budget_us)
 {
-	char pid[16], line[512];
-	const char *const argv[] = {"stint",   "record", "-o", recording, "--budget",
-				    budget_us, "-p",     pid,  NULL};
-
-	snprintf(pid, sizeof(pid), "%d", (int)server.pid);
 	snprintf(recording, sizeof(recording), "%s/r.stint", server.directory);
-	command_start(&recorder, argv);
-	command_line(&recorder, "recording into", line, sizeof(line));
-}
-
-static void end_recording(void)
-{
-	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
-	recorder.pid = 0;
+	command_record(&recorder, recording, server.pid, (const char *const[]){"--budget", budget_us, NULL});
 }
 
 static int64_t lost(const char *name)
@@ -103,7 +91,7 @@ static void nothing_is_lost_at_full_speed(void **state)
 	start_recording("10000000");
 	snprintf(port, sizeof(port), "%d", server.port);
 	assert_int_equal(command_run(argv, NULL, 0), 0);
-	end_recording();
+	command_record_end(&recorder);
 	assert_true(query_number(recording, "SELECT sum(count) FROM total WHERE metric = 'busy'") >=
 		    400000 / 16 / 50);
 	assert_int_equal(lost("ring_full"), 0);
@@ -131,7 +119,7 @@ static void a_recorder_that_is_stopped_says_what_it_missed(void **state)
 		server_ask(client, request, sizeof(request) - 1, "+OK\r\n");
 	server_ask(client, "PING\r\n", 6, "+PONG\r\n"); /* once that is answered, the others are over */
 	assert_int_equal(kill(recorder.pid, SIGCONT), 0);
-	end_recording();
+	command_record_end(&recorder);
 	overruns = query_number(recording, "SELECT count(*) FROM overrun");
 	assert_true(overruns > 0 && overruns < times);
 	assert_true(lost("ring_full") >= times - overruns);

@@ -99,19 +99,8 @@ static void start_node(void)
 
 static void start_recording(void)
 {
-	char pid[16], line[512];
-	const char *const argv[] = {"stint", "record", "-o", recording, "-p", pid, NULL};
-
-	snprintf(pid, sizeof(pid), "%d", (int)server.pid);
 	snprintf(recording, sizeof(recording), "%s/r.stint", server.directory);
-	command_start(&recorder, argv);
-	command_line(&recorder, "recording into", line, sizeof(line));
-}
-
-static void end_recording(void)
-{
-	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
-	recorder.pid = 0;
+	command_record(&recorder, recording, server.pid, (const char *const[]){NULL});
 }
 
 static void functions_made_at_run_time_have_their_names(void **state)
@@ -121,7 +110,7 @@ static void functions_made_at_run_time_have_their_names(void **state)
 	start_recording();
 	ask("/slow", SLOW_ONES);
 	ask("/", 1); /* once that is answered, the others are over */
-	end_recording();
+	command_record_end(&recorder);
 	assert_true(query_number(recording, "SELECT count(*) FROM overrun WHERE duration_ns >= 5000000") >=
 		    SLOW_ONES);
 	assert_true(query_number(recording, "SELECT count(DISTINCT o.id) FROM overrun o JOIN overrun_frame f"
@@ -182,7 +171,7 @@ static void the_recorder_stays_below_64_mb(void **state)
 	}
 	resident_kb = (long)command_status(&recorder, "VmHWM:", 10);
 	own_kb = (long)command_status(&recorder, "RssAnon:", 10) + kernel_kb();
-	end_recording();
+	command_record_end(&recorder);
 	printf("at most %ld KB resident; of its own, with the kernel's: %ld KB\n", resident_kb, own_kb);
 	assert_true(resident_kb < MEMORY_MAX_KB);
 	assert_true(own_kb < MEMORY_MAX_KB);

@@ -86,18 +86,6 @@ static void end_server(struct server *server)
 	command_end(&server->command, SIGTERM, NULL, 0);
 }
 
-static void start_recording(struct command *recorder, const char *const *options)
-{
-	const char *argv[16] = {"stint", "record", "-o", recording};
-	size_t len = 4;
-	char line[256];
-
-	while (*options)
-		argv[len++] = *options++;
-	command_start(recorder, argv);
-	command_line(recorder, "recording into", line, sizeof(line));
-}
-
 static int connect_to(const char *address)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -137,7 +125,7 @@ static void a_spin_of_5_ms_is_reported_with_5_ms(void **state)
 
 	(void)state;
 	start_server(&server);
-	start_recording(&recorder, (const char *const[]){"--no-probes", "-p", server.pid, NULL});
+	command_record(&recorder, recording, server.command.pid, (const char *const[]){"--no-probes", NULL});
 	request(&server, "/compute", 7);
 	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
 	end_server(&server);
@@ -159,7 +147,7 @@ static void with_probes_an_overrun_of_the_meter_holds_where_its_time_went(void *
 	(void)state;
 	need_probes();
 	start_server(&server);
-	start_recording(&recorder, (const char *const[]){"-p", server.pid, NULL});
+	command_record(&recorder, recording, server.command.pid, (const char *const[]){NULL});
 	request(&server, "/compute", 5);
 	request(&server, "/blocking", 5);
 	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
@@ -190,7 +178,7 @@ static void inside_and_kernel_agree_on_iterations(void **state)
 	(void)state;
 	need_probes();
 	start_server(&server);
-	start_recording(&recorder, (const char *const[]){"-p", server.pid, NULL});
+	command_record(&recorder, recording, server.command.pid, (const char *const[]){NULL});
 	request(&server, "/", 100);
 	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
 	end_server(&server);
@@ -210,7 +198,7 @@ static void a_p99_by_plain_sql_is_within_a_bucket_of_the_overruns_own(void **sta
 
 	(void)state;
 	start_server(&server);
-	start_recording(&recorder, (const char *const[]){"--no-probes", "-p", server.pid, NULL});
+	command_record(&recorder, recording, server.command.pid, (const char *const[]){"--no-probes", NULL});
 	request(&server, "/blocking", 20);
 	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
 	end_server(&server);
@@ -296,7 +284,7 @@ static void a_recorder_killed_midway_leaves_what_it_had(void **state)
 
 	(void)state;
 	start_server(&server);
-	start_recording(&recorder, (const char *const[]){"--no-probes", "-p", server.pid, NULL});
+	command_record(&recorder, recording, server.command.pid, (const char *const[]){"--no-probes", NULL});
 	request(&server, "/", 50);
 	/* Until it is there: the first commit after the requests. */
 	while (query_number(recording,
@@ -319,7 +307,7 @@ static void the_end_of_the_process_ends_the_recording(void **state)
 
 	(void)state;
 	start_server(&server);
-	start_recording(&recorder, (const char *const[]){"--no-probes", "-p", server.pid, NULL});
+	command_record(&recorder, recording, server.command.pid, (const char *const[]){"--no-probes", NULL});
 	request(&server, "/", 30);
 	command_end(&server.command, SIGKILL, NULL, 0);
 	assert_int_equal(command_end(&recorder, 0, output, sizeof(output)), 0);
