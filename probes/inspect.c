@@ -93,6 +93,16 @@ int stint_probes_may_inspect(uint32_t pid)
 	return err;
 }
 
+const char *stint_probes_inspect_needs(void)
+{
+	if (stint_owns_capability(STINT_CAP_SYS_PTRACE))
+		return "the kernel refuses it although CAP_SYS_PTRACE is there: by a security module, or as the "
+		       "process is in a user namespace that is not below this one's";
+	if (geteuid() == 0)
+		return "this root has no CAP_SYS_PTRACE, as in a container that was not given it";
+	return "it takes root, or CAP_SYS_PTRACE of the user's own, not of the program's file";
+}
+
 /*
  * What stays, where it was there:
  *   CAP_BPF         to read and change maps, which kernels before 5.19 allow nobody else;

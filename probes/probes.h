@@ -542,6 +542,9 @@ bool stint_probes_is_watching(const struct stint_probes *probes);
  */
 int stint_probes_may_inspect(uint32_t pid);
 
+/* What it would take, or who refuses it, where that said -EACCES or -EPERM. */
+const char *stint_probes_inspect_needs(void);
+
 /*
  * To be called once all is attached that was asked for: gives up for good the privileges that are not needed to go on,
  * keeping those of `also` (bits of CAP_...), and any way to gain some by an exec. Processes to come are still followed.

@@ -19,6 +19,7 @@
 #include "report/record/recorder.h"
 #include "report/show/buffer.h"
 #include "report/show/escape.h"
+#include "report/show/units.h"
 #include "target.h"
 
 #define PIDS_MAX 1024
@@ -37,7 +38,7 @@ static const char help[] =
 	"                      container, a service. A path, or one below the mount of the unified hierarchy\n"
 	"      --no-children   not those that these processes fork; else they are recorded once they wait\n"
 	"  -d, --duration S    for so many seconds\n"
-	"  -o, --output FILE   the recording; else stint-PID.stint\n"
+	"  -o, --output FILE   the recording; else stint-PID.stint, and where not just one PID is given stint.stint\n"
 	"      --budget US     an iteration is an overrun beyond so many microseconds (1000)\n"
 	"      --trace-socket[=[ADDRESS:]PORT|=fd:N]\n"
 	"                      record each ACK, send and buffer level of sockets whose buffer fills up; with a\n"
@@ -240,12 +241,9 @@ static int refuse_target(int err, uint32_t pid)
 	for (char *at = command; *at; at++)
 		if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f)
 			*at = '?';
-	return complain(
-		1, "process %" PRIu32 " (%s) may not be inspected, and is not recorded: %s%s", pid, command,
-		strerror(-err),
-		err == -EACCES || err == -EPERM
-			? ": it takes root, or CAP_SYS_PTRACE of the user's own, not of the program's file"
-			: "");
+	return complain(1, "process %" PRIu32 " (%s) may not be inspected, and is not recorded: %s%s%s", pid,
+			command, strerror(-err), err == -EACCES || err == -EPERM ? ": " : "",
+			err == -EACCES || err == -EPERM ? stint_probes_inspect_needs() : "");
 }
 
 static void refuse_followed(uint32_t pid, int err)
@@ -451,11 +449,15 @@ static int tell_result(const struct recorder *recorder, const struct request *re
 			1,
 			"no event loop was seen: nothing came back to a wait in epoll, poll, select or io_uring");
 	}
-	printf("recorded %.1f s: %" PRIu64 " loop%s, %" PRIu64 " overrun%s, %" PRIu64
-	       " write stall%s, %" PRIu64 " lost\n",
-	       (double)recorder_duration_ns(recorder) / 1e9, sums.loops, sums.loops == 1 ? "" : "s",
-	       sums.overruns, sums.overruns == 1 ? "" : "s", sums.stalls, sums.stalls == 1 ? "" : "s",
-	       sums.lost);
+	printf("recorded %.1f s: %" PRIu64 " loop%s", (double)recorder_duration_ns(recorder) / 1e9,
+	       sums.loops, sums.loops == 1 ? "" : "s");
+	if (sums.loops_twice)
+		printf(" (%s%s from both sides, by %s own meter and by the kernel)",
+		       sums.loops_twice < sums.loops ? units_count(sums.loops_twice).text : "",
+		       sums.loops_twice < sums.loops ? " of them seen" : "seen",
+		       sums.loops_twice == 1 ? "its" : "their");
+	printf(", %" PRIu64 " overrun%s, %" PRIu64 " write stall%s, %" PRIu64 " lost\n", sums.overruns,
+	       sums.overruns == 1 ? "" : "s", sums.stalls, sums.stalls == 1 ? "" : "s", sums.lost);
 	printf("stint report %s\n", request->path);
 	return 0;
 }

@@ -151,7 +151,16 @@ static uint64_t query_number(struct recording *recording, const char *sql)
 
 void recording_sums(struct recording *recording, struct recording_sums *ret)
 {
-	ret->loops = query_number(recording, "SELECT count(*) FROM loop");
+	/* A loop with a meter is also seen by the kernel, by its thread: two rows. */
+	static const char per_thread[] =
+		" FROM (SELECT sum(source = 'meter') AS own, sum(source = 'probes') AS kernel FROM loop"
+		" GROUP BY process, tid)";
+	char sql[256];
+
+	snprintf(sql, sizeof(sql), "SELECT total(max(own, kernel))%s", per_thread);
+	ret->loops = query_number(recording, sql);
+	snprintf(sql, sizeof(sql), "SELECT total(min(own, kernel))%s", per_thread);
+	ret->loops_twice = query_number(recording, sql);
 	ret->overruns = query_number(recording, "SELECT count(*) FROM overrun");
 	ret->stalls = query_number(recording, "SELECT count(*) FROM write_stall");
 	ret->lost = query_number(recording, "SELECT total(count) FROM loss");

@@ -170,9 +170,10 @@ struct recording_socket_event {
 	uint64_t snd_cwnd;
 	bool cause;
 };
-/* How many rows of each there are; 0 where that cannot be found out. */
+/* How many of each there are; 0 where that cannot be found out. */
 struct recording_sums {
 	uint64_t loops;
+	uint64_t loops_twice; /* of those: seen from both sides, by their own meter and by the kernel */
 	uint64_t overruns;
 	uint64_t stalls;
 	uint64_t lost;
