@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define THRESHOLDS_AROUND 8
+
 /* The moments of one socket as one of the two sides saw it. */
 struct life {
 	const struct model_process *process;
@@ -214,6 +216,29 @@ static bool has_unix_peer(const struct trace *trace)
 	return trace->from_probes && trace->remote && !strchr("0123456789[", trace->remote[0]);
 }
 
+uint64_t trace_cycle_ns(const struct trace *trace, const struct trace_cycle *cycle)
+{
+	const struct model_event *last = cycle->next ? cycle->next : trace->events[trace->events_len - 1];
+
+	return last->time_ns > cycle->send->time_ns ? last->time_ns - cycle->send->time_ns : 0;
+}
+
+/* Looking a threshold up costs a walk over the stalls: it is done for those that are shown, around the longest. */
+static void find_thresholds(struct trace *trace, const struct model *model)
+{
+	for (size_t i = 0; i < trace->cycles_len; i++)
+		if (trace_cycle_ns(trace, &trace->cycles[i]) >
+		    trace_cycle_ns(trace, &trace->cycles[trace->longest]))
+			trace->longest = i;
+	for (size_t i = 0; i < trace->cycles_len; i++) {
+		struct trace_cycle *cycle = &trace->cycles[i];
+		bool shown =
+			i + THRESHOLDS_AROUND >= trace->longest && i <= trace->longest + THRESHOLDS_AROUND;
+
+		cycle->threshold_bytes = shown ? threshold_of(model, trace, cycle->send) : MODEL_UNKNOWN;
+	}
+}
+
 static int find_cycles(struct trace *trace, const struct model *model)
 {
 	size_t wanted = 0, i = 0;
@@ -239,15 +264,18 @@ static int find_cycles(struct trace *trace, const struct model *model)
 			note(cycle, trace->events[i]);
 		cycle->next = i < trace->events_len ? trace->events[i] : NULL;
 		cycle->end = i;
-		/* Looking it up costs a walk over the stalls, and only the first are shown. */
-		cycle->threshold_bytes =
-			trace->cycles_len < 16 ? threshold_of(model, trace, cycle->send) : MODEL_UNKNOWN;
 		trace->cycles_len++;
 	}
+	find_thresholds(trace, model);
 	return 0;
 }
 
 /* ---- the whole ---- */
+
+static uint64_t longest_ns(const struct trace *trace)
+{
+	return trace->cycles_len ? trace_cycle_ns(trace, &trace->cycles[trace->longest]) : 0;
+}
 
 static int compare_traces(const void *a, const void *b)
 {
@@ -255,6 +283,8 @@ static int compare_traces(const void *a, const void *b)
 
 	if (x->from_probes != y->from_probes)
 		return x->from_probes ? -1 : 1;
+	if (longest_ns(x) != longest_ns(y))
+		return longest_ns(x) > longest_ns(y) ? -1 : 1;
 	if (x->cycles_len != y->cycles_len)
 		return x->cycles_len > y->cycles_len ? -1 : 1;
 	return x->events[0]->time_ns < y->events[0]->time_ns ? -1 : 1;

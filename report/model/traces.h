@@ -38,13 +38,18 @@ struct trace {
 	size_t events_len;
 	struct trace_cycle *cycles;
 	size_t cycles_len;
+	size_t longest; /* of those cycles, by time */
 };
 
 struct traces {
-	struct trace *items; /* those with most cycles first */
+	struct trace
+		*items; /* those that each ACK was seen of first; of these the one with the longest cycle */
 	size_t len;
 	size_t left_out; /* sockets beyond TRACES_LIMIT */
 };
+
+/* From its send to the next one or, where none followed, to the last moment that was seen. */
+uint64_t trace_cycle_ns(const struct trace *trace, const struct trace_cycle *cycle);
 
 /* -ENOMEM. The model must outlive it. */
 int traces_new(struct traces **ret, const struct model *model);

@@ -520,8 +520,9 @@ static void put_trace(struct page *page, const struct trace *trace, int plot)
 	put_plot(page, plot);
 	put(page, "<figcaption>");
 	if (trace->cycles_len > CYCLES_DRAWN && plot >= 0 && !*page->no_plots)
-		buffer_printf(page->out, "Drawn are the first %d of %zu stalls. ", CYCLES_DRAWN,
-			      trace->cycles_len);
+		buffer_printf(page->out,
+			      "Drawn are the longest of %zu stalls and those around it, %d in all. ",
+			      trace->cycles_len, CYCLES_DRAWN);
 	if (trace->cycles_len > 0)
 		words_cycle(page->out, trace, words_best_cycle(trace));
 	else

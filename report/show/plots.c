@@ -316,13 +316,24 @@ static void put_marks(struct plots *plots, const size_t *counts, double top)
 	}
 }
 
+/* The first of those cycles that are drawn: they have the longest in their middle, as far as there are some on its sides. */
+static const struct trace_cycle *first_cycle(const struct trace *trace, size_t cycles)
+{
+	size_t first = trace->longest > cycles / 2 ? trace->longest - cycles / 2 : 0;
+
+	if (first + cycles > trace->cycles_len)
+		first = trace->cycles_len > cycles ? trace->cycles_len - cycles : 0;
+	return &trace->cycles[first];
+}
+
 /* Which of the trace's moments are drawn: [*first, *end). */
 static void choose_moments(const struct trace *trace, size_t cycles, size_t *first, size_t *end)
 {
+	const struct trace_cycle *begin = first_cycle(trace, cycles);
 	const struct trace_cycle *last =
-		&trace->cycles[(cycles < trace->cycles_len ? cycles : trace->cycles_len) - 1];
+		begin + (cycles < trace->cycles_len ? cycles : trace->cycles_len) - 1;
 
-	*first = trace->cycles[0].first > 2 ? trace->cycles[0].first - 2 : 0;
+	*first = begin->first > 2 ? begin->first - 2 : 0;
 	*end = last->next ? last->end + 1 : last->end;
 	/* Where the handshake was seen, the whole life is drawn: its end tells as much. */
 	if (trace->events[0]->kind == MODEL_CONNECTING || trace->events[0]->kind == MODEL_ESTABLISHED) {
@@ -336,6 +347,7 @@ static void choose_moments(const struct trace *trace, size_t cycles, size_t *fir
 int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 {
 	size_t counts[MODEL_CLOSE + 2] = {0};
+	const struct model_event *send;
 	size_t first, end;
 	uint64_t sndbuf;
 	double top, span_ms;
@@ -344,8 +356,9 @@ int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 	if (trace->cycles_len == 0 || cycles == 0 || (plot = begin_plot(plots, "write-buffer", 380)) < 0)
 		return -1;
 	choose_moments(trace, cycles, &first, &end);
-	sndbuf = trace->cycles[0].send->sndbuf_bytes;
-	top = (double)(sndbuf == MODEL_UNKNOWN ? trace->cycles[0].send->queued_bytes : sndbuf) / 1024 * 1.35;
+	send = trace->cycles[trace->longest].send;
+	sndbuf = send->sndbuf_bytes;
+	top = (double)(sndbuf == MODEL_UNKNOWN ? send->queued_bytes : sndbuf) / 1024 * 1.35;
 	span_ms = (double)(trace->events[end - 1]->time_ns - trace->events[first]->time_ns) / 1e6 + 1e-6;
 	put_title(plots, "Write buffer of ", trace->process->command);
 	put_moments(plots, trace, first, end, counts);
@@ -357,7 +370,7 @@ int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles)
 	buffer_string(&plots->script, "plot $d using 1:2 with fillsteps lc rgb '" BLUE "' notitle, "
 				      "$d using 1:2 with steps lc rgb '" BLUE "' lw 1.4 title 'fill'");
 	put_level(plots, sndbuf, "buffer", INK);
-	put_level(plots, trace->cycles[0].threshold_bytes, "write event at", GREEN);
+	put_level(plots, trace->cycles[trace->longest].threshold_bytes, "write event at", GREEN);
 	if (counts[MODEL_ACK] > 0)
 		buffer_printf(
 			&plots->script,

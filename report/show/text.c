@@ -494,11 +494,11 @@ static void put_traces(struct text_page *page)
 		return;
 	}
 	shown = traces->len < TRACES_SHOWN ? traces->len : TRACES_SHOWN;
-	text_heading(page, "Traced sockets", "one stall of each");
+	text_heading(page, "Traced sockets", "the longest stall of each");
 	for (size_t i = 0; i < shown; i++)
 		put_trace(page, &traces->items[i]);
 	if (traces->len + traces->left_out > shown)
-		buffer_printf(page->out, "  ... and %zu sockets more: --html draws the first.\n",
+		buffer_printf(page->out, "  ... and %zu sockets more: --html draws the first four.\n",
 			      traces->len + traces->left_out - shown);
 	traces_free(traces);
 }

@@ -400,16 +400,7 @@ void words_stalls(struct buffer *out, words_escape escape, const struct model *m
 
 const struct trace_cycle *words_best_cycle(const struct trace *trace)
 {
-	const struct trace_cycle *best = trace->cycles_len ? &trace->cycles[0] : NULL;
-
-	for (size_t i = 0; i < trace->cycles_len; i++) {
-		const struct trace_cycle *cycle = &trace->cycles[i];
-
-		if (cycle->cause && (cycle->woken || cycle->returned) &&
-		    cycle->threshold_bytes != MODEL_UNKNOWN)
-			return cycle;
-	}
-	return best;
+	return trace->cycles_len ? &trace->cycles[trace->longest] : NULL;
 }
 
 static void put_after(struct buffer *out, const char *what, const struct model_event *event,

@@ -41,7 +41,7 @@ void words_stalls(struct buffer *out, words_escape escape, const struct model *m
 /* What happened between a short send and the next one. */
 void words_cycle(struct buffer *out, const struct trace *trace, const struct trace_cycle *cycle);
 
-/* The cycle that shows most, NULL if there is none. */
+/* The longest, NULL if there is none. */
 const struct trace_cycle *words_best_cycle(const struct trace *trace);
 
 /* "Half of the 12,000 dispatches took 4.1 us or less, ..." */

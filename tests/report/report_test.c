@@ -17,6 +17,7 @@
 #include <stint/histogram.h>
 
 #include "report/model/model.h"
+#include "report/model/traces.h"
 #include "report/record/recording.h"
 #include "report/show/escape.h"
 #include "report/show/html.h"
@@ -655,6 +656,57 @@ static void a_stall_is_told_by_its_own_figures(void **state)
 	model_free(model);
 }
 
+static void put_moment(struct recording *recording, int64_t process, int fd, const char *kind, uint64_t at_ms)
+{
+	const struct recording_socket_event event = {.process = process,
+						     .socket = (uint64_t)fd,
+						     .fd = fd,
+						     .time_ns = START + at_ms * 1000000,
+						     .kind = kind,
+						     .requested_bytes = at_ms + 1,
+						     .done_bytes = RECORDING_UNKNOWN,
+						     .queued_before_bytes = RECORDING_UNKNOWN,
+						     .queued_bytes = 1048000,
+						     .sndbuf_bytes = 1048576,
+						     .unacked_bytes = RECORDING_UNKNOWN,
+						     .snd_wnd_bytes = RECORDING_UNKNOWN,
+						     .snd_cwnd = RECORDING_UNKNOWN};
+
+	recording_socket_event(recording, &event);
+}
+
+/* The first has most of them, the second the longest one. */
+static void the_longest_stall_is_the_one_that_is_shown(void **state)
+{
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "sender");
+	struct traces *traces;
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	for (uint64_t at_ms = 0; at_ms < 30; at_ms += 2) {
+		put_moment(recording, process, 3, "send_short", at_ms);
+		put_moment(recording, process, 3, "send", at_ms + 1);
+	}
+	put_moment(recording, process, 4, "send_short", 40);
+	put_moment(recording, process, 4, "send_short", 41);
+	put_moment(recording, process, 4, "send_short", 56);
+	put_moment(recording, process, 4, "send", 57);
+	recording_free(recording);
+	model = load();
+	assert_int_equal(traces_new(&traces, model), 0);
+	assert_int_equal(traces->len, 2);
+	assert_int_equal(traces->items[0].fd, 4);
+	assert_int_equal(traces->items[0].longest, 1);
+	assert_int_equal(trace_cycle_ns(&traces->items[0], &traces->items[0].cycles[1]), 15000000);
+	traces_free(traces);
+	html_report(&out, model, why, sizeof(why));
+	assert_non_null(strstr(buffer_text(&out), "A send of 42 bytes"));
+	buffer_free(&out);
+	model_free(model);
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -677,6 +729,7 @@ int main(void)
 		test(of_loops_in_io_uring_it_is_said_that_no_roles_are_told),
 		test(without_gnuplot_the_page_says_what_to_install),
 		test(a_stall_is_told_by_its_own_figures),
+		test(the_longest_stall_is_the_one_that_is_shown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
