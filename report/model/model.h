@@ -130,6 +130,7 @@ struct model_rival {
 	uint64_t pid;
 	uint64_t duration_ns;
 	bool is_recorder; /* stint itself */
+	bool is_own;      /* a thread of the process that waited: `comm` is its name */
 };
 
 struct model_victim {

@@ -88,6 +88,8 @@ static void take_rival(struct loader *loader, sqlite3_stmt *row, struct model_ov
 	verdict->rivals[rank].comm = loader_name(loader, row, 3);
 	verdict->rivals[rank].duration_ns = loader_number(row, 4);
 	verdict->rivals[rank].is_recorder = loader_number(row, 5) != 0;
+	verdict->rivals[rank].is_own =
+		verdict->rivals[rank].pid && verdict->rivals[rank].pid == overrun->process->pid;
 }
 
 static void take_victim(struct loader *loader, sqlite3_stmt *row, struct model_overrun *overrun)

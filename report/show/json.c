@@ -263,6 +263,7 @@ static void put_others(struct json *json, const struct model_verdict *verdict)
 		json_text(json, "comm", verdict->rivals[i].comm);
 		json_number(json, "duration_ns", verdict->rivals[i].duration_ns);
 		json_bool(json, "is_recorder", verdict->rivals[i].is_recorder);
+		json_bool(json, "is_own", verdict->rivals[i].is_own);
 		json_end(json, "}");
 	}
 	json_end(json, "]");

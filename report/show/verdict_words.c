@@ -36,6 +36,11 @@ static void put_rival(struct buffer *out, words_escape escape, const struct mode
 {
 	if (rival->is_recorder)
 		buffer_string(out, "this recorder, ");
+	if (rival->is_own) {
+		buffer_string(out, "another thread of its own, ");
+		escape(out, rival->comm);
+		return;
+	}
 	put_task(out, escape, rival->comm, rival->pid);
 }
 

@@ -229,7 +229,27 @@ static void where_the_recorder_was_in_the_way_is_said(void **state)
 	assert_has(out.data, " 1 overrun waited for a CPU behind it, 1.00 ms in sum.");
 	buffer_free(&out);
 	json_report(&out, model);
-	assert_has(out.data, "\"comm\":\"cc1\",\"duration_ns\":1000000,\"is_recorder\":true}");
+	assert_has(out.data, "\"comm\":\"cc1\",\"duration_ns\":1000000,\"is_recorder\":true,");
+	buffer_free(&out);
+	model_free(model);
+}
+
+static void a_thread_of_its_own_is_not_called_by_the_process(void **state)
+{
+	struct stint_probes_overrun probed = blocked();
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	probed.rivals[0] = (struct stint_probes_rival){.pid = 1, .comm = "V8Worker", .duration_ns = MS};
+	record(&probed);
+	model = load();
+	verdict_words_rivals(&out, escape_terminal, model->overruns[0].verdict);
+	assert_has(out.data, "waited for a CPU behind: another thread of its own, V8Worker 1.00 ms, nobody");
+	buffer_free(&out);
+	json_report(&out, model);
+	assert_has(out.data,
+		   "\"comm\":\"V8Worker\",\"duration_ns\":1000000,\"is_recorder\":false,\"is_own\":true}");
 	buffer_free(&out);
 	model_free(model);
 }
@@ -250,7 +270,7 @@ static void json_has_the_six_parts_and_the_others(void **state)
 		"\"kernel_ns\":500000,\"runnable_ns\":1500000,\"throttled_ns\":0,\"blocked_ns\":7000000,"
 		"\"stolen_ns\":null");
 	assert_has(out.data,
-		   "\"rivals\":[{\"pid\":77,\"comm\":\"cc1\",\"duration_ns\":1000000,\"is_recorder\":false}");
+		   "\"rivals\":[{\"pid\":77,\"comm\":\"cc1\",\"duration_ns\":1000000,\"is_recorder\":false,");
 	assert_has(out.data,
 		   "\"victims\":[{\"fd\":8,\"name\":\"tcp 10.0.0.1:80 > 10.0.0.2:99\",\"wait_ns\":9000000}");
 	assert_has(
@@ -333,6 +353,7 @@ int main(void)
 		test(the_text_says_why_and_who),
 		test(json_has_the_six_parts_and_the_others),
 		test(where_the_recorder_was_in_the_way_is_said),
+		test(a_thread_of_its_own_is_not_called_by_the_process),
 		test(html_has_them_escaped),
 		test(without_a_verdict_there_is_no_row),
 		test(broken_rows_are_held_within_bounds),
