@@ -155,6 +155,16 @@ static void recycle(struct stint_loop *loop, struct stint_fd *source)
 	loop->fd_free = source->index;
 }
 
+/* Of the events that the poll has returned, some may be of a source that is gone. */
+static void look_at_each_event(struct stint_loop *loop)
+{
+	if (loop->careful)
+		return;
+	loop->careful = true;
+	if (loop->account)
+		meter_account_disturb(loop->account);
+}
+
 struct stint_fd *stint_fd_free(struct stint_fd *source)
 {
 	struct stint_loop *loop;
@@ -162,11 +172,11 @@ struct stint_fd *stint_fd_free(struct stint_fd *source)
 	if (!source || !source->live)
 		return NULL;
 	loop = source->loop;
-	if (source->registered) {
-		/* Fails if the descriptor was closed behind our back, and then there is nothing to remove. */
-		control(loop, EPOLL_CTL_DEL, source);
+	/* Fails if the descriptor was closed behind our back, and then there is nothing that could be removed. */
+	if (!source->registered || control(loop, EPOLL_CTL_DEL, source) < 0)
+		loop->strays = true;
+	if (source->registered)
 		loop->by_number[source->fd] = NO_INDEX;
-	}
 	if (source->owned)
 		close(source->fd);
 	source->live = source->registered = false;
@@ -174,6 +184,7 @@ struct stint_fd *stint_fd_free(struct stint_fd *source)
 	source->freed_iteration = loop->iteration;
 	loop->fd_live--;
 	recycle(loop, source);
+	look_at_each_event(loop);
 	return NULL;
 }
 
@@ -281,7 +292,7 @@ void fd_rebuild(struct stint_loop *loop)
 	}
 	close(loop->epoll);
 	loop->epoll = fresh;
-	loop->rebuild = false;
+	loop->rebuild = loop->strays = false;
 }
 
 void fd_free_all(struct stint_loop *loop)

@@ -11,8 +11,20 @@
 #include <stint/histogram.h>
 #include <string.h>
 
+#define relaxed_load(place) __atomic_load_n((place), __ATOMIC_RELAXED)
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1 /* as gcc says it */
+#endif
+#endif
+
+#if defined(__LP64__) && !defined(__SANITIZE_THREAD__)
+/* The same store. Of an atomic one, compilers keep the address in a register of its own, and the dispatch is short of them. */
+#define relaxed_store(place, value) (*(volatile __typeof__(*(place)) *)(place) = (value))
+#else
 #define relaxed_store(place, value) __atomic_store_n((place), (value), __ATOMIC_RELAXED)
-#define relaxed_load(place)         __atomic_load_n((place), __ATOMIC_RELAXED)
+#endif
 
 /* For counters that one thread writes: no locked instruction needed. */
 static inline void counter_add(uint64_t *counter, uint64_t value)
@@ -27,25 +39,53 @@ static inline void counter_add(uint64_t *counter, uint64_t value)
 
 _Static_assert(FLT_RADIX == 2 && DBL_MANT_DIG == 53 && DBL_MAX_EXP == 1024, "a double is as IEEE 754 has it");
 
+/* A whole number within the histogram's range, as a double. */
+static inline double histogram_double(uint64_t value)
+{
+#if defined(__x86_64__)
+	double number;
+
+	/* Compilers clear the register first, lest this wait for what was in it; there it has long been ready. */
+	__asm__("cvtsi2sdq %1, %0" : "=x"(number) : "r"(value));
+	return number;
+#else
+	return (double)(int64_t)value;
+#endif
+}
+
 /*
- * Only the bucket of a value that is known to be within the range: its count and sum, and extremes, are the caller's.
+ * Only the bucket of a value that is known to be within the range, and at least STINT_HISTOGRAM_SUB_BUCKETS: its count and
+ * sum, and extremes, are the caller's.
  *
  * The same as stint_histogram_bucket_in_range(), for less. A double is log-linear by itself: the upper bits of one, its
  * exponent and the first STINT_HISTOGRAM_SUB_BITS of its fraction, are the bucket but for a constant, from the value on
  * at which buckets are no longer of one value each. (Values within the range are whole in it, so nothing is rounded.)
  */
-static inline void histogram_bucket_add(struct stint_histogram *histogram, uint64_t value)
+static inline void histogram_bucket_of_double(struct stint_histogram *histogram, double value)
 {
 	const uint64_t first = (1023u + STINT_HISTOGRAM_SUB_BITS - 1) << STINT_HISTOGRAM_SUB_BITS;
-	double number = (double)(int64_t)value;
 	uint64_t bits;
 
-	if (value < STINT_HISTOGRAM_SUB_BUCKETS) {
-		counter_add(&histogram->bucket[value], 1);
-		return;
-	}
-	memcpy(&bits, &number, sizeof(bits));
+	memcpy(&bits, &value, sizeof(bits));
 	counter_add(&histogram->bucket[(bits >> (52 - STINT_HISTOGRAM_SUB_BITS)) - first], 1);
+}
+
+/* The same for any value within the range. */
+static inline void histogram_bucket_add(struct stint_histogram *histogram, uint64_t value)
+{
+	if (value < STINT_HISTOGRAM_SUB_BUCKETS)
+		counter_add(&histogram->bucket[value], 1);
+	else
+		histogram_bucket_of_double(histogram, histogram_double(value));
+}
+
+/* The same for any value at all. */
+static inline void histogram_place(struct stint_histogram *histogram, uint64_t value)
+{
+	if (__builtin_expect(value >> STINT_HISTOGRAM_MAX_BITS == 0, 1))
+		histogram_bucket_add(histogram, value);
+	else
+		counter_add(&histogram->overflow, 1);
 }
 
 /* Has the extremes include values of which `low` is the least and `high` the greatest. */
@@ -62,10 +102,7 @@ static inline void histogram_record(struct stint_histogram *histogram, uint64_t 
 	counter_add(&histogram->count, 1);
 	counter_add(&histogram->sum, value);
 	histogram_extend(histogram, value, value);
-	if (__builtin_expect(value >> STINT_HISTOGRAM_MAX_BITS == 0, 1))
-		histogram_bucket_add(histogram, value);
-	else
-		counter_add(&histogram->overflow, 1);
+	histogram_place(histogram, value);
 }
 
 #endif

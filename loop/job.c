@@ -92,7 +92,7 @@ static int open_port(struct stint_loop *loop)
 	port = aligned_alloc(64, (sizeof(*port) + 63) / 64 * 64);
 	if (!port)
 		return -ENOMEM;
-	*port = (struct job_port){.mark.index = WAKE_INDEX, .references = 1};
+	*port = (struct job_port){.mark.index = WAKE_INDEX, .mark.handler = NO_HANDLER, .references = 1};
 	port->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (port->wake < 0) {
 		error = -errno;

@@ -16,6 +16,7 @@
 
 #define LOOP_BATCH_LIMIT 65536u
 #define NO_INDEX         UINT32_MAX
+#define NO_HANDLER       UINT32_MAX
 /* Of what is registered and yet no source: its events only wake the loop. */
 #define WAKE_INDEX ((1u << 28) - 1)
 
@@ -87,6 +88,8 @@ struct stint_loop {
 	struct clock *clock;              /* the account's, or own_clock */
 	int epoll;
 	bool running, dispatching, stopped, dead, rebuild;
+	bool strays; /* registrations may have outlived their sources: see fd.c */
+	bool careful; /* metered: events of this batch may have no source any more, or need more than the usual */
 	bool coarse; /* there is no epoll_pwait2 */
 	uint32_t iteration;
 	uint32_t generation; /* see loop_is_foreign() */

@@ -3,7 +3,7 @@
 #define USDT_H
 
 /*
- * USDT probes, provider "stint": one nop each while nobody listens. For bpftrace, perf and SystemTap:
+ * USDT probes, provider "stint". For bpftrace, perf and SystemTap:
  *
  *	dispatch_begin(u32 handler, s32 fd, u64 start_ns)
  *	dispatch_end(u32 handler, s32 fd, u64 service_ns)
@@ -11,12 +11,23 @@
  *
  * `handler` is the index that stint_meter_handler() gave, `fd` -1 where there is none. Made with Debian's
  * systemtap-sdt-dev, a header alone; built without it, the library has no probes.
+ *
+ * Each has a semaphore, in which whoever listens is counted: the hottest loop has none of them while it is 0. Elsewhere
+ * each is a nop.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/* usdt.c; written by the kernel */
+#define USDT_SEMAPHORE __attribute__((visibility("hidden"))) extern unsigned short
+USDT_SEMAPHORE stint_dispatch_begin_semaphore;
+USDT_SEMAPHORE stint_dispatch_end_semaphore;
+USDT_SEMAPHORE stint_overrun_semaphore;
 
 #if defined(__has_include)
 #if __has_include(<sys/sdt.h>)
+#define _SDT_HAS_SEMAPHORES 1
 #include <sys/sdt.h>
 #endif
 #endif
@@ -26,6 +37,13 @@
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
 #endif
+
+/* Whether anybody listens to dispatch_begin or dispatch_end. */
+static inline bool usdt_dispatches_are_watched(void)
+{
+	return __atomic_load_n(&stint_dispatch_begin_semaphore, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&stint_dispatch_end_semaphore, __ATOMIC_RELAXED);
+}
 
 static inline void usdt_dispatch_begin(uint32_t handler, int32_t fd, uint64_t start_ns)
 {

@@ -19,6 +19,12 @@ static uint32_t handler[2]; /* even and odd sources', where they differ */
 static uint64_t begin_ns[EVENTS];
 static uint32_t charged[EVENTS], begun;
 static bool disturb;
+static struct stint_fd *called[EVENTS];
+static int slow; /* so many readings of a clock does a callback take */
+static int empty[2] = {-1, -1};
+
+/* Of the library's USDT probes: what the kernel counts listeners in. */
+extern unsigned short stint_dispatch_begin_semaphore;
 
 static uint32_t make_handler(const char *name)
 {
@@ -31,11 +37,13 @@ static uint32_t make_handler(const char *name)
 /* What the third does of 40: opens a scope; and the fifth stops a timer that is due behind them. */
 static void on_event(struct stint_fd *event, uint32_t events, void *ctx)
 {
-	(void)event;
 	(void)events;
+	called[begun] = event;
 	charged[begun] = *(const uint32_t *)ctx;
 	begin_ns[begun] = stint_loop_now_ns(loop);
 	begun++;
+	for (int i = 0; i < slow; i++)
+		clock_gettime(CLOCK_MONOTONIC, &(struct timespec){0});
 	if (disturb && begun == 3) {
 		assert_int_equal(stint_meter_begin(stint_loop_account(loop), make_handler("inner"), -1), 0);
 		assert_int_equal(stint_meter_end(stint_loop_account(loop)), 0);
@@ -55,6 +63,7 @@ static int open_loop(void **state)
 {
 	(void)state;
 	begun = 0;
+	slow = 0;
 	disturb = false;
 	if (stint_meter_new(&meter, NULL) < 0 || stint_loop_new(&loop, NULL) < 0)
 		return -1;
@@ -72,6 +81,9 @@ static int close_loop(void **state)
 		close(fds[i][0]);
 		close(fds[i][1]);
 	}
+	close(empty[0]);
+	close(empty[1]);
+	empty[0] = empty[1] = -1;
 	return 0;
 }
 
@@ -207,6 +219,133 @@ static void a_scope_and_a_stopped_timer_end_a_run(void **state)
 	assert_int_equal(inner->blame_ns, service_ns * (EVENTS - 3 + 1));
 }
 
+/* Adds the waits of the batch to what the buckets must have. */
+static void expect_waits(uint64_t *bucket, uint32_t of)
+{
+	for (uint32_t i = 0; i < begun; i++)
+		if (charged[i] == of)
+			bucket[stint_histogram_bucket(begin_ns[i] - begin_ns[0])]++;
+}
+
+/* Batches one after the other, as the extremes of the first ones make each of their dispatches one out of the ordinary. */
+static void check_many_batches_of(int length)
+{
+	enum { BATCHES = 50 };
+	static uint64_t bucket[2][STINT_HISTOGRAM_BUCKETS];
+	uint64_t victims[2] = {0};
+
+	memset(bucket, 0, sizeof(bucket));
+	dispatch_one_batch(length);
+	for (int batch = 0;; batch++) {
+		for (int i = 0; i < 2; i++) {
+			expect_waits(bucket[i], handler[i]);
+			victims[i] += expect(handler[i]).victims;
+		}
+		if (batch == BATCHES)
+			break;
+		begun = 0;
+		assert_int_equal(stint_loop_iterate(loop, 0), 0);
+		assert_int_equal(begun, EVENTS);
+	}
+	for (int i = 0; i < (length < EVENTS ? 2 : 1); i++) {
+		const struct stint_meter_file_block *block = fixture_block(meter, handler[i]);
+		const struct stint_histogram *wait = &block->histogram[STINT_METER_HANDLER_WAIT];
+
+		assert_memory_equal(wait->bucket, bucket[i], sizeof(bucket[i]));
+		assert_int_equal(wait->count, in_buckets(wait));
+		assert_int_equal(block->histogram[STINT_METER_HANDLER_SERVICE].count, wait->count);
+		assert_int_equal(in_buckets(&block->histogram[STINT_METER_HANDLER_SERVICE]), wait->count);
+		assert_int_equal(block->victims, victims[i]);
+	}
+}
+
+static void every_wait_of_short_callbacks_is_in_its_bucket(void **state)
+{
+	(void)state;
+	check_many_batches_of(EVENTS);
+}
+
+static void every_wait_of_longer_callbacks_is_in_its_bucket(void **state)
+{
+	(void)state;
+	slow = 10;
+	check_many_batches_of(EVENTS);
+}
+
+static void every_wait_of_handlers_in_turn_is_in_its_bucket(void **state)
+{
+	(void)state;
+	slow = 10;
+	check_many_batches_of(1);
+}
+
+static void every_wait_of_several_in_a_row_is_in_its_bucket(void **state)
+{
+	(void)state;
+	check_many_batches_of(3);
+}
+
+static void all_is_counted_the_same_while_probes_are_listened_to(void **state)
+{
+	(void)state;
+	stint_dispatch_begin_semaphore++;
+	check_many_batches_of(3);
+	stint_dispatch_begin_semaphore--;
+}
+
+/* The tenth frees one whose event is in the batch, and another source takes its place. */
+static struct stint_fd *freed;
+
+static bool was_called(const struct stint_fd *event)
+{
+	for (uint32_t i = 0; i < begun; i++)
+		if (called[i] == event)
+			return true;
+	return false;
+}
+
+static void free_one_to_come(struct stint_fd *event, uint32_t events, void *ctx)
+{
+	int next = 0;
+
+	on_event(event, events, ctx);
+	assert_ptr_not_equal(event, freed);
+	if (begun != 10)
+		return;
+	while (was_called(source[next]))
+		next++;
+	freed = source[next];
+	assert_null(stint_fd_free(freed));
+	assert_int_equal(stint_fd_new(&source[next], loop, empty[0], STINT_READ, handler[0], free_one_to_come,
+				      &handler[0]),
+			 0);
+	assert_ptr_equal(source[next], freed);
+}
+
+static void a_source_freed_amid_a_run_is_not_called_nor_its_successor(void **state)
+{
+	const struct stint_histogram *wait;
+	uint64_t before;
+
+	(void)state;
+	freed = NULL;
+	assert_int_equal(pipe2(empty, O_NONBLOCK | O_CLOEXEC), 0);
+	check_many_batches_of(EVENTS);
+	for (int i = 0; i < EVENTS; i++) {
+		assert_null(stint_fd_free(source[i]));
+		assert_int_equal(stint_fd_new(&source[i], loop, fds[i][0], STINT_READ, handler[0],
+					      free_one_to_come, &handler[0]),
+				 0);
+	}
+	wait = &fixture_block(meter, handler[0])->histogram[STINT_METER_HANDLER_WAIT];
+	before = wait->count;
+	begun = 0;
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(begun, EVENTS - 1);
+	assert_int_equal(wait->count, before + EVENTS - 1);
+	assert_int_equal(in_buckets(wait), before + EVENTS - 1);
+}
+
 static void on_post(struct stint_post *post, int error, void *ctx)
 {
 	(void)post;
@@ -271,6 +410,18 @@ int main(void)
 		cmocka_unit_test_setup_teardown(handlers_in_turn_are_counted_as_each, open_loop, close_loop),
 		cmocka_unit_test_setup_teardown(runs_of_several_are_counted_as_each, open_loop, close_loop),
 		cmocka_unit_test_setup_teardown(a_scope_and_a_stopped_timer_end_a_run, open_loop, close_loop),
+		cmocka_unit_test_setup_teardown(every_wait_of_short_callbacks_is_in_its_bucket, open_loop,
+						close_loop),
+		cmocka_unit_test_setup_teardown(every_wait_of_longer_callbacks_is_in_its_bucket, open_loop,
+						close_loop),
+		cmocka_unit_test_setup_teardown(every_wait_of_handlers_in_turn_is_in_its_bucket, open_loop,
+						close_loop),
+		cmocka_unit_test_setup_teardown(every_wait_of_several_in_a_row_is_in_its_bucket, open_loop,
+						close_loop),
+		cmocka_unit_test_setup_teardown(all_is_counted_the_same_while_probes_are_listened_to,
+						open_loop, close_loop),
+		cmocka_unit_test_setup_teardown(a_source_freed_amid_a_run_is_not_called_nor_its_successor,
+						open_loop, close_loop),
 		cmocka_unit_test_setup_teardown(posts_in_a_row_are_counted_as_each, open_loop, close_loop),
 	};
 
