@@ -22,27 +22,36 @@ struct stint_bpf {
 	uint32_t watched;
 };
 
-/* Since 5.18 sched_switch passes the state in which the task left: a fourth argument beside the context. */
-static bool switch_has_state(void)
+/* What a tracepoint passes, which differs between versions; -1: this kernel has no such tracepoint. */
+static int tracepoint_arguments(const struct btf *btf, const char *name)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
 	const struct btf_type *type = NULL;
-	bool has = false;
+	char type_name[96];
 	int id;
 
-	if (!btf)
-		return false;
-	id = btf__find_by_name_kind(btf, "btf_trace_sched_switch", BTF_KIND_TYPEDEF);
+	snprintf(type_name, sizeof(type_name), "btf_trace_%s", name);
+	id = btf__find_by_name_kind(btf, type_name, BTF_KIND_TYPEDEF);
 	if (id > 0)
 		type = btf__type_by_id(btf, (uint32_t)id);
 	if (type)
 		type = btf__type_by_id(btf, type->type);
 	if (type && btf_is_ptr(type))
 		type = btf__type_by_id(btf, type->type);
-	if (type && btf_is_func_proto(type))
-		has = btf_vlen(type) >= 5;
+	/* The first is the tracer's own. */
+	return type && btf_is_func_proto(type) ? btf_vlen(type) - 1 : -1;
+}
+
+static void tell_arguments(struct stint_skeleton *skeleton)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+
+	if (!btf)
+		return;
+	/* Since 5.18 sched_switch passes the state in which the task left. */
+	skeleton->rodata->switch_has_state = tracepoint_arguments(btf, "sched_switch") >= 4;
+	/* Since 6.17 it tells also of what was not sent again, and of the reason. */
+	skeleton->rodata->retransmit_has_error = tracepoint_arguments(btf, "tcp_retransmit_skb") >= 3;
 	btf__free(btf);
-	return has;
 }
 
 static void tell_calls_with_fd(struct stint_skeleton *skeleton)
@@ -109,7 +118,7 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 		skeleton->rodata->trace_fd = options->trace_fd;
 	bpf_program__set_autoload(skeleton->progs.on_socket_state,
 				  skeleton->rodata->trace_port != 0 || skeleton->rodata->trace_fd >= 0);
-	skeleton->rodata->switch_has_state = switch_has_state();
+	tell_arguments(skeleton);
 	skeleton->rodata->loop_limit = options->loop_limit;
 	if (stint_kernel_range(kernel, "sk_stream_write_space", &start, &end))
 		skeleton->rodata->stream_write_space = start; /* 0 where the kernel does not tell */

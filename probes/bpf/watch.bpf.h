@@ -28,6 +28,8 @@ const volatile __u64 trace_address[2];
 const volatile __s32 trace_fd = -1;
 /* Since 5.18 sched_switch says in which state the task left; before, it is read off the task. */
 const volatile bool switch_has_state = true;
+/* Since 6.17 tcp_retransmit_skb tells also of what could not be sent again, by an error. */
+const volatile bool retransmit_has_error = false;
 
 #include "verdict.bpf.h"
 

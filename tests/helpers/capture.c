@@ -43,7 +43,9 @@ struct segment {
 	uint8_t protocol;
 	uint16_t source;
 	uint16_t destination;
+	uint32_t sequence;
 	uint32_t acknowledges;
+	uint16_t window;
 	uint8_t flags;
 	uint32_t data_bytes;
 	uint8_t options_len;
@@ -77,9 +79,14 @@ static uint64_t realtime_offset_ns(void)
 
 void capture_start(struct capture *capture)
 {
+	capture_start_on(capture, "lo", "127.0.0.1");
+}
+
+void capture_start_on(struct capture *capture, const char *device, const char *address)
+{
 	const char *argv[] = {"/usr/bin/tcpdump",
 			      "-i",
-			      "lo",
+			      device,
 			      "-n",
 			      "-s",
 			      "128",
@@ -97,13 +104,14 @@ void capture_start(struct capture *capture)
 	char line[256];
 
 	memset(capture, 0, sizeof(*capture));
+	assert_int_equal(inet_pton(AF_INET, address, &capture->marked), 1);
 	if (access(argv[0], X_OK) < 0) {
 		printf("skipped: there is no tcpdump\n");
 		skip();
 	}
 	snprintf(capture->directory, sizeof(capture->directory), "/tmp/stint-capture-XXXXXX");
 	assert_non_null(mkdtemp(capture->directory));
-	snprintf(capture->path, sizeof(capture->path), "%s/lo", capture->directory);
+	snprintf(capture->path, sizeof(capture->path), "%s/pcap", capture->directory);
 	argv[14] = capture->path;
 	command_start(&capture->tcpdump, argv);
 	command_line(&capture->tcpdump, "listening on", line, sizeof(line));
@@ -142,8 +150,12 @@ static bool parse_segment(struct segment *ret, const uint8_t *bytes, size_t len)
 	ret->source = ntohs(port);
 	memcpy(&port, tcp + 2, sizeof(port));
 	ret->destination = ntohs(port);
+	memcpy(&ret->sequence, tcp + 4, sizeof(ret->sequence));
+	ret->sequence = ntohl(ret->sequence);
 	memcpy(&ret->acknowledges, tcp + 8, sizeof(ret->acknowledges));
 	ret->acknowledges = ntohl(ret->acknowledges);
+	memcpy(&ret->window, tcp + 14, sizeof(ret->window));
+	ret->window = ntohs(ret->window);
 	ret->flags = tcp[13];
 	ret->options_len = (uint8_t)((tcp[12] >> 4) * 4 - 20);
 	if (ret->options_len > OPTIONS_MAX || tcp + 20 + ret->options_len > bytes + len)
@@ -197,7 +209,7 @@ static void await_marker(struct capture *capture)
 {
 	const struct sockaddr_in discard = {.sin_family = AF_INET,
 					    .sin_port = htons(9),
-					    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+					    .sin_addr = capture->marked};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	time_t limit = time(NULL) + LIMIT_S;
 
@@ -263,6 +275,32 @@ size_t capture_acks(const struct capture *capture, uint16_t sender_port, uint16_
 	return len;
 }
 
+static struct captured_segment as_captured(const struct segment *segment, uint64_t time_ns)
+{
+	return (struct captured_segment){.time_ns = time_ns,
+					 .flags = segment->flags,
+					 .sequence = segment->sequence,
+					 .data_bytes = segment->data_bytes,
+					 .window = segment->window};
+}
+
+size_t capture_segments(const struct capture *capture, uint16_t from_port, uint16_t to_port,
+			struct captured_segment *ret, size_t max)
+{
+	uint64_t offset_ns = realtime_offset_ns(), real_ns;
+	size_t at = sizeof(struct pcap_header), len = 0;
+	struct segment segment;
+
+	while (next_segment(capture, &at, &segment, &real_ns)) {
+		if (segment.protocol != IPPROTO_TCP || segment.source != from_port ||
+		    segment.destination != to_port)
+			continue;
+		assert_true(len < max);
+		ret[len++] = as_captured(&segment, real_ns - offset_ns);
+	}
+	return len;
+}
+
 struct captured_segment capture_first(const struct capture *capture, uint16_t from_port, uint16_t to_port,
 				      uint8_t flags, bool data)
 {
@@ -274,9 +312,7 @@ struct captured_segment capture_first(const struct capture *capture, uint16_t fr
 		if (segment.protocol == IPPROTO_TCP && segment.source == from_port &&
 		    segment.destination == to_port && (segment.flags & flags) == flags &&
 		    (!data || segment.data_bytes > 0))
-			return (struct captured_segment){.time_ns = real_ns - offset_ns,
-							 .flags = segment.flags,
-							 .data_bytes = segment.data_bytes};
+			return as_captured(&segment, real_ns - offset_ns);
 	fail_msg("no segment from %u to %u with flags %x was captured", from_port, to_port, flags);
 	return (struct captured_segment){0};
 }

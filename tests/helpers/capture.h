@@ -2,8 +2,9 @@
 #ifndef CAPTURE_H
 #define CAPTURE_H
 
-/* What tcpdump sees on the loopback device: an account of segments and their times that is not stint's. */
+/* What tcpdump sees on a device: an account of segments and their times that is not stint's. */
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,14 +20,18 @@ struct captured_ack {
 
 struct capture {
 	struct command tcpdump;
+	struct in_addr marked; /* reached by the device */
 	char directory[32];
 	char path[48];
 	uint8_t *file;
 	size_t file_len;
 };
 
-/* From now on. Skips the test where there is no tcpdump; fails it if that cannot start. */
+/* On loopback, from now on. Skips the test where there is no tcpdump; fails it if that cannot start. */
 void capture_start(struct capture *capture);
+
+/* The same on another device; `address` (of IPv4): one that is reached by it. */
+void capture_start_on(struct capture *capture, const char *device, const char *address);
 
 /* Once all segments until now are in the file. Fails the test if some were dropped. */
 void capture_stop(struct capture *capture);
@@ -41,7 +46,9 @@ size_t capture_acks(const struct capture *capture, uint16_t sender_port, uint16_
 struct captured_segment {
 	uint64_t time_ns; /* as above */
 	uint8_t flags;    /* CAPTURED_... */
+	uint32_t sequence;
 	uint32_t data_bytes;
+	uint16_t window; /* as it stands there: not scaled */
 };
 
 #define CAPTURED_FIN 0x01
@@ -51,6 +58,10 @@ struct captured_segment {
 /* The first segment from one port to the other that has all of these flags, and data if `data`. Fails if there is none. */
 struct captured_segment capture_first(const struct capture *capture, uint16_t from_port, uint16_t to_port,
 				      uint8_t flags, bool data);
+
+/* All from one port to the other, in their order. Returns how many; fails the test if there are more than `max`. */
+size_t capture_segments(const struct capture *capture, uint16_t from_port, uint16_t to_port,
+			struct captured_segment *ret, size_t max);
 
 void capture_free(struct capture *capture);
 
