@@ -244,6 +244,8 @@ void fd_dispatch(struct stint_loop *loop, uint32_t count);
 uint64_t timer_next_due(const struct stint_loop *loop);
 void timer_count_due(struct stint_loop *loop);
 void timer_dispatch_due(struct stint_loop *loop);
+
+/* timer_memory.c */
 void timer_free_memory(struct stint_loop *loop);
 
 /* deferred.c */

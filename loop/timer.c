@@ -1,71 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "reactor.h"
+#include "timer_memory.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
-/*
- * Timers, armed in the loop's wheel. They come from chunks that the loop keeps till its end, and that say whose
- * they are. Chunks come in blocks, of one, then two, four, ..., as an allocation that is aligned to so much dirties two
- * pages more than it needs: 7 bytes a timer if each chunk were one.
- */
-
-#define CHUNK_BYTES  65536u
-#define BLOCK_CHUNKS 16u /* at most */
-#define CHUNK_TIMERS ((CHUNK_BYTES - 2 * sizeof(void *)) / sizeof(struct stint_timer))
-
-/* Aligned to its size, so a timer finds its loop without a pointer of its own. */
-struct timer_chunk {
-	struct stint_loop *loop;
-	struct timer_chunk *next; /* of the first in a block: the block before */
-	struct stint_timer timer[CHUNK_TIMERS];
-};
-
-_Static_assert(sizeof(struct timer_chunk) <= CHUNK_BYTES, "a chunk is as large as it is aligned");
-
-static struct stint_loop *timer_loop(const struct stint_timer *timer)
-{
-	return ((const struct timer_chunk *)((uintptr_t)timer & ~(uintptr_t)(CHUNK_BYTES - 1)))->loop;
-}
-
-/* ---- timers ---- */
-
-static int add_block(struct stint_loop *loop)
-{
-	uint32_t chunks = loop->timer_block_chunks ? 2 * loop->timer_block_chunks : 1;
-	struct timer_chunk *block;
-
-	if (chunks > BLOCK_CHUNKS)
-		chunks = BLOCK_CHUNKS;
-	block = aligned_alloc(CHUNK_BYTES, (size_t)chunks * CHUNK_BYTES);
-	if (!block)
-		return -ENOMEM;
-	block->next = loop->timer_blocks;
-	loop->timer_blocks = block;
-	loop->timer_block_chunks = loop->timer_chunks_left = chunks;
-	return 0;
-}
-
-/* The next chunk of the newest block. */
-static int add_chunk(struct stint_loop *loop)
-{
-	struct timer_chunk *chunk;
-	int error = loop->timer_chunks_left ? 0 : add_block(loop);
-
-	if (error < 0)
-		return error;
-	chunk = (struct timer_chunk *)((uint8_t *)loop->timer_blocks +
-				       (size_t)(loop->timer_block_chunks - loop->timer_chunks_left) *
-					       CHUNK_BYTES);
-	loop->timer_chunks_left--;
-	chunk->loop = loop;
-	for (size_t i = CHUNK_TIMERS; i-- > 0;) {
-		chunk->timer[i] =
-			(struct stint_timer){.next_free = loop->timer_free, .place = WHEEL_NO_PLACE};
-		loop->timer_free = &chunk->timer[i];
-	}
-	return 0;
-}
+/* Timers, armed in the loop's wheel. */
 
 int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t handler,
 		    stint_timer_callback callback, void *ctx)
@@ -74,14 +12,9 @@ int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t 
 
 	if (!ret || !loop || loop->dead || !callback || !loop_handler_valid(loop, handler))
 		return -EINVAL;
-	if (!loop->timer_free) {
-		int error = add_chunk(loop);
-
-		if (error < 0)
-			return error;
-	}
-	timer = loop->timer_free;
-	loop->timer_free = timer->next_free;
+	timer = timer_allocate(loop);
+	if (!timer)
+		return -ENOMEM;
 	timer->callback = callback;
 	timer->ctx = ctx;
 	timer->period_ns = 0;
@@ -92,15 +25,10 @@ int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t 
 
 struct stint_timer *stint_timer_free(struct stint_timer *timer)
 {
-	struct stint_loop *loop;
-
 	if (!timer || !timer->callback)
 		return NULL;
-	loop = timer_loop(timer);
 	stint_timer_stop(timer);
-	timer->callback = NULL;
-	timer->next_free = loop->timer_free;
-	loop->timer_free = timer;
+	timer_release(timer);
 	return NULL;
 }
 
@@ -236,14 +164,4 @@ void timer_dispatch_due(struct stint_loop *loop)
 		dispatch_due(loop, timer);
 	}
 	loop->due_left = 0;
-}
-
-void timer_free_memory(struct stint_loop *loop)
-{
-	while (loop->timer_blocks) {
-		struct timer_chunk *block = loop->timer_blocks;
-
-		loop->timer_blocks = block->next;
-		free(block);
-	}
 }
