@@ -15,9 +15,7 @@ int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t 
 	timer = timer_allocate(loop);
 	if (!timer)
 		return -ENOMEM;
-	timer->callback = callback;
-	timer->ctx = ctx;
-	timer->period_ns = 0;
+	*timer_call(timer) = (struct timer_call){.callback = callback, .ctx = ctx};
 	timer->handler = handler;
 	*ret = timer;
 	return 0;
@@ -25,7 +23,7 @@ int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t 
 
 struct stint_timer *stint_timer_free(struct stint_timer *timer)
 {
-	if (!timer || !timer->callback)
+	if (!timer || !timer->used)
 		return NULL;
 	stint_timer_stop(timer);
 	timer_release(timer);
@@ -42,20 +40,17 @@ static void forget_due(struct stint_loop *loop, const struct stint_timer *timer)
 		meter_account_disturb(loop->account);
 }
 
-int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)
+static int start(struct stint_loop *loop, struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)
 {
-	struct stint_loop *loop;
-
-	if (!timer || !timer->callback)
-		return -EINVAL;
-	loop = timer_loop(timer);
 	if (loop->dead)
 		return -EINVAL;
 	/* What is started during an iteration is not due in it (step 4 of the contract). */
 	if (loop->dispatching && due_ns <= loop->batch_ns)
 		due_ns = loop->batch_ns + 1;
 	forget_due(loop, timer);
-	timer->period_ns = period_ns;
+	timer->periodic = period_ns != 0;
+	if (period_ns)
+		timer_call(timer)->period_ns = period_ns;
 	if (timer->place != WHEEL_NO_PLACE) {
 		wheel_move(&loop->wheel, timer, due_ns);
 		return 0;
@@ -68,23 +63,31 @@ int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, uint64_t pe
 	return 0;
 }
 
+int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)
+{
+	if (!timer || !timer->used)
+		return -EINVAL;
+	return start(timer_loop(timer), timer, due_ns, period_ns);
+}
+
 int stint_timer_start(struct stint_timer *timer, uint64_t delay_ns, uint64_t period_ns)
 {
+	struct stint_loop *loop;
 	uint64_t now_ns;
 
-	if (!timer || !timer->callback)
+	if (!timer || !timer->used)
 		return -EINVAL;
-	now_ns = stint_loop_now_ns(timer_loop(timer));
-	return stint_timer_start_at(timer,
-				    delay_ns > UINT64_MAX - 1 - now_ns ? UINT64_MAX - 1 : now_ns + delay_ns,
-				    period_ns);
+	loop = timer_loop(timer);
+	now_ns = stint_loop_now_ns(loop);
+	return start(loop, timer, delay_ns > UINT64_MAX - 1 - now_ns ? UINT64_MAX - 1 : now_ns + delay_ns,
+		     period_ns);
 }
 
 int stint_timer_stop(struct stint_timer *timer)
 {
 	struct stint_loop *loop;
 
-	if (!timer || !timer->callback)
+	if (!timer || !timer->used)
 		return -EINVAL;
 	if (timer->place == WHEEL_NO_PLACE)
 		return 0;
@@ -100,7 +103,7 @@ int stint_timer_stop(struct stint_timer *timer)
 
 uint64_t stint_timer_due_ns(const struct stint_timer *timer)
 {
-	if (!timer || !timer->callback || timer->place == WHEEL_NO_PLACE)
+	if (!timer || !timer->used || timer->place == WHEEL_NO_PLACE)
 		return 0;
 	return timer_loop(timer)->dead ? 0 : timer->due_ns;
 }
@@ -136,10 +139,11 @@ static uint64_t next_tick(uint64_t due_ns, uint64_t period_ns, uint64_t now_ns)
 static void dispatch_due(struct stint_loop *loop, struct stint_timer *timer)
 {
 	uint64_t due_ns = timer->due_ns, now_ns = loop->clock->now_ns;
+	struct timer_call call = *timer_call(timer);
 	struct dispatch dispatch;
 
-	if (timer->period_ns) {
-		wheel_move(&loop->wheel, timer, next_tick(due_ns, timer->period_ns, now_ns));
+	if (timer->periodic) {
+		wheel_move(&loop->wheel, timer, next_tick(due_ns, call.period_ns, now_ns));
 	} else {
 		wheel_remove(&loop->wheel, timer);
 		loop->timers_armed--;
@@ -150,7 +154,7 @@ static void dispatch_due(struct stint_loop *loop, struct stint_timer *timer)
 				 now_ns > due_ns ? now_ns - due_ns : 0);
 	}
 	dispatch = dispatch_open(loop, timer->handler, due_ns);
-	timer->callback(timer, timer->ctx);
+	call.callback(timer, call.ctx);
 	dispatch_close(loop, &dispatch);
 }
 

@@ -12,7 +12,7 @@
  * nanosecond; those of a higher level are placed anew, in lower ones.
  *
  * Arming and disarming touch the timer, its neighbours in the list and the slot, and need no memory, so they
- * cannot fail. Price: 56 bytes a timer, 12 KB a loop. Arming for a time within the present tick walks back over the
+ * cannot fail. Price: 32 bytes a timer, 12 KB a loop. Arming for a time within the present tick walks back over the
  * front list's timers of a later deadline.
  *
  * A slot remembers the earliest deadline that was put in it. If that timer is gone since, the loop wakes up once
@@ -31,22 +31,18 @@
 #define WHEEL_FRONT     (UINT16_MAX - 1)
 #define WHEEL_NEVER     UINT64_MAX
 
+/* Two in a cache line. What is needed only when the timer fires is elsewhere (timer_memory.h). */
 struct stint_timer {
-	stint_timer_callback callback; /* NULL: free */
-	union {
-		void *ctx;
-		struct stint_timer *next_free;
-	};
-	uint64_t period_ns;
 	uint64_t due_ns;
-	struct stint_timer *next;
+	struct stint_timer *next;  /* in its list, or of those that are free */
 	struct stint_timer **link; /* what points to it: the list's head, or the `next` before it */
 	uint32_t handler;
 	uint16_t place; /* WHEEL_NO_PLACE: not armed; WHEEL_FRONT; or level * WHEEL_SLOTS + slot */
-	uint16_t reserved;
+	bool periodic;
+	bool used; /* false: free */
 };
 
-_Static_assert(sizeof(struct stint_timer) == 56, "as the price above says");
+_Static_assert(sizeof(struct stint_timer) == 32, "no timer lies in two cache lines");
 
 struct wheel_slot {
 	struct stint_timer *first;
