@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "probes/handler_name.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,12 +57,12 @@ static size_t parting_depth(const struct stint_frame *loop, size_t loop_len,
  * The first function below `depth` that has a name: in stripped binaries static functions have none, and
  * what calls the handler (the loop's own dispatch) is often one of them.
  */
-static const char *first_named(const struct stint_frame *frames, size_t len, size_t depth)
+static const struct stint_frame *first_named(const struct stint_frame *frames, size_t len, size_t depth)
 {
 	for (size_t below = depth; below < len; below++)
 		if (at_depth(frames, len, below)->function_start)
-			return at_depth(frames, len, below)->name;
-	return at_depth(frames, len, depth)->name;
+			return at_depth(frames, len, below);
+	return at_depth(frames, len, depth);
 }
 
 /* What runs before main(), which may have been left by a jump to another function and be in no stack. */
@@ -71,15 +72,87 @@ static bool is_start(const struct stint_frame *frame)
 	       strcmp(frame->name, "clone3") == 0 || strcmp(frame->name, "start_thread") == 0;
 }
 
-static const char *called_by_main(const struct stint_frame *frames, size_t len)
+/* The depth of what main() called or, without one, of the first function that is none of those before it. */
+static size_t below_main(const struct stint_frame *frames, size_t len)
 {
 	for (size_t depth = 0; depth + 1 < len; depth++)
 		if (strcmp(at_depth(frames, len, depth)->name, "main") == 0)
-			return first_named(frames, len, depth + 1);
+			return depth + 1;
 	for (size_t depth = 0; depth < len; depth++)
 		if (!is_start(at_depth(frames, len, depth)))
-			return first_named(frames, len, depth);
-	return first_named(frames, len, 0);
+			return depth;
+	return 0;
+}
+
+/* ---- where the program is not what the machine runs ---- */
+
+/* Names of node's perf map: "JS:*render /srv/app.js:3:19", of its own library "JS:^emit node:events:471:44". */
+static bool is_script(const struct stint_frame *frame)
+{
+	return strncmp(frame->name, "JS:", 3) == 0;
+}
+
+static const struct stint_frame *first_script(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	const struct stint_frame *first = NULL;
+
+	for (size_t below = depth; below < len; below++) {
+		const struct stint_frame *frame = at_depth(frames, len, below);
+
+		if (!is_script(frame))
+			continue;
+		if (!strstr(frame->name, " node:"))
+			return frame;
+		first = first ? first : frame;
+	}
+	return first;
+}
+
+/* Of CPython: PyEval_EvalCode, _PyObject_MakeTpCall. */
+static bool is_interpreter(const struct stint_frame *frame)
+{
+	const char *name = frame->name + (frame->name[0] == '_');
+
+	return strncmp(name, "Py", 2) == 0 && isupper((unsigned char)name[2]);
+}
+
+/* What the interpreter called, if that is in a library that is neither its own nor libc; else NULL. */
+static const struct stint_frame *first_foreign(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	const struct stint_frame *interpreter = NULL;
+
+	for (size_t below = depth; below < len; below++) {
+		const struct stint_frame *frame = at_depth(frames, len, below);
+
+		if (is_interpreter(frame))
+			interpreter = frame;
+		else if (interpreter && frame->function_start && *frame->module &&
+			 strncmp(frame->module, "libc.", 5) != 0 &&
+			 strcmp(frame->module, interpreter->module) != 0)
+			return frame;
+	}
+	return NULL;
+}
+
+/* How well it is compiled ('~', '^', '*') makes no other function of it; one without a name has its place. */
+static void write_script(char *ret, size_t ret_bytes, const char *name)
+{
+	name += strlen("JS:");
+	name += strspn(name, "~^*+ ");
+	snprintf(ret, ret_bytes, "JS:%s", name);
+}
+
+static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *frames, size_t len,
+		       size_t depth)
+{
+	const struct stint_frame *script = first_script(frames, len, depth);
+	const struct stint_frame *named = first_named(frames, len, depth);
+	const struct stint_frame *foreign = is_interpreter(named) ? first_foreign(frames, len, depth) : NULL;
+
+	if (script)
+		write_script(ret, ret_bytes, script->name);
+	else
+		snprintf(ret, ret_bytes, "%s", foreign ? foreign->name : named->name);
 }
 
 void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *loop, size_t loop_len,
@@ -92,10 +165,10 @@ void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *l
 	else if (!overrun_len)
 		snprintf(ret, ret_bytes, "unknown");
 	else if (!depth)
-		snprintf(ret, ret_bytes, "%s", called_by_main(overrun, overrun_len));
+		write_name(ret, ret_bytes, overrun, overrun_len, below_main(overrun, overrun_len));
 	else if (depth == overrun_len)
 		snprintf(ret, ret_bytes, "%s (the loop itself)",
 			 at_depth(overrun, overrun_len, depth - 1)->name);
 	else
-		snprintf(ret, ret_bytes, "%s", first_named(overrun, overrun_len, depth));
+		write_name(ret, ret_bytes, overrun, overrun_len, depth);
 }

@@ -169,6 +169,46 @@ static void what_runs_before_main_is_no_handler(void **state)
 	assert_string_equal(handler_of(NULL, 0, overrun, 4, 3), "begin");
 }
 
+/* As node --perf-basic-prof names them. */
+static void the_handler_of_a_script_is_its_own_first_function(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_pwait", 10), frame("uv__io_poll", 20)};
+	struct stint_frame overrun[] = {frame("JS:~inner /srv/app.js:9:1", 80),
+					frame("JS:*render /srv/app.js:3:19", 70),
+					frame("JS:^emit node:events:471:44", 60), frame("uv__stream_io", 50),
+					frame("uv__io_poll", 20)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 2, overrun, 5, 3), "JS:render /srv/app.js:3:19");
+	assert_string_equal(handler_of(loop, 2, overrun + 2, 3, 3), "JS:emit node:events:471:44");
+	assert_string_equal(handler_of(loop, 2, overrun + 3, 2, 3), "uv__stream_io");
+}
+
+static struct stint_frame frame_in(const char *module, const char *name, uint64_t function_start)
+{
+	struct stint_frame ret = frame(name, function_start);
+
+	snprintf(ret.module, sizeof(ret.module), "%s", module);
+	return ret;
+}
+
+static void an_interpreter_is_no_handler_where_it_calls_a_library(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "epoll_wait", 10),
+				     frame_in("python3.11", "_PyEval_EvalFrameDefault", 20)};
+	struct stint_frame overrun[] = {frame_in("libc.so.6", "memcpy", 70),
+					frame_in("libcrypto.so.3", "PKCS5_PBKDF2_HMAC", 60),
+					frame_in("_hashlib.so", "_hashlib.so+0x8792", 0),
+					frame_in("python3.11", "PyIter_Send", 50),
+					frame_in("python3.11", "_PyEval_EvalFrameDefault", 20)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 2, overrun, 5, 3), "PKCS5_PBKDF2_HMAC");
+	assert_string_equal(handler_of(loop, 2, overrun + 2, 3, 3), "PyIter_Send");
+	overrun[2] = overrun[0];
+	assert_string_equal(handler_of(loop, 2, overrun + 2, 3, 3), "PyIter_Send");
+}
+
 static void without_a_stack_the_handler_is_the_descriptor(void **state)
 {
 	(void)state;
@@ -701,7 +741,7 @@ static void a_stack_of_rubbish_is_no_stack(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_sides_have_the_same_histogram),
 		cmocka_unit_test(both_sides_put_a_value_into_the_same_bucket),
 		cmocka_unit_test(the_handler_is_where_the_stack_leaves_the_loops_own),
@@ -713,6 +753,8 @@ int main(void)
 		cmocka_unit_test(a_loops_stack_that_is_cut_is_found_in_the_other),
 		cmocka_unit_test(what_runs_before_main_is_no_handler),
 		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
+		cmocka_unit_test(the_handler_of_a_script_is_its_own_first_function),
+		cmocka_unit_test(an_interpreter_is_no_handler_where_it_calls_a_library),
 		cmocka_unit_test(a_long_handler_name_is_cut_and_terminated),
 		cmocka_unit_test(names_of_cpp_are_demangled_without_parameters),
 		cmocka_unit_test(a_rust_name_has_no_hash),
