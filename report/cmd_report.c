@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,10 @@
 #include "report/show/json.h"
 #include "report/show/plots.h"
 #include "report/show/text.h"
+
+#define COLUMNS     80 /* where there is no terminal */
+#define COLUMNS_MIN 40
+#define COLUMNS_MAX 140 /* longer lines are hard to read */
 
 static const char usage_text[] = "usage: stint report FILE [--text | --json | --html OUT | --plots DIR]\n"
 				 "\n"
@@ -176,6 +181,17 @@ static int report_plots(const struct model *model, const char *directory)
 	return status;
 }
 
+/* Also where a pager stands between, as long as it is in the same terminal. */
+static size_t terminal_columns(void)
+{
+	struct winsize size;
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col >= COLUMNS_MIN)
+			return size.ws_col < COLUMNS_MAX ? size.ws_col : COLUMNS_MAX;
+	return COLUMNS;
+}
+
 static int report(const struct model *model, const struct request *request)
 {
 	const char *no_color = getenv("NO_COLOR");
@@ -189,7 +205,8 @@ static int report(const struct model *model, const struct request *request)
 	if (request->format == JSON)
 		json_report(&out, model);
 	else
-		text_report(&out, model, isatty(STDOUT_FILENO) && !(no_color && *no_color));
+		text_report(&out, model, isatty(STDOUT_FILENO) && !(no_color && *no_color),
+			    terminal_columns());
 	status = print(&out);
 	buffer_free(&out);
 	return status;

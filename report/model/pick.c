@@ -45,37 +45,6 @@ size_t pick_overruns(const struct model_overrun **ret, size_t max, size_t alike_
 	return len;
 }
 
-static const struct model_overrun *longest_of(const struct model *model, const struct model_handler *handler)
-{
-	for (size_t i = 0; i < model->overruns_len; i++)
-		if (model->overruns[i].handler == handler)
-			return &model->overruns[i];
-	return NULL;
-}
-
-size_t pick_late_handlers(struct pick_late *ret, size_t max, const struct model *model,
-			  const struct model_process *process)
-{
-	size_t len = 0;
-
-	for (size_t i = 0; i < model->handlers_len; i++) {
-		const struct model_handler *handler = &model->handlers[i];
-		size_t place = len;
-
-		if (handler->process != process || !handler->overruns)
-			continue;
-		while (place > 0 && ret[place - 1].handler->over_ns < handler->over_ns)
-			place--;
-		if (place == max)
-			continue;
-		if (len < max)
-			len++;
-		memmove(&ret[place + 1], &ret[place], (len - place - 1) * sizeof(ret[0]));
-		ret[place] = (struct pick_late){handler, longest_of(model, handler)};
-	}
-	return len;
-}
-
 static bool has_meter(const struct model *model, const struct model_process *process)
 {
 	for (size_t i = 0; i < model->loops_len; i++)

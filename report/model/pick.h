@@ -13,16 +13,6 @@
 size_t pick_overruns(const struct model_overrun **ret, size_t max, size_t alike_max,
 		     const struct model *model);
 
-/* A handler that overran, with what its recorded overruns were spent on. */
-struct pick_late {
-	const struct model_handler *handler;
-	const struct model_overrun *longest; /* may be NULL: its overruns were not kept */
-};
-
-/* The handlers of a process that were beyond their budget for most time in sum. Returns how many, up to `max`. */
-size_t pick_late_handlers(struct pick_late *ret, size_t max, const struct model *model,
-			  const struct model_process *process);
-
 /* A distribution to draw: of a handler's dispatches or, where nobody tells those, of a loop's iterations. */
 struct pick_distribution {
 	const char *name;

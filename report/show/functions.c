@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/show/functions.h"
 
-#include <errno.h>
 #include <inttypes.h>
 
 #include "report/show/escape.h"
 #include "report/show/html_page.h"
+#include "report/show/tables.h"
 #include "report/show/units.h"
 
 #define FUNCTIONS_SHOWN 40
-#define COLUMNS         10
 
-static const char *const heads[COLUMNS] = {"pid", "function", "calls",   "p50",         "p99",
-					   "max", "in sum",   "of time", "cost a call", "cost in sum"};
+static const char *const heads[] = {"pid", "function", "calls",   "p50",         "p99",
+				    "max", "in sum",   "of time", "cost a call", "cost in sum"};
 static const char meaning[] =
 	"A call is the outermost of the function in its thread, from its entry to its return, also while it waits. Of time: "
 	"of the recording's length; threads may come to more than all of it. Cost: by which a call is longer for being "
@@ -116,34 +115,36 @@ void functions_words_overrun(struct buffer *out, words_escape escape, const stru
 	}
 }
 
+static struct table *functions_table(const struct model *model)
+{
+	struct table *table = tables_new(model, heads, "RLrrrrrrrr");
+
+	for (size_t i = 0; i < model->functions_len && i < FUNCTIONS_SHOWN; i++) {
+		const struct model_function *function = &model->functions[i];
+
+		table_number(table, function->process->pid);
+		table_name(table, function->asked, false);
+		table_count(table, function->duration.count);
+		for (int column = 0; column < 4; column++)
+			table_ns(table, time_of(function, column));
+		table_cell(table, units_share(function->duration.sum, model->duration_ns).text);
+		table_ns(table, function->cost_ns);
+		table_ns(table, functions_cost_ns(function));
+	}
+	return table;
+}
+
 /* ---- in the terminal ---- */
 
 void functions_text(struct text_page *page)
 {
 	const struct model *model = page->model;
 	struct buffer line = {0};
-	struct table *table;
 
 	if (model->functions_len == 0)
 		return;
 	text_heading(page, "Functions", "timed as --function asks");
-	table = table_new(heads, "rlrrrrrrrr");
-	if (!table)
-		page->out->err = -ENOMEM;
-	for (size_t i = 0; i < model->functions_len && i < FUNCTIONS_SHOWN; i++) {
-		const struct model_function *function = &model->functions[i];
-
-		table_format(table, "%" PRIu64, function->process->pid);
-		text_name(page, table, function->asked, false);
-		text_count(table, function->duration.count);
-		for (int column = 0; column < 4; column++)
-			text_ns(table, time_of(function, column));
-		table_cell(table, units_share(function->duration.sum, model->duration_ns).text);
-		text_ns(table, function->cost_ns);
-		text_ns(table, functions_cost_ns(function));
-	}
-	if (table)
-		table_put(table, page->out);
+	text_table(page, functions_table(model));
 	text_left_out(page, FUNCTIONS_SHOWN, model->functions_total, "functions");
 	for (size_t i = 0; i < model->functions_len && i < FUNCTIONS_SHOWN; i++) {
 		words_function(&line, escape_terminal, model, &model->functions[i]);
@@ -160,21 +161,7 @@ void functions_html(struct buffer *out, const struct model *model)
 	if (model->functions_len == 0)
 		return;
 	buffer_string(out, "<h2>Functions</h2>\n");
-	html_table(out, heads, COLUMNS);
-	for (size_t i = 0; i < model->functions_len && i < FUNCTIONS_SHOWN; i++) {
-		const struct model_function *function = &model->functions[i];
-
-		buffer_printf(out, "<tr><td>%" PRIu64 "</td>", function->process->pid);
-		html_name(out, function->asked, false);
-		html_count(out, function->duration.count);
-		for (int column = 0; column < 4; column++)
-			html_ns(out, time_of(function, column));
-		html_cell(out, units_share(function->duration.sum, model->duration_ns));
-		html_ns(out, function->cost_ns);
-		html_ns(out, functions_cost_ns(function));
-		buffer_string(out, "</tr>\n");
-	}
-	html_end_table(out);
+	table_html(functions_table(model), out);
 	html_left_out(out, FUNCTIONS_SHOWN, model->functions_total, "functions");
 	for (size_t i = 0; i < model->functions_len && i < FUNCTIONS_SHOWN; i++) {
 		buffer_string(out, "<p>");

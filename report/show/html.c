@@ -10,10 +10,12 @@
 #include "report/show/css.h"
 #include "report/show/escape.h"
 #include "report/show/functions.h"
+#include "report/show/headline.h"
 #include "report/show/html_page.h"
 #include "report/show/html_writes.h"
 #include "report/show/plots.h"
 #include "report/show/roles.h"
+#include "report/show/tables.h"
 #include "report/show/units.h"
 #include "report/show/verdict_words.h"
 #include "report/show/words.h"
@@ -72,6 +74,40 @@ static void put_plot(struct page *page, int plot)
 
 /* ---- head ---- */
 
+static void put_headline(struct page *page, const struct model_process *process, bool first_only)
+{
+	struct headline headline;
+
+	headline_of(&headline, escape_html, page->model, process, first_only);
+	buffer_printf(page->out, "<div class=\"headline%s\"><p><strong>", headline.late ? " late" : "");
+	words_process(page->out, escape_html, process);
+	put(page, "</strong>: ");
+	for (size_t i = 0; i < headline.len; i++) {
+		const char *text = buffer_text(&headline.lines[i].text);
+
+		if (!text)
+			page->out->err = -ENOMEM;
+		if (i > 0)
+			buffer_printf(page->out, "<dt>%s</dt><dd>", headline.lines[i].label);
+		put(page, text ? text : "");
+		put(page, i > 0 ? "</dd>\n" : headline.len > 1 ? "</p><dl>\n" : "</p>");
+	}
+	put(page, headline.len > 1 ? "</dl></div>\n" : "</div>\n");
+	headline_free(&headline);
+}
+
+static void put_headlines(struct page *page)
+{
+	struct headline_order order;
+
+	headline_order(&order, page->model);
+	for (size_t i = 0; i < order.shown; i++)
+		put_headline(page, order.processes[i], i >= order.whole);
+	put(page, "<p class=\"soft\">");
+	headline_rest(page->out, &order, page->model);
+	put(page, "</p>\n");
+}
+
 static void put_head(struct page *page)
 {
 	const struct model *model = page->model;
@@ -88,45 +124,13 @@ static void put_head(struct page *page)
 	put(page, "</style></head><body>\n<h1>Event loop latency</h1>\n<p class=\"soft\">");
 	words_recording(page->out, escape_html, model);
 	put(page, "</p>\n");
-	for (size_t i = 0; i < model->processes_len; i++) {
-		buffer_printf(page->out, "<p class=\"headline%s\"><strong>",
-			      words_is_late(model, &model->processes[i]) ? " late" : "");
-		words_process(page->out, escape_html, &model->processes[i]);
-		put(page, "</strong>: ");
-		words_headline(page->out, escape_html, model, &model->processes[i]);
-		put(page, "</p>\n");
-	}
+	put_headlines(page);
 	if (model->processes_len == 0)
 		put(page,
 		    "<p class=\"headline\">No process is in this recording: it ended before one was found.</p>\n");
 }
 
 /* ---- handlers and loops ---- */
-
-static bool is_worth_showing(const struct model_handler *handler)
-{
-	return handler->overruns > 0 || handler->metrics[MODEL_SERVICE].count > 0;
-}
-
-static void put_handler(struct page *page, const struct model_handler *handler)
-{
-	const struct model_metric *service = &handler->metrics[MODEL_SERVICE];
-
-	put(page, "<tr>");
-	html_name(page->out, handler->name, handler->source == MODEL_PROBES);
-	buffer_printf(page->out, "<td>%" PRIu64 "</td>", handler->process->pid);
-	html_count(page->out, service->known ? service->count : MODEL_UNKNOWN);
-	html_ns(page->out, model_percentile(service, 5000));
-	html_ns(page->out, model_percentile(service, 9900));
-	html_ns(page->out, model_maximum(service));
-	html_ns(page->out, model_percentile(&handler->metrics[MODEL_WAIT], 9900));
-	html_ns(page->out, handler->budget_ns);
-	buffer_printf(page->out, "<td%s>%s</td>", handler->overruns ? " class=\"late-figure\"" : "",
-		      units_count(handler->overruns).text);
-	html_ns(page->out, handler->blame_ns);
-	html_count(page->out, handler->victims);
-	put(page, "</tr>\n");
-}
 
 static void put_distribution(struct page *page, const struct pick_distribution *distribution, int plot)
 {
@@ -143,6 +147,7 @@ static void put_distributions(struct page *page)
 {
 	size_t known = 0;
 
+	put(page, "<h2>Distributions</h2>\n");
 	for (size_t i = 0; i < page->drawn_len; i++)
 		put_distribution(page, &page->drawn[i], page->services[i]);
 	for (size_t i = 0; i < page->model->handlers_len; i++)
@@ -161,68 +166,60 @@ static void put_distributions(struct page *page)
 		    "drawn.</p>\n");
 }
 
+static void put_inferred(struct page *page)
+{
+	struct tables_rows rows;
+	struct table *table = tables_inferred(page->model, HANDLERS_SHOWN, &rows);
+
+	if (rows.total == 0) {
+		table_free(table);
+		return;
+	}
+	table_html(table, page->out);
+	html_left_out(page->out, rows.shown, rows.total, "handlers");
+	put(page,
+	    "<p class=\"soft\">Inferred from stacks, where they overran. Beyond: in sum beyond budget; mostly: what "
+	    "most of that was. A handler is unknown where no stack could be taken, as of a thread that waited for "
+	    "a CPU.</p>\n");
+}
+
 static void put_handlers(struct page *page)
 {
-	static const char *const heads[] = {"handler",  "pid",    "dispatches", "p50",   "p99",    "max",
-					    "wait p99", "budget", "overruns",   "blame", "victims"};
-	const struct model *model = page->model;
-	size_t worth = 0, shown = 0;
+	struct tables_rows rows;
+	struct table *table = tables_handlers(page->model, HANDLERS_SHOWN, &rows);
 
-	for (size_t i = 0; i < model->handlers_len; i++)
-		worth += is_worth_showing(&model->handlers[i]);
 	put(page, "<h2>Handlers</h2>\n");
-	if (worth == 0) {
-		put(page, "<p>Nothing was dispatched that has a name, and nothing overran.</p>\n");
+	if (rows.total == 0) {
+		table_free(table);
+		if (page->model->handlers_len == 0)
+			put(page, "<p>Nothing was dispatched that has a name, and nothing overran.</p>\n");
 	} else {
-		html_table(page->out, heads, 11);
-		for (size_t i = 0; i < model->handlers_len && shown < HANDLERS_SHOWN; i++) {
-			if (!is_worth_showing(&model->handlers[i]))
-				continue;
-			put_handler(page, &model->handlers[i]);
-			shown++;
-		}
-		html_end_table(page->out);
-		html_left_out(page->out, shown, worth, "handlers");
+		table_html(table, page->out);
+		html_left_out(page->out, rows.shown, rows.total, "handlers");
 		put(page,
 		    "<p class=\"soft\">p50, p99 and max are service time, the length of one dispatch. Wait is a lower "
-		    "bound: from when the poll returned the event to its handler. Blame is the delay inflicted on "
-		    "victims, events that were ready and had to wait.</p>\n");
+		    "bound: from when the poll returned the event to its handler. Beyond: in sum beyond budget. Blame is "
+		    "the delay inflicted on victims, events that were ready and had to wait.</p>\n");
 	}
-	put_distributions(page);
+	put_inferred(page);
 }
 
 static void put_loops(struct page *page)
 {
-	static const char *const heads[] = {"loop",        "pid",      "tid",      "seen by",  "iterations",
-					    "utilization", "busy p50", "busy p99", "busy max", "poll p50"};
-	const struct model *model = page->model;
-	size_t shown = model->loops_len < LOOPS_SHOWN ? model->loops_len : LOOPS_SHOWN;
+	struct tables_rows rows;
+	struct table *table = tables_loops(page->model, LOOPS_SHOWN, &rows);
 
 	put(page, "<h2>Loops</h2>\n");
-	if (shown == 0) {
+	if (rows.shown == 0) {
+		table_free(table);
 		put(page, "<p>No thread was seen to wait in epoll.</p>\n");
 		return;
 	}
-	html_table(page->out, heads, 10);
-	for (size_t i = 0; i < shown; i++) {
-		const struct model_loop *loop = &model->loops[i];
-
-		put(page, "<tr>");
-		html_name(page->out, loop->name, false);
-		buffer_printf(page->out, "<td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%s</td>",
-			      loop->process->pid, loop->tid,
-			      loop->source == MODEL_PROBES ? "kernel" : "process");
-		html_count(page->out, loop->iterations);
-		html_cell(page->out, units_share(loop->busy_ns, loop->busy_ns + loop->poll_ns));
-		html_ns(page->out, model_percentile(&loop->metrics[MODEL_BUSY], 5000));
-		html_ns(page->out, model_percentile(&loop->metrics[MODEL_BUSY], 9900));
-		html_ns(page->out, model_maximum(&loop->metrics[MODEL_BUSY]));
-		html_ns(page->out, model_percentile(&loop->metrics[MODEL_POLL], 5000));
-		put(page, "</tr>\n");
-	}
-	html_end_table(page->out);
-	html_left_out(page->out, shown, model->loops_total, "loops");
-	put(page, "<p class=\"soft\">Busy is an iteration without its poll.</p>\n");
+	table_html(table, page->out);
+	html_left_out(page->out, rows.shown, rows.total, "loops");
+	put(page,
+	    "<p class=\"soft\">Busy is an iteration without its poll, a batch the events that one poll returned. A loop "
+	    "with a meter is told of twice: by its process and by the kernel.</p>\n");
 }
 
 /* ---- overruns ---- */
@@ -344,9 +341,10 @@ static void put_overrun(struct page *page, const struct model_overrun *overrun)
 		escape_html(page->out, overrun->handler->name);
 		put(page, "</code>");
 	}
-	buffer_printf(page->out, " <span class=\"soft\">at %.3f s, ",
+	buffer_printf(page->out, " <span class=\"soft\">at %.3f s",
 		      model_seconds(page->model, overrun->start_ns));
-	words_process(page->out, escape_html, overrun->process);
+	if (page->model->processes_len > 1)
+		buffer_printf(page->out, ", pid %" PRIu64, overrun->process->pid);
 	words_descriptor(page->out, escape_html, overrun);
 	put(page, "</span></summary>\n");
 	if (overrun->verdict) {
@@ -410,49 +408,14 @@ static void put_functions(struct page *page)
 
 /* ---- write stalls ---- */
 
-static void put_stages(struct page *page, const struct stall_group *group)
-{
-	static const char *const heads[] = {"stage", "p50", "p99", "max", "share", "what it is"};
-
-	html_table(page->out, heads, 6);
-	for (int stage = 0; stage < STALL_COLUMNS; stage++) {
-		bool worst = stage == (int)group->worst;
-
-		buffer_printf(page->out, "<tr><td class=\"l\">%s</td>", stall_stage_names[stage]);
-		html_ns(page->out, group->p50_ns[stage]);
-		html_ns(page->out, group->p99_ns[stage]);
-		html_ns(page->out, group->max_ns[stage]);
-		buffer_printf(page->out, "<td%s>%s</td><td class=\"l\">%s</td></tr>\n",
-			      worst ? " class=\"late-figure\"" : "",
-			      units_share(group->sum_ns[stage], group->sum_ns[STALL_WHOLE]).text,
-			      stage < STALL_STAGES ? stall_stage_meanings[stage]
-						   : "from the short send to the next send");
-	}
-	html_end_table(page->out);
-}
-
 static size_t put_sockets(struct page *page, const struct stall_group *groups, size_t len)
 {
-	static const char *const heads[] = {"fd",  "local", "remote", "stalls",
-					    "p50", "p99",   "max",    "worst stage"};
-	size_t i = 1;
+	struct tables_rows rows;
+	struct table *table = tables_sockets(groups, len, SOCKETS_SHOWN, &rows);
 
-	html_table(page->out, heads, 8);
-	for (; i < len && groups[i].process == groups->process; i++) {
-		if (i > SOCKETS_SHOWN)
-			continue;
-		buffer_printf(page->out, "<tr><td>%d</td>", groups[i].first->fd);
-		html_name(page->out, groups[i].first->local, false);
-		html_name(page->out, groups[i].first->remote, false);
-		html_count(page->out, groups[i].count);
-		html_ns(page->out, groups[i].p50_ns[STALL_WHOLE]);
-		html_ns(page->out, groups[i].p99_ns[STALL_WHOLE]);
-		html_ns(page->out, groups[i].max_ns[STALL_WHOLE]);
-		buffer_printf(page->out, "<td>%s</td></tr>\n", stall_stage_names[groups[i].worst]);
-	}
-	html_end_table(page->out);
-	html_left_out(page->out, SOCKETS_SHOWN, i - 1, "sockets");
-	return i;
+	table_html(table, page->out);
+	html_left_out(page->out, rows.shown, rows.total, "sockets");
+	return rows.total + 1;
 }
 
 static void put_meter_stalls(struct page *page)
@@ -487,7 +450,7 @@ static void put_stalls(struct page *page)
 		words_stalls(page->out, escape_html, page->model, &page->stalls->items[i]);
 		words_limits(page->out, &page->stalls->items[i]);
 		put(page, "</p>\n");
-		put_stages(page, &page->stalls->items[i]);
+		table_html(tables_stages(&page->stalls->items[i]), page->out);
 		i += put_sockets(page, &page->stalls->items[i], page->stalls->len - i);
 	}
 	if (page->model->stalls_total > page->model->stalls_len)
@@ -626,16 +589,17 @@ void html_report(struct buffer *out, const struct model *model, char *why_no_plo
 		describe_plots(&page);
 		plots_draw(page.plots, why_no_plots, why_size);
 		put_head(&page);
+		html_alarms(out, model);
 		put_handlers(&page);
-		put_loops(&page);
 		put_overruns(&page);
 		put_functions(&page);
 		roles_html(out, model);
-		html_alarms(out, model);
+		put_loops(&page);
 		put_stalls(&page);
 		html_acks(out, model);
 		put_traces(&page);
 		work_html(page.out, page.model);
+		put_distributions(&page);
 		put_losses(&page);
 		put_limits(&page);
 	}

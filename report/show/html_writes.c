@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/show/html_writes.h"
 
-#include <inttypes.h>
-
 #include "report/show/escape.h"
 #include "report/show/html_page.h"
+#include "report/show/tables.h"
 #include "report/show/words_writes.h"
 
 #define ALARMS_SHOWN 20
@@ -46,29 +45,14 @@ static void put_meanings(struct buffer *out, const struct model *model)
 
 void html_acks(struct buffer *out, const struct model *model)
 {
-	static const char *const heads[] = {"pid",      "fd",        "local",        "remote",    "ACKs",
-					    "told",     "above 2/3", "unsent",       "not armed", "edge",
-					    "replaced", "loop busy", "already told", "other"};
+	struct tables_rows rows;
 
 	if (model->acks_len == 0)
 		return;
 	buffer_string(out,
 		      "<h2>Why no EPOLLOUT</h2>\n<p class=\"soft\">What became of each ACK on a socket whose "
 		      "sender had found it full.</p>\n");
-	html_table(out, heads, sizeof(heads) / sizeof(heads[0]));
-	for (size_t i = 0; i < model->acks_len && i < ACKS_SHOWN; i++) {
-		const struct model_acks *acks = &model->acks[i];
-
-		buffer_printf(out, "<tr><td>%" PRIu64 "</td><td>%d</td>", acks->process->pid, acks->fd);
-		html_name(out, acks->local, false);
-		html_name(out, acks->remote, false);
-		html_count(out, acks->acks);
-		html_count(out, acks->told);
-		for (int why = 0; why < MODEL_NO_EVENTS; why++)
-			html_count(out, acks->no_event[why]);
-		buffer_string(out, "</tr>\n");
-	}
-	html_end_table(out);
-	html_left_out(out, ACKS_SHOWN, model->acks_total, "sockets");
+	table_html(tables_acks(model, ACKS_SHOWN, &rows), out);
+	html_left_out(out, rows.shown, rows.total, "sockets");
 	put_meanings(out, model);
 }

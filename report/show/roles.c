@@ -1,25 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/show/roles.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "report/show/escape.h"
 #include "report/show/html_page.h"
+#include "report/show/tables.h"
 #include "report/show/units.h"
 #include "report/show/words.h"
 
 #define ROLES_SHOWN    40
 #define FINDINGS_SHOWN 30
-#define COLUMNS        9
-#define STAGE_COLUMNS  10
 #define STAGES         (MODEL_ROLE_METRICS - MODEL_ROLE_BUSY)
 
-static const char *const role_heads[COLUMNS] = {"pid", "role",     "events",   "service p50", "p99",
-						"max", "wait p50", "wait p99", "wait max"};
-static const char *const stage_heads[STAGE_COLUMNS] = {"pid",  "role",   "arrivals",  "age p50", "age p99",
-						       "busy", "kernel", "scheduler", "return",  "queue"};
+static const char *const role_heads[] = {"pid", "role",     "events",   "p50",     "p99",
+					 "max", "wait p50", "wait p99", "wait max"};
+static const char *const stage_heads[] = {"pid",  "role",   "arrivals",  "age p50", "age p99",
+					  "busy", "kernel", "scheduler", "return",  "queue"};
 static const char roles_meaning[] =
 	"Inferred from the order of system calls: an event's turn begins with the first one on its descriptor, and what "
 	"its handler computes before that counts as the turn before. Wait: from the return of the wait to the turn.";
@@ -67,6 +65,44 @@ static size_t count_ages(const struct model *model)
 	for (size_t i = 0; i < model->roles_len; i++)
 		count += has_age(&model->roles[i]);
 	return count;
+}
+
+static struct table *roles_table(const struct model *model)
+{
+	struct table *table = tables_new(model, role_heads, "RLrrrrrrr");
+
+	for (size_t i = 0; i < model->roles_len && i < ROLES_SHOWN; i++) {
+		const struct model_role *role = &model->roles[i];
+
+		table_number(table, role->process->pid);
+		table_name(table, role->name, true);
+		table_count(table, role->metrics[MODEL_ROLE_WAIT].count);
+		for (int column = 0; column < 6; column++)
+			table_ns(table, role_time(role, column));
+	}
+	return table;
+}
+
+static struct table *stages_table(const struct model *model)
+{
+	struct table *table = tables_new(model, stage_heads, "RLrrrrrrrr");
+	size_t shown = 0;
+
+	for (size_t i = 0; i < model->roles_len && shown < ROLES_SHOWN; i++) {
+		const struct model_role *role = &model->roles[i];
+
+		if (!has_age(role))
+			continue;
+		table_number(table, role->process->pid);
+		table_name(table, role->name, false);
+		table_count(table, role->metrics[MODEL_ROLE_AGE].count);
+		table_ns(table, p50(&role->metrics[MODEL_ROLE_AGE]));
+		table_ns(table, p99(&role->metrics[MODEL_ROLE_AGE]));
+		for (int stage = 0; stage < STAGES; stage++)
+			table_cell(table, stage_share(role, stage).text);
+		shown++;
+	}
+	return table;
 }
 
 /* ---- findings in words ---- */
@@ -161,6 +197,24 @@ static void words_finding(struct buffer *out, words_escape escape, const struct 
 	buffer_printf(out, ". %s", remedy(finding->kind));
 }
 
+bool roles_words_habits(struct buffer *out, const struct model *model, const struct model_process *process)
+{
+	bool told[MODEL_FINDINGS_KINDS] = {false}, any = false;
+
+	for (size_t i = 0; i < model->findings_len; i++) {
+		enum model_finding_kind kind = model->findings[i].kind;
+
+		if (model->findings[i].process != process || told[kind])
+			continue;
+		buffer_printf(out, "%s%s", any ? "; " : "", habit(kind));
+		told[kind] = true;
+		any = true;
+	}
+	if (any)
+		buffer_string(out, ": see Findings");
+	return any;
+}
+
 static bool words_attribution(struct buffer *out, const struct model *model)
 {
 	uint64_t events = model_meta_number(model, "events");
@@ -205,22 +259,9 @@ static bool words_rings(struct buffer *out, const struct model *model)
 static void text_roles_table(struct text_page *page)
 {
 	const struct model *model = page->model;
-	struct table *table = table_new(role_heads, "rlrrrrrrr");
 	struct buffer line = {0};
 
-	if (!table)
-		page->out->err = -ENOMEM;
-	for (size_t i = 0; i < model->roles_len && i < ROLES_SHOWN; i++) {
-		const struct model_role *role = &model->roles[i];
-
-		table_format(table, "%" PRIu64, role->process->pid);
-		text_name(page, table, role->name, true);
-		text_count(table, role->metrics[MODEL_ROLE_WAIT].count);
-		for (int column = 0; column < 6; column++)
-			text_ns(table, role_time(role, column));
-	}
-	if (table)
-		table_put(table, page->out);
+	text_table(page, roles_table(model));
 	text_left_out(page, ROLES_SHOWN, model->roles_total, "roles");
 	buffer_string(&line, roles_meaning);
 	text_sentence(page, &line, 2);
@@ -231,29 +272,10 @@ static void text_roles_table(struct text_page *page)
 static void text_stages_table(struct text_page *page)
 {
 	const struct model *model = page->model;
-	struct table *table = table_new(stage_heads, "rlrrrrrrrr");
 	struct buffer line = {0};
-	size_t shown = 0;
 
-	if (!table)
-		page->out->err = -ENOMEM;
-	for (size_t i = 0; i < model->roles_len && shown < ROLES_SHOWN; i++) {
-		const struct model_role *role = &model->roles[i];
-
-		if (!has_age(role))
-			continue;
-		table_format(table, "%" PRIu64, role->process->pid);
-		text_name(page, table, role->name, false);
-		text_count(table, role->metrics[MODEL_ROLE_AGE].count);
-		text_ns(table, p50(&role->metrics[MODEL_ROLE_AGE]));
-		text_ns(table, p99(&role->metrics[MODEL_ROLE_AGE]));
-		for (int stage = 0; stage < STAGES; stage++)
-			table_cell(table, stage_share(role, stage).text);
-		shown++;
-	}
-	if (table)
-		table_put(table, page->out);
-	text_left_out(page, shown, count_ages(model), "roles");
+	text_table(page, stages_table(model));
+	text_left_out(page, ROLES_SHOWN, count_ages(model), "roles");
 	buffer_string(&line, stages_meaning);
 	text_sentence(page, &line, 2);
 }
@@ -264,8 +286,9 @@ void roles_text(struct text_page *page)
 	struct buffer line = {0};
 
 	if (model->roles_len > 0 || count_rings(model) > 0)
-		text_heading(page, "Descriptors by role",
-			     "how long their events waited and were served; longest in sum first");
+		text_heading(
+			page, "Descriptors by role",
+			"how long their events waited and were served (p50, p99, max); longest in sum first");
 	if (model->roles_len > 0)
 		text_roles_table(page);
 	if (words_rings(&line, model))
@@ -287,20 +310,9 @@ void roles_text(struct text_page *page)
 
 static void html_roles_table(struct buffer *out, const struct model *model)
 {
-	html_table(out, role_heads, COLUMNS);
-	for (size_t i = 0; i < model->roles_len && i < ROLES_SHOWN; i++) {
-		const struct model_role *role = &model->roles[i];
-
-		buffer_printf(out, "<tr><td>%" PRIu64 "</td>", role->process->pid);
-		html_name(out, role->name, true);
-		html_count(out, role->metrics[MODEL_ROLE_WAIT].count);
-		for (int column = 0; column < 6; column++)
-			html_ns(out, role_time(role, column));
-		buffer_string(out, "</tr>\n");
-	}
-	html_end_table(out);
+	table_html(roles_table(model), out);
 	html_left_out(out, ROLES_SHOWN, model->roles_total, "roles");
-	buffer_printf(out, "<p>%s ", roles_meaning);
+	buffer_printf(out, "<p class=\"soft\">%s ", roles_meaning);
 	words_attribution(out, model);
 	buffer_string(out, "</p>\n");
 }
@@ -338,28 +350,10 @@ static void html_stages_bars(struct buffer *out, const struct model *model)
 
 static void html_stages_table(struct buffer *out, const struct model *model)
 {
-	size_t shown = 0;
-
-	html_table(out, stage_heads, STAGE_COLUMNS);
-	for (size_t i = 0; i < model->roles_len && shown < ROLES_SHOWN; i++) {
-		const struct model_role *role = &model->roles[i];
-
-		if (!has_age(role))
-			continue;
-		buffer_printf(out, "<tr><td>%" PRIu64 "</td>", role->process->pid);
-		html_name(out, role->name, false);
-		html_count(out, role->metrics[MODEL_ROLE_AGE].count);
-		html_ns(out, p50(&role->metrics[MODEL_ROLE_AGE]));
-		html_ns(out, p99(&role->metrics[MODEL_ROLE_AGE]));
-		for (int stage = 0; stage < STAGES; stage++)
-			html_cell(out, stage_share(role, stage));
-		buffer_string(out, "</tr>\n");
-		shown++;
-	}
-	html_end_table(out);
-	html_left_out(out, shown, count_ages(model), "roles");
+	table_html(stages_table(model), out);
+	html_left_out(out, ROLES_SHOWN, count_ages(model), "roles");
 	html_stages_bars(out, model);
-	buffer_printf(out, "<p>%s</p>\n", stages_meaning);
+	buffer_printf(out, "<p class=\"soft\">%s</p>\n", stages_meaning);
 }
 
 void roles_html(struct buffer *out, const struct model *model)

@@ -12,4 +12,7 @@
 void roles_text(struct text_page *page);
 void roles_html(struct buffer *out, const struct model *model);
 
+/* What a headline says of a process' bad habits. False, and nothing, if it has none. */
+bool roles_words_habits(struct buffer *out, const struct model *model, const struct model_process *process);
+
 #endif

@@ -1,18 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/show/table.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/show/escape.h"
+#include "report/show/units.h"
+
+#define COLUMNS_MAX    24
+#define NAME_COLUMNS   40
+#define NAME_NARROWEST 18 /* where the table would be too wide */
+
+enum { CELL_NAME = 1, CELL_INFERRED = 2, CELL_MARKED = 4 };
+
+struct column {
+	const char *head;
+	bool right;
+	bool key;
+	bool dropped;
+	bool says; /* something, in some row */
+	size_t width;
+};
+
 struct table {
-	const char *align;
-	size_t columns;
-	struct buffer cells; /* each NUL-terminated, the heads first */
+	struct column columns[COLUMNS_MAX];
+	size_t columns_len;
+	struct buffer cells; /* each a byte of flags, and a text with its NUL */
 	size_t count;
+	size_t last; /* where the last cell begins */
 };
 
 struct table *table_new(const char *const *heads, const char *align)
@@ -21,19 +41,42 @@ struct table *table_new(const char *const *heads, const char *align)
 
 	if (!table)
 		return NULL;
-	table->align = align;
-	table->columns = strlen(align);
-	for (size_t i = 0; i < table->columns; i++)
-		table_cell(table, heads[i]);
+	for (; align[table->columns_len] && table->columns_len < COLUMNS_MAX; table->columns_len++) {
+		char letter = align[table->columns_len];
+
+		table->columns[table->columns_len] = (struct column){.head = heads[table->columns_len],
+								     .right = tolower(letter) == 'r',
+								     .key = isupper(letter) != 0};
+	}
 	return table;
+}
+
+static bool says_something(const char *text)
+{
+	static const char *const nothing[] = {"", "-", "0", "0 ns"};
+
+	for (size_t i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++)
+		if (strcmp(text, nothing[i]) == 0)
+			return false;
+	return true;
+}
+
+static void put_cell(struct table *table, const char *text, int flags)
+{
+	char byte = (char)flags;
+
+	if (!table)
+		return;
+	table->last = table->cells.len;
+	table->columns[table->count % table->columns_len].says |= says_something(text);
+	buffer_put(&table->cells, &byte, 1);
+	buffer_put(&table->cells, text, strlen(text) + 1);
+	table->count++;
 }
 
 void table_cell(struct table *table, const char *text)
 {
-	if (!table)
-		return;
-	buffer_put(&table->cells, text, strlen(text) + 1);
-	table->count++;
+	put_cell(table, text, 0);
 }
 
 void table_format(struct table *table, const char *format, ...)
@@ -44,8 +87,54 @@ void table_format(struct table *table, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	table_cell(table, text);
+	put_cell(table, text, 0);
 }
+
+void table_number(struct table *table, uint64_t number)
+{
+	table_format(table, "%" PRIu64, number);
+}
+
+void table_ns(struct table *table, uint64_t ns)
+{
+	put_cell(table, units_ns(ns).text, 0);
+}
+
+void table_count(struct table *table, uint64_t count)
+{
+	put_cell(table, units_count(count).text, 0);
+}
+
+void table_name(struct table *table, const char *name, bool inferred)
+{
+	put_cell(table, name, CELL_NAME | (inferred ? CELL_INFERRED : 0));
+}
+
+void table_mark(struct table *table)
+{
+	if (table && !table->cells.err && table->count)
+		table->cells.data[table->last] |= CELL_MARKED;
+}
+
+void table_drop(struct table *table, size_t column)
+{
+	if (table && column < table->columns_len)
+		table->columns[column].dropped = true;
+}
+
+void table_free(struct table *table)
+{
+	if (table)
+		buffer_free(&table->cells);
+	free(table);
+}
+
+static bool is_shown(const struct column *column)
+{
+	return !column->dropped && (column->key || column->says);
+}
+
+/* ---- as text ---- */
 
 /* How many columns of the terminal a text takes: bytes that continue a character take none. */
 static size_t width_of(const char *text)
@@ -57,53 +146,208 @@ static size_t width_of(const char *text)
 	return width;
 }
 
-static void measure(const struct table *table, size_t *widths)
+/* What the terminal shows of a cell, behind `out`, with a NUL. */
+static void render(struct buffer *out, const char *cell, size_t name_columns)
 {
+	struct buffer escaped = {0};
+	const char *text, *tail;
+	size_t len, head = name_columns / 2 - 3;
+
+	if (!(*cell & CELL_NAME)) {
+		buffer_put(out, cell + 1, strlen(cell + 1) + 1);
+		return;
+	}
+	escape_terminal(&escaped, cell + 1);
+	text = buffer_text(&escaped);
+	if (!text) {
+		out->err = -ENOMEM;
+		return;
+	}
+	buffer_string(out, *cell & CELL_INFERRED ? "~" : "");
+	len = strlen(text);
+	tail = text + len - (len < name_columns / 2 ? len : name_columns / 2);
+	while (head > 0 && head < len && ((unsigned char)text[head] & 0xc0) == 0x80)
+		head--;
+	while (((unsigned char)*tail & 0xc0) == 0x80)
+		tail++;
+	if (len <= name_columns)
+		buffer_string(out, text);
+	else
+		buffer_printf(out, "%.*s...%s", (int)head, text, tail);
+	buffer_put(out, "", 1);
+	buffer_free(&escaped);
+}
+
+static const char **render_all(struct table *table, struct buffer *texts, size_t name_columns, bool *inferred)
+{
+	const char **rendered = calloc(table->count + 1, sizeof(*rendered));
+	const char *cell = table->cells.data, *text;
+
+	for (size_t i = 0; i < table->columns_len; i++)
+		table->columns[i].width = width_of(table->columns[i].head);
+	for (size_t i = 0; rendered && i < table->count; i++) {
+		*inferred |= (*cell & CELL_INFERRED) != 0;
+		render(texts, cell, name_columns);
+		cell += strlen(cell + 1) + 2;
+	}
+	text = texts->data;
+	for (size_t i = 0; rendered && !texts->err && i < table->count; i++) {
+		struct column *column = &table->columns[i % table->columns_len];
+		size_t width = width_of(text);
+
+		rendered[i] = text;
+		column->width = width > column->width ? width : column->width;
+		text += strlen(text) + 1;
+	}
+	return rendered;
+}
+
+static void put_padded(struct buffer *out, const struct column *column, const char *text)
+{
+	int padding = (int)(column->width - width_of(text));
+
+	if (column->right)
+		buffer_printf(out, "  %*s%s", padding, "", text);
+	else
+		buffer_printf(out, "  %s%*s", text, padding, "");
+}
+
+static void end_line(struct buffer *out)
+{
+	while (out->len > 0 && out->data[out->len - 1] == ' ')
+		out->data[--out->len] = '\0';
+	buffer_string(out, "\n");
+}
+
+/* Those columns of all rows that name the row, or are in [first, end). */
+static void put_block(const struct table *table, const char *const *rendered, struct buffer *out,
+		      size_t first, size_t end)
+{
+	for (size_t row = 0; row <= table->count / table->columns_len; row++) {
+		for (size_t i = 0; i < table->columns_len; i++) {
+			const struct column *column = &table->columns[i];
+
+			if (is_shown(column) && (column->key || (i >= first && i < end)))
+				put_padded(out, column,
+					   row ? rendered[(row - 1) * table->columns_len + i] : column->head);
+		}
+		end_line(out);
+	}
+}
+
+static void put_blocks(const struct table *table, const char *const *rendered, struct buffer *out,
+		       size_t width)
+{
+	size_t keys = 0, used, first = 0, end;
+
+	for (size_t i = 0; i < table->columns_len; i++)
+		if (is_shown(&table->columns[i]) && table->columns[i].key)
+			keys += table->columns[i].width + 2;
+	do {
+		used = keys;
+		for (end = first; end < table->columns_len; end++) {
+			const struct column *column = &table->columns[end];
+			size_t more = is_shown(column) && !column->key ? column->width + 2 : 0;
+
+			if (more && used > keys && used + more > width)
+				break;
+			used += more;
+		}
+		buffer_string(out, first ? "\n" : "");
+		put_block(table, rendered, out, first, end);
+		first = end;
+	} while (end < table->columns_len);
+}
+
+static size_t whole_width(const struct table *table)
+{
+	size_t width = 0;
+
+	for (size_t i = 0; i < table->columns_len; i++)
+		width += is_shown(&table->columns[i]) ? table->columns[i].width + 2 : 0;
+	return width;
+}
+
+/* To how many bytes names have to be cut for the table to fit; 0: it does, or they would say nothing any more. */
+static size_t narrower_names(const struct table *table, size_t width)
+{
+	size_t whole = whole_width(table), widest = 0;
 	const char *cell = table->cells.data;
 
 	for (size_t i = 0; i < table->count; i++) {
-		size_t width = width_of(cell);
+		const struct column *column = &table->columns[i % table->columns_len];
 
-		if (width > widths[i % table->columns])
-			widths[i % table->columns] = width;
-		cell += strlen(cell) + 1;
+		if ((*cell & CELL_NAME) && is_shown(column) && column->width > widest)
+			widest = column->width;
+		cell += strlen(cell + 1) + 2;
 	}
+	if (whole <= width || widest < whole - width + NAME_NARROWEST)
+		return 0;
+	return widest - (whole - width) - 1; /* the mark of what is inferred comes before it */
 }
 
-static void put_cell(const struct table *table, struct buffer *out, size_t column, const char *cell,
-		     size_t width)
+void table_text(struct table *table, struct buffer *out, size_t width, bool *inferred)
 {
-	int padding = (int)(width - width_of(cell));
-	bool last = column + 1 == table->columns;
+	bool ok = table && !table->cells.err;
+	struct buffer texts = {0};
+	const char **rendered = ok ? render_all(table, &texts, NAME_COLUMNS, inferred) : NULL;
 
-	buffer_string(out, "  ");
-	if (table->align[column] == 'r')
-		buffer_printf(out, "%*s%s", padding, "", cell);
-	else
-		buffer_printf(out, "%s%*s", cell, last ? 0 : padding, "");
-	while (last && out->len > 0 && out->data[out->len - 1] == ' ')
-		out->data[--out->len] = '\0';
-	if (last)
-		buffer_string(out, "\n");
-}
+	size_t names = rendered ? narrower_names(table, width) : 0;
 
-void table_put(struct table *table, struct buffer *out)
-{
-	size_t *widths = table ? calloc(table->columns, sizeof(*widths)) : NULL;
-	const char *cell;
-
-	if (!widths || table->cells.err) {
+	if (names) {
+		free(rendered);
+		buffer_free(&texts);
+		rendered = render_all(table, &texts, names, inferred);
+	}
+	if (!rendered || texts.err)
 		out->err = -ENOMEM;
-	} else {
-		measure(table, widths);
-		cell = table->cells.data;
-		for (size_t i = 0; i < table->count; i++) {
-			put_cell(table, out, i % table->columns, cell, widths[i % table->columns]);
-			cell += strlen(cell) + 1;
-		}
+	else
+		put_blocks(table, rendered, out, width);
+	free(rendered);
+	buffer_free(&texts);
+	table_free(table);
+}
+
+/* ---- as HTML ---- */
+
+static void put_html_cell(struct buffer *out, const struct column *column, const char *cell)
+{
+	if (*cell & CELL_NAME) {
+		buffer_printf(out, "<td class=\"name\">%s",
+			      *cell & CELL_INFERRED ? "<abbr title=\"inferred\">~</abbr>" : "");
+		escape_html(out, cell + 1);
+		buffer_string(out, "</td>");
+		return;
 	}
-	free(widths);
-	if (table)
-		buffer_free(&table->cells);
-	free(table);
+	buffer_printf(out, "<td%s>%s</td>",
+		      *cell & CELL_MARKED ? " class=\"late-figure\""
+		      : column->right     ? ""
+					  : " class=\"l\"",
+		      cell + 1);
+}
+
+void table_html(struct table *table, struct buffer *out)
+{
+	const char *cell = table && !table->cells.err ? table->cells.data : NULL;
+
+	if (!table || table->cells.err) {
+		out->err = -ENOMEM;
+		table_free(table);
+		return;
+	}
+	buffer_string(out, "<div class=\"scroll\"><table>\n<tr>");
+	for (size_t i = 0; i < table->columns_len; i++)
+		if (is_shown(&table->columns[i]))
+			buffer_printf(out, "<th%s>%s</th>", table->columns[i].right ? "" : " class=\"l\"",
+				      table->columns[i].head);
+	for (size_t i = 0; i < table->count; i++) {
+		const struct column *column = &table->columns[i % table->columns_len];
+
+		buffer_string(out, i % table->columns_len ? "" : "</tr>\n<tr>");
+		if (is_shown(column))
+			put_html_cell(out, column, cell);
+		cell += strlen(cell + 1) + 2;
+	}
+	buffer_string(out, "</tr>\n</table></div>\n");
+	table_free(table);
 }

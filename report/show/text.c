@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "report/model/pick.h"
@@ -10,8 +11,9 @@
 #include "report/model/traces.h"
 #include "report/show/escape.h"
 #include "report/show/functions.h"
+#include "report/show/headline.h"
 #include "report/show/roles.h"
-#include "report/show/table.h"
+#include "report/show/tables.h"
 #include "report/show/text_page.h"
 #include "report/show/text_writes.h"
 #include "report/show/units.h"
@@ -29,131 +31,104 @@
 #define FRAMES_SHOWN        14
 #define HEAD_SHOWN          4
 #define KERNEL_FRAMES_SHOWN 4
+#define WIDE                100
+#define OVERRUN_INDENT      11
 
 /* ---- the first lines ---- */
+
+static void put_headline(struct text_page *page, const struct model_process *process, bool first_only)
+{
+	struct headline headline;
+	struct buffer name = {0}, line = {0};
+	const char *text;
+
+	words_process(&name, escape_terminal, process);
+	headline_of(&headline, escape_terminal, page->model, process, first_only);
+	text = buffer_text(&name);
+	if (page->colour)
+		buffer_string(page->out, headline.late ? "\033[1;31m" : "\033[1;32m");
+	buffer_printf(page->out, "%s:%s", text ? text : "", page->colour ? "\033[0m" : "");
+	buffer_string(&line, " ");
+	buffer_string(&line, headline.lines[0].text.data ? headline.lines[0].text.data : "");
+	text_continued(page, (text ? strlen(text) : 0) + 1, &line, 4);
+	for (size_t i = 1; i < headline.len; i++) {
+		char label[32];
+
+		snprintf(label, sizeof(label), "  %s", headline.lines[i].label);
+		text_labelled(page, label, &headline.lines[i].text, 11);
+	}
+	headline_free(&headline);
+	buffer_free(&name);
+}
 
 static void put_headlines(struct text_page *page)
 {
 	const struct model *model = page->model;
+	struct headline_order order;
 	struct buffer line = {0};
 
 	words_recording(&line, escape_terminal, model);
 	text_sentence(page, &line, 0);
 	buffer_string(page->out, "\n");
-	for (size_t i = 0; i < model->processes_len; i++) {
-		const struct model_process *process = &model->processes[i];
-		const char *colour = !page->colour                   ? ""
-				     : words_is_late(model, process) ? "\033[1;31m"
-								     : "\033[1;32m";
-
-		words_process(&line, escape_terminal, process);
-		buffer_printf(page->out, "%s%s%s: ", colour, line.err ? "" : line.data,
-			      page->colour ? "\033[0m" : "");
-		size_t column = line.len + 2;
-		buffer_clear(&line);
-		words_headline(&line, escape_terminal, model, process);
-		if (buffer_text(&line))
-			text_wrapped(page->out, buffer_text(&line), column, 4);
-		else
-			page->out->err = -ENOMEM;
-		buffer_free(&line);
-	}
+	headline_order(&order, model);
+	for (size_t i = 0; i < order.shown; i++)
+		put_headline(page, order.processes[i], i >= order.whole);
+	headline_rest(&line, &order, model);
+	if (line.len > 0)
+		text_sentence(page, &line, 0);
 	if (model->processes_len == 0)
 		buffer_string(page->out, "No process is in this recording: it ended before one was found.\n");
 }
 
 /* ---- handlers and loops ---- */
 
-static size_t next_handler(const struct model *model, size_t from)
-{
-	while (from < model->handlers_len && model->handlers[from].overruns == 0 &&
-	       model->handlers[from].metrics[MODEL_SERVICE].count == 0)
-		from++;
-	return from;
-}
-
-static void put_handler(struct text_page *page, struct table *table, const struct model_handler *handler)
-{
-	const struct model_metric *service = &handler->metrics[MODEL_SERVICE];
-
-	table_format(table, "%" PRIu64, handler->process->pid);
-	text_name(page, table, handler->name, handler->source == MODEL_PROBES);
-	text_count(table, service->known ? service->count : MODEL_UNKNOWN);
-	text_ns(table, model_percentile(service, 5000));
-	text_ns(table, model_percentile(service, 9900));
-	text_ns(table, model_maximum(service));
-	text_ns(table, model_percentile(&handler->metrics[MODEL_WAIT], 9900));
-	text_ns(table, handler->budget_ns);
-	text_count(table, handler->overruns);
-	text_ns(table, handler->blame_ns);
-	text_count(table, handler->victims);
-}
-
 static void put_handlers(struct text_page *page)
 {
-	static const char *const heads[] = {"pid",      "handler", "dispatches", "p50",   "p99",    "max",
-					    "wait p99", "budget",  "overruns",   "blame", "victims"};
 	const struct model *model = page->model;
-	struct table *table;
-	size_t shown = 0, total = 0;
+	struct tables_rows own, inferred;
+	struct table *own_table = tables_handlers(model, HANDLERS_SHOWN, &own);
+	struct table *inferred_table = tables_inferred(model, HANDLERS_SHOWN, &inferred);
 
-	text_heading(
-		page, "Handlers",
-		"p50, p99, max: service time. wait: a lower bound, from when the poll returned the event.");
-	if (next_handler(model, 0) == model->handlers_len) {
+	if (page->columns < WIDE)
+		table_drop(inferred_table, 7); /* how many victims; blame says how much */
+	text_heading(page, "Handlers",
+		     own.total + inferred.total == 0 ? ""
+		     : own.total == 0
+			     ? "those that overran; beyond: in sum beyond budget"
+			     : "p50, p99, max: service time. wait: from when the poll returned the event, a "
+			       "lower bound. beyond: in sum beyond budget");
+	if (own.total + inferred.total == 0)
 		buffer_string(page->out,
 			      "  None: nothing was dispatched that has a name, and nothing overran.\n");
-		return;
-	}
-	table = table_new(heads, "rlrrrrrrrrr");
-	for (size_t i = next_handler(model, 0); i < model->handlers_len; i = next_handler(model, i + 1)) {
-		total++;
-		if (shown == HANDLERS_SHOWN)
-			continue;
-		put_handler(page, table, &model->handlers[i]);
-		shown++;
-	}
-	table_put(table, page->out);
-	text_left_out(page, shown, total + model->handlers_total - model->handlers_len, "handlers");
-}
-
-static void put_loop(struct text_page *page, struct table *table, const struct model_loop *loop)
-{
-	const struct model_metric *busy = &loop->metrics[MODEL_BUSY];
-
-	table_format(table, "%" PRIu64, loop->process->pid);
-	table_format(table, "%" PRIu64, loop->tid);
-	text_name(page, table, loop->name, false);
-	table_cell(table, loop->source == MODEL_PROBES ? "kernel" : "process");
-	text_count(table, loop->iterations);
-	table_cell(table, units_share(loop->busy_ns, loop->busy_ns + loop->poll_ns).text);
-	text_ns(table, model_percentile(busy, 5000));
-	text_ns(table, model_percentile(busy, 9900));
-	text_ns(table, model_maximum(busy));
-	text_ns(table, model_percentile(&loop->metrics[MODEL_POLL], 5000));
-	text_count(table, model_percentile(&loop->metrics[MODEL_BATCH], 9900));
+	if (own.total > 0)
+		text_table(page, own_table);
+	else
+		table_free(own_table);
+	text_left_out(page, own.shown, own.total + model->handlers_total - model->handlers_len, "handlers");
+	if (own.total > 0 && inferred.total > 0)
+		buffer_string(page->out, "\n");
+	if (inferred.total > 0)
+		text_table(page, inferred_table);
+	else
+		table_free(inferred_table);
+	text_left_out(page, inferred.shown, inferred.total, "handlers");
 }
 
 static void put_loops(struct text_page *page)
 {
-	static const char *const heads[] = {"pid",        "tid",         "loop",     "seen by",
-					    "iterations", "utilization", "busy p50", "busy p99",
-					    "busy max",   "poll p50",    "batch p99"};
-	const struct model *model = page->model;
-	size_t shown = model->loops_len < LOOPS_SHOWN ? model->loops_len : LOOPS_SHOWN;
-	struct table *table;
+	struct tables_rows rows;
+	struct table *table = tables_loops(page->model, LOOPS_SHOWN, &rows);
 
 	text_heading(page, "Loops",
-		     "busy: an iteration without its poll. batch: events that one poll returned.");
-	if (shown == 0) {
+		     "busy: an iteration without its poll. batch: events that one poll returned. One with a "
+		     "meter is told of by its process and by the kernel.");
+	if (rows.shown == 0) {
 		buffer_string(page->out, "  None: no thread was seen to wait in epoll.\n");
+		table_free(table);
 		return;
 	}
-	table = table_new(heads, "rrllrrrrrrr");
-	for (size_t i = 0; i < shown; i++)
-		put_loop(page, table, &model->loops[i]);
-	table_put(table, page->out);
-	text_left_out(page, shown, model->loops_total, "loops");
+	text_table(page, table);
+	text_left_out(page, rows.shown, rows.total, "loops");
 }
 
 /* ---- overruns ---- */
@@ -185,7 +160,8 @@ static void put_split(struct text_page *page, struct buffer *line, const struct 
 
 static void put_syscalls(struct buffer *line, const struct model_overrun *overrun)
 {
-	if (overrun->syscalls_len == 0)
+	/* Where it was not system calls that took the time, which they were says nothing. */
+	if (overrun->syscalls_len == 0 || overrun->syscalls[0].duration_ns < overrun->duration_ns / 20)
 		return;
 	buffer_string(line, "system calls: ");
 	for (size_t i = 0; i < overrun->syscalls_len && i < 3; i++) {
@@ -272,48 +248,59 @@ static void put_evidence(struct text_page *page, const struct model_verdict *ver
 	page->inferred = true; /* the word on the iteration is */
 	verdict_words_rivals(&line, escape_terminal, verdict);
 	if (line.len > 0)
-		text_sentence(page, &line, 11);
+		text_sentence(page, &line, OVERRUN_INDENT);
 	verdict_words_faults(&line, verdict);
 	if (line.len > 0)
-		text_sentence(page, &line, 11);
+		text_sentence(page, &line, OVERRUN_INDENT);
 	verdict_words_victims(&line, escape_terminal, verdict);
 	if (line.len > 0)
-		text_sentence(page, &line, 11);
+		text_sentence(page, &line, OVERRUN_INDENT);
+}
+
+/* What it was, in the terms of the headline. */
+static void put_what(struct text_page *page, struct buffer *line, const struct model_overrun *overrun)
+{
+	bool inferred = overrun->handler && overrun->handler->source == MODEL_PROBES;
+
+	page->inferred |= inferred || overrun->role;
+	if (overrun->handler) {
+		buffer_string(line, inferred ? "~" : "");
+		escape_terminal(line, overrun->handler->name);
+	} else {
+		buffer_string(line, "no single handler");
+	}
+	words_descriptor(line, escape_terminal, overrun);
+	buffer_string(line, ": ");
+	words_cause(line, escape_terminal, overrun);
 }
 
 static void put_overrun(struct text_page *page, const struct model_overrun *overrun)
 {
 	struct buffer line = {0};
-	bool inferred = overrun->handler && overrun->handler->source == MODEL_PROBES;
+	char label[48];
 
-	buffer_printf(&line, "%7s  at %.3f s, ", units_ns(overrun->duration_ns).text,
-		      model_seconds(page->model, overrun->start_ns));
-	words_process(&line, escape_terminal, overrun->process);
-	page->inferred |= inferred;
-	if (overrun->handler) {
-		buffer_printf(&line, ", %s", inferred ? "~" : "");
-		escape_terminal(&line, overrun->handler->name);
-	}
-	page->inferred |= overrun->role != NULL;
-	words_descriptor(&line, escape_terminal, overrun);
-	buffer_string(&line, ": ");
-	words_cause(&line, escape_terminal, overrun);
-	text_sentence(page, &line, 2);
+	put_what(page, &line, overrun);
+	snprintf(label, sizeof(label), "%9s  ", units_ns(overrun->duration_ns).text);
+	text_labelled(page, label, &line, OVERRUN_INDENT);
+	buffer_printf(&line, "at %.3f s", model_seconds(page->model, overrun->start_ns));
+	if (page->model->processes_len > 1)
+		buffer_printf(&line, ", pid %" PRIu64, overrun->process->pid);
+	buffer_string(&line, "; ");
 	put_split(page, &line, overrun);
-	text_sentence(page, &line, 11);
+	text_sentence(page, &line, OVERRUN_INDENT);
 	if (overrun->verdict)
 		put_evidence(page, overrun->verdict);
 	put_syscalls(&line, overrun);
 	if (line.len > 0)
-		text_sentence(page, &line, 11);
+		text_sentence(page, &line, OVERRUN_INDENT);
 	if (overrun->functions_len > 0) {
 		buffer_string(&line, "functions: ");
 		functions_words_overrun(&line, escape_terminal, overrun);
-		text_sentence(page, &line, 11);
+		text_sentence(page, &line, OVERRUN_INDENT);
 	}
 	put_stack(&line, overrun);
 	if (line.len > 0)
-		text_sentence(page, &line, 11);
+		text_sentence(page, &line, OVERRUN_INDENT);
 }
 
 static void put_overruns(struct text_page *page)
@@ -334,80 +321,27 @@ static void put_overruns(struct text_page *page)
 
 /* ---- write stalls ---- */
 
-static void put_stages(struct text_page *page, const struct stall_group *group)
-{
-	static const char *const heads[] = {"stage", "p50", "p99", "max", "share", ""};
-	struct table *table = table_new(heads, "lrrrrl");
-
-	for (int stage = 0; stage < STALL_COLUMNS; stage++) {
-		table_cell(table, stall_stage_names[stage]);
-		text_ns(table, group->p50_ns[stage]);
-		text_ns(table, group->p99_ns[stage]);
-		text_ns(table, group->max_ns[stage]);
-		table_cell(table, units_share(group->sum_ns[stage], group->sum_ns[STALL_WHOLE]).text);
-		if (stage < STALL_STAGES)
-			table_format(table, "%s%s", stall_stage_meanings[stage],
-				     stage == (int)group->worst ? "  <- most of it" : "");
-		else
-			table_cell(table, "from the short send to the next send");
-	}
-	table_put(table, page->out);
-}
-
 /* The sockets of groups[0]'s process. Returns how many groups were passed. */
 static size_t put_sockets(struct text_page *page, const struct stall_group *groups, size_t len)
 {
-	static const char *const heads[] = {"fd",  "local", "remote",  "stalls",     "p50",
-					    "p99", "max",   "ACK p50", "worst stage"};
-	struct table *table = table_new(heads, "rllrrrrrl");
-	size_t i = 1;
+	struct tables_rows rows;
+	struct table *table = tables_sockets(groups, len, SOCKETS_SHOWN, &rows);
 
-	for (; i < len && groups[i].process == groups->process; i++) {
-		const struct stall_group *group = &groups[i];
-
-		if (i > SOCKETS_SHOWN)
-			continue;
-		table_format(table, "%d", group->first->fd);
-		text_name(page, table, group->first->local, false);
-		text_name(page, table, group->first->remote, false);
-		text_count(table, group->count);
-		text_ns(table, group->p50_ns[STALL_WHOLE]);
-		text_ns(table, group->p99_ns[STALL_WHOLE]);
-		text_ns(table, group->max_ns[STALL_WHOLE]);
-		text_ns(table, group->p50_ns[STALL_ACK]);
-		table_cell(table, stall_stage_names[group->worst]);
-	}
-	table_put(table, page->out);
-	text_left_out(page, SOCKETS_SHOWN, i - 1, "sockets");
-	return i;
+	text_table(page, table);
+	text_left_out(page, rows.shown, rows.total, "sockets");
+	return rows.total + 1;
 }
 
 static bool has_meter_stalls(struct text_page *page)
 {
-	static const char *const heads[] = {"pid", "handler", "stalls", "p50", "p99", "max"};
-	const struct model *model = page->model;
-	struct table *table = NULL;
+	struct tables_rows rows;
+	struct table *table = tables_own_stalls(page->model, &rows);
 
-	for (size_t i = 0; i < model->handlers_len; i++) {
-		const struct model_handler *handler = &model->handlers[i];
-		const struct model_metric *stall = &handler->metrics[MODEL_WRITE_STALL];
-
-		if (!stall->known || stall->count == 0)
-			continue;
-		if (!table && !(table = table_new(heads, "rlrrrr"))) {
-			page->out->err = -ENOMEM;
-			return false;
-		}
-		table_format(table, "%" PRIu64, handler->process->pid);
-		text_name(page, table, handler->name, false);
-		text_count(table, stall->count);
-		text_ns(table, model_percentile(stall, 5000));
-		text_ns(table, model_percentile(stall, 9900));
-		text_ns(table, model_maximum(stall));
-	}
-	if (table)
-		table_put(table, page->out);
-	return table != NULL;
+	if (rows.total > 0)
+		text_table(page, table);
+	else
+		table_free(table);
+	return rows.total > 0;
 }
 
 static void put_stall_groups(struct text_page *page, const struct stall_groups *groups)
@@ -418,7 +352,7 @@ static void put_stall_groups(struct text_page *page, const struct stall_groups *
 		words_stalls(&line, escape_terminal, page->model, &groups->items[i]);
 		words_limits(&line, &groups->items[i]);
 		text_sentence(page, &line, 2);
-		put_stages(page, &groups->items[i]);
+		text_table(page, tables_stages(&groups->items[i]));
 		buffer_string(page->out, "\n");
 		i += put_sockets(page, &groups->items[i], groups->len - i);
 	}
@@ -550,23 +484,25 @@ static void put_limits(struct text_page *page)
 		escape_terminal(&line, rule);
 		text_sentence(page, &line, 2);
 	}
-	buffer_string(&line, "Percentiles are middles of buckets, within 0.8 % of the value. - : not known.");
+	buffer_string(
+		&line,
+		"Percentiles are middles of buckets, within 0.8 % of the value. - : not known. Columns with nothing but 0 or - are left out.");
 	if (page->inferred)
 		buffer_string(&line, " ~ : inferred, from stacks or from the order of system calls.");
 	text_sentence(page, &line, 2);
 }
 
-void text_report(struct buffer *out, const struct model *model, bool colour)
+void text_report(struct buffer *out, const struct model *model, bool colour, size_t columns)
 {
-	struct text_page page = {.out = out, .model = model, .colour = colour};
+	struct text_page page = {.out = out, .model = model, .colour = colour, .columns = columns};
 
 	put_headlines(&page);
+	text_alarms(&page);
 	put_handlers(&page);
-	put_loops(&page);
 	put_overruns(&page);
 	functions_text(&page);
 	roles_text(&page);
-	text_alarms(&page);
+	put_loops(&page);
 	put_stalls(&page);
 	text_acks(&page);
 	put_traces(&page);

@@ -4,94 +4,65 @@
 #include <errno.h>
 #include <string.h>
 
-#include "report/show/escape.h"
 #include "report/show/units.h"
 
-#define NAME_COLUMNS 40
-#define LINE_COLUMNS 108
-
-void text_heading(struct text_page *page, const char *title, const char *remark)
-{
-	buffer_printf(page->out, "\n%s%s%s", page->colour ? "\033[1m" : "", title,
-		      page->colour ? "\033[0m" : "");
-	buffer_printf(page->out, "%s%s\n", *remark ? "  " : "", remark);
-}
-
 /* Words of `text` in lines, each after `indent` spaces, but for the first, which goes on after `column`. */
-void text_wrapped(struct buffer *out, const char *text, size_t column, int indent)
+static void put_wrapped(struct text_page *page, const char *text, size_t column, int indent)
 {
 	while (*text) {
 		size_t len = strcspn(text, " ");
 
-		if (column > (size_t)indent && column + len > LINE_COLUMNS) {
-			buffer_printf(out, "\n%*s", indent, "");
+		if (column > (size_t)indent && column + len > page->columns) {
+			buffer_printf(page->out, "\n%*s", indent, "");
 			column = (size_t)indent;
 		}
-		buffer_put(out, text, len);
+		buffer_put(page->out, text, len);
 		text += len;
 		column += len;
 		if (*text == ' ') {
-			if (column + 1 + strcspn(text + 1, " ") <= LINE_COLUMNS)
-				buffer_string(out, " ");
+			if (column + 1 + strcspn(text + 1, " ") <= page->columns)
+				buffer_string(page->out, " ");
 			text++;
 			column++;
 		}
 	}
-	buffer_string(out, "\n");
+	buffer_string(page->out, "\n");
 }
 
-/* A sentence on lines of its own. Takes the buffer's content. */
-void text_sentence(struct text_page *page, struct buffer *sentence, int indent)
+void text_heading(struct text_page *page, const char *title, const char *remark)
+{
+	buffer_printf(page->out, "\n%s%s%s%s", page->colour ? "\033[1m" : "", title,
+		      page->colour ? "\033[0m" : "", *remark ? "  " : "");
+	put_wrapped(page, remark, strlen(title) + 2, 2);
+}
+
+void text_continued(struct text_page *page, size_t column, struct buffer *sentence, int indent)
 {
 	const char *text = buffer_text(sentence);
 
-	if (!text) {
+	if (text)
+		put_wrapped(page, text, column, indent);
+	else
 		page->out->err = -ENOMEM;
-	} else {
-		buffer_printf(page->out, "%*s", indent, "");
-		text_wrapped(page->out, text, (size_t)indent, indent);
-	}
 	buffer_free(sentence);
 }
 
-/* A name as a cell: escaped, cut in its middle where it is long, and with ~ before it if it was inferred. */
-void text_name(struct text_page *page, struct table *table, const char *name, bool inferred)
+void text_labelled(struct text_page *page, const char *label, struct buffer *sentence, int indent)
 {
-	struct buffer escaped = {0};
-	const char *text;
-	size_t len;
+	size_t column = strlen(label);
 
-	escape_terminal(&escaped, name);
-	text = buffer_text(&escaped);
-	if (!text) {
-		page->out->err = -ENOMEM;
-		text = "";
-	}
-	page->inferred |= inferred;
-	len = strlen(text);
-	if (len <= NAME_COLUMNS) {
-		table_format(table, "%s%s", inferred ? "~" : "", text);
-	} else {
-		const char *tail = text + len - NAME_COLUMNS / 2;
-		int head = NAME_COLUMNS / 2 - 3;
-
-		while (head > 0 && ((unsigned char)text[head] & 0xc0) == 0x80)
-			head--;
-		while (((unsigned char)*tail & 0xc0) == 0x80)
-			tail++;
-		table_format(table, "%s%.*s...%s", inferred ? "~" : "", head, text, tail);
-	}
-	buffer_free(&escaped);
+	buffer_printf(page->out, "%-*s", indent, label);
+	text_continued(page, column < (size_t)indent ? (size_t)indent : column, sentence, indent);
 }
 
-void text_ns(struct table *table, uint64_t ns)
+void text_sentence(struct text_page *page, struct buffer *sentence, int indent)
 {
-	table_cell(table, units_ns(ns).text);
+	text_labelled(page, "", sentence, indent);
 }
 
-void text_count(struct table *table, uint64_t count)
+void text_table(struct text_page *page, struct table *table)
 {
-	table_cell(table, units_count(count).text);
+	table_text(table, page->out, page->columns, &page->inferred);
 }
 
 void text_left_out(struct text_page *page, size_t shown, size_t total, const char *what)

@@ -14,21 +14,23 @@ struct text_page {
 	struct buffer *out;
 	const struct model *model;
 	bool colour;
-	bool inferred; /* something was marked with ~ */
+	size_t columns; /* of the terminal */
+	bool inferred;  /* something was marked with ~ */
 };
 
 void text_heading(struct text_page *page, const char *title, const char *remark);
 
-/* Words of `text` in lines, each after `indent` spaces, but for the first, which goes on after `column`. */
-void text_wrapped(struct buffer *out, const char *text, size_t column, int indent);
-
-/* A sentence on lines of its own. Takes the buffer's content. */
+/* A sentence on lines of its own, after `indent` spaces. Takes the buffer's content. */
 void text_sentence(struct text_page *page, struct buffer *sentence, int indent);
 
-/* A name as a cell: escaped, cut in its middle where it is long, and with ~ before it if it was inferred. */
-void text_name(struct text_page *page, struct table *table, const char *name, bool inferred);
-void text_ns(struct table *table, uint64_t ns);
-void text_count(struct table *table, uint64_t count);
+/* The same, with `label` in the indentation of its first line, which it may make longer. */
+void text_labelled(struct text_page *page, const char *label, struct buffer *sentence, int indent);
+
+/* The same, on a line that has `column` columns already. */
+void text_continued(struct text_page *page, size_t column, struct buffer *sentence, int indent);
+
+/* Takes the table. */
+void text_table(struct text_page *page, struct table *table);
 
 /* Says how many were not shown, if any were not. */
 void text_left_out(struct text_page *page, size_t shown, size_t total, const char *what);

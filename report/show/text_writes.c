@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/show/text_writes.h"
 
-#include <errno.h>
-#include <inttypes.h>
-
 #include "report/show/escape.h"
+#include "report/show/tables.h"
 #include "report/show/words_writes.h"
 
 #define ALARMS_SHOWN 5
@@ -28,32 +26,13 @@ void text_alarms(struct text_page *page)
 
 void text_acks(struct text_page *page)
 {
-	static const char *const heads[] = {"pid",       "fd",           "remote",    "ACKs", "told",
-					    "above 2/3", "unsent",       "not armed", "edge", "replaced",
-					    "loop busy", "already told", "other"};
 	const struct model *model = page->model;
-	struct table *table;
+	struct tables_rows rows;
 
 	if (model->acks_len == 0)
 		return;
 	text_heading(page, "Why no EPOLLOUT",
 		     "what became of each ACK on a socket whose sender had found it full");
-	table = table_new(heads, "rrlrrrrrrrrrr");
-	if (!table) {
-		page->out->err = -ENOMEM;
-		return;
-	}
-	for (size_t i = 0; i < model->acks_len && i < ACKS_SHOWN; i++) {
-		const struct model_acks *acks = &model->acks[i];
-
-		table_format(table, "%" PRIu64, acks->process->pid);
-		table_format(table, "%d", acks->fd);
-		text_name(page, table, acks->remote, false);
-		text_count(table, acks->acks);
-		text_count(table, acks->told);
-		for (int why = 0; why < MODEL_NO_EVENTS; why++)
-			text_count(table, acks->no_event[why]);
-	}
-	table_put(table, page->out);
-	text_left_out(page, ACKS_SHOWN, model->acks_total, "sockets");
+	text_table(page, tables_acks(model, ACKS_SHOWN, &rows));
+	text_left_out(page, rows.shown, rows.total, "sockets");
 }

@@ -3,10 +3,11 @@
 
 #include <inttypes.h>
 
+#include "report/model/late.h"
 #include "report/show/units.h"
 
 #define RIVALS_NAMED  3
-#define VICTIMS_NAMED 4
+#define VICTIMS_NAMED 2
 #define FAULTS_MANY   1000 /* worth a word even if none was read from disk: about 1 ms of them */
 
 const char *const verdict_names[MODEL_VERDICTS] = {"user",      "kernel",  "runnable",
@@ -44,15 +45,6 @@ static void put_rival(struct buffer *out, words_escape escape, const struct mode
 	put_task(out, escape, rival->comm, rival->pid);
 }
 
-/* The system call that most of the part was spent in, if it is one. */
-static const struct model_syscall *main_call(const struct model_overrun *overrun)
-{
-	const struct model_syscall *call = overrun->syscalls_len ? &overrun->syscalls[0] : NULL;
-	uint64_t part_ns = part(overrun->verdict, overrun->verdict->verdict);
-
-	return call && call->duration_ns > part_ns / 2 ? call : NULL;
-}
-
 static void put_waker(struct buffer *out, words_escape escape, const struct model_verdict *verdict)
 {
 	if (!verdict->waker && !verdict->waker_what)
@@ -67,26 +59,18 @@ static void put_waker(struct buffer *out, words_escape escape, const struct mode
 	}
 }
 
-/* One block for most of the time says more than the longest call, which may have waited for a CPU. */
 static void put_blocked(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
 {
 	const struct model_verdict *verdict = overrun->verdict;
-	const struct model_syscall *call = main_call(overrun);
-	uint64_t blocked_ns = part(verdict, MODEL_BLOCKED);
-	bool by_faults = verdict->fault_blocked_ns > blocked_ns / 2;
-	bool in_one = !by_faults && verdict->blocked_in && verdict->block_ns != MODEL_UNKNOWN &&
-		      verdict->block_ns > blocked_ns / 2;
-	const char *name = in_one ? verdict->blocked_in : call ? call->name : NULL;
+	const char *call = late_call(overrun);
 
 	buffer_string(out, "blocked");
-	if (by_faults) {
-		buffer_string(out, " in page faults");
-	} else if (name) {
+	if (call) {
 		buffer_string(out, " in ");
-		escape(out, name);
+		escape(out, call);
 	}
 	put_share(out, verdict);
-	if (!in_one)
+	if (!call || call != verdict->blocked_in)
 		return;
 	if (verdict->blocked_on) {
 		buffer_string(out, " on ");
@@ -98,7 +82,7 @@ static void put_blocked(struct buffer *out, words_escape escape, const struct mo
 static void put_in_kernel(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
 {
 	const struct model_verdict *verdict = overrun->verdict;
-	const struct model_syscall *call = main_call(overrun);
+	const char *call = late_call(overrun);
 
 	buffer_string(out, "computing in the kernel");
 	put_share(out, verdict);
@@ -106,7 +90,7 @@ static void put_in_kernel(struct buffer *out, words_escape escape, const struct 
 		buffer_string(out, ", in page faults or interrupts");
 	} else if (call) {
 		buffer_string(out, ", in ");
-		escape(out, call->name);
+		escape(out, call);
 	}
 }
 

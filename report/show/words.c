@@ -2,13 +2,15 @@
 #include "report/show/words.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "report/show/units.h"
 #include "report/show/verdict_words.h"
 
-#define LATE_HANDLERS 3 /* named in a headline */
+#define COMMAND_HEAD 44 /* bytes of a command that are shown, if it is longer than both */
+#define COMMAND_TAIL 20
 
 /* ---- the recording ---- */
 
@@ -51,9 +53,32 @@ void words_recording(struct buffer *out, words_escape escape, const struct model
 			      "had written.");
 }
 
+static bool continues(char byte)
+{
+	return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
+/* A long command keeps its beginning and its end: what it is, and often which one. */
+static void put_command(struct buffer *out, words_escape escape, const char *command)
+{
+	size_t len = strlen(command), head = COMMAND_HEAD, tail = len - COMMAND_TAIL;
+	char text[COMMAND_HEAD + COMMAND_TAIL + 8];
+
+	if (len <= COMMAND_HEAD + COMMAND_TAIL + 3) {
+		escape(out, command);
+		return;
+	}
+	while (head > 0 && continues(command[head]))
+		head--;
+	while (continues(command[tail]))
+		tail++;
+	snprintf(text, sizeof(text), "%.*s...%s", (int)head, command, command + tail);
+	escape(out, text);
+}
+
 void words_process(struct buffer *out, words_escape escape, const struct model_process *process)
 {
-	escape(out, process->command);
+	put_command(out, escape, process->command);
 	buffer_printf(out, " (pid %" PRIu64, process->pid);
 	if (process->inside_pid != MODEL_UNKNOWN && process->inside_pid != process->pid)
 		buffer_printf(out, ", %" PRIu64 " in its own namespace", process->inside_pid);
@@ -209,149 +234,6 @@ bool words_is_late(const struct model *model, const struct model_process *proces
 			return true;
 	}
 	return false;
-}
-
-struct tally {
-	uint64_t dispatches; /* beyond budget, as the program counted them */
-	uint64_t iterations; /* beyond budget, seen by the probes alone */
-	uint64_t budget_ns;  /* MODEL_UNKNOWN: handlers differ */
-	bool has_meter;
-	bool was_watched;
-};
-
-static void tally_handlers(struct tally *tally, const struct model *model,
-			   const struct model_process *process)
-{
-	bool first = true;
-
-	for (size_t i = 0; i < model->handlers_len; i++) {
-		const struct model_handler *handler = &model->handlers[i];
-
-		if (handler->process != process)
-			continue;
-		if (first || tally->budget_ns == handler->budget_ns)
-			tally->budget_ns = handler->budget_ns;
-		else
-			tally->budget_ns = MODEL_UNKNOWN;
-		first = false;
-		if (handler->source == MODEL_PROBES)
-			continue;
-		tally->has_meter = true;
-		tally->dispatches += handler->overruns;
-	}
-}
-
-static struct tally tally_of(const struct model *model, const struct model_process *process)
-{
-	struct tally tally = {.budget_ns = model_meta_number(model, "budget_ns")};
-	uint64_t rows = 0;
-
-	tally_handlers(&tally, model, process);
-	for (size_t i = 0; i < model->overruns_len; i++) {
-		const struct model_overrun *overrun = &model->overruns[i];
-
-		if (overrun->process != process)
-			continue;
-		if (overrun->source == MODEL_PROBES)
-			tally.iterations++;
-		else
-			rows++;
-	}
-	if (rows > tally.dispatches)
-		tally.dispatches = rows;
-	for (size_t i = 0; i < model->loops_len; i++)
-		tally.was_watched |= model->loops[i].process == process;
-	return tally;
-}
-
-static void put_beyond(struct buffer *out, uint64_t count, const char *what, uint64_t budget_ns)
-{
-	buffer_printf(out, "%s %s%s beyond ", units_count(count).text, what, count == 1 ? "" : "s");
-	if (budget_ns == MODEL_UNKNOWN || budget_ns == 0)
-		buffer_string(out, count == 1 ? "its budget" : "their budgets");
-	else
-		buffer_string(out, units_ns(budget_ns).text);
-}
-
-static void put_longest(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
-{
-	buffer_printf(out, ", the longest %s: ", units_ns(overrun->duration_ns).text);
-	words_cause(out, escape, overrun);
-	if (overrun->handler) {
-		buffer_string(out, ", in ");
-		escape(out, overrun->handler->name);
-	}
-	if (overrun->victims > 0)
-		buffer_printf(out, "; it held up %s other event%s by %s in sum",
-			      units_count(overrun->victims).text, overrun->victims == 1 ? "" : "s",
-			      units_ns(overrun->blame_ns).text);
-}
-
-static void put_not_late(struct buffer *out, const struct tally *tally)
-{
-	if (!tally->was_watched && !tally->has_meter) {
-		buffer_string(
-			out,
-			"nothing of it was seen: no thread of it waited for events while it was recorded");
-		return;
-	}
-	buffer_string(out,
-		      tally->has_meter ? "no dispatch took longer than " : "no iteration took longer than ");
-	if (tally->budget_ns == MODEL_UNKNOWN || tally->budget_ns == 0)
-		buffer_string(out, "its budget");
-	else
-		buffer_string(out, units_ns(tally->budget_ns).text);
-}
-
-/* Which handlers it was, unless it was one alone, which the longest has named. */
-static void put_late_handlers(struct buffer *out, words_escape escape, const struct model *model,
-			      const struct model_process *process)
-{
-	struct pick_late late[LATE_HANDLERS];
-	size_t len = pick_late_handlers(late, LATE_HANDLERS, model, process);
-
-	if (len < 2)
-		return;
-	buffer_string(out, " Beyond budget for most time in sum:");
-	for (size_t i = 0; i < len; i++) {
-		buffer_string(out, i ? ", " : " ");
-		escape(out, late[i].handler->name);
-		buffer_printf(out, " (%s, by %s", units_times(late[i].handler->overruns).text,
-			      units_ns(late[i].handler->over_ns).text);
-		if (late[i].longest) {
-			buffer_string(out, "; at the longest ");
-			words_cause(out, escape, late[i].longest);
-		}
-		buffer_string(out, ")");
-	}
-	buffer_string(out, ".");
-}
-
-void words_headline(struct buffer *out, words_escape escape, const struct model *model,
-		    const struct model_process *process)
-{
-	const struct model_overrun *longest = longest_overrun(model, process);
-	struct tally tally = tally_of(model, process);
-
-	if (tally.dispatches > 0)
-		put_beyond(out, tally.dispatches, tally.dispatches == 1 ? "dispatch" : "dispatche",
-			   tally.budget_ns);
-	if (tally.dispatches > 0 && tally.iterations > 0)
-		buffer_string(out, ", and ");
-	if (tally.iterations > 0)
-		put_beyond(out, tally.iterations, "iteration", tally.budget_ns);
-	if (tally.dispatches > 0 && tally.iterations > 0)
-		buffer_string(out, " in which no single dispatch was");
-	if (longest)
-		put_longest(out, escape, longest);
-	else if (tally.dispatches == 0)
-		put_not_late(out, &tally);
-	if (process->appeared_ns != MODEL_UNKNOWN)
-		buffer_printf(out, "; it came at %.3f s", model_seconds(model, process->appeared_ns));
-	if (process->exited_ns != MODEL_UNKNOWN)
-		buffer_printf(out, "; it exited at %.3f s", model_seconds(model, process->exited_ns));
-	buffer_string(out, ".");
-	put_late_handlers(out, escape, model, process);
 }
 
 /* ---- write stalls ---- */

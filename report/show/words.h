@@ -18,15 +18,11 @@ typedef void (*words_escape)(struct buffer *out, const char *text);
 /* "Recorded 2026-11-23 20:39:03 UTC for 10.0 s on HOST, Linux 6.18." */
 void words_recording(struct buffer *out, words_escape escape, const struct model *model);
 
-/* "redis-server (pid 12)" */
+/* "redis-server (pid 12)"; of a long command its beginning and its end. */
 void words_process(struct buffer *out, words_escape escape, const struct model_process *process);
 
 /* ", ~clients of :6379 (fd 14)": which descriptor an overrun was about, as far as that is known. */
 void words_descriptor(struct buffer *out, words_escape escape, const struct model_overrun *overrun);
-
-/* Whether the process was late, and of what: the first thing to read. */
-void words_headline(struct buffer *out, words_escape escape, const struct model *model,
-		    const struct model_process *process);
 
 /* True if the process had an overrun. */
 bool words_is_late(const struct model *model, const struct model_process *process);

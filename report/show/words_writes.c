@@ -5,7 +5,7 @@
 
 #include "report/show/units.h"
 
-/* Ends of "went by ...". */
+/* Ends of "by ...". */
 static const char *const limit_words[MODEL_LIMITS] = {
 	"the peer's receive window (it did not read)",
 	"the congestion window (as much was on the way as the network is trusted with)",
@@ -142,4 +142,47 @@ void words_alarm(struct buffer *out, words_escape escape, const struct model *mo
 		buffer_string(out, " (it is in no epoll set)");
 	buffer_printf(out, ". %s of %s bytes of the buffer were in use.",
 		      units_count(alarm->queued_bytes).text, units_count(alarm->sndbuf_bytes).text);
+}
+
+bool words_alarms(struct buffer *out, const struct model *model, const struct model_process *process)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < model->alarms_len; i++)
+		count += model->alarms[i].process == process;
+	if (count)
+		buffer_printf(out, "%s socket%s could be written to, and nobody told %s: see Alarms",
+			      units_count(count).text, count == 1 ? "" : "s",
+			      count == 1 ? "its owner" : "their owner");
+	return count > 0;
+}
+
+bool words_stalled(struct buffer *out, const struct model *model, const struct model_process *process)
+{
+	uint64_t count = 0, sum_ns = 0, longest_ns = 0, by_cause_ns[MODEL_CAUSE_UNKNOWN + 1] = {0};
+	size_t most = 0;
+
+	for (size_t i = 0; i < model->stalls_len; i++) {
+		const struct model_stall *stall = &model->stalls[i];
+
+		if (stall->process != process || stall->duration_ns > INT64_MAX - sum_ns)
+			continue;
+		count++;
+		sum_ns += stall->duration_ns;
+		by_cause_ns[stall->cause] += stall->duration_ns;
+		longest_ns = stall->duration_ns > longest_ns ? stall->duration_ns : longest_ns;
+	}
+	if (!count)
+		return false;
+	for (size_t cause = 1; cause < sizeof(by_cause_ns) / sizeof(by_cause_ns[0]); cause++)
+		most = by_cause_ns[cause] > by_cause_ns[most] ? cause : most;
+	buffer_printf(out, "%s found the buffer full: for %s in sum, the longest %s; ",
+		      count == 1 ? "a send" : "sends", units_ns(sum_ns).text, units_ns(longest_ns).text);
+	if (most < MODEL_LIMITS)
+		buffer_printf(out, "most of it by %s", limit_words[most]);
+	else
+		buffer_string(out, most == MODEL_CAUSE_OWN_LOOP
+					   ? "most of it by the loop itself, after the ACK"
+					   : "by what is not known");
+	return true;
 }

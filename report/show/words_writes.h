@@ -24,4 +24,8 @@ void words_alarm(struct buffer *out, words_escape escape, const struct model *mo
 /* Says that some sends could not be seen, if that is so: then true. */
 bool words_sends_unseen(struct buffer *out, const struct model *model);
 
+/* What a headline says of a process' alarms, and of its write stalls. False, and nothing, if there are none. */
+bool words_alarms(struct buffer *out, const struct model *model, const struct model_process *process);
+bool words_stalled(struct buffer *out, const struct model *model, const struct model_process *process);
+
 #endif

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/show/work.h"
 
-#include <errno.h>
 #include <inttypes.h>
 
 #include "report/show/escape.h"
 #include "report/show/html_page.h"
+#include "report/show/tables.h"
 #include "report/show/units.h"
 
 #define HANDLERS_SHOWN 50
-#define COLUMNS        10
 
-static const char *const heads[COLUMNS] = {"pid",     "handler", "jobs",       "queue p50",  "queue p99",
-					   "run p50", "run p99", "return p50", "return p99", "refused"};
+static const char *const heads[] = {"pid",     "handler", "jobs",       "queue p50",  "queue p99",
+				    "run p50", "run p99", "return p50", "return p99", "refused"};
 static const char meaning[] =
 	"Queue: from the submission of a job to its start in a thread. Run: how long it took there, which delays "
 	"nobody on the loop. Return: from its end to the start of its handler. Refused: the queue was full.";
@@ -58,35 +57,33 @@ static void words_reads(struct buffer *out, void (*escape)(struct buffer *, cons
 		      units_share(handler->file_reads_missed, chunks).text);
 }
 
-static void put_text_row(struct text_page *page, struct table *table, const struct model_handler *handler)
+static struct table *jobs_table(const struct model *model)
 {
-	table_format(table, "%" PRIu64, handler->process->pid);
-	text_name(page, table, handler->name, false);
-	text_count(table, handler->metrics[MODEL_WORK_RUN].count);
-	for (int column = 0; column < 6; column++)
-		text_ns(table, time_of(handler, column));
-	text_count(table, handler->jobs_refused);
+	struct table *table = tables_new(model, heads, "RLrrrrrrrr");
+	size_t shown = 0;
+
+	for (size_t i = 0; i < model->handlers_len && shown < HANDLERS_SHOWN; i++) {
+		const struct model_handler *handler = &model->handlers[i];
+
+		if (!has_jobs(handler))
+			continue;
+		table_number(table, handler->process->pid);
+		table_name(table, handler->name, false);
+		table_count(table, handler->metrics[MODEL_WORK_RUN].count);
+		for (int column = 0; column < 6; column++)
+			table_ns(table, time_of(handler, column));
+		table_count(table, handler->jobs_refused);
+		shown++;
+	}
+	return table;
 }
 
 static void put_text_jobs(struct text_page *page, size_t total)
 {
-	const struct model *model = page->model;
-	struct table *table = table_new(heads, "rlrrrrrrrr");
 	struct buffer line = {0};
-	size_t shown = 0;
 
-	if (!table) {
-		page->out->err = -ENOMEM;
-		return;
-	}
-	for (size_t i = 0; i < model->handlers_len && shown < HANDLERS_SHOWN; i++) {
-		if (!has_jobs(&model->handlers[i]))
-			continue;
-		put_text_row(page, table, &model->handlers[i]);
-		shown++;
-	}
-	table_put(table, page->out);
-	text_left_out(page, shown, total, "handlers");
+	text_table(page, jobs_table(page->model));
+	text_left_out(page, HANDLERS_SHOWN, total, "handlers");
 	buffer_string(&line, meaning);
 	text_sentence(page, &line, 2);
 }
@@ -115,25 +112,8 @@ void work_text(struct text_page *page)
 
 static void put_html_jobs(struct buffer *out, const struct model *model, size_t total)
 {
-	size_t shown = 0;
-
-	html_table(out, heads, COLUMNS);
-	for (size_t i = 0; i < model->handlers_len && shown < HANDLERS_SHOWN; i++) {
-		const struct model_handler *handler = &model->handlers[i];
-
-		if (!has_jobs(handler))
-			continue;
-		buffer_printf(out, "<tr><td>%" PRIu64 "</td>", handler->process->pid);
-		html_name(out, handler->name, false);
-		html_count(out, handler->metrics[MODEL_WORK_RUN].count);
-		for (int column = 0; column < 6; column++)
-			html_ns(out, time_of(handler, column));
-		html_count(out, handler->jobs_refused);
-		buffer_string(out, "</tr>\n");
-		shown++;
-	}
-	html_end_table(out);
-	html_left_out(out, shown, total, "handlers");
+	table_html(jobs_table(model), out);
+	html_left_out(out, HANDLERS_SHOWN, total, "handlers");
 	buffer_printf(out, "<p class=\"soft\">%s</p>\n", meaning);
 }
 

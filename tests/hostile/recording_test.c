@@ -226,10 +226,10 @@ static void show(const struct model *model)
 	struct buffer out = {0};
 	char why[256] = "";
 
-	text_report(&out, model, true);
+	text_report(&out, model, true, 100);
 	assert_non_null(buffer_text(&out));
 	buffer_clear(&out);
-	text_report(&out, model, false);
+	text_report(&out, model, false, 100);
 	check_characters(buffer_text(&out), "the text");
 	buffer_clear(&out);
 	html_report(&out, model, why, sizeof(why));

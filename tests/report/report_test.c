@@ -329,7 +329,7 @@ static void hostile_names_are_harmless_in_every_output(void **state)
 	(void)state;
 	fill_hostile();
 	model = load();
-	text_report(&out, model, false);
+	text_report(&out, model, false, 140);
 	assert_non_null(strstr(buffer_text(&out), "<script>\\x1b[31m\"',\\x0a\\xff"));
 	assert_null(strchr(buffer_text(&out), '\x1b'));
 	buffer_clear(&out);
@@ -377,7 +377,7 @@ static void offloaded_work_is_shown_where_there_is_some(void **state)
 	assert_int_equal(model->handlers[0].jobs_refused, 7);
 	assert_int_equal(model->handlers[1].jobs_refused, 0);
 	assert_in_range(model_percentile(&model->handlers[0].metrics[MODEL_WORK_RUN], 5000), 1984, 2016);
-	text_report(&out, model, false);
+	text_report(&out, model, false, 140);
 	assert_non_null(strstr(buffer_text(&out), "Offloaded work"));
 	assert_non_null(
 		strstr(buffer_text(&out),
@@ -444,7 +444,7 @@ static void functions_are_shown_with_what_it_costs_to_time_them(void **state)
 	model = load();
 	assert_int_equal(model->functions_len, 2);
 	assert_int_equal(model->functions[0].duration.sum, 4000000);
-	text_report(&out, model, false);
+	text_report(&out, model, false, 140);
 	assert_non_null(strstr(buffer_text(&out), "2.00 us a call"));
 	assert_non_null(strstr(buffer_text(&out), "400.0 %"));
 	assert_non_null(strstr(buffer_text(&out), "2 times and 1 that went on beyond it, 1.50 ms of it"));
@@ -470,7 +470,7 @@ static void functions_are_shown_with_what_it_costs_to_time_them(void **state)
 		"UPDATE function SET cost_ns = 9223372036854775807, begun = 9223372036854775807");
 	model = load();
 	assert_int_equal(model->overruns[0].functions_len, MODEL_FUNCTION_PARTS);
-	text_report(&out, model, false);
+	text_report(&out, model, false, 140);
 	json_report(&out, model);
 	buffer_free(&out);
 	model_free(model);
@@ -542,7 +542,7 @@ static void an_empty_recording_gives_sentences_and_no_plot(void **state)
 	(void)state;
 	recording_free(begin());
 	model = load();
-	text_report(&out, model, false);
+	text_report(&out, model, false, 140);
 	assert_non_null(strstr(buffer_text(&out), "No process is in this recording"));
 	assert_non_null(strstr(buffer_text(&out), "needs root"));
 	buffer_clear(&out);
@@ -566,7 +566,7 @@ static void of_loops_in_io_uring_it_is_said_that_no_roles_are_told(void **state)
 	recording_loop(recording, recording_process(recording, 7, "ring"), 7, 3, "io_uring fd 3", false);
 	recording_free(recording);
 	model = load();
-	text_report(&out, model, false);
+	text_report(&out, model, false, 140);
 	assert_non_null(strstr(buffer_text(&out), sentence));
 	buffer_clear(&out);
 	html_report(&out, model, why, sizeof(why));

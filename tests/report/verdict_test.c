@@ -191,7 +191,7 @@ static void the_text_says_why_and_who(void **state)
 	(void)state;
 	record(&probed);
 	model = load();
-	text_report(&out, model, false);
+	text_report(&out, model, false, 100);
 	assert_int_equal(out.err, 0);
 	assert_null(strchr(out.data, '\x1b'));
 	unwrap(out.data);
@@ -336,7 +336,7 @@ static void broken_rows_are_held_within_bounds(void **state)
 	assert_int_equal(model->overruns[0].verdict->verdict, MODEL_VERDICTS);
 	assert_int_equal(model->overruns[0].verdict->rivals_len, 1);
 	assert_int_equal(model->overruns[0].verdict->victims_len, 1);
-	text_report(&out, model, true);
+	text_report(&out, model, true, 100);
 	html_report(&out, model, why, sizeof(why));
 	json_report(&out, model);
 	assert_int_equal(out.err, 0);

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/show/headline.h"
+
+#include <inttypes.h>
+
+#include "report/show/roles.h"
+#include "report/show/units.h"
+#include "report/show/verdict_words.h"
+#include "report/show/words_writes.h"
+
+#define CAUSES_NAMED 4
+#define WHOLE_MAX    4 /* processes with all their lines */
+#define SHOWN_MAX    12
+
+static const char *const kind_words[LATE_KINDS] = {
+	[LATE_USER] = "computing in user space",
+	[LATE_KERNEL] = "computing in the kernel",
+	[LATE_RUNNABLE] = "waiting for a CPU",
+	[LATE_THROTTLED] = "throttled by its cgroup",
+	[LATE_BLOCKED] = "blocked",
+	[LATE_STOLEN] = "its CPU stolen by the hypervisor",
+	[LATE_COMPUTING] = "computing",
+	[LATE_OFF_CPU] = "off the CPU (blocked, or waiting for one)",
+	[LATE_UNKNOWN] = "on what is not known",
+};
+
+/* ---- pieces ---- */
+
+static void put_percent(struct buffer *out, uint64_t part, uint64_t whole)
+{
+	double percent = whole ? 100 * (double)part / (double)whole : 0;
+
+	if (percent > 0 && percent < 1)
+		buffer_string(out, "< 1 %");
+	else
+		buffer_printf(out, "%.0f %%", percent);
+}
+
+static void put_party(struct buffer *out, words_escape escape, const struct late_party *party)
+{
+	if (party->is_recorder)
+		buffer_string(out, "this recorder");
+	else if (party->is_own)
+		buffer_string(out, "threads of its own (");
+	if (!party->is_recorder)
+		escape(out, party->name);
+	if (party->is_own)
+		buffer_string(out, ")");
+	else if (!party->is_recorder && party->pid != MODEL_UNKNOWN)
+		buffer_printf(out, " (pid %" PRIu64 ")", party->pid);
+}
+
+/* The one that it was, or those that were most of it: "cc1, wrk (pid 7) and others". */
+static void put_parties(struct buffer *out, words_escape escape, const struct late_cause *cause)
+{
+	uint64_t named_ns = 0;
+	size_t named = 0;
+
+	while (named < cause->parties_len && named_ns < cause->parties_ns / 10 * 9) {
+		const struct late_party *party = &cause->parties[named];
+
+		if (named > 0 && party->sum_ns < cause->parties_ns / 10)
+			break;
+		buffer_string(out, named ? ", " : "");
+		put_party(out, escape, party);
+		named_ns += party->sum_ns;
+		named++;
+	}
+	if (named_ns < cause->parties_ns / 10 * 9)
+		buffer_string(out, " and others");
+}
+
+static void put_cause(struct buffer *out, words_escape escape, const struct late_cause *cause)
+{
+	bool by_others = cause->kind == LATE_RUNNABLE;
+
+	buffer_string(out, kind_words[cause->kind]);
+	if (cause->parties_len == 0 || (!by_others && cause->parties[0].sum_ns < cause->parties_ns / 2))
+		return;
+	buffer_string(out, by_others ? " behind " : cause->kind == LATE_BLOCKED ? " in " : ", in ");
+	put_parties(out, escape, cause);
+}
+
+/* ---- the first line ---- */
+
+struct tally {
+	uint64_t dispatches; /* beyond budget, as the program counted them */
+	uint64_t iterations; /* beyond budget, seen by the probes alone */
+	uint64_t budget_ns;  /* MODEL_UNKNOWN: handlers differ */
+	uint64_t longest_ns; /* of all, late or not */
+	uint64_t count;
+	bool has_meter;
+	bool was_watched;
+};
+
+static void note_longest(struct tally *tally, const struct model_metric *metric)
+{
+	uint64_t longest_ns = metric->count ? model_maximum(metric) : MODEL_UNKNOWN;
+
+	if (longest_ns == MODEL_UNKNOWN)
+		return;
+	tally->count += metric->count;
+	if (longest_ns > tally->longest_ns)
+		tally->longest_ns = longest_ns;
+}
+
+static void tally_handlers(struct tally *tally, const struct model *model,
+			   const struct model_process *process)
+{
+	bool first = true;
+
+	for (size_t i = 0; i < model->handlers_len; i++) {
+		const struct model_handler *handler = &model->handlers[i];
+
+		if (handler->process != process)
+			continue;
+		if (first || tally->budget_ns == handler->budget_ns)
+			tally->budget_ns = handler->budget_ns;
+		else
+			tally->budget_ns = MODEL_UNKNOWN;
+		first = false;
+		if (handler->source == MODEL_PROBES)
+			continue;
+		tally->has_meter = true;
+		tally->dispatches += handler->overruns;
+		note_longest(tally, &handler->metrics[MODEL_SERVICE]);
+	}
+}
+
+static struct tally tally_of(const struct model *model, const struct model_process *process)
+{
+	struct tally tally = {.budget_ns = model_meta_number(model, "budget_ns")};
+	uint64_t rows = 0;
+
+	tally_handlers(&tally, model, process);
+	for (size_t i = 0; i < model->overruns_len; i++) {
+		const struct model_overrun *overrun = &model->overruns[i];
+
+		if (overrun->process != process)
+			continue;
+		if (overrun->source == MODEL_PROBES)
+			tally.iterations++;
+		else
+			rows++;
+	}
+	if (rows > tally.dispatches)
+		tally.dispatches = rows;
+	for (size_t i = 0; i < model->loops_len; i++) {
+		if (model->loops[i].process != process)
+			continue;
+		tally.was_watched = true;
+		if (!tally.has_meter)
+			note_longest(&tally, &model->loops[i].metrics[MODEL_BUSY]);
+	}
+	return tally;
+}
+
+static void put_budget(struct buffer *out, const struct tally *tally, uint64_t count)
+{
+	if (tally->budget_ns == MODEL_UNKNOWN || tally->budget_ns == 0)
+		buffer_string(out, count == 1 ? "its budget" : "their budgets");
+	else
+		buffer_string(out, units_ns(tally->budget_ns).text);
+}
+
+static void put_not_late(struct buffer *out, const struct tally *tally)
+{
+	if (!tally->was_watched && !tally->has_meter) {
+		buffer_string(
+			out,
+			"nothing of it was seen: no thread of it waited for events while it was recorded");
+		return;
+	}
+	buffer_string(out,
+		      tally->has_meter ? "no dispatch took longer than " : "no iteration took longer than ");
+	put_budget(out, tally, 1);
+	if (tally->count)
+		buffer_printf(out, " (of %s the longest %s)", units_count(tally->count).text,
+			      units_ns(tally->longest_ns).text);
+}
+
+static void put_first(struct buffer *out, const struct model *model, const struct model_process *process)
+{
+	struct tally tally = tally_of(model, process);
+
+	if (tally.dispatches > 0) {
+		buffer_printf(out, "%s dispatch%s beyond ", units_count(tally.dispatches).text,
+			      tally.dispatches == 1 ? "" : "es");
+		put_budget(out, &tally, tally.dispatches);
+	}
+	if (tally.dispatches > 0 && tally.iterations > 0)
+		buffer_printf(out, ", and %s iteration%s in which no single dispatch was",
+			      units_count(tally.iterations).text, tally.iterations == 1 ? "" : "s");
+	else if (tally.iterations > 0) {
+		buffer_printf(out, "%s iteration%s beyond ", units_count(tally.iterations).text,
+			      tally.iterations == 1 ? "" : "s");
+		put_budget(out, &tally, tally.iterations);
+	} else if (tally.dispatches == 0) {
+		put_not_late(out, &tally);
+	}
+	if (process->appeared_ns != MODEL_UNKNOWN)
+		buffer_printf(out, "; it came at %.3f s", model_seconds(model, process->appeared_ns));
+	if (process->exited_ns != MODEL_UNKNOWN)
+		buffer_printf(out, "; it exited at %.3f s", model_seconds(model, process->exited_ns));
+}
+
+/* ---- the others ---- */
+
+static struct buffer *add_line(struct headline *headline, const char *label)
+{
+	struct headline_line *line = &headline->lines[headline->len++];
+
+	line->label = label;
+	return &line->text;
+}
+
+static void add_sum(struct headline *headline, words_escape escape, const struct model *model,
+		    const struct late *late)
+{
+	struct buffer *out = add_line(headline, "in sum");
+	bool first = true;
+
+	if (model->overruns_len < model->overruns_total)
+		buffer_printf(out, "the %s longest: ", units_count(late->overruns).text);
+	buffer_printf(out, "%s beyond budget. Of the %s that they took: ", units_ns(late->over_ns).text,
+		      units_ns(late->sum_ns).text);
+	for (size_t i = 0; i < late->causes_len && i < CAUSES_NAMED; i++) {
+		if (i > 0 && late->causes[i].sum_ns < late->sum_ns / 100)
+			break;
+		buffer_string(out, first ? "" : "; ");
+		first = false;
+		put_percent(out, late->causes[i].sum_ns, late->sum_ns);
+		buffer_string(out, " ");
+		put_cause(out, escape, &late->causes[i]);
+	}
+}
+
+static void add_longest(struct headline *headline, words_escape escape, const struct model *model,
+			const struct model_overrun *overrun)
+{
+	struct buffer *out = add_line(headline, "longest");
+
+	buffer_printf(out, "%s at %.3f s", units_ns(overrun->duration_ns).text,
+		      model_seconds(model, overrun->start_ns));
+	if (overrun->handler) {
+		buffer_printf(out, " in %s", overrun->handler->source == MODEL_PROBES ? "~" : "");
+		escape(out, overrun->handler->name);
+	}
+	buffer_string(out, ": ");
+	words_cause(out, escape, overrun);
+	if (overrun->victims > 0)
+		buffer_printf(out, "; it held up %s other event%s", units_count(overrun->victims).text,
+			      overrun->victims == 1 ? "" : "s");
+}
+
+static const struct late_cause *cause_of_machine(const struct late *late, uint64_t *sum_ns)
+{
+	const struct late_cause *most = NULL;
+
+	*sum_ns = 0;
+	for (size_t i = 0; i < late->causes_len; i++) {
+		if (!late_is_of_machine(late->causes[i].kind))
+			continue;
+		most = most ? most : &late->causes[i];
+		*sum_ns += late->causes[i].sum_ns;
+	}
+	return most;
+}
+
+static void put_machine(struct buffer *out, words_escape escape, const struct late_cause *cause)
+{
+	if (cause->kind == LATE_THROTTLED) {
+		buffer_string(out, "the CPU quota of its cgroup: it was used up");
+	} else if (cause->kind == LATE_STOLEN) {
+		buffer_string(out, "the hypervisor: it gave the CPU to others");
+	} else if (cause->parties_len && cause->parties[0].is_own) {
+		buffer_string(out, "its own threads: they had the CPU that it wanted (");
+		escape(out, cause->parties[0].name);
+		buffer_string(out, ")");
+	} else {
+		buffer_string(out, "the machine: others had the CPU that it wanted");
+	}
+}
+
+/* What would have been late on an idle machine. */
+static void put_own(struct buffer *out, words_escape escape, const struct late_own *own)
+{
+	bool inferred = own->handler->source == MODEL_PROBES;
+
+	buffer_string(out, inferred ? "~" : "");
+	escape(out, own->handler->name);
+	buffer_printf(out, ": late %s by its own doing, %s in sum, at most %s, %s",
+		      units_times(own->handler_overruns).text, units_ns(own->handler_own_ns).text,
+		      units_ns(own->longest_ns).text, kind_words[own->longest_kind]);
+	if (!own->longest_call)
+		return;
+	buffer_string(out, own->longest_kind == LATE_BLOCKED ? " in " : ", in ");
+	escape(out, own->longest_call);
+}
+
+/* What it could do nothing about, and what it did itself: what took more time first. */
+static void add_look_at(struct headline *headline, words_escape escape, const struct late *late)
+{
+	uint64_t machine_ns;
+	const struct late_cause *machine = cause_of_machine(late, &machine_ns);
+	bool own = late->own.handler != NULL;
+	bool machine_first = machine_ns > late->sum_ns / 2;
+
+	if (machine_ns < late->sum_ns / 10)
+		machine = NULL;
+	if (machine && machine_first)
+		put_machine(add_line(headline, "look at"), escape, machine);
+	if (own)
+		put_own(add_line(headline, machine && machine_first ? "then at" : "look at"), escape,
+			&late->own);
+	if (machine && !machine_first)
+		put_machine(add_line(headline, own ? "then at" : "look at"), escape, machine);
+}
+
+static void add_others(struct headline *headline, const struct model *model,
+		       const struct model_process *process)
+{
+	struct buffer text = {0};
+
+	if (words_alarms(&text, model, process))
+		*add_line(headline, "alarm") = text;
+	text = (struct buffer){0};
+	if (words_stalled(&text, model, process))
+		*add_line(headline, "writes") = text;
+	text = (struct buffer){0};
+	if (roles_words_habits(&text, model, process))
+		*add_line(headline, "habits") = text;
+}
+
+static bool has_alarm(const struct model *model, const struct model_process *process)
+{
+	for (size_t i = 0; i < model->alarms_len; i++)
+		if (model->alarms[i].process == process)
+			return true;
+	return false;
+}
+
+void headline_of(struct headline *ret, words_escape escape, const struct model *model,
+		 const struct model_process *process, bool first_only)
+{
+	struct late late;
+
+	*ret = (struct headline){.len = 0};
+	late_of(&late, model, process, NULL);
+	ret->late = words_is_late(model, process) || has_alarm(model, process);
+	put_first(add_line(ret, NULL), model, process);
+	if (first_only)
+		return;
+	if (late.overruns > 0) {
+		add_sum(ret, escape, model, &late);
+		add_longest(ret, escape, model, late.longest);
+		add_look_at(ret, escape, &late);
+	}
+	add_others(ret, model, process);
+}
+
+void headline_free(struct headline *headline)
+{
+	for (size_t i = 0; i < headline->len; i++)
+		buffer_free(&headline->lines[i].text);
+	headline->len = 0;
+}
+
+void headline_mostly(struct buffer *out, const struct late *late)
+{
+	static const char *const others[] = {"computing", "off the CPU"};
+	enum late_kind kind = late->causes_len ? late->causes[0].kind : LATE_UNKNOWN;
+
+	if (kind == LATE_UNKNOWN)
+		return;
+	buffer_printf(out, "%s ",
+		      kind < LATE_COMPUTING ? verdict_names[kind] : others[kind - LATE_COMPUTING]);
+	put_percent(out, late->causes[0].sum_ns, late->sum_ns);
+}
+
+/* ---- which processes ---- */
+
+void headline_order(struct headline_order *ret, const struct model *model)
+{
+	size_t late = late_order(ret->processes, model);
+
+	ret->shown = model->processes_len < SHOWN_MAX ? model->processes_len : SHOWN_MAX;
+	ret->whole = late < WHOLE_MAX ? late : WHOLE_MAX;
+	/* One that was not late may still have stalled. */
+	if (model->processes_len <= WHOLE_MAX)
+		ret->whole = model->processes_len;
+}
+
+void headline_rest(struct buffer *out, const struct headline_order *order, const struct model *model)
+{
+	size_t late = 0;
+
+	for (size_t i = order->shown; i < model->processes_len; i++)
+		late += words_is_late(model, order->processes[i]);
+	if (model->processes_total > order->shown)
+		buffer_printf(out, "... and %s processes more, of which %s had overruns: --json has them.",
+			      units_count(model->processes_total - order->shown).text,
+			      late ? units_count(late).text : "none");
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The first screen: what processes were late by in sum, what to look at, and tables that fit into it. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "report/model/late.h"
+#include "report/model/model.h"
+#include "report/record/recording.h"
+#include "report/show/escape.h"
+#include "report/show/headline.h"
+#include "report/show/table.h"
+
+#define MS      UINT64_C(1000000)
+#define START   UINT64_C(1000000000000)
+#define HOSTILE "<b>\x1b[31m\"&"
+
+static char path[] = "/tmp/stint-headline-XXXXXX";
+static char why[256];
+static struct recording *recording;
+static struct model *model;
+static uint64_t next_ns;
+
+static int set_up(void **state)
+{
+	int fd;
+
+	(void)state;
+	strcpy(path + strlen(path) - 6, "XXXXXX");
+	fd = mkstemp(path);
+	if (fd < 0 || close(fd) != 0 || recording_new(&recording, path) != 0)
+		return -1;
+	recording_meta_number(recording, "start_ns", (int64_t)START);
+	recording_meta_number(recording, "budget_ns", (int64_t)MS);
+	next_ns = START;
+	model = NULL;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	recording_free(recording);
+	recording = NULL;
+	model_free(model);
+	return unlink(path);
+}
+
+static void load(void)
+{
+	recording_free(recording);
+	recording = NULL;
+	if (model_new(&model, path, why, sizeof(why)) < 0)
+		fail_msg("%s", why);
+}
+
+static int64_t add_handler(int64_t process, const char *name)
+{
+	return recording_handler(recording, process, name, false, MS);
+}
+
+/* An iteration that took the sum of these. `rival` had the CPU while it was runnable, if it was. */
+static void add_overrun(int64_t process, int64_t handler, uint64_t user_ns, uint64_t runnable_ns,
+			uint64_t blocked_ns, const struct stint_probes_rival *rival)
+{
+	uint64_t duration_ns = user_ns + runnable_ns + blocked_ns;
+	struct stint_probes_overrun probed = {
+		.duration_ns = duration_ns,
+		.parts = {.user_ns = user_ns, .runnable_ns = runnable_ns, .blocked_ns = blocked_ns},
+		.verdict = runnable_ns > user_ns && runnable_ns > blocked_ns ? STINT_PROBES_RUNNABLE
+			   : blocked_ns > user_ns                            ? STINT_PROBES_BLOCKED
+									     : STINT_PROBES_USER,
+		.rivals_len = rival != NULL,
+		.block = {.duration_ns = blocked_ns, .in_syscall = true, .in = "flock"},
+	};
+
+	if (rival) {
+		probed.rivals[0] = *rival;
+		probed.rivals[0].duration_ns = runnable_ns;
+	}
+	recording_overrun(recording, &(struct recording_overrun){.source = RECORDING_PROBES,
+								 .process = process,
+								 .handler = handler,
+								 .fd = -1,
+								 .start_ns = next_ns += 100 * MS,
+								 .duration_ns = duration_ns,
+								 .iteration_ns = duration_ns,
+								 .on_cpu_ns = user_ns,
+								 .runnable_ns = runnable_ns,
+								 .blocked_ns = blocked_ns,
+								 .cpu_min_ns = RECORDING_UNKNOWN,
+								 .cpu_max_ns = RECORDING_UNKNOWN,
+								 .ready_events = 1,
+								 .syscall_count = 0,
+								 .probed = &probed});
+}
+
+static const struct stint_probes_rival first_cc1 = {.pid = 70, .comm = "cc1"};
+static const struct stint_probes_rival other_cc1 = {.pid = 71, .comm = "cc1"};
+
+/* Kept from a CPU for 80 of 100 ms by compilers, and late by itself once. */
+static int64_t add_busy_server(void)
+{
+	int64_t process = recording_process(recording, 1, "server");
+	int64_t read = add_handler(process, "on_read"), sweep = add_handler(process, "sweep");
+
+	add_overrun(process, read, MS / 2, 59 * MS, MS / 2, &first_cc1);
+	add_overrun(process, read, MS / 2, 21 * MS, MS / 2, &other_cc1);
+	add_overrun(process, sweep, 2 * MS, 0, 16 * MS, NULL);
+	return process;
+}
+
+/* What a headline says under a label, "" if it does not. */
+static const char *line_of(const struct headline *headline, const char *label)
+{
+	for (size_t i = 1; i < headline->len; i++)
+		if (strcmp(headline->lines[i].label, label) == 0)
+			return headline->lines[i].text.data;
+	return "";
+}
+
+/* ---- sums ---- */
+
+static void the_parts_of_all_overruns_are_summed_up(void **state)
+{
+	struct late late;
+
+	(void)state;
+	add_busy_server();
+	load();
+	late_of(&late, model, &model->processes[0], NULL);
+	assert_int_equal(late.overruns, 3);
+	assert_int_equal(late.sum_ns, 100 * MS);
+	assert_int_equal(late.over_ns, 97 * MS);
+	assert_int_equal(late.causes_len, 3);
+	assert_int_equal(late.causes[0].kind, LATE_RUNNABLE);
+	assert_int_equal(late.causes[0].sum_ns, 80 * MS);
+	assert_int_equal(late.causes[0].parties_len, 1);
+	assert_string_equal(late.causes[0].parties[0].name, "cc1");
+	assert_int_equal(late.causes[0].parties[0].sum_ns, 80 * MS);
+	assert_true(late.causes[0].parties[0].pid == MODEL_UNKNOWN); /* there were two */
+	assert_int_equal(late.causes[1].kind, LATE_BLOCKED);
+	assert_int_equal(late.causes[1].sum_ns, 17 * MS);
+	assert_int_equal(late.causes[2].kind, LATE_USER);
+	assert_int_equal(late.causes[2].sum_ns, 3 * MS);
+}
+
+static void an_overrun_is_its_own_doing_only_without_the_wait_for_a_cpu(void **state)
+{
+	struct late late;
+
+	(void)state;
+	add_busy_server();
+	load();
+	late_of(&late, model, &model->processes[0], NULL);
+	assert_int_equal(late.own.overruns, 1);
+	assert_string_equal(late.own.handler->name, "sweep");
+	assert_int_equal(late.own.handler_own_ns, 18 * MS);
+	assert_int_equal(late.own.longest_ns, 18 * MS);
+	assert_int_equal(late.own.longest_kind, LATE_BLOCKED);
+	assert_string_equal(late.own.longest_call, "flock");
+}
+
+static void processes_are_in_the_order_of_their_lateness(void **state)
+{
+	const struct model_process *order[3];
+	int64_t late;
+
+	(void)state;
+	recording_process(recording, 5, "idle");
+	late = recording_process(recording, 6, "late");
+	add_overrun(late, add_handler(late, "h"), 3 * MS, 0, 0, NULL);
+	add_busy_server();
+	load();
+	assert_int_equal(late_order(order, model), 2);
+	assert_int_equal(order[0]->pid, 1);
+	assert_int_equal(order[1]->pid, 6);
+	assert_int_equal(order[2]->pid, 5);
+}
+
+/* ---- words ---- */
+
+static void a_headline_is_a_few_short_lines(void **state)
+{
+	struct headline headline;
+
+	(void)state;
+	add_busy_server();
+	load();
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_true(headline.late);
+	assert_int_equal(headline.len, 5);
+	assert_string_equal(headline.lines[0].text.data, "3 iterations beyond 1.00 ms");
+	assert_string_equal(
+		line_of(&headline, "in sum"),
+		"97.0 ms beyond budget. Of the 100 ms that they took: 80 % waiting for a CPU behind cc1; "
+		"17 % blocked in flock; 3 % computing in user space");
+	assert_string_equal(line_of(&headline, "longest"),
+			    "60.0 ms at 0.100 s in ~on_read: waiting for a CPU 98.3 %, behind cc1 (pid 70)");
+	assert_string_equal(line_of(&headline, "look at"), "the machine: others had the CPU that it wanted");
+	assert_string_equal(
+		line_of(&headline, "then at"),
+		"~sweep: late once by its own doing, 18.0 ms in sum, at most 18.0 ms, blocked in flock");
+	headline_free(&headline);
+}
+
+static void on_a_quiet_machine_the_handler_comes_first(void **state)
+{
+	int64_t process = recording_process(recording, 1, "server");
+	struct headline headline;
+
+	(void)state;
+	add_overrun(process, add_handler(process, "render"), 30 * MS, MS, 0, &first_cc1);
+	load();
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_string_equal(
+		line_of(&headline, "look at"),
+		"~render: late once by its own doing, 30.0 ms in sum, at most 30.0 ms, computing in user "
+		"space");
+	assert_string_equal(line_of(&headline, "then at"), "");
+	headline_free(&headline);
+}
+
+static void own_threads_in_the_way_are_not_the_machine(void **state)
+{
+	static const struct stint_probes_rival worker = {.pid = 1, .comm = "V8Worker"};
+	int64_t process = recording_process(recording, 1, "node");
+	struct headline headline;
+
+	(void)state;
+	add_overrun(process, add_handler(process, "h"), MS / 2, 30 * MS, 0, &worker);
+	load();
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_string_equal(line_of(&headline, "look at"),
+			    "its own threads: they had the CPU that it wanted (V8Worker)");
+	headline_free(&headline);
+}
+
+static void a_process_that_was_not_late_has_one_line(void **state)
+{
+	struct headline headline;
+
+	(void)state;
+	recording_loop(recording, recording_process(recording, 5, "idle"), 5, 3, "epoll fd 3", false);
+	load();
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_false(headline.late);
+	assert_int_equal(headline.len, 1);
+	assert_string_equal(headline.lines[0].text.data, "no iteration took longer than 1.00 ms");
+	headline_free(&headline);
+}
+
+static void of_many_processes_the_latest_have_all_their_lines(void **state)
+{
+	static struct headline_order order;
+	struct buffer rest = {0};
+
+	(void)state;
+	for (uint32_t i = 0; i < 20; i++) {
+		int64_t process = recording_process(recording, 100 + i, "worker");
+
+		add_overrun(process, add_handler(process, "h"), (2 + i % 15) * MS, 0, 0, NULL);
+	}
+	load();
+	headline_order(&order, model);
+	assert_int_equal(order.whole, 4);
+	assert_int_equal(order.shown, 12);
+	assert_int_equal(order.processes[0]->pid, 114);
+	headline_rest(&rest, &order, model);
+	assert_string_equal(rest.data, "... and 8 processes more, of which 8 had overruns: --json has them.");
+	buffer_free(&rest);
+}
+
+/* ---- tables ---- */
+
+static struct table *wide_table(void)
+{
+	static const char *const heads[] = {"pid", "name", "some", "empty", "more", "last"};
+	struct table *table = table_new(heads, "RLrrrr");
+
+	for (uint64_t row = 0; row < 2; row++) {
+		table_number(table, 10 + row);
+		table_name(table, row ? "a" : "b" HOSTILE, row == 1);
+		table_count(table, 1000);
+		table_cell(table, row ? "-" : "0");
+		table_ns(table, 2000);
+		table_cell(table, "x");
+	}
+	return table;
+}
+
+static void columns_that_say_nothing_are_left_out(void **state)
+{
+	struct buffer out = {0};
+	bool inferred = false;
+
+	(void)state;
+	table_text(wide_table(), &out, 80, &inferred);
+	assert_true(inferred);
+	assert_string_equal(out.data, "  pid  name             some     more  last\n"
+				      "   10  b<b>\\x1b[31m\"&  1,000  2.00 us     x\n"
+				      "   11  ~a              1,000  2.00 us     x\n");
+	buffer_clear(&out);
+	table_html(wide_table(), &out);
+	assert_null(strstr(out.data, "empty"));
+	assert_non_null(strstr(out.data, "b&lt;b&gt;\\x1b[31m&quot;&amp;"));
+	buffer_free(&out);
+}
+
+static void what_does_not_fit_goes_on_below_with_the_names_again(void **state)
+{
+	struct buffer out = {0};
+	bool inferred = false;
+
+	(void)state;
+	table_text(wide_table(), &out, 34, &inferred);
+	assert_string_equal(out.data, "  pid  name             some\n"
+				      "   10  b<b>\\x1b[31m\"&  1,000\n"
+				      "   11  ~a              1,000\n"
+				      "\n"
+				      "  pid  name               more\n"
+				      "   10  b<b>\\x1b[31m\"&  2.00 us\n"
+				      "   11  ~a              2.00 us\n"
+				      "\n"
+				      "  pid  name            last\n"
+				      "   10  b<b>\\x1b[31m\"&     x\n"
+				      "   11  ~a                 x\n");
+	buffer_free(&out);
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(the_parts_of_all_overruns_are_summed_up),
+		test(an_overrun_is_its_own_doing_only_without_the_wait_for_a_cpu),
+		test(processes_are_in_the_order_of_their_lateness),
+		test(a_headline_is_a_few_short_lines),
+		test(on_a_quiet_machine_the_handler_comes_first),
+		test(own_threads_in_the_way_are_not_the_machine),
+		test(a_process_that_was_not_late_has_one_line),
+		test(of_many_processes_the_latest_have_all_their_lines),
+		test(columns_that_say_nothing_are_left_out),
+		test(what_does_not_fit_goes_on_below_with_the_names_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
