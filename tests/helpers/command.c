@@ -155,3 +155,13 @@ void command_record_end(struct command *recorder)
 	assert_int_equal(command_end(recorder, SIGINT, NULL, 0), 0);
 	recorder->pid = 0;
 }
+
+void command_unwrap(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from; from++)
+		if ((*from != ' ' && *from != '\n') || (to > text && to[-1] != ' '))
+			*to++ = *from == '\n' ? ' ' : *from;
+	*to = '\0';
+}

@@ -35,6 +35,9 @@ int command_run(const char *const argv[], char *output, size_t size);
 void command_record(struct command *recorder, const char *recording, pid_t pid, const char *const *options);
 void command_record_end(struct command *recorder);
 
+/* A report's lines are broken anywhere: one blank for any number of blanks and ends of lines. */
+void command_unwrap(char *text);
+
 /* A number of /proc/PID/status by its key ("VmHWM:"), in that base. Fails the test if it is not there. */
 uint64_t command_status(const struct command *command, const char *key, int base);
 

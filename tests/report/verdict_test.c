@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "command.h"
 #include "report/model/model.h"
 #include "report/record/recording.h"
 #include "report/show/escape.h"
@@ -171,17 +172,6 @@ static void assert_has(const char *text, const char *part)
 		fail_msg("no \"%s\" in: %s", part, text);
 }
 
-/* Lines are broken anywhere: one blank for any number. */
-static void unwrap(char *text)
-{
-	char *to = text;
-
-	for (const char *from = text; *from; from++)
-		if ((*from != ' ' && *from != '\n') || (to > text && to[-1] != ' '))
-			*to++ = *from == '\n' ? ' ' : *from;
-	*to = '\0';
-}
-
 static void the_text_says_why_and_who(void **state)
 {
 	struct stint_probes_overrun probed = blocked();
@@ -194,7 +184,7 @@ static void the_text_says_why_and_who(void **state)
 	text_report(&out, model, false, 100);
 	assert_int_equal(out.err, 0);
 	assert_null(strchr(out.data, '\x1b'));
-	unwrap(out.data);
+	command_unwrap(out.data);
 	assert_has(out.data, "blocked in flock 70.0 % on /srv/data<b>");
 	assert_has(out.data, "woken by holder (pid 42)");
 	assert_has(out.data,

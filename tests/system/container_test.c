@@ -365,8 +365,7 @@ static void assert_namespaces_told(void)
 	snprintf(inside, sizeof(inside), "(pid %d, 1 in its own namespace, network namespace %ju)",
 		 (int)container.server, (uintmax_t)status.st_ino);
 	assert_int_equal(command_run(argv, report, sizeof(report)), 0);
-	for (char *at = report; (at = strstr(at, "\n")); at++) /* lines are broken anywhere */
-		*at = ' ';
+	command_unwrap(report);
 	if (!strstr(report, "1 in its own namespace"))
 		fail_msg("no '%s' in: %s", inside, report);
 }

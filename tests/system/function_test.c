@@ -130,6 +130,7 @@ static void what_was_asked_for_is_in_the_recording_and_in_the_report(void **stat
 			 30);
 
 	assert_int_equal(command_run(report, output, sizeof(output)), 0);
+	command_unwrap(output);
 	assert_non_null(strstr(output, "functions: known_spin 30 times, "));
 	assert_non_null(strstr(output, "known_spin of functions (pid "));
 	assert_non_null(strstr(output, "to time it cost about "));

@@ -127,6 +127,7 @@ static void a_recorder_that_is_stopped_says_what_it_missed(void **state)
 				 "SELECT sum(g.count) FROM histogram g JOIN bucket b USING (bucket)"
 				 " WHERE g.metric = 'busy' AND b.low >= 200000") >= times);
 	assert_int_equal(command_run(argv, report, sizeof(report)), 0);
+	command_unwrap(report);
 	assert_non_null(strstr(report, "found the ring buffer full"));
 }
 

@@ -166,6 +166,7 @@ static void a_file_arrives_whole_and_its_chunks_are_counted(void **state)
 	assert_int_equal(command_run((const char *const[]){"stint", "report", recording, NULL}, report,
 				     sizeof(report)),
 			 0);
+	command_unwrap(report);
 	assert_non_null(strstr(report, "Offloaded work"));
 	assert_non_null(strstr(report, "chunks of files"));
 }
