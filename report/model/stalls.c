@@ -20,6 +20,10 @@ const char *const stall_stage_meanings[STALL_STAGES] = {
 	"from running to epoll_wait returning the event",
 	"from epoll_wait returning the event to the next send"};
 
+const char *const stall_stage_ends[STALL_COLUMNS] = {
+	"to the ACK that opened it", "to the write event", "to a CPU",
+	"to epoll_wait's return",    "to the next send",   "from send to send"};
+
 static uint64_t stage_ns(const struct model_stall *stall, int stage)
 {
 	const uint64_t values[STALL_COLUMNS] = {stall->ack_ns,  stall->kernel_ns, stall->scheduler_ns,

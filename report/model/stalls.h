@@ -23,8 +23,9 @@ extern const char *const stall_no_event_keys[MODEL_NO_EVENTS];
 
 extern const char *const stall_stage_names[STALL_COLUMNS];
 
-/* What the stage waits for, as the end of a sentence. */
+/* What the stage waits for, as the end of a sentence; and up to when it lasts, in a few words. */
 extern const char *const stall_stage_meanings[STALL_STAGES];
+extern const char *const stall_stage_ends[STALL_COLUMNS];
 
 struct stall_group {
 	const struct model_process *process;

@@ -26,8 +26,8 @@
 #define FUNCTIONS_DRAWN 8
 #define HANDLERS_SHOWN  500
 #define LOOPS_SHOWN     200
-#define OVERRUNS_SHOWN  50
-#define OVERRUNS_ALIKE  10
+#define OVERRUNS_SHOWN  30
+#define OVERRUNS_ALIKE  4
 #define SOCKETS_SHOWN   8
 #define TRACES_DRAWN    4
 #define CYCLES_DRAWN    3

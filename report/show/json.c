@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "report/model/late.h"
 #include "report/model/stalls.h"
 #include "report/show/functions.h"
 #include "report/show/json_writer.h"
@@ -138,6 +139,33 @@ static void put_totals(struct json *json, const struct model *model)
 	json_end(json, "}");
 }
 
+/* As the first lines of a report have it. */
+static void put_late(struct json *json, const struct model *model, const struct model_process *process)
+{
+	static const char *const others[] = {"computing", "off_cpu", "unknown"};
+	struct late late;
+
+	late_of(&late, model, process, NULL);
+	json_begin(json, "late", "{");
+	json_number(json, "overruns", late.overruns);
+	json_number(json, "sum_ns", late.sum_ns);
+	json_number(json, "over_ns", late.over_ns);
+	json_begin(json, "causes", "[");
+	for (size_t i = 0; i < late.causes_len; i++) {
+		enum late_kind kind = late.causes[i].kind;
+
+		json_begin(json, NULL, "{");
+		json_text(json, "cause",
+			  kind < LATE_COMPUTING ? verdict_names[kind] : others[kind - LATE_COMPUTING]);
+		json_number(json, "sum_ns", late.causes[i].sum_ns);
+		json_end(json, "}");
+	}
+	json_end(json, "]");
+	json_number(json, "own_overruns", late.own.overruns);
+	json_text(json, "own_handler", late.own.handler ? late.own.handler->name : NULL);
+	json_end(json, "}");
+}
+
 static void put_processes(struct json *json, const struct model *model)
 {
 	json_begin(json, "processes", "[");
@@ -157,6 +185,7 @@ static void put_processes(struct json *json, const struct model *model)
 			json_real(json, "appeared_s", model_seconds(model, process->appeared_ns), 6);
 		json_number(json, "inside_pid", process->inside_pid);
 		json_number(json, "inside_netns", process->inside_netns);
+		put_late(json, model, process);
 		json_end(json, "}");
 	}
 	json_end(json, "]");

@@ -172,19 +172,14 @@ struct table *tables_stages(const struct stall_group *group)
 	struct table *table = table_new(heads, "Lrrrrl");
 
 	for (int stage = 0; stage < STALL_COLUMNS; stage++) {
-		bool worst = stage == (int)group->worst;
-
 		table_cell(table, stall_stage_names[stage]);
 		table_ns(table, group->p50_ns[stage]);
 		table_ns(table, group->p99_ns[stage]);
 		table_ns(table, group->max_ns[stage]);
 		table_cell(table, units_share(group->sum_ns[stage], group->sum_ns[STALL_WHOLE]).text);
-		if (worst)
+		if (stage == (int)group->worst)
 			table_mark(table);
-		if (stage < STALL_STAGES)
-			table_format(table, "%s%s", worst ? "most of it: " : "", stall_stage_meanings[stage]);
-		else
-			table_cell(table, "from the short send to the next send");
+		table_cell(table, stall_stage_ends[stage]);
 	}
 	return table;
 }

@@ -98,8 +98,7 @@ static void put_handlers(struct text_page *page)
 			     : "p50, p99, max: service time. wait: from when the poll returned the event, a "
 			       "lower bound. beyond: in sum beyond budget");
 	if (own.total + inferred.total == 0)
-		buffer_string(page->out,
-			      "  None: nothing was dispatched that has a name, and nothing overran.\n");
+		text_plain(page, "None: nothing was dispatched that has a name, and nothing overran.");
 	if (own.total > 0)
 		text_table(page, own_table);
 	else
@@ -123,7 +122,7 @@ static void put_loops(struct text_page *page)
 		     "busy: an iteration without its poll. batch: events that one poll returned. One with a "
 		     "meter is told of by its process and by the kernel.");
 	if (rows.shown == 0) {
-		buffer_string(page->out, "  None: no thread was seen to wait in epoll.\n");
+		text_plain(page, "None: no thread was seen to wait in epoll.");
 		table_free(table);
 		return;
 	}
@@ -313,7 +312,7 @@ static void put_overruns(struct text_page *page)
 		page, "Longest overruns",
 		"at most two of those alike (handler, what it called, verdict); stacks: outermost first");
 	if (shown == 0)
-		buffer_string(page->out, "  None was recorded.\n");
+		text_plain(page, "None was recorded.");
 	for (size_t i = 0; i < shown; i++)
 		put_overrun(page, picked[i]);
 	text_left_out(page, shown, model->overruns_total, "overruns");
@@ -377,15 +376,12 @@ static void put_stalls(struct text_page *page)
 	any = has_meter_stalls(page);
 	put_stall_groups(page, groups);
 	if (groups->len == 0 && !any)
-		buffer_string(
-			page->out,
-			words_has_probes(page->model)
-				? "  None was seen.\n"
-				: "  Not known: they are seen by the probes, and by streams of libstint.\n");
+		text_plain(page,
+			   words_has_probes(page->model)
+				   ? "None was seen."
+				   : "Not known: they are seen by the probes, and by streams of libstint.");
 	else if (groups->len == 0)
-		buffer_string(
-			page->out,
-			"  By stage they are known only with the probes: run `stint record` as root.\n");
+		text_plain(page, "By stage they are known only with the probes: run `stint record` as root.");
 	if (words_sends_unseen(&unseen, page->model))
 		text_sentence(page, &unseen, 2);
 	stall_groups_free(groups);
@@ -396,8 +392,9 @@ static void put_trace(struct text_page *page, const struct trace *trace)
 	const struct trace_cycle *cycle = words_best_cycle(trace);
 	struct buffer line = {0};
 
-	words_process(&line, escape_terminal, trace->process);
-	buffer_printf(&line, ", fd %d", trace->fd);
+	if (page->model->processes_len > 1)
+		buffer_printf(&line, "pid %" PRIu64 ", ", trace->process->pid);
+	buffer_printf(&line, "fd %d", trace->fd);
 	if (trace->local && trace->remote) {
 		buffer_string(&line, ", ");
 		escape_terminal(&line, trace->local);
@@ -461,9 +458,9 @@ static void put_losses(struct text_page *page)
 		text_sentence(page, &line, 2);
 	}
 	if (!any && model->losses_len > 0)
-		buffer_string(page->out, "  Nothing: every ring and table had room.\n");
+		text_plain(page, "Nothing: every ring and table had room.");
 	else if (!any)
-		buffer_string(page->out, "  Not known: the recording has no account of it.\n");
+		text_plain(page, "Not known: the recording has no account of it.");
 }
 
 static void put_limits(struct text_page *page)

@@ -23,6 +23,9 @@ void text_heading(struct text_page *page, const char *title, const char *remark)
 /* A sentence on lines of its own, after `indent` spaces. Takes the buffer's content. */
 void text_sentence(struct text_page *page, struct buffer *sentence, int indent);
 
+/* One that is there already, after two spaces. */
+void text_plain(struct text_page *page, const char *sentence);
+
 /* The same, with `label` in the indentation of its first line, which it may make longer. */
 void text_labelled(struct text_page *page, const char *label, struct buffer *sentence, int indent);
 

@@ -18,7 +18,9 @@
 #include "report/record/recording.h"
 #include "report/show/escape.h"
 #include "report/show/headline.h"
+#include "report/show/json.h"
 #include "report/show/table.h"
+#include "report/show/text.h"
 
 #define MS      UINT64_C(1000000)
 #define START   UINT64_C(1000000000000)
@@ -230,6 +232,40 @@ static void on_a_quiet_machine_the_handler_comes_first(void **state)
 	headline_free(&headline);
 }
 
+static void json_has_the_sums_too(void **state)
+{
+	struct buffer out = {0};
+
+	(void)state;
+	add_busy_server();
+	load();
+	json_report(&out, model);
+	assert_non_null(strstr(
+		buffer_text(&out),
+		"\"late\":{\"overruns\":3,\"sum_ns\":100000000,\"over_ns\":97000000,\"causes\":["
+		"{\"cause\":\"runnable\",\"sum_ns\":80000000},{\"cause\":\"blocked\",\"sum_ns\":17000000},"
+		"{\"cause\":\"user\",\"sum_ns\":3000000}],\"own_overruns\":1,\"own_handler\":\"sweep\"}"));
+	buffer_free(&out);
+}
+
+/* Neither within words nor between a figure and its unit. */
+static void lines_end_where_the_terminal_does(void **state)
+{
+	struct buffer out = {0};
+
+	(void)state;
+	add_busy_server();
+	load();
+	text_report(&out, model, false, 60);
+	for (const char *line = buffer_text(&out); *line; line += strcspn(line, "\n") + 1) {
+		const char *word = line + strspn(line, " ");
+
+		assert_in_range(strcspn(line, "\n"), 0, 60);
+		assert_false(strncmp(word, "ms", 2) == 0 || *word == '%');
+	}
+	buffer_free(&out);
+}
+
 static void own_threads_in_the_way_are_not_the_machine(void **state)
 {
 	static const struct stint_probes_rival worker = {.pid = 1, .comm = "V8Worker"};
@@ -347,6 +383,8 @@ int main(void)
 		test(processes_are_in_the_order_of_their_lateness),
 		test(a_headline_is_a_few_short_lines),
 		test(on_a_quiet_machine_the_handler_comes_first),
+		test(json_has_the_sums_too),
+		test(lines_end_where_the_terminal_does),
 		test(own_threads_in_the_way_are_not_the_machine),
 		test(a_process_that_was_not_late_has_one_line),
 		test(of_many_processes_the_latest_have_all_their_lines),
