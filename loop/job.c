@@ -2,142 +2,9 @@
 #include "jobs.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
-/*
- * The loop's side of a job: out to the pool, back through the loop's port, and `done`.
- *
- * The port is a stack without a lock: threads push, the loop takes all of it at once (so there is no ABA). Who
- * pushes onto an empty one wakes the loop; a burst wakes it once. The eventfd that it is woken by is watched
- * edge-triggered and never read, and its event has a tag that no source has, so it is no dispatch and
- * costs the dispatch of others nothing.
- *
- * A thread that has pushed the last job of a loop may still be about to write to the eventfd when the loop is
- * freed: whoever may have to write holds a reference to the port.
- */
-
-struct job_port {
-	struct stint_fd mark;       /* first, for its alignment: where the tag of the wake-up points */
-	struct stint_job *returned; /* atomic */
-	uint32_t references;        /* atomic */
-	int wake;                   /* an eventfd */
-};
-
-static void port_release(struct job_port *port)
-{
-	if (__atomic_sub_fetch(&port->references, 1, __ATOMIC_ACQ_REL) > 0)
-		return;
-	close(port->wake);
-	free(port);
-}
-
-static void wake(struct job_port *port)
-{
-	const uint64_t one = 1;
-	/* Cannot fail: the counter would have to reach 2^64, and it is no pipe. */
-	ssize_t written = write(port->wake, &one, sizeof(one));
-
-	(void)written;
-}
-
-/* Once the job is pushed, its loop may be done with it and free the port. */
-void job_return(struct stint_job *job, enum stint_job_outcome outcome)
-{
-	struct job_port *port = job->port;
-	struct stint_job *top = __atomic_load_n(&port->returned, __ATOMIC_RELAXED);
-	bool held = false;
-
-	job->outcome = outcome;
-	do {
-		if (!top && !held) {
-			__atomic_fetch_add(&port->references, 1, __ATOMIC_RELAXED);
-			held = true;
-		}
-		job->next = top;
-	} while (!__atomic_compare_exchange_n(&port->returned, &top, job, true, __ATOMIC_RELEASE,
-					      __ATOMIC_RELAXED));
-	if (!top)
-		wake(port);
-	if (held)
-		port_release(port);
-}
-
-enum stint_job_outcome job_end(struct stint_job *job)
-{
-	uint32_t before = __atomic_exchange_n(&job->state, JOB_ENDED, __ATOMIC_RELAXED);
-
-	return before == JOB_ASKED || pool_stopping(job->pool) ? STINT_JOB_INTERRUPTED : STINT_JOB_DONE;
-}
-
-/* ---- the port, by the loop's thread ---- */
-
-int job_port_watch(struct stint_loop *loop, int epoll)
-{
-	struct epoll_event event = {.events = EPOLLIN | (uint32_t)EPOLLET,
-				    .data.u64 = (uintptr_t)&loop->port->mark};
-
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, loop->port->wake, &event) < 0 ? -errno : 0;
-}
-
-static int open_port(struct stint_loop *loop)
-{
-	struct job_port *port;
-	int error;
-
-	if (loop->port)
-		return 0;
-	port = aligned_alloc(64, (sizeof(*port) + 63) / 64 * 64);
-	if (!port)
-		return -ENOMEM;
-	*port = (struct job_port){.mark.index = WAKE_INDEX, .mark.handler = NO_HANDLER, .references = 1};
-	port->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (port->wake < 0) {
-		error = -errno;
-		free(port);
-		return error;
-	}
-	loop->port = port;
-	error = job_port_watch(loop, loop->epoll);
-	if (error < 0)
-		job_port_close(loop);
-	return error;
-}
-
-void job_port_close(struct stint_loop *loop)
-{
-	if (loop->port)
-		port_release(loop->port);
-	loop->port = NULL;
-}
-
-/* Appends what has come back to the loop's own list, in the order in which it came. */
-static uint32_t collect(struct stint_loop *loop)
-{
-	struct stint_job *job, *ordered = NULL, **end = &loop->jobs_returned;
-	uint32_t count = 0;
-
-	/* Looked at in every iteration, and mostly empty: a plain load is cheaper than an exchange. */
-	if (!__atomic_load_n(&loop->port->returned, __ATOMIC_RELAXED))
-		return 0;
-	job = __atomic_exchange_n(&loop->port->returned, NULL, __ATOMIC_ACQUIRE);
-	while (job) {
-		struct stint_job *next = job->next;
-
-		job->next = ordered;
-		ordered = job;
-		job = next;
-		count++;
-	}
-	while (*end)
-		end = &(*end)->next;
-	*end = ordered;
-	return count;
-}
-
-/* ---- jobs ---- */
+/* The loop's side of a job: out to the pool, back through the loop's port, and `done`. */
 
 /* Takes the first of those that are back off the loop; the job is then nobody's but the caller's. */
 static struct stint_job *take_returned(struct stint_loop *loop)
@@ -185,7 +52,7 @@ static uint64_t record_times(struct stint_loop *loop, const struct stint_job *jo
 
 void job_dispatch(struct stint_loop *loop)
 {
-	uint32_t left = collect(loop);
+	uint32_t left = job_port_collect(loop);
 
 	while (loop->jobs_returned) {
 		struct stint_job *job = take_returned(loop);
@@ -205,31 +72,24 @@ void job_dispatch(struct stint_loop *loop)
 
 void job_abandon_all(struct stint_loop *loop)
 {
-	struct pollfd woken = {.events = POLLIN};
-	uint64_t count;
-
 	for (struct stint_job *job = loop->jobs_out; job; job = job->out_next)
 		stint_job_cancel(job);
 	while (loop->jobs_out) {
-		collect(loop);
+		job_port_collect(loop);
 		while (loop->jobs_returned) {
 			struct stint_job *job = take_returned(loop);
 
 			if (job->allocated)
 				free(job);
 		}
-		if (!loop->jobs_out)
-			return;
-		/* Whoever pushes from now on finds the stack empty, and so writes. */
-		woken.fd = loop->port->wake;
-		if (poll(&woken, 1, -1) > 0 && read(loop->port->wake, &count, sizeof(count)) < 0)
-			continue;
+		if (loop->jobs_out)
+			job_port_await(loop);
 	}
 }
 
 int job_submit(struct stint_job *job, struct stint_loop *loop, struct stint_pool *pool, bool bounded)
 {
-	int error = open_port(loop);
+	int error = job_port_open(loop);
 
 	if (error < 0)
 		return error;
@@ -289,7 +149,7 @@ int stint_job_cancel(struct stint_job *job)
 	if (!job || !job->pool)
 		return -EINVAL;
 	if (pool_withdraw(job->pool, job)) {
-		job_return(job, STINT_JOB_CANCELLED);
+		job_port_return(job, STINT_JOB_CANCELLED);
 		return 0;
 	}
 	if (__atomic_compare_exchange_n(&job->state, &running, JOB_ASKED, false, __ATOMIC_RELAXED,

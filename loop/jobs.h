@@ -2,7 +2,7 @@
 #ifndef JOBS_H
 #define JOBS_H
 
-/* Jobs between loop and pool: what pool.c (threads and queue) and job.c (the loop's side) share. */
+/* Jobs between loop and pool: job.c (the loop's side) uses pool.c (threads and queue), and both job_port.c (the way back). */
 
 #include "reactor.h"
 
@@ -30,6 +30,18 @@ struct stint_job {
 	bool allocated; /* by stint_job_new(): freed after `done` */
 };
 
+/* job_port.c; see reactor.h, too */
+
+/* Hands an ended job to its loop, which owns it from then on. Any thread. */
+void job_port_return(struct stint_job *job, enum stint_job_outcome outcome);
+
+/* Makes the loop's port, unless it has one. -ENOMEM, -EMFILE, -ENFILE, -ENOSPC. */
+int job_port_open(struct stint_loop *loop);
+/* Appends what has come back to loop->jobs_returned, in the order in which it came; returns how many. */
+uint32_t job_port_collect(struct stint_loop *loop);
+/* Waits until something has come back. */
+void job_port_await(struct stint_loop *loop);
+
 /* pool.c */
 
 /*
@@ -52,11 +64,5 @@ void pool_release(struct stint_pool *pool);
  * are not bounded: a file has one job out at most, so their number is bounded by that of the files.
  */
 int job_submit(struct stint_job *job, struct stint_loop *loop, struct stint_pool *pool, bool bounded);
-
-/* Hands an ended job to its loop, which owns it from then on. Any thread. */
-void job_return(struct stint_job *job, enum stint_job_outcome outcome);
-
-/* The end of `run`: says how it ended. */
-enum stint_job_outcome job_end(struct stint_job *job);
 
 #endif

@@ -120,6 +120,14 @@ bool pool_withdraw(struct stint_pool *pool, struct stint_job *job)
 
 /* ---- the threads ---- */
 
+/* The end of `run`: says how it ended. */
+static enum stint_job_outcome end_job(struct stint_job *job)
+{
+	uint32_t before = __atomic_exchange_n(&job->state, JOB_ENDED, __ATOMIC_RELAXED);
+
+	return before == JOB_ASKED || pool_stopping(job->pool) ? STINT_JOB_INTERRUPTED : STINT_JOB_DONE;
+}
+
 static void *work(void *ctx)
 {
 	struct stint_pool *pool = ctx;
@@ -130,7 +138,7 @@ static void *work(void *ctx)
 		job->begin_at = clock_stamp_now(job->stamp);
 		job->run(job, job->ctx);
 		job->end_at = clock_stamp_now(job->stamp);
-		job_return(job, job_end(job));
+		job_port_return(job, end_job(job));
 	}
 	return NULL;
 }
@@ -241,7 +249,7 @@ static void return_queued(struct stint_pool *pool)
 		job = pool->queued ? pop(pool, JOB_WITHDRAWN) : NULL;
 		pthread_mutex_unlock(&pool->lock);
 		if (job)
-			job_return(job, STINT_JOB_CANCELLED);
+			job_port_return(job, STINT_JOB_CANCELLED);
 	} while (job);
 }
 

@@ -262,6 +262,8 @@ void slice_dispatch(struct stint_loop *loop);
 void job_dispatch(struct stint_loop *loop);
 /* Cancels all jobs, waits until no thread has one of them, and calls nobody. In a forked child there are no threads. */
 void job_abandon_all(struct stint_loop *loop);
+
+/* job_port.c */
 /* Has an epoll set wake the loop for jobs that come back. */
 int job_port_watch(struct stint_loop *loop, int epoll);
 void job_port_close(struct stint_loop *loop);
