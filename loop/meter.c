@@ -1,32 +1,31 @@
 /* SPDX-License-Identifier: MIT */
-#include "meter_account.h"
+#include "meter.h"
+
+#include "histogram_record.h"
 #include "options.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 /*
  * The process's meter: one file, a table of handlers that any thread may add to, a table of loops each of
- * which is written by its own thread alone. What is shared between threads is changed under `lock`.
+ * which is written by its own thread alone (meter_loop.c). What is shared between threads is changed under `lock`.
  */
-
-struct stint_meter {
-	struct meter_map map;
-	struct stint_meter_options options;
-	unsigned references;
-};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static struct stint_meter *process_meter;
 
-struct meter_map *meter_get_map(struct stint_meter *meter)
+void meter_lock(void)
 {
-	return &meter->map;
+	pthread_mutex_lock(&lock);
+}
+
+void meter_unlock(void)
+{
+	pthread_mutex_unlock(&lock);
 }
 
 static void before_fork(void)
@@ -195,116 +194,4 @@ uint64_t stint_meter_budget_ns(const struct stint_meter *meter, uint32_t handler
 	    handler >= __atomic_load_n(&meter_map_header(&meter->map)->handler_count, __ATOMIC_ACQUIRE))
 		return 0;
 	return relaxed_load(&meter_map_handler(&meter->map, handler)->budget_ns);
-}
-
-/* Beyond the loop limit: the table entry and the region in memory that nobody else sees. */
-static int take_private_region(struct stint_meter_loop *account)
-{
-	size_t entry_bytes = 4096;
-	void *memory;
-
-	account->private_bytes = entry_bytes + account->meter->map.region_bytes;
-	memory = mmap(NULL, account->private_bytes, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED)
-		return -errno;
-	account->private_memory = memory;
-	account->base = memory;
-	account->figures = memory;
-	meter_map_layout_region(&account->meter->options, entry_bytes, account->figures);
-	return 0;
-}
-
-/* Under the lock: the next entry of the loop table and its region. */
-static int take_region(struct stint_meter_loop *account)
-{
-	struct meter_map *map = &account->meter->map;
-	struct stint_meter_file_header *header = meter_map_header(map);
-	uint32_t index = header->loop_count;
-
-	if (index == header->loop_limit) {
-		__atomic_fetch_add(&header->loops_refused, 1, __ATOMIC_RELAXED);
-		return take_private_region(account);
-	}
-	account->base = map->base;
-	account->figures = meter_map_loop(map, index);
-	meter_map_layout_region(&account->meter->options, map->regions_offset + index * map->region_bytes,
-				account->figures);
-	return 0;
-}
-
-/* Everything up to the socket ring is backed at once; that one waits for the first traced socket. */
-static int prepare_region(struct stint_meter_loop *account, const char *name)
-{
-	struct stint_meter_file_loop *figures = account->figures;
-	uint8_t *start = account->base + figures->histograms_offset;
-	int error;
-
-	error = meter_map_back(&account->meter->map, start,
-			       figures->sockets_offset - figures->histograms_offset);
-	if (error < 0)
-		return error;
-	account->metric = (struct stint_histogram *)start;
-	for (int i = 0; i < STINT_METER_LOOP_METRICS; i++)
-		stint_histogram_init(&account->metric[i]);
-	meter_map_copy_name(figures->name, sizeof(figures->name), name ? name : "loop");
-	figures->dispatch_fd = NO_FD;
-	meter_account_set_thread(account);
-	/* "other" must never be without a block: it takes what finds no room. */
-	if (meter_map_back(&account->meter->map, account->base + figures->blocks_offset,
-			   METER_MAP_BLOCK_BASE_BYTES) < 0)
-		return -ENOSPC;
-	meter_account_adopt(account, 0);
-	return 0;
-}
-
-int stint_meter_loop_new(struct stint_meter_loop **ret, struct stint_meter *meter, const char *name)
-{
-	struct stint_meter_loop *account;
-	int error;
-
-	if (!ret || !meter)
-		return -EINVAL;
-	account = calloc(1, sizeof(*account));
-	if (!account)
-		return -ENOMEM;
-	account->meter = meter;
-	account->hot = calloc(meter->options.handler_limit, sizeof(*account->hot));
-	if (!account->hot) {
-		free(account);
-		return -ENOMEM;
-	}
-	clock_init(&account->clock);
-	pthread_mutex_lock(&lock);
-	error = take_region(account);
-	if (error == 0)
-		error = prepare_region(account, name);
-	if (error == 0 && !account->private_memory)
-		__atomic_fetch_add(&meter_map_header(&meter->map)->loop_count, 1, __ATOMIC_RELEASE);
-	if (error == 0)
-		meter->references++;
-	pthread_mutex_unlock(&lock);
-	if (error < 0) {
-		if (account->private_memory)
-			munmap(account->private_memory, account->private_bytes);
-		free(account->hot);
-		free(account);
-		return error;
-	}
-	*ret = account;
-	return 0;
-}
-
-struct stint_meter_loop *stint_meter_loop_free(struct stint_meter_loop *account)
-{
-	if (!account)
-		return NULL;
-	relaxed_store(&account->figures->dispatch_begin_ns, 0);
-	__atomic_store_n(&account->figures->closed, 1, __ATOMIC_RELEASE);
-	if (account->private_memory)
-		munmap(account->private_memory, account->private_bytes);
-	stint_meter_free(account->meter);
-	free(account->hot);
-	free(account);
-	return NULL;
 }

@@ -59,8 +59,8 @@ static void note_overrun(struct stint_meter_loop *account, const struct meter_ho
 	counter_add(&hot->block->over_ns, service_ns - hot->budget_ns);
 	*slot = overrun;
 	__atomic_store_n(&figures->overruns_written, written + 1, __ATOMIC_RELEASE);
-	usdt_overrun(meter_map_handler(meter_get_map(account->meter), scope->handler)->name, scope->fd,
-		     service_ns, hot->budget_ns, account->behind);
+	usdt_overrun(meter_map_handler(account->map, scope->handler)->name, scope->fd, service_ns,
+		     hot->budget_ns, account->behind);
 }
 
 /* The values that are no extremes, and at most `limit`. */
@@ -119,7 +119,7 @@ __attribute__((cold, noinline)) void meter_account_anchor(struct stint_meter_loo
 {
 	if (clock_anchor_due(&account->clock)) {
 		clock_anchor(&account->clock);
-		learn_handlers(account, meter_get_map(account->meter));
+		learn_handlers(account, account->map);
 	}
 	account->cpu_ns = clock_gettime_ns(CLOCK_THREAD_CPUTIME_ID);
 	account->cpu_at_ns = clock_read(&account->clock);
@@ -128,7 +128,7 @@ __attribute__((cold, noinline)) void meter_account_anchor(struct stint_meter_loo
 __attribute__((cold, noinline)) struct meter_hot *meter_account_adopt(struct stint_meter_loop *account,
 								      uint32_t handler)
 {
-	struct meter_map *map = meter_get_map(account->meter);
+	struct meter_map *map = account->map;
 	struct stint_meter_file_loop *figures = account->figures;
 	struct stint_meter_file_block *block;
 
@@ -157,7 +157,7 @@ __attribute__((cold, noinline)) struct meter_hot *meter_account_adopt(struct sti
 struct stint_histogram *meter_account_work(struct stint_meter_loop *account, uint32_t handler)
 {
 	struct meter_hot *hot = meter_account_hot(account, handler);
-	struct meter_map *map = meter_get_map(account->meter);
+	struct meter_map *map = account->map;
 	struct stint_histogram *histograms = hot->block->histogram;
 
 	if (hot->works)
@@ -186,8 +186,7 @@ int meter_account_socket(struct stint_meter_loop *account, const struct stint_me
 	uint64_t written = figures->sockets_written;
 
 	if (!account->sockets_backed) {
-		int error = meter_map_back(meter_get_map(account->meter), ring,
-					   (size_t)figures->socket_slots * sizeof(*ring));
+		int error = meter_map_back(account->map, ring, (size_t)figures->socket_slots * sizeof(*ring));
 		if (error < 0)
 			return error;
 		account->sockets_backed = true;
@@ -256,7 +255,7 @@ int stint_meter_begin(struct stint_meter_loop *account, uint32_t handler, int fd
 	if (account->depth == STINT_METER_DEPTH)
 		return -EOVERFLOW;
 	if (handler >= account->hot_count) {
-		learn_handlers(account, meter_get_map(account->meter));
+		learn_handlers(account, account->map);
 		if (handler >= account->hot_count)
 			return -EINVAL;
 	}

@@ -73,14 +73,13 @@ struct stint_meter_loop {
 	uint64_t cpu_at_ns; /* when the thread's CPU clock was read */
 	uint64_t cpu_ns;    /* and what it said */
 
-	uint8_t *base; /* what offsets in `figures` count from */
+	uint8_t *base;         /* what offsets in `figures` count from */
+	struct meter_map *map; /* the meter's */
 	struct stint_meter *meter;
 	void *private_memory; /* of an account beyond the loop limit */
 	size_t private_bytes;
 	bool sockets_backed;
 };
-
-struct meter_map *meter_get_map(struct stint_meter *meter);
 
 /* Cold: a handler's first dispatch on this loop. Returns the block to use, never NULL. */
 struct meter_hot *meter_account_adopt(struct stint_meter_loop *account, uint32_t handler);

@@ -18,7 +18,7 @@ bool loop_handler_valid(const struct stint_loop *loop, uint32_t handler)
 
 	if (!loop->account)
 		return handler <= UINT16_MAX;
-	header = meter_map_header(meter_get_map(loop->meter));
+	header = meter_map_header(loop->account->map);
 	return handler < __atomic_load_n(&header->handler_count, __ATOMIC_ACQUIRE);
 }
 

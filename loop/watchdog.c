@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "clock.h"
 #include "histogram_record.h"
-#include "meter_account.h"
+#include "meter.h"
 #include "options.h"
 #include "stack_copy.h"
 
@@ -83,7 +83,7 @@ static bool within_limit(struct watch *watch, uint64_t now_ns)
 static void take_stack(struct stint_watchdog *watchdog, struct watch *watch,
 		       struct stint_meter_file_loop *figures)
 {
-	struct meter_map *map = meter_get_map(watchdog->meter);
+	struct meter_map *map = &watchdog->meter->map;
 	struct stint_meter_file_stack *ring =
 		(struct stint_meter_file_stack *)(map->base + figures->stacks_offset);
 	uint64_t written = figures->stacks_written;
@@ -109,7 +109,7 @@ static void raise_alarm(struct stint_watchdog *watchdog, const struct watch *wat
 			const struct stint_meter_file_loop *figures, uint64_t running_ns, uint64_t budget_ns)
 {
 	const struct stint_meter_file_handler *handler =
-		meter_map_handler(meter_get_map(watchdog->meter), watchdog->stack.handler);
+		meter_map_handler(&watchdog->meter->map, watchdog->stack.handler);
 	const struct stint_watchdog_late late = {
 		.loop = figures->name,
 		.handler = handler->name,
@@ -155,7 +155,7 @@ static void look_at_dispatch(struct stint_watchdog *watchdog, struct watch *watc
 /* Whether any loop has moved, or runs a handler. */
 static bool look(struct stint_watchdog *watchdog)
 {
-	struct meter_map *map = meter_get_map(watchdog->meter);
+	struct meter_map *map = &watchdog->meter->map;
 	uint32_t count = __atomic_load_n(&meter_map_header(map)->loop_count, __ATOMIC_ACQUIRE);
 	bool moved = false;
 
@@ -247,8 +247,7 @@ static int start(struct stint_watchdog **ret, struct stint_meter *meter,
 	error = take_options(&watchdog->options, given);
 	if (error < 0)
 		goto fail;
-	watchdog->watches =
-		calloc(meter_map_header(meter_get_map(meter))->loop_limit, sizeof(*watchdog->watches));
+	watchdog->watches = calloc(meter_map_header(&meter->map)->loop_limit, sizeof(*watchdog->watches));
 	error = watchdog->watches ? stack_copy_open(watchdog->options.signal) : -ENOMEM;
 	if (error < 0)
 		goto fail;
