@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,10 @@
 /*
  * The pool: threads that take jobs from one queue, first in, first out.
  *
- * A submission wakes a thread only if one sleeps that has not been woken already, so a burst does not make a
- * system call for each job; and it starts a thread only if none sleeps. A pool lives until its last job is back:
+ * One thread is being woken at a time, at most, and takes its job before it wakes another if there is more: a burst makes
+ * no system call for each job, and where one thread is enough, the others sleep on. A submission starts a thread only if
+ * none sleeps. They sleep on a semaphore, and not on a condition, as the latter's mutex is taken by whoever wakes up in a
+ * way that costs a system call more. A pool lives until its last job is back:
  * each holds a reference, so that a loop may still cancel what another thread's stint_pool_free() is returning.
  */
 
@@ -21,14 +24,14 @@
 #define NAME_BYTES      16
 
 struct stint_pool {
-	pthread_mutex_t lock; /* of all that is not said to be atomic */
-	pthread_cond_t work;
+	pthread_mutex_t lock;   /* of all that is not said to be atomic */
+	sem_t wake;             /* where idle threads sleep */
 	struct stint_job queue; /* head of a ring */
 	uint32_t queued, queue_limit;
 	pthread_t *threads;
 	uint32_t thread_count, thread_limit;
-	uint32_t idle;   /* threads that wait for `work` */
-	uint32_t waking; /* of these, those that have been signalled */
+	uint32_t idle;   /* threads that sleep */
+	uint32_t waking; /* of these, those that have been woken */
 	uint64_t refused;
 	char name[NAME_BYTES];
 	bool stopping; /* atomic: jobs that run ask for it */
@@ -45,7 +48,7 @@ void pool_release(struct stint_pool *pool)
 {
 	if (__atomic_sub_fetch(&pool->references, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	pthread_cond_destroy(&pool->work);
+	sem_destroy(&pool->wake);
 	pthread_mutex_destroy(&pool->lock);
 	free(pool->threads);
 	free(pool);
@@ -89,18 +92,25 @@ static struct stint_job *pop(struct stint_pool *pool, enum job_state state)
 static struct stint_job *take(struct stint_pool *pool)
 {
 	struct stint_job *job = NULL;
+	bool wake;
 
 	pthread_mutex_lock(&pool->lock);
 	while (pool->queued == 0 && !pool->stopping) {
 		pool->idle++;
-		pthread_cond_wait(&pool->work, &pool->lock);
+		pthread_mutex_unlock(&pool->lock);
+		while (sem_wait(&pool->wake) < 0)
+			; /* EINTR */
+		pthread_mutex_lock(&pool->lock);
 		pool->idle--;
-		if (pool->waking > 0)
-			pool->waking--;
+		pool->waking--;
 	}
 	if (!pool->stopping)
 		job = pop(pool, JOB_RUNNING);
+	wake = pool->queued > 0 && pool->idle > 0 && pool->waking == 0;
+	pool->waking += wake;
 	pthread_mutex_unlock(&pool->lock);
+	if (wake)
+		sem_post(&pool->wake);
 	return job;
 }
 
@@ -159,14 +169,14 @@ static int start_thread(struct stint_pool *pool)
 	return 0;
 }
 
-/* Under the lock. */
-static int see_to_thread(struct stint_pool *pool)
+/* Under the lock. `ret_wake`: a thread is to be woken, by sem_post(), when it has been let go of. */
+static int see_to_thread(struct stint_pool *pool, bool *ret_wake)
 {
 	int error;
 
 	if (pool->idle > pool->waking) {
-		pool->waking++;
-		pthread_cond_signal(&pool->work);
+		*ret_wake = pool->waking == 0;
+		pool->waking += *ret_wake;
 		return 0;
 	}
 	if (pool->thread_count == pool->thread_limit)
@@ -177,6 +187,7 @@ static int see_to_thread(struct stint_pool *pool)
 
 int pool_submit(struct stint_pool *pool, struct stint_job *job, bool bounded)
 {
+	bool wake = false;
 	int error = 0;
 
 	pthread_mutex_lock(&pool->lock);
@@ -186,11 +197,13 @@ int pool_submit(struct stint_pool *pool, struct stint_job *job, bool bounded)
 		pool->refused++;
 		error = -EAGAIN;
 	} else {
-		error = see_to_thread(pool);
+		error = see_to_thread(pool, &wake);
 	}
 	if (error == 0)
 		append(pool, job);
 	pthread_mutex_unlock(&pool->lock);
+	if (wake)
+		sem_post(&pool->wake);
 	return error;
 }
 
@@ -234,7 +247,7 @@ int stint_pool_new(struct stint_pool **ret, const struct stint_pool_options *giv
 	pool->queue.next = pool->queue.previous = &pool->queue;
 	pool->references = 1;
 	init_lock(&pool->lock);
-	pthread_cond_init(&pool->work, NULL);
+	sem_init(&pool->wake, 0, 0);
 	*ret = pool;
 	return 0;
 }
@@ -259,7 +272,8 @@ struct stint_pool *stint_pool_free(struct stint_pool *pool)
 		return NULL;
 	pthread_mutex_lock(&pool->lock);
 	__atomic_store_n(&pool->stopping, true, __ATOMIC_RELAXED);
-	pthread_cond_broadcast(&pool->work);
+	for (; pool->waking < pool->idle; pool->waking++)
+		sem_post(&pool->wake);
 	pthread_mutex_unlock(&pool->lock);
 	for (uint32_t i = 0; i < pool->thread_count; i++)
 		pthread_join(pool->threads[i], NULL);

@@ -162,6 +162,29 @@ static void threads_are_started_when_they_are_needed(void **state)
 	assert_int_equal(figures.threads, 2);
 }
 
+/* Each holds its thread until all have begun: with one asleep the run would never end. */
+static void as_many_idle_threads_wake_as_there_are_jobs(void **state)
+{
+	enum { THREADS = 6, ROUNDS = 200 };
+	struct task tasks[THREADS];
+
+	(void)state;
+	open_pool(THREADS, 0);
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < THREADS; i++) {
+			tasks[i] = (struct task){.gated = true};
+			submit(&tasks[i]);
+		}
+		for (int i = 0; i < THREADS; i++)
+			await_begin(&tasks[i]);
+		for (int i = 0; i < THREADS; i++)
+			sem_post(&tasks[i].go);
+		assert_int_equal(stint_loop_run(loop), 0);
+		if (round % 2) /* else some are still on their way to sleep */
+			wait_until_idle();
+	}
+}
+
 static void a_full_queue_says_eagain_and_takes_more_when_a_job_is_back(void **state)
 {
 	struct task running = {.gated = true}, waiting[2] = {{0}}, refused = {0};
@@ -508,6 +531,7 @@ int main(void)
 		TEST(every_job_runs_once_and_comes_back_once),
 		TEST(one_thread_runs_jobs_in_their_order),
 		TEST(threads_are_started_when_they_are_needed),
+		TEST(as_many_idle_threads_wake_as_there_are_jobs),
 		TEST(a_full_queue_says_eagain_and_takes_more_when_a_job_is_back),
 		TEST(cancelled_before_it_runs_it_never_does),
 		TEST(cancelled_while_it_runs_it_is_told),
