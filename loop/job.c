@@ -6,6 +6,30 @@
 
 /* The loop's side of a job: out to the pool, back through the loop's port, and `done`. */
 
+/* Memory of jobs stays with the loop, for the next ones: an allocation costs more than all else that the loop does for a job. */
+static struct stint_job *take_memory(struct stint_loop *loop)
+{
+	struct stint_job *job = loop->jobs_free;
+
+	if (!job)
+		return malloc(sizeof(*job));
+	loop->jobs_free = job->next;
+	return job;
+}
+
+static void put_away(struct stint_loop *loop, struct stint_job *job)
+{
+	job->pool = NULL; /* to cancel it once more is an error, as long as it is not used again */
+	job->next = loop->jobs_free;
+	loop->jobs_free = job;
+}
+
+void job_free_memory(struct stint_loop *loop)
+{
+	while (loop->jobs_free)
+		free(take_memory(loop));
+}
+
 /* Takes the first of those that are back off the loop; the job is then nobody's but the caller's. */
 static struct stint_job *take_returned(struct stint_loop *loop)
 {
@@ -66,7 +90,7 @@ void job_dispatch(struct stint_loop *loop)
 		job->done(job, job->outcome, job->ctx);
 		dispatch_close(loop, &dispatch);
 		if (allocated)
-			free(job);
+			put_away(loop, job);
 	}
 }
 
@@ -80,7 +104,7 @@ void job_abandon_all(struct stint_loop *loop)
 			struct stint_job *job = take_returned(loop);
 
 			if (job->allocated)
-				free(job);
+				put_away(loop, job);
 		}
 		if (loop->jobs_out)
 			job_port_await(loop);
@@ -124,17 +148,14 @@ int stint_job_new(struct stint_job **ret, struct stint_loop *loop, struct stint_
 
 	if (!loop || loop->dead || !pool || !run || !done || !loop_handler_valid(loop, handler))
 		return -EINVAL;
-	job = calloc(1, sizeof(*job));
+	job = take_memory(loop);
 	if (!job)
 		return -ENOMEM;
-	job->run = run;
-	job->done = done;
-	job->ctx = ctx;
-	job->handler = (uint16_t)handler;
-	job->allocated = true;
+	*job = (struct stint_job){
+		.run = run, .done = done, .ctx = ctx, .handler = (uint16_t)handler, .allocated = true};
 	error = job_submit(job, loop, pool, true);
 	if (error < 0) {
-		free(job);
+		put_away(loop, job);
 		return error;
 	}
 	if (ret)

@@ -42,6 +42,7 @@ static int open_meter(struct stint_loop *loop, const struct stint_loop_options *
 static void release(struct stint_loop *loop)
 {
 	job_port_close(loop);
+	job_free_memory(loop);
 	fd_free_memory(loop);
 	timer_free_memory(loop);
 	if (loop->epoll >= 0)

@@ -134,6 +134,7 @@ struct stint_loop {
 	struct job_port *port;           /* where jobs come back; NULL until the first */
 	struct stint_job *jobs_out;      /* those that `done` has not been called for */
 	struct stint_job *jobs_returned; /* of these, those that this iteration dispatches */
+	struct stint_job *jobs_free;     /* memory for the next */
 
 	struct object objects; /* head of a ring */
 	struct object *graves;
@@ -262,6 +263,7 @@ void slice_dispatch(struct stint_loop *loop);
 void job_dispatch(struct stint_loop *loop);
 /* Cancels all jobs, waits until no thread has one of them, and calls nobody. In a forked child there are no threads. */
 void job_abandon_all(struct stint_loop *loop);
+void job_free_memory(struct stint_loop *loop);
 
 /* job_port.c */
 /* Has an epoll set wake the loop for jobs that come back. */
