@@ -89,23 +89,14 @@ static void dispatch_unmetered(struct stint_loop *loop, const struct epoll_event
 /* Counts what is left to count of `count` dispatches, the last of which ended at `end_ns`; of their waits, the sum. */
 static inline void run_end(const struct run *run, uint64_t count, uint64_t last_wait_ns, uint64_t end_ns)
 {
-	struct stint_histogram *service = &run->block->histogram[STINT_METER_HANDLER_SERVICE];
 	struct stint_histogram *wait = &run->block->histogram[STINT_METER_HANDLER_WAIT];
-	uint64_t ran_ns = end_ns - run->begin_ns, first_wait_ns = run->begin_ns - run->ready_ns;
+	uint64_t first_wait_ns = run->begin_ns - run->ready_ns;
 
-	counter_add(&service->count, count);
-	counter_add(&service->sum, ran_ns);
 	counter_add(&wait->count, count);
 	counter_add(&wait->sum, run->wait_sum_ns);
 	histogram_extend(wait, first_wait_ns, last_wait_ns);
-	if (count == 1) {
-		counter_add(&run->block->blame_ns, run->behind * ran_ns);
-		counter_add(&run->block->victims, run->behind);
-		return;
-	}
-	counter_add(&run->block->blame_ns,
-		    run->wait_sum_ns - count * first_wait_ns + (run->behind - (count - 1)) * ran_ns);
-	counter_add(&run->block->victims, count * run->behind - count * (count - 1) / 2);
+	meter_account_charge_run(run->block, count, end_ns - run->begin_ns,
+				 run->wait_sum_ns - count * first_wait_ns, run->behind);
 }
 
 /* The dispatch of the reactor's that ends now, which the callback may have left with scopes in it. */

@@ -157,6 +157,27 @@ static inline bool meter_account_charge(struct stint_meter_loop *account, const 
 	return meter_window_count(hot->service, &block->histogram[STINT_METER_HANDLER_SERVICE], service_ns);
 }
 
+/*
+ * Charges a handler with a run of `count` dispatches, which ran for `ran_ns` from the first's begin to the last's end: all
+ * but the bucket of each. `later_ns`: the begins of all but the first, less that of the first, summed. `behind`: how many
+ * events were ready behind the first, and so one less behind each that followed.
+ */
+static inline void meter_account_charge_run(struct stint_meter_file_block *block, uint64_t count,
+					    uint64_t ran_ns, uint64_t later_ns, uint64_t behind)
+{
+	struct stint_histogram *service = &block->histogram[STINT_METER_HANDLER_SERVICE];
+
+	counter_add(&service->count, count);
+	counter_add(&service->sum, ran_ns);
+	if (count == 1) {
+		counter_add(&block->blame_ns, behind * ran_ns);
+		counter_add(&block->victims, behind);
+		return;
+	}
+	counter_add(&block->blame_ns, later_ns + (behind - (count - 1)) * ran_ns);
+	counter_add(&block->victims, count * behind - count * (count - 1) / 2);
+}
+
 /* Closes the account of an iteration, if one is open; the last clock reading is when its work ended. */
 static inline void meter_account_iteration_end(struct stint_meter_loop *account)
 {

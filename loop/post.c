@@ -169,81 +169,92 @@ static void dispatch_unmetered(struct stint_mailbox *mailbox)
 }
 
 /* From the posting to the start of its dispatch. Another thread's stamp may be some ns off. */
-static inline uint64_t wait_of(const struct clock *clock, uint64_t posted_at, uint64_t start_ns)
+static inline uint64_t wait_of(const struct clock *clock, bool tsc, uint64_t posted_at, uint64_t start_ns)
 {
-	uint64_t ready_ns = clock->tsc ? clock_from_ticks(clock, posted_at) : posted_at;
+	uint64_t ready_ns = tsc ? clock_from_ticks(clock, posted_at) : posted_at;
 
 	return start_ns > ready_ns ? start_ns - ready_ns : 0;
 }
 
-/* What dispatches of one handler in a row have in common; the sums are counted at its end. */
-struct run {
-	struct meter_hot *hot;
-	uint64_t count, service_ns, blame_ns, victims;
-};
-
-static void run_end(const struct run *run)
+/* Charges a dispatch that is out of the ordinary. `now_ns` is a sample of the clock. */
+__attribute__((cold, noinline)) static void end_oddly(struct stint_meter_loop *account, struct meter_hot *hot,
+						      uint32_t handler, uint64_t start_ns, uint64_t now_ns)
 {
-	struct stint_meter_file_block *block = run->hot->block;
-	struct stint_histogram *service = &block->histogram[STINT_METER_HANDLER_SERVICE];
+	const struct meter_scope scope = {.handler = handler, .fd = NO_FD, .start_ns = start_ns};
 
-	counter_add(&service->count, run->count);
-	counter_add(&service->sum, run->service_ns);
-	counter_add(&block->blame_ns, run->blame_ns);
-	counter_add(&block->victims, run->victims);
-}
-
-static inline void run_count(struct run *run, uint64_t service_ns, uint64_t behind)
-{
-	run->count++;
-	run->service_ns += service_ns;
-	run->blame_ns += service_ns * behind;
-	run->victims += behind;
-	histogram_bucket_add(&run->hot->block->histogram[STINT_METER_HANDLER_SERVICE], service_ns);
+	dispatch_end_at(account, hot, &scope, clock_settle(&account->clock, now_ns));
 }
 
 /*
  * Dispatches the first, and those of the same handler that follow it, `limit` in all at most; returns how many. One that
- * is out of the ordinary, as in fd_dispatch.c, is counted by itself and is the last.
+ * is out of the ordinary, as in fd_dispatch.c, is counted by itself and is the last. `quick`: the clock is the TSC, and
+ * nobody listens to the probes.
  */
-static uint32_t dispatch_run(struct stint_loop *loop, struct stint_mailbox *mailbox, uint32_t limit)
+static inline __attribute__((always_inline)) uint32_t dispatch_run(struct stint_loop *loop,
+								   struct stint_mailbox *mailbox,
+								   uint32_t limit, bool quick)
 {
 	struct stint_meter_loop *account = loop->account;
 	const uint32_t given = mailbox->first->handler, handler = known_handler(loop, given);
-	struct run run = {.hot = meter_account_hot(account, handler)};
-	uint64_t start_ns = account->clock.now_ns, now_ns = start_ns;
-	uint32_t left = limit;
+	struct meter_hot *hot = meter_account_hot(account, handler);
+	const uint64_t begin_ns = account->clock.now_ns, behind = mailbox->waiting - 1;
+	const bool tsc = quick || account->clock.tsc;
+	uint64_t start_ns = begin_ns, later_ns = 0;
+	uint32_t left = limit, count;
 
-	account->window = run.hot->service;
+	account->window = hot->service;
+	account->behind = mailbox->waiting;
 	meter_account_mark(account, handler, NO_FD, start_ns);
-	do {
+	for (;;) {
 		struct stint_post *post = pop(mailbox);
+		uint64_t now_ns;
 
-		start_ns = now_ns;
 		left--;
-		account->behind = mailbox->waiting;
-		usdt_dispatch_begin(handler, NO_FD, start_ns);
-		meter_account_wait(run.hot, wait_of(&account->clock, post->posted_at, start_ns));
+		account->behind--;
+		if (!quick)
+			usdt_dispatch_begin(handler, NO_FD, start_ns);
+		meter_account_wait(hot, wait_of(&account->clock, tsc, post->posted_at, start_ns));
 		release(post);
 		post->callback(post, 0, post->ctx);
 
-		now_ns = clock_sample(&account->clock);
-		if (__builtin_expect(!meter_window_has(account->window, now_ns - start_ns), 0)) {
-			dispatch_end_at(account, run.hot,
-					&(struct meter_scope){.handler = handler,
-							      .fd = NO_FD,
-							      .start_ns = start_ns},
-					clock_settle(&account->clock, now_ns));
+		now_ns = quick ? clock_sample_tsc(&account->clock) : clock_sample(&account->clock);
+		if (!meter_window_has(account->window, now_ns - start_ns)) {
+			count = limit - left - 1;
+			end_oddly(account, hot, handler, start_ns, now_ns);
 			break;
 		}
 		account->clock.now_ns = now_ns;
 		relaxed_store(&account->figures->dispatch_begin_ns, now_ns);
-		usdt_dispatch_end(handler, NO_FD, now_ns - start_ns);
-		run_count(&run, now_ns - start_ns, account->behind);
-	} while (left > 0 && mailbox->first && mailbox->first->handler == given);
-	run_end(&run);
+		if (!quick)
+			usdt_dispatch_end(handler, NO_FD, now_ns - start_ns);
+		histogram_bucket_add(&hot->block->histogram[STINT_METER_HANDLER_SERVICE], now_ns - start_ns);
+		start_ns = now_ns;
+		if (left == 0 || !mailbox->first || mailbox->first->handler != given) {
+			count = limit - left;
+			break;
+		}
+		later_ns += now_ns - begin_ns;
+	}
+	if (count > 0) {
+		/* The odd one's begin is among them, and ended the run. */
+		if (count < limit - left)
+			later_ns -= start_ns - begin_ns;
+		meter_account_charge_run(hot->block, count, start_ns - begin_ns, later_ns, behind);
+	}
 	account->dispatches += limit - left;
 	return limit - left;
+}
+
+__attribute__((noinline)) static uint32_t run_quickly(struct stint_loop *loop, struct stint_mailbox *mailbox,
+						      uint32_t limit)
+{
+	return dispatch_run(loop, mailbox, limit, true);
+}
+
+__attribute__((noinline)) static uint32_t run_carefully(struct stint_loop *loop,
+							struct stint_mailbox *mailbox, uint32_t limit)
+{
+	return dispatch_run(loop, mailbox, limit, false);
 }
 
 static void run(struct deferral *deferral)
@@ -253,12 +264,15 @@ static void run(struct deferral *deferral)
 	struct stint_loop *loop = mailbox->object.loop;
 	struct stint_post *state = AWAKE;
 	uint32_t left = loop->batch_limit;
+	bool quick = loop->account && loop->account->clock.tsc && !usdt_dispatches_are_watched();
 
 	stint_mailbox_ref(mailbox); /* a callback may free it */
 	take(mailbox, AWAKE);
 	while (left > 0 && mailbox->first) {
-		if (loop->account) {
-			left -= dispatch_run(loop, mailbox, left);
+		if (quick) {
+			left -= run_quickly(loop, mailbox, left);
+		} else if (loop->account) {
+			left -= run_carefully(loop, mailbox, left);
 		} else {
 			dispatch_unmetered(mailbox);
 			left--;
