@@ -72,6 +72,7 @@ int stint_loop_new(struct stint_loop **ret, const struct stint_loop_options *giv
 		return -ENOMEM;
 	loop->generation = fork_generation();
 	loop->fd_free = loop->fd_changed = NO_INDEX;
+	wheel_init(&loop->wheel);
 	loop->objects.next = loop->objects.previous = &loop->objects;
 	loop->deferrals.next = loop->deferrals.previous = &loop->deferrals;
 	loop->slices.next = loop->slices.previous = &loop->slices;
@@ -103,7 +104,7 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 		loop->objects.next->destroy(loop->objects.next);
 	fd_free_all(loop);
 	loop->timers_armed = 0;
-	loop->wheel = (struct timer_wheel){0};
+	wheel_init(&loop->wheel);
 	loop->due_left = 0;
 	if (!loop->running)
 		release(loop);
@@ -116,7 +117,7 @@ static bool has_work(const struct stint_loop *loop)
 }
 
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */
-static uint64_t poll_timeout(const struct stint_loop *loop, uint64_t limit_ns)
+static uint64_t poll_timeout(struct stint_loop *loop, uint64_t limit_ns)
 {
 	uint64_t due_ns, now_ns;
 

@@ -242,7 +242,7 @@ void fd_free_memory(struct stint_loop *loop);
 void fd_dispatch(struct stint_loop *loop, uint32_t count);
 
 /* timer.c */
-uint64_t timer_next_due(const struct stint_loop *loop);
+uint64_t timer_next_due(struct stint_loop *loop);
 void timer_count_due(struct stint_loop *loop);
 void timer_dispatch_due(struct stint_loop *loop);
 

@@ -5,6 +5,8 @@
 
 /* Timers, armed in the loop's wheel. */
 
+#define PREFETCHED 16u
+
 int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t handler,
 		    stint_timer_callback callback, void *ctx)
 {
@@ -33,7 +35,7 @@ struct stint_timer *stint_timer_free(struct stint_timer *timer)
 /* One of those that this iteration would still have dispatched is so no more. */
 static void forget_due(struct stint_loop *loop, const struct stint_timer *timer)
 {
-	if (!loop->due_left || timer->place == WHEEL_NO_PLACE || timer->due_ns > loop->batch_ns)
+	if (!loop->due_left || !wheel_armed(timer) || timer->due_ns > loop->batch_ns)
 		return;
 	loop->due_left--;
 	if (loop->account)
@@ -51,13 +53,14 @@ static int start(struct stint_loop *loop, struct stint_timer *timer, uint64_t du
 	timer->periodic = period_ns != 0;
 	if (period_ns)
 		timer_call(timer)->period_ns = period_ns;
-	if (timer->place != WHEEL_NO_PLACE) {
+	if (wheel_armed(timer) && wheel_tick(due_ns) > loop->wheel.tick) {
 		wheel_move(&loop->wheel, timer, due_ns);
 		return 0;
 	}
-	/* An empty wheel has not turned: it need not go through the time since. */
-	if (loop->timers_armed++ == 0 && wheel_tick(loop->clock->now_ns) > loop->wheel.tick)
-		loop->wheel.tick = wheel_tick(loop->clock->now_ns);
+	if (wheel_armed(timer))
+		wheel_remove(&loop->wheel, timer);
+	else if (loop->timers_armed++ == 0)
+		wheel_begin(&loop->wheel, loop->clock->now_ns);
 	timer->due_ns = due_ns;
 	wheel_add(&loop->wheel, timer);
 	return 0;
@@ -70,17 +73,19 @@ int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, uint64_t pe
 	return start(timer_loop(timer), timer, due_ns, period_ns);
 }
 
+static uint64_t time_after(uint64_t now_ns, uint64_t delay_ns)
+{
+	return delay_ns < WHEEL_NEVER - now_ns ? now_ns + delay_ns : WHEEL_NEVER - 1;
+}
+
 int stint_timer_start(struct stint_timer *timer, uint64_t delay_ns, uint64_t period_ns)
 {
 	struct stint_loop *loop;
-	uint64_t now_ns;
 
 	if (!timer || !timer->used)
 		return -EINVAL;
 	loop = timer_loop(timer);
-	now_ns = stint_loop_now_ns(loop);
-	return start(loop, timer, delay_ns > UINT64_MAX - 1 - now_ns ? UINT64_MAX - 1 : now_ns + delay_ns,
-		     period_ns);
+	return start(loop, timer, time_after(stint_loop_now_ns(loop), delay_ns), period_ns);
 }
 
 int stint_timer_stop(struct stint_timer *timer)
@@ -89,7 +94,7 @@ int stint_timer_stop(struct stint_timer *timer)
 
 	if (!timer || !timer->used)
 		return -EINVAL;
-	if (timer->place == WHEEL_NO_PLACE)
+	if (!wheel_armed(timer))
 		return 0;
 	loop = timer_loop(timer);
 	/* A loop that was freed in this very callback has no wheel any more. */
@@ -103,14 +108,14 @@ int stint_timer_stop(struct stint_timer *timer)
 
 uint64_t stint_timer_due_ns(const struct stint_timer *timer)
 {
-	if (!timer || !timer->used || timer->place == WHEEL_NO_PLACE)
+	if (!timer || !timer->used || !wheel_armed(timer))
 		return 0;
 	return timer_loop(timer)->dead ? 0 : timer->due_ns;
 }
 
 /* ---- what the loop asks ---- */
 
-uint64_t timer_next_due(const struct stint_loop *loop)
+uint64_t timer_next_due(struct stint_loop *loop)
 {
 	return wheel_next_ns(&loop->wheel);
 }
@@ -142,10 +147,11 @@ static void dispatch_due(struct stint_loop *loop, struct stint_timer *timer)
 	struct timer_call call = *timer_call(timer);
 	struct dispatch dispatch;
 
+	wheel_remove(&loop->wheel, timer);
 	if (timer->periodic) {
-		wheel_move(&loop->wheel, timer, next_tick(due_ns, call.period_ns, now_ns));
+		timer->due_ns = next_tick(due_ns, call.period_ns, now_ns);
+		wheel_add(&loop->wheel, timer);
 	} else {
-		wheel_remove(&loop->wheel, timer);
 		loop->timers_armed--;
 	}
 	if (loop->account) {
@@ -158,12 +164,24 @@ static void dispatch_due(struct stint_loop *loop, struct stint_timer *timer)
 	dispatch_close(loop, &dispatch);
 }
 
+/*
+ * Fetches the calls of the timers that come next. Among many that are due each would be a cache miss, of two or
+ * three times a dispatch.
+ */
+static void prefetch_calls(const struct stint_timer *timer)
+{
+	for (uint32_t i = 0; timer && i < PREFETCHED; i++, timer = timer->next)
+		__builtin_prefetch(timer_call(timer));
+}
+
 void timer_dispatch_due(struct stint_loop *loop)
 {
 	struct stint_timer *timer;
 
 	loop->timer_iteration = loop->iteration;
 	while (loop->due_left > 0 && (timer = wheel_first_due(&loop->wheel, loop->batch_ns))) {
+		if (loop->due_left % (PREFETCHED / 2) == 0)
+			prefetch_calls(timer);
 		loop->due_left--;
 		dispatch_due(loop, timer);
 	}

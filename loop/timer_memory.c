@@ -55,7 +55,7 @@ static bool add_chunk(struct stint_loop *loop)
 
 		if (&chunk->entry[i].owner == owner)
 			continue;
-		*timer = (struct stint_timer){.next = loop->timer_free, .place = WHEEL_NO_PLACE};
+		*timer = (struct stint_timer){.next = loop->timer_free};
 		loop->timer_free = timer;
 	}
 	return true;

@@ -1,62 +1,48 @@
 /* SPDX-License-Identifier: MIT */
 #include "timer_wheel.h"
 
-#include <stddef.h>
+/* The front list, and the wheel's turning; what each arming and disarming does is in the header. */
 
-/* ---- slots ---- */
+/* ---- a slot's timers ---- */
 
-static void push(struct timer_wheel *wheel, struct stint_timer *timer, uint32_t level, uint32_t index)
+/* A way through them, from each list in turn. One that it has come to may go elsewhere. */
+struct slot_walk {
+	struct stint_timer *next[WHEEL_LISTS];
+	uint32_t turn;
+};
+
+static struct slot_walk walk_begin(const struct timer_wheel *wheel, uint32_t place)
 {
-	uint32_t place = level * WHEEL_SLOTS + index;
-	struct wheel_slot *slot = &wheel->slot[place];
+	struct slot_walk walk = {.turn = 0};
 
-	timer->place = (uint16_t)place;
-	timer->next = slot->first;
-	timer->link = &slot->first;
-	if (timer->next)
-		timer->next->link = &timer->next;
-	slot->first = timer;
-	if (!slot->count++ || timer->due_ns < slot->earliest_ns)
-		slot->earliest_ns = timer->due_ns;
-	wheel->occupied[level] |= UINT64_C(1) << index;
+	for (uint32_t i = 0; i < WHEEL_LISTS; i++)
+		walk.next[i] = wheel->slot[place][i];
+	return walk;
 }
 
-/* The slot of a tick that is later than the wheel's. */
-static uint32_t level_of(const struct timer_wheel *wheel, uint64_t tick)
+/* NULL: that was the last. */
+static struct stint_timer *walk_next(struct slot_walk *walk)
 {
-	return (63u ^ (uint32_t)__builtin_clzll(tick ^ wheel->tick)) / WHEEL_SLOT_BITS;
+	for (uint32_t i = 0; i < WHEEL_LISTS; i++) {
+		struct stint_timer **next = &walk->next[walk->turn++ % WHEEL_LISTS];
+		struct stint_timer *timer = *next;
+
+		if (!timer)
+			continue;
+		*next = timer->next;
+		__builtin_prefetch(*next);
+		return timer;
+	}
+	return NULL;
 }
 
-static uint32_t index_of(uint64_t tick, uint32_t level)
-{
-	return (uint32_t)(tick >> (level * WHEEL_SLOT_BITS)) % WHEEL_SLOTS;
-}
+/* ---- sorting those of one tick ---- */
 
-/* ---- the front list ---- */
+#define FEW        64u
+#define DIGIT_BITS 6
+#define DIGITS     (1u << DIGIT_BITS)
 
-static struct stint_timer *before(const struct timer_wheel *wheel, const struct stint_timer *timer)
-{
-	if (timer->link == &wheel->front)
-		return NULL;
-	return (struct stint_timer *)((char *)timer->link - offsetof(struct stint_timer, next));
-}
-
-/* From the end, as what is armed last is mostly due last. Behind those of the same deadline. */
-static void add_to_front(struct timer_wheel *wheel, struct stint_timer *timer)
-{
-	struct stint_timer *previous = wheel->last;
-
-	while (previous && previous->due_ns > timer->due_ns)
-		previous = before(wheel, previous);
-	timer->place = WHEEL_FRONT;
-	timer->link = previous ? &previous->next : &wheel->front;
-	timer->next = *timer->link;
-	*timer->link = timer;
-	if (timer->next)
-		timer->next->link = &timer->next;
-	else
-		wheel->last = timer;
-}
+_Static_assert(WHEEL_TICK_BITS % DIGIT_BITS == 0, "a tick is whole digits");
 
 static struct stint_timer *merge(struct stint_timer *a, struct stint_timer *b)
 {
@@ -74,7 +60,7 @@ static struct stint_timer *merge(struct stint_timer *a, struct stint_timer *b)
 }
 
 /* Merge sort from below, as lists have no middle: run i holds 2^i timers or none. */
-static struct stint_timer *sort(struct stint_timer *list)
+static struct stint_timer *sort_few(struct stint_timer *list)
 {
 	struct stint_timer *run[64] = {NULL};
 	struct stint_timer *sorted = NULL;
@@ -99,13 +85,74 @@ static struct stint_timer *sort(struct stint_timer *list)
 	return sorted;
 }
 
+/* By one digit of the deadline; those of the same digit stay in their order. */
+static struct stint_timer *sort_by_digit(struct stint_timer *list, uint32_t shift)
+{
+	struct stint_timer *queue[DIGITS], **end[DIGITS];
+	struct stint_timer *sorted, **link = &sorted;
+
+	for (uint32_t i = 0; i < DIGITS; i++)
+		end[i] = &queue[i];
+	for (; list; list = list->next) {
+		uint32_t digit = (uint32_t)(list->due_ns >> shift) % DIGITS;
+
+		*end[digit] = list;
+		end[digit] = &list->next;
+	}
+	for (uint32_t i = 0; i < DIGITS; i++) {
+		if (end[i] == &queue[i])
+			continue;
+		*link = queue[i];
+		link = end[i];
+	}
+	*link = NULL;
+	return sorted;
+}
+
+/* Among many, comparing costs each timer many mispredicted branches. Digits cost it none, but each pass has its price. */
+static struct stint_timer *sort(struct stint_timer *list, uint64_t count)
+{
+	if (count < FEW)
+		return sort_few(list);
+	for (uint32_t shift = 0; shift < WHEEL_TICK_BITS; shift += DIGIT_BITS)
+		list = sort_by_digit(list, shift);
+	return list;
+}
+
+/* ---- the front list ---- */
+
+/* From the end, as what is armed last is mostly due last. Behind those of the same deadline. */
+void wheel_add_to_front(struct timer_wheel *wheel, struct stint_timer *timer)
+{
+	struct stint_timer *previous = wheel->last;
+
+	while (previous && previous->due_ns > timer->due_ns)
+		previous = previous->link == &wheel->front ? NULL : wheel_before(previous);
+	timer->link = previous ? &previous->next : &wheel->front;
+	timer->next = *timer->link;
+	*timer->link = timer;
+	if (timer->next)
+		timer->next->link = &timer->next;
+	else
+		wheel->last = timer;
+}
+
 /* A slot of level 0 that the wheel has come to: all in it are later than the front list's. */
-static void append_to_front(struct timer_wheel *wheel, struct stint_timer *list)
+static void append_to_front(struct timer_wheel *wheel, struct slot_walk *walk)
 {
 	struct stint_timer **link = wheel->last ? &wheel->last->next : &wheel->front;
+	struct stint_timer *list = NULL, *timer;
+	uint64_t count = 0, before_ns = WHEEL_NEVER;
+	bool sorted = true;
 
-	for (struct stint_timer *timer = sort(list); timer; timer = timer->next) {
-		timer->place = WHEEL_FRONT;
+	while ((timer = walk_next(walk))) {
+		sorted &= timer->due_ns <= before_ns;
+		before_ns = timer->due_ns;
+		timer->next = list;
+		list = timer;
+		count++;
+	}
+	for (timer = sorted ? list : sort(list, count); timer; timer = timer->next) {
 		timer->link = link;
 		*link = timer;
 		link = &timer->next;
@@ -113,68 +160,38 @@ static void append_to_front(struct timer_wheel *wheel, struct stint_timer *list)
 	}
 }
 
-/* ---- adding and removing ---- */
-
-void wheel_add(struct timer_wheel *wheel, struct stint_timer *timer)
-{
-	uint64_t tick = wheel_tick(timer->due_ns);
-	uint32_t level;
-
-	if (tick <= wheel->tick) {
-		add_to_front(wheel, timer);
-		return;
-	}
-	level = level_of(wheel, tick);
-	push(wheel, timer, level, index_of(tick, level));
-}
-
-void wheel_remove(struct timer_wheel *wheel, struct stint_timer *timer)
-{
-	struct wheel_slot *slot;
-
-	if (timer->place == WHEEL_FRONT && wheel->last == timer)
-		wheel->last = before(wheel, timer);
-	*timer->link = timer->next;
-	if (timer->next)
-		timer->next->link = timer->link;
-	if (timer->place != WHEEL_FRONT) {
-		slot = &wheel->slot[timer->place];
-		if (--slot->count == 0)
-			wheel->occupied[timer->place / WHEEL_SLOTS] &=
-				~(UINT64_C(1) << (timer->place % WHEEL_SLOTS));
-	}
-	timer->place = WHEEL_NO_PLACE;
-}
-
-void wheel_move(struct timer_wheel *wheel, struct stint_timer *timer, uint64_t due_ns)
-{
-	uint64_t tick = wheel_tick(due_ns);
-
-	if (timer->place != WHEEL_FRONT && tick > wheel->tick) {
-		uint32_t level = level_of(wheel, tick);
-		struct wheel_slot *slot = &wheel->slot[timer->place];
-
-		if (timer->place == level * WHEEL_SLOTS + index_of(tick, level)) {
-			timer->due_ns = due_ns;
-			if (due_ns < slot->earliest_ns)
-				slot->earliest_ns = due_ns;
-			return;
-		}
-	}
-	wheel_remove(wheel, timer);
-	timer->due_ns = due_ns;
-	wheel_add(wheel, timer);
-}
-
 /* ---- the wheel's turning ---- */
 
-/* The next slot that is not empty, as a place; WHEEL_NO_PLACE if there is none. */
-static uint32_t next_place(const struct timer_wheel *wheel)
+static bool slot_is_empty(const struct timer_wheel *wheel, uint32_t place)
 {
-	for (uint32_t level = 0; level < WHEEL_LEVELS; level++)
-		if (wheel->occupied[level])
-			return level * WHEEL_SLOTS + (uint32_t)__builtin_ctzll(wheel->occupied[level]);
-	return WHEEL_NO_PLACE;
+	for (uint32_t i = 0; i < WHEEL_LISTS; i++)
+		if (wheel->slot[place][i])
+			return false;
+	return true;
+}
+
+static void empty_slot(struct timer_wheel *wheel, uint32_t place)
+{
+	for (uint32_t i = 0; i < WHEEL_LISTS; i++)
+		wheel->slot[place][i] = NULL;
+	wheel->earliest_ns[place] = WHEEL_NEVER;
+	wheel->occupied[place / WHEEL_SLOTS] &= ~(UINT64_C(1) << place % WHEEL_SLOTS);
+}
+
+/* The next slot that has timers; WHEEL_PLACES if there is none. */
+static uint32_t next_place(struct timer_wheel *wheel)
+{
+	for (uint32_t level = 0; level < WHEEL_LEVELS; level++) {
+		while (wheel->occupied[level]) {
+			uint32_t place =
+				level * WHEEL_SLOTS + (uint32_t)__builtin_ctzll(wheel->occupied[level]);
+
+			if (!slot_is_empty(wheel, place))
+				return place;
+			empty_slot(wheel, place);
+		}
+	}
+	return WHEEL_PLACES;
 }
 
 /* The first tick of a slot. */
@@ -186,49 +203,54 @@ static uint64_t start_of(const struct timer_wheel *wheel, uint32_t place)
 }
 
 /*
- * Comes to the next slot that is not empty if that begins at or before `tick`, and empties it; else to `tick`, and
- * false. Nothing that is in the wheel changes its place by the latter: what comes next begins later.
+ * Comes to the next slot that has timers if that begins at or before `tick`, and empties it; else to `tick`, and
+ * false. Nothing that is in the wheel changes its slot by the latter: what comes next begins later.
  */
 static bool turn(struct timer_wheel *wheel, uint64_t tick)
 {
 	uint32_t place = next_place(wheel);
-	struct stint_timer *list;
-	struct wheel_slot *slot;
+	struct stint_timer *timer;
+	struct slot_walk walk;
 
-	if (place == WHEEL_NO_PLACE || start_of(wheel, place) > tick) {
+	if (place == WHEEL_PLACES || start_of(wheel, place) > tick) {
 		if (tick > wheel->tick)
 			wheel->tick = tick;
 		return false;
 	}
 	wheel->tick = start_of(wheel, place);
-	slot = &wheel->slot[place];
-	list = slot->first;
-	slot->first = NULL;
-	slot->count = 0;
-	wheel->occupied[place / WHEEL_SLOTS] &= ~(UINT64_C(1) << (place % WHEEL_SLOTS));
+	walk = walk_begin(wheel, place);
+	empty_slot(wheel, place);
 	if (place < WHEEL_SLOTS) {
-		append_to_front(wheel, list);
+		append_to_front(wheel, &walk);
 		return true;
 	}
-	while (list) {
-		struct stint_timer *timer = list;
-
-		list = list->next;
-		if (list)
-			__builtin_prefetch(list->next);
+	while ((timer = walk_next(&walk)))
 		wheel_add(wheel, timer);
-	}
 	return true;
 }
 
-uint64_t wheel_next_ns(const struct timer_wheel *wheel)
+void wheel_init(struct timer_wheel *wheel)
+{
+	*wheel = (struct timer_wheel){0};
+	for (uint32_t place = 0; place < WHEEL_PLACES; place++)
+		wheel->earliest_ns[place] = WHEEL_NEVER;
+}
+
+void wheel_begin(struct timer_wheel *wheel, uint64_t now_ns)
+{
+	(void)next_place(wheel); /* there is none: no slot is taken to be occupied any more */
+	if (wheel_tick(now_ns) > wheel->tick)
+		wheel->tick = wheel_tick(now_ns);
+}
+
+uint64_t wheel_next_ns(struct timer_wheel *wheel)
 {
 	uint32_t place;
 
 	if (wheel->front)
 		return wheel->front->due_ns;
 	place = next_place(wheel);
-	return place == WHEEL_NO_PLACE ? WHEEL_NEVER : wheel->slot[place].earliest_ns;
+	return place == WHEEL_PLACES ? WHEEL_NEVER : wheel->earliest_ns[place];
 }
 
 struct stint_timer *wheel_first_due(struct timer_wheel *wheel, uint64_t now_ns)
@@ -238,16 +260,18 @@ struct stint_timer *wheel_first_due(struct timer_wheel *wheel, uint64_t now_ns)
 	return wheel->front && wheel->front->due_ns <= now_ns ? wheel->front : NULL;
 }
 
-static uint64_t count_list(const struct stint_timer *list, uint64_t now_ns)
+static uint64_t count_slot(const struct timer_wheel *wheel, uint32_t place, uint64_t now_ns)
 {
+	struct slot_walk walk = walk_begin(wheel, place);
+	const struct stint_timer *timer;
 	uint64_t count = 0;
 
-	for (; list; list = list->next)
-		count += list->due_ns <= now_ns;
+	while ((timer = walk_next(&walk)))
+		count += timer->due_ns <= now_ns;
 	return count;
 }
 
-/* A slot that is over by then counts as a whole; of the one that is not, each timer must be looked at. */
+/* By looking at each: to keep a count for each slot would make all that is armed and disarmed pay for what is due. */
 uint64_t wheel_count_due(const struct timer_wheel *wheel, uint64_t now_ns)
 {
 	uint64_t tick = wheel_tick(now_ns), count = 0;
@@ -258,14 +282,10 @@ uint64_t wheel_count_due(const struct timer_wheel *wheel, uint64_t now_ns)
 	for (uint32_t level = 0; level < WHEEL_LEVELS; level++) {
 		for (uint64_t bits = wheel->occupied[level]; bits; bits &= bits - 1) {
 			uint32_t place = level * WHEEL_SLOTS + (uint32_t)__builtin_ctzll(bits);
-			uint64_t start = start_of(wheel, place);
 
-			if (start > tick)
+			if (start_of(wheel, place) > tick)
 				return count;
-			if (tick - start >= UINT64_C(1) << (level * WHEEL_SLOT_BITS))
-				count += wheel->slot[place].count;
-			else
-				count += count_list(wheel->slot[place].first, now_ns);
+			count += count_slot(wheel, place, now_ns);
 		}
 	}
 	return count;

@@ -11,15 +11,20 @@
  * bit mask. When the wheel comes to a slot of level 0, its timers are sorted into the front list, exact to the
  * nanosecond; those of a higher level are placed anew, in lower ones.
  *
- * Arming and disarming touch the timer, its neighbours in the list and the slot, and need no memory, so they
- * cannot fail. Price: 32 bytes a timer, 12 KB a loop. Arming for a time within the present tick walks back over the
- * front list's timers of a later deadline.
+ * A timer's slot follows from its deadline and the wheel's tick: until the wheel comes to the slot, its tick stays in the
+ * slots before it of the same level, so the level stays too. So it is kept nowhere.
  *
- * A slot remembers the earliest deadline that was put in it. If that timer is gone since, the loop wakes up once
- * for nothing, when the slot is next in turn.
+ * Arming and disarming touch the timer, its neighbours in the list and the slot, and need no memory, so they cannot
+ * fail. With many timers each of these is a cache miss; they only write to the neighbours, so nothing waits for those.
+ * Arming for a time within the present tick walks back over the front list's timers of a later deadline. Price: 32 bytes a
+ * timer, 20 KB a loop.
+ *
+ * A slot remembers the earliest deadline that was put in it. If that timer is gone since, and others are not, the
+ * loop wakes up once for nothing, when the slot is next in turn.
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stint/loop.h>
 
@@ -27,53 +32,48 @@
 #define WHEEL_SLOT_BITS 6
 #define WHEEL_SLOTS     (1u << WHEEL_SLOT_BITS)
 #define WHEEL_LEVELS    8 /* 18 + 8 * 6 bits: every deadline there is */
-#define WHEEL_NO_PLACE  UINT16_MAX
-#define WHEEL_FRONT     (UINT16_MAX - 1)
 #define WHEEL_NEVER     UINT64_MAX
 
 /* Two in a cache line. What is needed only when the timer fires is elsewhere (timer_memory.h). */
 struct stint_timer {
 	uint64_t due_ns;
-	struct stint_timer *next;  /* in its list, or of those that are free */
-	struct stint_timer **link; /* what points to it: the list's head, or the `next` before it */
+	struct stint_timer *next; /* in its list, or of those that are free */
+	/* What points to it: a list's head, or the `next` before it; NULL: not armed. */
+	struct stint_timer **link;
 	uint32_t handler;
-	uint16_t place; /* WHEEL_NO_PLACE: not armed; WHEEL_FRONT; or level * WHEEL_SLOTS + slot */
 	bool periodic;
 	bool used; /* false: free */
 };
 
 _Static_assert(sizeof(struct stint_timer) == 32, "no timer lies in two cache lines");
 
-struct wheel_slot {
-	struct stint_timer *first;
-	uint64_t earliest_ns; /* of those that were put here since it was last empty */
-	uint64_t count;
-};
+/*
+ * A slot's timers are in several lists. In one, where the next timer is comes from memory with the last; in several, so
+ * many are on their way at a time.
+ */
+#define WHEEL_LISTS 4
+
+/* A slot is known by its place: level * WHEEL_SLOTS + index. */
+#define WHEEL_PLACES (WHEEL_LEVELS * WHEEL_SLOTS)
 
 struct timer_wheel {
 	uint64_t tick;             /* slots up to this one are empty: their timers are in the front list */
 	struct stint_timer *front; /* sorted */
 	struct stint_timer *last;  /* of the front list; NULL if that is empty */
+	/* A bit for each slot that has timers, or had some that were removed since. */
 	uint64_t occupied[WHEEL_LEVELS];
-	struct wheel_slot slot[WHEEL_LEVELS * WHEEL_SLOTS];
+	struct stint_timer *slot[WHEEL_PLACES][WHEEL_LISTS];
+	/* Of those that were put there since the slot was last seen to be empty. */
+	uint64_t earliest_ns[WHEEL_PLACES];
 };
 
-static inline uint64_t wheel_tick(uint64_t time_ns)
-{
-	return time_ns >> WHEEL_TICK_BITS;
-}
+void wheel_init(struct timer_wheel *wheel);
 
-/* Puts a timer where its deadline belongs; it must have no place. */
-void wheel_add(struct timer_wheel *wheel, struct stint_timer *timer);
-
-/* Takes it from its place. */
-void wheel_remove(struct timer_wheel *wheel, struct stint_timer *timer);
-
-/* The same as both, with another deadline; cheaper if that is in the same slot. */
-void wheel_move(struct timer_wheel *wheel, struct stint_timer *timer, uint64_t due_ns);
+/* Has a wheel without timers stand at a time that is not before the one at which it stood. */
+void wheel_begin(struct timer_wheel *wheel, uint64_t now_ns);
 
 /* The earliest deadline, or a little before it (see above); WHEEL_NEVER if there is no timer. */
-uint64_t wheel_next_ns(const struct timer_wheel *wheel);
+uint64_t wheel_next_ns(struct timer_wheel *wheel);
 
 /* How many are due at `now_ns`. */
 uint64_t wheel_count_due(const struct timer_wheel *wheel, uint64_t now_ns);
@@ -83,5 +83,102 @@ uint64_t wheel_count_due(const struct timer_wheel *wheel, uint64_t now_ns);
  * is due, to `now_ns`.
  */
 struct stint_timer *wheel_first_due(struct timer_wheel *wheel, uint64_t now_ns);
+
+/* Puts a timer there whose tick the wheel has come to. */
+void wheel_add_to_front(struct timer_wheel *wheel, struct stint_timer *timer);
+
+static inline bool wheel_armed(const struct stint_timer *timer)
+{
+	return timer->link != NULL;
+}
+
+static inline uint64_t wheel_tick(uint64_t time_ns)
+{
+	return time_ns >> WHEEL_TICK_BITS;
+}
+
+/* Of a tick that is later than the wheel's: how many of its bits are below those that tell its slot. */
+static inline uint32_t wheel_shift(const struct timer_wheel *wheel, uint64_t tick)
+{
+	return (63u ^ (uint32_t)__builtin_clzll(tick ^ wheel->tick)) / WHEEL_SLOT_BITS * WHEEL_SLOT_BITS;
+}
+
+static inline uint32_t wheel_place(uint64_t tick, uint32_t shift)
+{
+	return shift / WHEEL_SLOT_BITS * WHEEL_SLOTS + (uint32_t)(tick >> shift) % WHEEL_SLOTS;
+}
+
+static inline void wheel_note_deadline(struct timer_wheel *wheel, uint32_t place, uint64_t due_ns)
+{
+	if (due_ns < wheel->earliest_ns[place])
+		wheel->earliest_ns[place] = due_ns;
+}
+
+static inline void wheel_push(struct timer_wheel *wheel, struct stint_timer *timer, uint32_t place)
+{
+	struct stint_timer **first = &wheel->slot[place][(uintptr_t)timer / sizeof(*timer) % WHEEL_LISTS];
+	struct stint_timer *next = *first;
+
+	wheel_note_deadline(wheel, place, timer->due_ns);
+	wheel->occupied[place / WHEEL_SLOTS] |= UINT64_C(1) << place % WHEEL_SLOTS;
+	timer->next = next;
+	timer->link = first;
+	if (next)
+		next->link = &timer->next;
+	*first = timer;
+}
+
+/* Puts a timer that is not armed, but has a deadline, where that belongs. */
+static inline void wheel_add(struct timer_wheel *wheel, struct stint_timer *timer)
+{
+	uint64_t tick = wheel_tick(timer->due_ns);
+
+	if (tick <= wheel->tick)
+		wheel_add_to_front(wheel, timer);
+	else
+		wheel_push(wheel, timer, wheel_place(tick, wheel_shift(wheel, tick)));
+}
+
+/* The one before it, of a timer that is not the first of its list. */
+static inline struct stint_timer *wheel_before(const struct stint_timer *timer)
+{
+	return (struct stint_timer *)((char *)timer->link - offsetof(struct stint_timer, next));
+}
+
+static inline void wheel_unlink(struct timer_wheel *wheel, struct stint_timer *timer)
+{
+	struct stint_timer *next = timer->next, **link = timer->link;
+
+	if (next)
+		next->link = link;
+	else if (wheel->last == timer)
+		wheel->last = link == &wheel->front ? NULL : wheel_before(timer);
+	*link = next;
+}
+
+/* Takes a timer that is armed off its list. */
+static inline void wheel_remove(struct timer_wheel *wheel, struct stint_timer *timer)
+{
+	wheel_unlink(wheel, timer);
+	timer->link = NULL;
+}
+
+/*
+ * The same as both, with another deadline, whose tick the wheel has not come to; cheaper if that is in the same
+ * slot.
+ */
+static inline void wheel_move(struct timer_wheel *wheel, struct stint_timer *timer, uint64_t due_ns)
+{
+	uint64_t tick = wheel_tick(due_ns), before = wheel_tick(timer->due_ns);
+	uint32_t shift = wheel_shift(wheel, tick), place = wheel_place(tick, shift);
+
+	timer->due_ns = due_ns;
+	if ((tick ^ before) >> shift == 0) {
+		wheel_note_deadline(wheel, place, due_ns);
+		return;
+	}
+	wheel_unlink(wheel, timer);
+	wheel_push(wheel, timer, place);
+}
 
 #endif

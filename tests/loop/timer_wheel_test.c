@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The wheel by itself, where time is a number: whatever was armed, moved and removed comes due as in a plain list. */
+
+#include "loop/timer_wheel.h"
+#include "loop_fixture.h"
+
+#include "chance.h"
+
+#define TIMERS 1500u
+#define STEPS  3000u
+
+static struct timer_wheel wheel;
+static struct stint_timer timers[TIMERS];
+static uint64_t now_ns;
+
+/* From a nanosecond to centuries ahead, each magnitude as likely; in the past now and then, and often the same. */
+static uint64_t random_deadline(void)
+{
+	static uint64_t last_ns;
+
+	if (one_in(4))
+		return last_ns;
+	if (one_in(10))
+		last_ns = now_ns - below(1000000);
+	else
+		last_ns = now_ns + (next_random() >> (3 + below(61)));
+	return last_ns;
+}
+
+static void arm(struct stint_timer *timer, uint64_t due_ns)
+{
+	if (wheel_armed(timer) && wheel_tick(due_ns) > wheel.tick) {
+		wheel_move(&wheel, timer, due_ns);
+		return;
+	}
+	if (wheel_armed(timer))
+		wheel_remove(&wheel, timer);
+	timer->due_ns = due_ns;
+	wheel_add(&wheel, timer);
+}
+
+static void change_some(uint32_t count)
+{
+	for (; count > 0; count--) {
+		struct stint_timer *timer = &timers[below(TIMERS)];
+
+		if (!one_in(3))
+			arm(timer, random_deadline());
+		else if (wheel_armed(timer))
+			wheel_remove(&wheel, timer);
+	}
+}
+
+static void check_what_is_due(void)
+{
+	uint64_t earliest_ns = WHEEL_NEVER, due = 0, last_ns = 0;
+	const struct stint_timer *first;
+
+	for (uint32_t i = 0; i < TIMERS; i++) {
+		if (!wheel_armed(&timers[i]))
+			continue;
+		due += timers[i].due_ns <= now_ns;
+		if (timers[i].due_ns < earliest_ns)
+			earliest_ns = timers[i].due_ns;
+	}
+	assert_true(wheel_next_ns(&wheel) <= earliest_ns);
+	assert_int_equal(wheel_count_due(&wheel, now_ns), due);
+	while ((first = wheel_first_due(&wheel, now_ns))) {
+		assert_true(due-- > 0 && first->due_ns >= last_ns && first->due_ns <= now_ns);
+		last_ns = first->due_ns;
+		/* In the middle of it, as callbacks do, but for nothing that is due. */
+		wheel_remove(&wheel, &timers[first - timers]);
+		if (one_in(8))
+			arm(&timers[below(TIMERS)], now_ns + 1 + (next_random() >> (3 + below(61))));
+		due = wheel_count_due(&wheel, now_ns);
+	}
+	assert_int_equal(due, 0);
+}
+
+static void start_wheel(void)
+{
+	wheel_init(&wheel);
+	memset(timers, 0, sizeof(timers));
+	now_ns = UINT64_C(1) << 40;
+	wheel_begin(&wheel, now_ns);
+}
+
+static void timers_come_due_as_in_a_plain_list(void **state)
+{
+	(void)state;
+	start_wheel();
+	for (uint32_t step = 0; step < STEPS; step++) {
+		change_some(below(one_in(20) ? 2 * TIMERS : 20));
+		/* Centuries ahead, but for the last, so that there is time for all steps. */
+		now_ns += next_random() >> (12 + below(52));
+		check_what_is_due();
+	}
+}
+
+static void many_of_one_tick_come_out_sorted(void **state)
+{
+	(void)state;
+	start_wheel();
+	for (uint32_t i = 0; i < TIMERS; i++)
+		arm(&timers[i], ((wheel_tick(now_ns) + 3) << WHEEL_TICK_BITS) + below(1u << WHEEL_TICK_BITS));
+	now_ns += UINT64_C(4) << WHEEL_TICK_BITS;
+	check_what_is_due();
+}
+
+static void a_slot_whose_timers_are_gone_wakes_nobody(void **state)
+{
+	uint64_t later_ns;
+
+	(void)state;
+	start_wheel();
+	later_ns = now_ns + (UINT64_C(70) << WHEEL_TICK_BITS);
+	arm(&timers[0], now_ns + (UINT64_C(2) << WHEEL_TICK_BITS));
+	arm(&timers[1], later_ns);
+	wheel_remove(&wheel, &timers[0]);
+	assert_int_equal(wheel_next_ns(&wheel), later_ns);
+	wheel_remove(&wheel, &timers[1]);
+	assert_int_equal(wheel_next_ns(&wheel), WHEEL_NEVER);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(timers_come_due_as_in_a_plain_list),
+		cmocka_unit_test(many_of_one_tick_come_out_sorted),
+		cmocka_unit_test(a_slot_whose_timers_are_gone_wakes_nobody),
+	};
+
+	begin_chance((uint64_t)getpid());
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
