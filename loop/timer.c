@@ -53,10 +53,6 @@ static int start(struct stint_loop *loop, struct stint_timer *timer, uint64_t du
 	timer->periodic = period_ns != 0;
 	if (period_ns)
 		timer_call(timer)->period_ns = period_ns;
-	if (wheel_armed(timer) && wheel_tick(due_ns) > loop->wheel.tick) {
-		wheel_move(&loop->wheel, timer, due_ns);
-		return 0;
-	}
 	if (wheel_armed(timer))
 		wheel_remove(&loop->wheel, timer);
 	else if (loop->timers_armed++ == 0)
@@ -66,16 +62,46 @@ static int start(struct stint_loop *loop, struct stint_timer *timer, uint64_t du
 	return 0;
 }
 
+static uint64_t time_after(uint64_t now_ns, uint64_t delay_ns)
+{
+	return delay_ns < WHEEL_NEVER - now_ns ? now_ns + delay_ns : WHEEL_NEVER - 1;
+}
+
+/* As a call of its own: see arm(). */
+static __attribute__((noinline)) int start_outside(struct stint_loop *loop, struct stint_timer *timer,
+						   uint64_t delay_ns, uint64_t period_ns)
+{
+	return start(loop, timer, time_after(stint_loop_now_ns(loop), delay_ns), period_ns);
+}
+
+/*
+ * Is start(), and does by itself what is asked for most: while no timer is due, one that is not periodic is armed for a
+ * time beyond this tick. Among many timers each comes from memory, and the next ones meanwhile, as far ahead as a
+ * processor looks, which is a few hundred instructions: so here are few, and no calls except in last place, as
+ * others make it save registers.
+ */
+static inline int arm(struct stint_loop *loop, struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)
+{
+	/* A loop that is dead has no timers armed. */
+	if (!loop->timers_armed || loop->due_left || period_ns || due_ns <= loop->batch_ns ||
+	    wheel_tick(due_ns) <= loop->wheel.tick)
+		return start(loop, timer, due_ns, period_ns);
+	timer->periodic = false;
+	if (wheel_armed(timer)) {
+		wheel_move(&loop->wheel, timer, due_ns);
+		return 0;
+	}
+	loop->timers_armed++;
+	timer->due_ns = due_ns;
+	wheel_add(&loop->wheel, timer);
+	return 0;
+}
+
 int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)
 {
 	if (!timer || !timer->used)
 		return -EINVAL;
-	return start(timer_loop(timer), timer, due_ns, period_ns);
-}
-
-static uint64_t time_after(uint64_t now_ns, uint64_t delay_ns)
-{
-	return delay_ns < WHEEL_NEVER - now_ns ? now_ns + delay_ns : WHEEL_NEVER - 1;
+	return arm(timer_loop(timer), timer, due_ns, period_ns);
 }
 
 int stint_timer_start(struct stint_timer *timer, uint64_t delay_ns, uint64_t period_ns)
@@ -85,7 +111,9 @@ int stint_timer_start(struct stint_timer *timer, uint64_t delay_ns, uint64_t per
 	if (!timer || !timer->used)
 		return -EINVAL;
 	loop = timer_loop(timer);
-	return start(loop, timer, time_after(stint_loop_now_ns(loop), delay_ns), period_ns);
+	if (!loop->dispatching)
+		return start_outside(loop, timer, delay_ns, period_ns);
+	return arm(loop, timer, time_after(loop->clock->now_ns, delay_ns), period_ns);
 }
 
 int stint_timer_stop(struct stint_timer *timer)
