@@ -44,6 +44,12 @@ static __always_inline struct descriptor *find_descriptor(u32 pid, s32 epfd, s32
 	return bpf_map_lookup_elem(&descriptors, &key);
 }
 
+/* What tells the turns of one iteration from those of others. */
+static __always_inline u64 turn_id(const struct thread *thread)
+{
+	return (u64)thread->tid << 40 | (thread->iteration & ((1ull << 40) - 1));
+}
+
 static __always_inline bool is_tcp(const struct sock *sk)
 {
 	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);

@@ -375,6 +375,9 @@ __noinline int note_close(struct thread *thread, s32 fd, u64 now_ns)
 		return 0;
 	if (descriptor->left_ns)
 		end_left(thread, descriptor, fd, now_ns, false);
+	/* It had its turn, and now it may be another one's. */
+	if (descriptor->turn_id == turn_id(thread))
+		thread->turns.closed |= 1ull << (descriptor->ready_at & (TURNS_MAX - 1));
 	bpf_map_delete_elem(&descriptors, &key);
 	return 0;
 }

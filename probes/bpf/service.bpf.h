@@ -16,11 +16,6 @@
  * system call.
  */
 
-static __always_inline u64 turn_id(const struct thread *thread)
-{
-	return (u64)thread->tid << 40 | (thread->iteration & ((1ull << 40) - 1));
-}
-
 static __always_inline void end_part(struct turns *turns, u64 now_ns)
 {
 	u32 at = turns->at;

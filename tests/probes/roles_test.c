@@ -257,6 +257,21 @@ static void taking_a_descriptor_out_of_the_set_is_a_turn_of_its_event(void **sta
 	assert_int_equal(attribution.not_attributed, 0);
 }
 
+static void a_number_that_is_used_again_has_nothing_of_the_one_that_was_closed(void **state)
+{
+	const struct stint_probes_histogram *pipes, *sockets;
+
+	(void)state;
+	run("reused", NULL);
+	pipes = metric(find_role("pipes"), STINT_PROBES_ROLE_SERVICE);
+	sockets = metric(find_role("unix sockets"), STINT_PROBES_ROLE_SERVICE);
+	assert_int_equal(pipes->count, SUBJECT_ROUNDS);
+	assert_true(pipes->sum_ns <= served.most_ns[SUBJECT_ROLE_PIPE]);
+	assert_int_equal(sockets->count, SUBJECT_ROUNDS);
+	assert_in_range(sockets->sum_ns, served.least_ns[SUBJECT_ROLE_UNIX],
+			served.most_ns[SUBJECT_ROLE_UNIX]);
+}
+
 /* By redis's own count. The connection is a unix socket; its last command is in an iteration that is not over. */
 static void redis_serves_as_many_events_as_it_processes_commands(void **state)
 {
@@ -300,6 +315,9 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(taking_a_descriptor_out_of_the_set_is_a_turn_of_its_event,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_number_that_is_used_again_has_nothing_of_the_one_that_was_closed, set_up,
+			tear_down),
 		cmocka_unit_test_setup_teardown(all_parts_of_an_event_s_service_are_added_up, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(data_that_came_while_the_loop_was_busy_is_as_old_as_that,

@@ -8,6 +8,8 @@
  *	roles busy   data arrives for a client while another handler computes for BUSY_NS
  *	roles helped another thread reads what arrived for a client, and after BUSY_NS the loop reads what comes then
  *	roles poll | ppoll | select | pselect	as each, the loop being in that, and with one event of the eventfd before
+ *	roles reused	a pipe is taken out of the set in its turn, and closed in that of the third event after it; its number
+ *			has another descriptor from the turn of the last one on, which is written to there
  *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
  *
  * With one more argument the descriptors are registered first of all, else when it starts. It writes its port to its
@@ -389,6 +391,48 @@ static void ctl(void)
 	}
 }
 
+/* What the pipe was served ends with the turn after its own; the last turn goes on whatever is written to then. */
+static void reused(void)
+{
+	int again, other = checked(eventfd(0, EFD_NONBLOCK), "eventfd");
+	struct epoll_event events[16];
+
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		uint64_t pipe_ns, event_ns, began_ns;
+
+		put(ends[1]);
+		put(event);
+		put(far[0]);
+		put(unix_ends[1]);
+		if (wait_for(events) != 4)
+			die("not all four");
+		pipe_ns = now_ns();
+		take(ends[0]);
+		checked(epoll_ctl(epfd, EPOLL_CTL_DEL, ends[0], NULL), "epoll_ctl");
+		event_ns = now_ns();
+		take(event);
+		note(SUBJECT_ROLE_PIPE, 0, now_ns() - pipe_ns);
+		take(near[0]);
+		close(ends[0]);
+		began_ns = now_ns();
+		take(unix_ends[0]);
+		again = checked(fcntl(other, F_DUPFD_CLOEXEC, ends[0]), "F_DUPFD");
+		if (again != ends[0])
+			die("another number");
+		put(again);
+		spin(SUBJECT_SPIN_NS);
+		note(SUBJECT_ROLE_UNIX, SUBJECT_SPIN_NS, 0);
+		epoll_wait(epfd, events, 16, 0);
+		note(SUBJECT_ROLE_UNIX, 0, now_ns() - began_ns);
+		note(SUBJECT_ROLE_EVENT, 0, now_ns() - event_ns);
+		close(again);
+		close(ends[1]);
+		checked(pipe2(ends, O_NONBLOCK), "pipe2");
+		add(ends[0]);
+		epoll_wait(epfd, events, 16, 0);
+	}
+}
+
 static void each_in(int (*wait)(int timeout_ms))
 {
 	wait_for_all = wait;
@@ -425,6 +469,7 @@ static void run(const char *what)
 		     {"busy", busy},
 		     {"helped", helped},
 		     {"ctl", ctl},
+		     {"reused", reused},
 		     {"poll", each_in_poll},
 		     {"ppoll", each_in_ppoll},
 		     {"select", each_in_select},
