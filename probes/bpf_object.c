@@ -302,6 +302,16 @@ int stint_bpf_survey_sockets(struct stint_bpf *bpf)
 	return run_iterator(bpf->survey);
 }
 
+int stint_bpf_tell_open(struct stint_bpf *bpf)
+{
+	int err;
+
+	__atomic_store_n(&bpf->skeleton->bss->tell_open, 1, __ATOMIC_SEQ_CST);
+	err = stint_bpf_survey_sockets(bpf);
+	__atomic_store_n(&bpf->skeleton->bss->tell_open, 0, __ATOMIC_SEQ_CST);
+	return err;
+}
+
 void stint_bpf_role_maps(const struct stint_bpf *bpf, struct stint_bpf_role_maps *ret)
 {
 	*ret = (struct stint_bpf_role_maps){

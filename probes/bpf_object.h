@@ -45,6 +45,9 @@ int stint_bpf_free_loop(struct stint_bpf *bpf, uint32_t slot);
  */
 int stint_bpf_survey_sockets(struct stint_bpf *bpf);
 
+/* The same, and the stalls that go on are told. */
+int stint_bpf_tell_open(struct stint_bpf *bpf);
+
 /* Of role_records.h. */
 struct stint_bpf_role_maps {
 	int role_table;          /* array of struct role_counters */

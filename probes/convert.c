@@ -219,7 +219,7 @@ static void convert_unix_end(char *ret, size_t bytes, const uint8_t *from, bool 
 	struct record_unix_end end;
 
 	memcpy(&end, from, sizeof(end));
-	if (peer)
+	if (peer && end.pid)
 		snprintf(ret, bytes, "pid %u%s", end.pid, end.seen ? "" : "?");
 	else
 		snprintf(ret, bytes, "unix:[%llu]", (unsigned long long)end.inode);
@@ -245,17 +245,21 @@ static uint64_t later(uint64_t a_ns, uint64_t b_ns)
 	return a_ns > b_ns ? a_ns : b_ns;
 }
 
-/* Of equals the first; nothing at all has no cause. */
+/* Of equals the last; nothing at all has no cause. */
 int stint_stall_cause(const struct stint_probes_stall *stall)
 {
-	uint64_t most_ns = stall->duration_ns - stall->ack_ns;
-	int cause = most_ns > 0 ? STINT_PROBES_STALL_OWN_LOOP : STINT_PROBES_STALL_UNKNOWN;
+	uint64_t part_ns[STINT_PROBES_STALL_UNKNOWN], most_ns = 0;
+	int cause = STINT_PROBES_STALL_UNKNOWN;
 
-	for (int limit = 0; limit < STINT_PROBES_LIMITS; limit++) {
-		if (stall->limit_ns[limit] <= most_ns)
+	memcpy(part_ns, stall->limit_ns, sizeof(stall->limit_ns));
+	part_ns[STINT_PROBES_LIMIT_HOST] += stall->kernel_ns;
+	part_ns[STINT_PROBES_STALL_RUNNABLE] = stall->scheduler_ns;
+	part_ns[STINT_PROBES_STALL_OWN_LOOP] = stall->loop_ns + stall->queue_ns;
+	for (int part = 0; part < STINT_PROBES_STALL_UNKNOWN; part++) {
+		if (!part_ns[part] || part_ns[part] < most_ns)
 			continue;
-		most_ns = stall->limit_ns[limit];
-		cause = limit;
+		most_ns = part_ns[part];
+		cause = part;
 	}
 	return cause;
 }
@@ -278,7 +282,8 @@ static void convert_limits(struct stint_probes_stall *ret, const struct record_s
  * The stages are the differences of moments, each not before the one it follows, and the last one not
  * before all: so they add up to the whole. A moment that was not seen gives its stage 0 and its time to
  * the next stage that was; but the ACK's time ends only with the event if no ACK was seen, and never if
- * there was no event, as then all was waiting for it.
+ * there was no event, as then all was waiting for it. A stall that did not end with a send is still in the stage
+ * that it had come to: with the event raised, and not returned, that is the loop's.
  */
 void stint_convert_stall(struct stint_probes_stall *ret, const struct record_stall *record)
 {
@@ -286,10 +291,13 @@ void stint_convert_stall(struct stint_probes_stall *ret, const struct record_sta
 	uint64_t cause_ns = later(record->cause_ns ? record->cause_ns : opened_ns, record->start_ns);
 	uint64_t raised_ns = later(record->raised_ns, cause_ns);
 	uint64_t on_cpu_ns = later(record->on_cpu_ns, raised_ns);
-	uint64_t returned_ns = later(record->returned_ns, on_cpu_ns);
+	bool came_back = record->returned_ns || record->ending == RECORD_SENT;
+	uint64_t returned_ns = later(came_back ? record->returned_ns : record->end_ns, on_cpu_ns);
 	uint64_t end_ns = later(record->end_ns, returned_ns);
 
 	memset(ret, 0, sizeof(*ret));
+	ret->ending =
+		record->ending <= RECORD_OPEN ? (enum stint_probes_ending)record->ending : STINT_PROBES_SENT;
 	ret->pid = record->pid;
 	ret->tid = record->tid;
 	ret->fd = record->fd;
@@ -315,6 +323,7 @@ void stint_convert_stall(struct stint_probes_stall *ret, const struct record_sta
 	ret->unsent_bytes = record->unsent_bytes;
 	ret->lowat_bytes = record->lowat_bytes == UINT32_MAX ? 0 : record->lowat_bytes;
 	ret->by_lowat = record->by_lowat != 0;
+	ret->by_queue = record->by_queue != 0;
 	ret->alarm = record->alarm <= STINT_PROBES_NO_EVENTS ? (int)record->alarm - 1 : -1;
 	convert_limits(ret, record);
 }

@@ -516,6 +516,13 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 	return err ? err : taken == -EAGAIN;
 }
 
+int stint_probes_tell_open(struct stint_probes *probes)
+{
+	if (!probes || !probes->bpf)
+		return -EINVAL;
+	return stint_bpf_tell_open(probes->bpf);
+}
+
 static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters *loop)
 {
 	*ret = (struct stint_probes_loop){

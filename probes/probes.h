@@ -202,10 +202,18 @@ enum stint_probes_limit {
 	STINT_PROBES_LIMITS
 };
 
-/* What a stall was mostly: one of the limits, or what came after the ACK. */
+/* What a stall was mostly: one of the limits (the kernel's own stage is the host's), or what came after the write event. */
 enum stint_probes_stall_cause {
-	STINT_PROBES_STALL_OWN_LOOP = STINT_PROBES_LIMITS, /* kernel, scheduler, loop and queue together */
+	STINT_PROBES_STALL_RUNNABLE = STINT_PROBES_LIMITS, /* the scheduler's: the thread waited for a CPU */
+	STINT_PROBES_STALL_OWN_LOOP,                       /* loop and queue together */
 	STINT_PROBES_STALL_UNKNOWN
+};
+
+/* How a stall ended. */
+enum stint_probes_ending {
+	STINT_PROBES_SENT = 0, /* with the next send */
+	STINT_PROBES_CLOSED, /* the socket was closed, or shut down, or reset, or its process exited; no send came */
+	STINT_PROBES_OPEN /* it has not: told by stint_probes_tell_open() */
 };
 
 /* Why an ACK in a stall made no event for the owner. */
@@ -221,8 +229,12 @@ enum stint_probes_no_event {
 	STINT_PROBES_NO_EVENTS
 };
 
-/* A write stall: from a send that found the buffer full to the next send on that socket. */
+/*
+ * A write stall: from a send that found the buffer full to the next send on that socket. One that did not end so is told
+ * until its end, or until now; the last of its time is in the stage that it had come to.
+ */
 struct stint_probes_stall {
+	enum stint_probes_ending ending;
 	uint32_t pid;
 	uint32_t tid;
 	int32_t fd;
@@ -255,6 +267,7 @@ struct stint_probes_stall {
 	uint32_t unsent_bytes; /* as the write event was raised */
 	uint32_t lowat_bytes;  /* TCP_NOTSENT_LOWAT, of the socket or the system; 0: none */
 	bool by_lowat;         /* that refused the send, while the buffer had room */
+	bool by_queue;         /* the same by the length of a unix peer's queue (net.unix.max_dgram_qlen) */
 	int alarm;             /* enum stint_probes_no_event if one was given; -1: none */
 };
 
@@ -553,6 +566,12 @@ int stint_probes_drop_privileges(uint64_t also);
 
 /* Waits and takes what is there, but for no longer than 0.1 s: 1 if more is left, so that the caller has its turn. */
 int stint_probes_poll(struct stint_probes *probes, int timeout_ms);
+
+/*
+ * Has the write stalls told that are not over, as they are by now: the next stint_probes_poll() brings them. To be called
+ * once, before the end. 0, or a negative errno.
+ */
+int stint_probes_tell_open(struct stint_probes *probes);
 int stint_probes_read_loops(struct stint_probes *probes,
 			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx);
 

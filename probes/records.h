@@ -251,6 +251,12 @@ enum record_why_no_event {
 	RECORD_WHYS
 };
 
+enum record_ending {
+	RECORD_SENT = 0, /* by the next send */
+	RECORD_CLOSED,   /* the socket was closed, or its process exited, with no send any more */
+	RECORD_OPEN,     /* it has not ended */
+};
+
 /*
  * A write stall by its moments; one that was not seen is 0. They never run backwards.
  * start <= cause <= raised <= on_cpu <= returned <= end
@@ -277,9 +283,11 @@ struct record_stall {
 	__u32 unsent_bytes; /* these two: as the write event was raised */
 	__u32 lowat_bytes;
 	__u32 by_lowat;
-	__u32 alarm;  /* 0, or 1 + enum record_why_no_event */
-	__u32 opened; /* 0: the next send came before any event */
+	__u32 by_queue; /* that of a unix peer was as long as it may be */
 	__u32 reserved;
+	__u32 alarm;                   /* 0, or 1 + enum record_why_no_event */
+	__u32 opened;                  /* 0: the next send came before any event */
+	__u32 ending;                  /* enum record_ending */
 	__u64 limit_ns[RECORD_LIMITS]; /* from start to cause, or to raised or end where that is 0 */
 	struct record_addresses addresses;
 };
@@ -399,7 +407,7 @@ _Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * REC
 	       "no holes");
 _Static_assert(sizeof(struct record_unix_end) == 16, "no holes");
 _Static_assert(sizeof(struct record_unix) == 24 + 2 * RECORD_PATH_BYTES, "no holes");
-_Static_assert(sizeof(struct record_stall) == 168 + 8 * RECORD_LIMITS, "no holes");
+_Static_assert(sizeof(struct record_stall) == 176 + 8 * RECORD_LIMITS, "no holes");
 _Static_assert(sizeof(struct record_why) == 72 + 8 * RECORD_WHYS, "no holes");
 _Static_assert(sizeof(struct record_alarm) == 112, "no holes");
 _Static_assert(sizeof(struct record_socket) == 120, "no holes");

@@ -48,6 +48,7 @@ enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
 #define AF_INET         2
 #define AF_INET6        10
 #define SOCK_STREAM     1
+#define SOCK_DGRAM      2
 #define IPPROTO_TCP     6
 #define IPPROTO_UDP     17
 #define TCP_ESTABLISHED 1
@@ -302,6 +303,7 @@ struct sock {
 	int sk_sndbuf;
 	u16 sk_type;
 	u16 sk_protocol;
+	u32 sk_max_ack_backlog;
 	struct pid *sk_peer_pid;
 	struct {
 		int owned; /* by a system call */

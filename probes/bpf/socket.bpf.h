@@ -10,8 +10,13 @@
 
 #define SOCKETS_MAX 4096
 
+/*
+ * Several CPUs may come to the same stall at once: threads that send on one socket, and softirqs. So a stage is only
+ * left by an exchange, and what goes with it is done by whoever that succeeds for.
+ */
 enum stall_stage {
 	STALL_NONE = 0,
+	STALL_BEGINS, /* its moments are not filled in yet */
 	STALL_FULL,
 	STALL_RAISED,
 	STALL_RETURNED,
@@ -38,7 +43,9 @@ struct socket_state {
 	u32 snd_wnd_min_bytes;
 	u32 retransmits;
 	u32 by_lowat; /* the send was refused by TCP_NOTSENT_LOWAT, not by the buffer */
-	u32 alarm;    /* enum record_why + 1, once an alarm was given in this stall */
+	u32 by_queue; /* the same by the length of a unix peer's queue */
+	u32 reserved;
+	u32 alarm; /* enum record_why + 1, once an alarm was given in this stall */
 
 	/* An ACK that was announced by tcp_probe; what it did is seen at the next look. */
 	u64 ack_time_ns; /* 0: none */
@@ -88,6 +95,22 @@ struct {
 	__type(key, u32);
 	__type(value, struct socket_state);
 } empty_socket SEC(".maps");
+
+static __always_inline bool is_stalled(const struct socket_state *state)
+{
+	return state->stage >= STALL_FULL;
+}
+
+static __always_inline bool enter_stage(struct socket_state *state, u32 from, u32 to)
+{
+	return __sync_val_compare_and_swap(&state->stage, from, to) == from;
+}
+
+/* The stage that the stall was in, which is the caller's to tell of now; below STALL_FULL: there is none. */
+static __always_inline u32 leave_stall(struct socket_state *state)
+{
+	return is_stalled(state) ? __sync_lock_test_and_set(&state->stage, STALL_NONE) : STALL_NONE;
+}
 
 __u64 socket_ids;
 __s64 sockets_known;
@@ -197,12 +220,32 @@ static __always_inline u32 wmem_bytes(u64 sk)
 	return refs > 1 ? (u32)refs - 1 : 0; /* one reference is the socket's own */
 }
 
-/* unix_writable(), once `freed` bytes more are given back. */
+/* 0 also where unix sockets are a module, of which the kernel's own types do not tell. */
+static __always_inline u64 unix_peer_sock(u64 sk)
+{
+	return bpf_core_type_exists(struct unix_sock) ? (u64)BPF_CORE_READ((struct unix_sock *)sk, peer) : 0;
+}
+
+/*
+ * Of datagrams, that the peer has not received as many as may wait (net.unix.max_dgram_qlen): unix_recvq_full(). It does not
+ * hold for two that are connected with each other, as all streams and sequenced packets are.
+ */
+static __noinline bool is_peer_queue_full(u64 sk)
+{
+	struct sock *peer = (struct sock *)unix_peer_sock(sk);
+
+	if (!peer || (u64)peer == sk || unix_peer_sock((u64)peer) == sk ||
+	    BPF_CORE_READ((struct sock *)sk, sk_type) != SOCK_DGRAM)
+		return false;
+	return BPF_CORE_READ(peer, sk_receive_queue.qlen) > BPF_CORE_READ(peer, sk_max_ack_backlog);
+}
+
+/* As poll() has it, once `freed` bytes more are given back: unix_writable(), and for datagrams unix_dgram_poll(). */
 static __always_inline bool is_unix_writable(u64 sk, u32 freed)
 {
 	u32 wmem = wmem_bytes(sk), left = wmem > freed ? wmem - freed : 0;
 
-	return ((u64)left + 1) * 4 <= sndbuf_bytes(sk);
+	return ((u64)left + 1) * 4 <= sndbuf_bytes(sk) && !is_peer_queue_full(sk);
 }
 
 static __always_inline struct sock *file_to_sock(const struct file *file)
@@ -217,7 +260,7 @@ static __always_inline struct sock *file_to_sock(const struct file *file)
 
 /*
  * The socket behind a descriptor of the current task, if a send on it may find it full: its struct sock if that is TCP
- * or a unix stream, and non-blocking, by itself or by `flags` of the call (MSG_DONTWAIT). Else 0.
+ * or a unix socket, and non-blocking, by itself or by `flags` of the call (MSG_DONTWAIT). Else 0.
  */
 static __noinline u64 fd_to_sock(s32 fd, u32 flags)
 {
@@ -227,7 +270,7 @@ static __noinline u64 fd_to_sock(s32 fd, u32 flags)
 	if (!sk || (!(flags & MSG_DONTWAIT) && !(BPF_CORE_READ(file, f_flags) & O_NONBLOCK)))
 		return 0;
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
-		return BPF_CORE_READ(sk, sk_type) == SOCK_STREAM ? (u64)sk : 0;
+		return (u64)sk;
 	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? (u64)sk : 0;
 }
 

@@ -48,8 +48,9 @@ static __always_inline void raise(struct socket_state *state, u64 sk, u64 at_ns,
 {
 	struct moment moment = {.kind = SOCKET_WRITE_EVENT, .tid = tid, .time_ns = at_ns};
 
+	if (!enter_stage(state, STALL_FULL, STALL_RAISED))
+		return;
 	state->raised_to_wait = waits_for_write(tid, sk);
-	state->stage = STALL_RAISED;
 	state->raised_ns = at_ns;
 	state->raise_inferred = inferred;
 	note_levels(state, sk);
@@ -73,7 +74,7 @@ static __always_inline void tell_ack(struct socket_state *state, u64 sk, bool op
 	if (!time_ns)
 		return;
 	report_moment(state, sk, &moment);
-	if (state->stage == STALL_NONE || time_ns < state->start_ns)
+	if (!is_stalled(state) || time_ns < state->start_ns)
 		return;
 	state->acks++;
 	state->acked_bytes += state->ack_bytes;
@@ -212,9 +213,11 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 	state->ack_queued_before = queued_bytes(sk);
 }
 
-static __always_inline void begin_stall(struct socket_state *state, u64 sk, u64 now_ns)
+/* False: another thread's send has begun one at the same time. */
+static __always_inline bool begin_stall(struct socket_state *state, u64 sk, u64 now_ns)
 {
-	state->stage = STALL_FULL;
+	if (!enter_stage(state, STALL_NONE, STALL_BEGINS))
+		return false;
 	state->start_ns = now_ns;
 	state->cause_ns = state->early_cause_ns;
 	state->early_cause_ns = 0;
@@ -228,38 +231,67 @@ static __always_inline void begin_stall(struct socket_state *state, u64 sk, u64 
 	state->alarm = 0;
 	state->last_ack_ns = 0;
 	note_levels(state, sk);
+	state->by_queue = 0;
 	state->by_lowat = has_memory(sk) && !has_room_unsent(sk);
 	state->snd_wnd_min_bytes = BPF_CORE_READ((struct tcp_sock *)sk, snd_wnd);
 	begin_limits(state, sk, now_ns);
 	__sync_fetch_and_add(&stalls_open, 1);
+	return enter_stage(state, STALL_BEGINS, STALL_FULL);
+}
+
+/* A TCP socket's stall is over, by a send or because there will be none; or it is told of while it goes on. */
+__noinline int end_stall(struct socket_state *state, u64 sk, u64 now_ns, u32 ending)
+{
+	bool opened;
+
+	if (!state)
+		return 0;
+	settle(state, sk, now_ns, 0);
+	opened = state->stage != STALL_FULL;
+	if (!opened) { /* nothing had opened it */
+		end_gap(state, sk, now_ns);
+		note_levels(state, sk);
+	}
+	/* First, as another CPU may have an ACK to tell of. */
+	if (ending != RECORD_OPEN && leave_stall(state) < STALL_FULL)
+		return 0;
+	report_stall(state, opened, now_ns, ending);
+	if (ending != RECORD_OPEN)
+		__sync_fetch_and_add(&stalls_open, -1);
+	return 0;
 }
 
 /* A send of any kind begins: if its socket was stalled, the stall is over. */
 static __always_inline void enter_send(s32 fd, u64 now_ns)
 {
 	struct socket_state *state;
-	bool opened;
 	u64 sk;
 
 	if (stalls_open <= 0)
 		return;
 	sk = fd_to_sock(fd, MSG_DONTWAIT);
 	state = sk ? find_socket(sk) : NULL;
-	if (!state || state->stage == STALL_NONE)
+	if (!state || !is_stalled(state))
 		return;
-	if (state->addresses.family == AF_UNIX) {
+	if (state->addresses.family == AF_UNIX)
 		enter_unix_send(state, sk, now_ns);
+	else
+		end_stall(state, sk, now_ns, RECORD_SENT);
+}
+
+/*
+ * A TCP socket's state changes. From some on nothing more can be sent: it was closed, by its process or with it, or the
+ * peer has reset it.
+ */
+static __always_inline void note_no_more_sends(u64 sk, int after, u64 now_ns)
+{
+	struct socket_state *state;
+
+	if (after != STATE_FIN_WAIT1 && after != STATE_LAST_ACK && after != STATE_CLOSE)
 		return;
-	}
-	settle(state, sk, now_ns, 0);
-	opened = state->stage != STALL_FULL;
-	if (!opened) { /* sent again though nothing had opened it */
-		end_gap(state, sk, now_ns);
-		note_levels(state, sk);
-	}
-	state->stage = STALL_NONE; /* first, as another CPU may have an ACK to tell of */
-	report_stall(state, opened, now_ns);
-	__sync_fetch_and_add(&stalls_open, -1);
+	state = find_socket(sk);
+	if (state && is_stalled(state))
+		end_stall(state, sk, now_ns, RECORD_CLOSED);
 }
 
 /*
@@ -300,9 +332,8 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 	state->fd = fd;
 	moment.kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
 	report_moment(state, sk, &moment);
-	if (!is_short || state->stage != STALL_NONE)
+	if (!is_short || !begin_stall(state, sk, now_ns))
 		return;
-	begin_stall(state, sk, now_ns);
 	if (lacks_space(sk)) {
 		state->cause_ns = 0; /* it was opened, and filled up again, within the call */
 		return;
@@ -319,8 +350,9 @@ static __noinline int mark_returned(struct socket_state *state, u64 sk, struct t
 
 	if (!state || !thread)
 		return 0;
+	if (!enter_stage(state, STALL_RAISED, STALL_RETURNED))
+		return 0;
 	moment.tid = thread->tid;
-	state->stage = STALL_RETURNED;
 	/* A thread that was elsewhere had no need of a CPU for this: all is its own loop's. */
 	state->on_cpu_ns = state->raised_ns;
 	if (state->raised_to_wait && thread->last_on_ns > state->raised_ns)
@@ -372,7 +404,7 @@ static __always_inline void note_retransmit(u64 sk, u64 now_ns)
 
 	if (!state)
 		return;
-	if (state->stage != STALL_NONE)
+	if (is_stalled(state))
 		state->retransmits++;
 	if (state->stage == STALL_FULL) {
 		account_limit(state, now_ns);
@@ -382,30 +414,43 @@ static __always_inline void note_retransmit(u64 sk, u64 now_ns)
 	report_moment(state, as_number(sk), &moment);
 }
 
-static __always_inline void forget_socket(u64 sk)
+static __always_inline void forget_socket(u64 sk, u64 now_ns)
 {
 	struct socket_state *state = find_socket(sk);
+	u32 stage;
 
 	if (!state)
 		return;
-	if (state->stage != STALL_NONE)
+	stage = leave_stall(state);
+	if (stage >= STALL_FULL) { /* its close was not seen */
+		report_stall(state, stage != STALL_FULL, now_ns, RECORD_CLOSED);
 		__sync_fetch_and_add(&stalls_open, -1);
+	}
 	report_why(state);
 	bpf_map_delete_elem(&sockets, &sk);
 	__sync_fetch_and_add(&sockets_known, -1);
 }
 
+/* Set while user space asks for what goes on. */
+__u32 tell_open;
+
 /* What user space asks for a few times a second: what came of ACKs since, and who should have been told. */
 static __always_inline void survey_socket(u64 sk, u64 now_ns)
 {
 	struct socket_state *state = find_socket(sk);
+	bool is_unix_socket;
 
 	if (!state)
 		return;
-	if (state->addresses.family == AF_UNIX && !is_same_unix_socket(state, sk)) {
-		forget_unix_socket(state, sk);
+	is_unix_socket = state->addresses.family == AF_UNIX;
+	if (is_unix_socket && !is_same_unix_socket(state, sk)) {
+		forget_unix_socket(state, sk, now_ns);
 		return;
 	}
+	if (tell_open && is_stalled(state) && is_unix_socket)
+		end_unix_stall(state, sk, now_ns, RECORD_OPEN);
+	else if (tell_open && is_stalled(state))
+		end_stall(state, sk, now_ns, RECORD_OPEN);
 	look_for_alarm(state, sk, now_ns);
 	report_why(state);
 }

@@ -12,7 +12,7 @@ static __always_inline void push_raised(u32 tid, u64 sk)
 		thread->raised[__sync_fetch_and_add(&thread->raised_head, 1) & (RAISED_SLOTS - 1)] = sk;
 }
 
-__noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns)
+__noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns, u32 ending)
 {
 	struct record_stall *record;
 
@@ -42,9 +42,11 @@ __noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns)
 	record->unsent_bytes = state->unsent_bytes;
 	record->lowat_bytes = state->lowat_bytes;
 	record->by_lowat = state->by_lowat;
+	record->by_queue = state->by_queue;
+	record->reserved = 0;
 	record->alarm = state->alarm;
 	record->opened = opened;
-	record->reserved = 0;
+	record->ending = ending;
 	__builtin_memcpy(record->limit_ns, state->limit_ns, sizeof(record->limit_ns));
 	__builtin_memcpy(&record->addresses, &state->addresses, sizeof(record->addresses));
 	bpf_ringbuf_submit(record, 0);

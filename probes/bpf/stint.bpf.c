@@ -96,7 +96,7 @@ static __always_inline void enter_descriptor_call(struct thread *thread, long nu
 	if (number == NR_close) {
 		close_turn(&thread->turns, (s32)regs->di);
 		note_close(thread, (s32)regs->di, now_ns);
-		note_unix_close((s32)regs->di);
+		note_unix_close(thread->pid, (s32)regs->di, now_ns);
 		if (may_have_loop_in(thread, (s32)regs->di))
 			close_loop(thread, (s32)regs->di, now_ns);
 	}
@@ -274,7 +274,7 @@ int BPF_PROG(on_sched_waking, struct task_struct *task)
 	if ((stalls_open > 0 || (are_chosen() && sockets_known > 0)) && thread->state == THREAD_WAITING)
 		settle_touched(now_ns, pid, task->pid);
 	if (unix_stalls_open > 0)
-		note_unix_wake(task->pid, now_ns);
+		note_unix_wake(thread, now_ns);
 	return 0;
 }
 
@@ -361,8 +361,10 @@ int BPF_PROG(on_tcp_retransmit, struct sock *sk)
 
 /* Apart from the one above, which is loaded only where sockets are traced by port. */
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_handshake, const struct sock *sk, int before, int after)
+int BPF_PROG(on_any_state, const struct sock *sk, int before, int after)
 {
+	if (stalls_open > 0)
+		note_no_more_sends(as_number((u64)sk), after, bpf_ktime_get_ns());
 	if (before == TCP_SYN_RECV && after == TCP_ESTABLISHED)
 		note_handshake(sk, bpf_ktime_get_ns());
 	return 0;
@@ -374,7 +376,7 @@ int BPF_PROG(on_tcp_destroy, struct sock *sk)
 	if (arrivals_followed)
 		forget_arrivals((u64)sk);
 	if (sockets_known > 0)
-		forget_socket((u64)sk);
+		forget_socket((u64)sk, bpf_ktime_get_ns());
 	return 0;
 }
 
@@ -475,6 +477,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		return 0; /* the last two exited at once, and the other has told */
 	if (only_pid == pid)
 		only_pid = 0;
+	note_unix_exit(pid);
 	report_life(RECORD_EXIT, pid);
 	return 0;
 }

@@ -230,7 +230,10 @@ enum model_limit {
 	MODEL_LIMITS
 };
 
-enum model_cause { MODEL_CAUSE_OWN_LOOP = MODEL_LIMITS, MODEL_CAUSE_UNKNOWN };
+enum model_cause { MODEL_CAUSE_RUNNABLE = MODEL_LIMITS, MODEL_CAUSE_OWN_LOOP, MODEL_CAUSE_UNKNOWN };
+
+/* How a stall ended. */
+enum model_ending { MODEL_STALL_SENT, MODEL_STALL_CLOSED, MODEL_STALL_OPEN };
 
 /* Why an ACK made no event for the owner of the socket. */
 enum model_no_event {
@@ -273,6 +276,8 @@ struct model_stall {
 	uint64_t unsent_bytes;           /* these two may be unknown */
 	uint64_t lowat_bytes;
 	bool by_lowat;
+	bool by_queue;
+	enum model_ending ending;
 	int alarm; /* enum model_no_event; MODEL_NO_EVENTS: none was given */
 };
 

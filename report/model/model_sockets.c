@@ -43,6 +43,9 @@ static bool take_stall(struct loader *loader, sqlite3_stmt *row, void *item)
 	stall->lowat_bytes = loader_known(row, 24 + MODEL_LIMITS);
 	stall->by_lowat = loader_number(row, 25 + MODEL_LIMITS) != 0;
 	stall->alarm = index_of(row, 26 + MODEL_LIMITS, stall_no_event_keys, MODEL_NO_EVENTS);
+	stall->by_queue = loader_number(row, 27 + MODEL_LIMITS) != 0;
+	stall->ending =
+		(enum model_ending)index_of(row, 28 + MODEL_LIMITS, stall_ending_keys, MODEL_STALL_OPEN);
 	return true;
 }
 
@@ -121,7 +124,8 @@ static const struct loader_table stall_table = {
 	"SELECT process, tid, fd, socket, local, remote, start_ns, duration_ns, ack_ns, kernel_ns, scheduler_ns,"
 	" loop_ns, queue_ns, queued_bytes, sndbuf_bytes, threshold_bytes, acks, acked_bytes, cause_ns,"
 	" raise_inferred, snd_wnd_min_bytes, retransmits, receive_window_ns, congestion_window_ns, retransmission_ns,"
-	" silent_ns, network_ns, host_ns, peer_reads_ns, cause, unsent_bytes, lowat_bytes, by_lowat, alarm FROM write_stall ORDER BY start_ns",
+	" silent_ns, network_ns, host_ns, peer_reads_ns, cause, unsent_bytes, lowat_bytes, by_lowat, alarm,"
+	" by_queue, ending FROM write_stall ORDER BY start_ns",
 	MODEL_STALLS, sizeof(struct model_stall), take_stall};
 static const struct loader_table acks_table = {
 	"write_ack",

@@ -7,10 +7,13 @@
 
 const char *const stall_cause_keys[] = {"receive_window", "congestion_window", "retransmission",
 					"silent",         "network",           "host",
-					"peer_reads",     "own_loop",          "unknown"};
+					"peer_reads",     "runnable",          "own_loop",
+					"unknown"};
 
 const char *const stall_no_event_keys[] = {"above",    "unsent",    "not_armed",    "edge",
 					   "replaced", "loop_busy", "already_told", "other"};
+
+const char *const stall_ending_keys[] = {"sent", "closed", "open"};
 
 const char *const stall_stage_names[STALL_COLUMNS] = {"ACK", "kernel", "scheduler", "loop", "queue", "whole"};
 
@@ -60,8 +63,52 @@ static void add_limits(struct stall_group *group, const struct model_stall *stal
 {
 	group->retransmits += stall->retransmits;
 	group->by_lowat += stall->by_lowat;
+	group->by_queue += stall->by_queue;
 	for (int limit = 0; limit < MODEL_LIMITS; limit++)
 		group->limit_ns[limit] += stall->limit_ns[limit];
+}
+
+static void keep_longest(const struct model_stall **longest, const struct model_stall *stall)
+{
+	if (!*longest || stall->duration_ns > (*longest)->duration_ns)
+		*longest = stall;
+}
+
+static void count(struct stall_group *group, const struct model_stall *stall)
+{
+	group->all_ns += stall->duration_ns;
+	if (stall->ending == MODEL_STALL_SENT) {
+		group->count++;
+		add_limits(group, stall);
+	} else if (stall->ending == MODEL_STALL_CLOSED) {
+		group->closed++;
+		keep_longest(&group->longest_closed, stall);
+	} else {
+		group->open++;
+		keep_longest(&group->longest_open, stall);
+	}
+}
+
+static void sum_up_stage(struct stall_group *group, int stage, const struct model_stall *const *stalls,
+			 size_t len, uint64_t *values)
+{
+	size_t values_len = 0;
+
+	group->p50_ns[stage] = group->p99_ns[stage] = group->max_ns[stage] = MODEL_UNKNOWN;
+	for (size_t i = 0; i < len; i++) {
+		if (stalls[i]->ending != MODEL_STALL_SENT)
+			continue;
+		values[values_len] = stage_ns(stalls[i], stage);
+		group->sum_ns[stage] += values[values_len++];
+	}
+	if (!values_len)
+		return;
+	qsort(values, values_len, sizeof(*values), compare_values);
+	group->p50_ns[stage] = values[(values_len + 1) / 2 - 1];
+	group->p99_ns[stage] = values[(values_len * 99 + 99) / 100 - 1];
+	group->max_ns[stage] = values[values_len - 1];
+	if (stage < STALL_STAGES && group->sum_ns[stage] > group->sum_ns[group->worst])
+		group->worst = (enum stall_stage)stage;
 }
 
 /* `values` has room for `len`. */
@@ -69,21 +116,10 @@ static void sum_up(struct stall_group *group, const struct model_stall *const *s
 		   uint64_t *values)
 {
 	group->process = stalls[0]->process;
-	group->count = len;
-	for (int stage = 0; stage < STALL_COLUMNS; stage++) {
-		for (size_t i = 0; i < len; i++) {
-			values[i] = stage_ns(stalls[i], stage);
-			group->sum_ns[stage] += values[i];
-		}
-		qsort(values, len, sizeof(*values), compare_values);
-		group->p50_ns[stage] = values[(len + 1) / 2 - 1];
-		group->p99_ns[stage] = values[(len * 99 + 99) / 100 - 1];
-		group->max_ns[stage] = values[len - 1];
-		if (stage < STALL_STAGES && group->sum_ns[stage] > group->sum_ns[group->worst])
-			group->worst = (enum stall_stage)stage;
-	}
+	for (int stage = 0; stage < STALL_COLUMNS; stage++)
+		sum_up_stage(group, stage, stalls, len, values);
 	for (size_t i = 0; i < len; i++)
-		add_limits(group, stalls[i]);
+		count(group, stalls[i]);
 }
 
 static int compare_groups(const void *a, const void *b)
@@ -95,7 +131,7 @@ static int compare_groups(const void *a, const void *b)
 		return by_process;
 	if (!x->first != !y->first)
 		return x->first ? 1 : -1;
-	return order(y->sum_ns[STALL_WHOLE], x->sum_ns[STALL_WHOLE]);
+	return order(y->all_ns, x->all_ns);
 }
 
 static void fill(struct stall_groups *groups, const struct model_stall **stalls, size_t len, uint64_t *values)

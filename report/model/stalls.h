@@ -20,6 +20,7 @@ enum stall_stage {
 /* As recordings and JSON have them, by enum model_limit, model_cause and model_no_event. */
 extern const char *const stall_cause_keys[MODEL_CAUSE_UNKNOWN + 1];
 extern const char *const stall_no_event_keys[MODEL_NO_EVENTS];
+extern const char *const stall_ending_keys[MODEL_STALL_OPEN + 1];
 
 extern const char *const stall_stage_names[STALL_COLUMNS];
 
@@ -27,10 +28,14 @@ extern const char *const stall_stage_names[STALL_COLUMNS];
 extern const char *const stall_stage_meanings[STALL_STAGES];
 extern const char *const stall_stage_ends[STALL_COLUMNS];
 
+/* Sums and percentiles are of those stalls that ended with a send, and are unknown where none did. */
 struct stall_group {
 	const struct model_process *process;
 	const struct model_stall *first; /* names the socket; NULL: all sockets of the process */
-	size_t count;
+	size_t count;                    /* of those */
+	size_t closed, open;             /* that ended otherwise, or had not ended */
+	const struct model_stall *longest_closed, *longest_open; /* NULL: there are none */
+	uint64_t all_ns;                                         /* whole stalls, of all these */
 	uint64_t retransmits;
 	uint64_t sum_ns[STALL_COLUMNS];
 	uint64_t p50_ns[STALL_COLUMNS];
@@ -38,7 +43,7 @@ struct stall_group {
 	uint64_t max_ns[STALL_COLUMNS];
 	enum stall_stage worst; /* that took most time in sum */
 	uint64_t limit_ns[MODEL_LIMITS];
-	size_t by_lowat;
+	size_t by_lowat, by_queue;
 };
 
 struct stall_groups {

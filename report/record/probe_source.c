@@ -572,8 +572,10 @@ int probe_source_poll(struct probe_source *source, int timeout_ms)
 
 int probe_source_drain(struct probe_source *source)
 {
-	int more = 1;
+	int more = 1, err = stint_probes_tell_open(source->probes);
 
+	if (err)
+		return err;
 	for (int i = 0; i < DRAIN_POLLS && more > 0; i++)
 		more = stint_probes_poll(source->probes, 0);
 	if (more > 0)

@@ -9,8 +9,15 @@ static const char *const cause_names[STINT_PROBES_STALL_UNKNOWN + 1] = {
 	[STINT_PROBES_LIMIT_NETWORK] = "network",
 	[STINT_PROBES_LIMIT_HOST] = "host",
 	[STINT_PROBES_LIMIT_PEER_READS] = "peer_reads",
+	[STINT_PROBES_STALL_RUNNABLE] = "runnable",
 	[STINT_PROBES_STALL_OWN_LOOP] = "own_loop",
 	[STINT_PROBES_STALL_UNKNOWN] = "unknown",
+};
+
+static const char *const ending_names[] = {
+	[STINT_PROBES_SENT] = "sent",
+	[STINT_PROBES_CLOSED] = "closed",
+	[STINT_PROBES_OPEN] = "open",
 };
 
 static const char *const no_event_names[STINT_PROBES_NO_EVENTS] = {
@@ -53,6 +60,8 @@ void recording_stall(struct recording *recording, int64_t process, const struct 
 	put_known(&row, stall->lowat_bytes ? stall->lowat_bytes : RECORDING_UNKNOWN);
 	put_number(&row, stall->by_lowat);
 	put_text(&row, stall->alarm < 0 ? NULL : no_event_names[stall->alarm]);
+	put_number(&row, stall->by_queue);
+	put_text(&row, ending_names[stall->ending]);
 	row_end(&row);
 }
 

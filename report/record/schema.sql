@@ -5,7 +5,7 @@
 -- under watch and are stored as they are: who shows them escapes them.
 
 PRAGMA application_id = 1400139380; -- 'Stnt': tells a recording from other SQLite files
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 -- Facts about the recording, one a row: schema, stint_version, kernel, host, clock, start_ns (monotonic),
 -- start_realtime_ns, end_ns (missing after a kill), budget_ns, epollout_rule, probes ('yes', or why not),
@@ -194,7 +194,8 @@ CREATE TABLE overrun_victim (
 	wait_ns INTEGER NOT NULL               -- from the wait's return to its first system call
 );
 
--- From a send that found the buffer full to the next send on that socket. The five stages add up.
+-- From a send that found the buffer full to the next send on that socket, or as long as it lasted without one. The five
+-- stages add up; of a stall without a next send, the last of its time is in the stage that it had come to.
 CREATE TABLE write_stall (
 	id INTEGER PRIMARY KEY,
 	process INTEGER NOT NULL REFERENCES process(id),
@@ -227,11 +228,17 @@ CREATE TABLE write_stall (
 	network_ns INTEGER NOT NULL,           -- all was sent, and the ACKs were on the way
 	host_ns INTEGER NOT NULL,              -- both windows had room: pacing, or a queue of this machine
 	peer_reads_ns INTEGER NOT NULL,        -- of a unix socket: the peer had not read enough
-	cause TEXT NOT NULL,                   -- the largest of these, 'own_loop' (all after the ACK), or 'unknown'
+	-- The largest of these (host_ns with kernel_ns), 'runnable' (scheduler_ns: waiting for a CPU), 'own_loop' (loop_ns and
+	-- queue_ns), or 'unknown'.
+	cause TEXT NOT NULL,
 	unsent_bytes INTEGER NOT NULL,         -- as the write event was raised
 	lowat_bytes INTEGER,                   -- TCP_NOTSENT_LOWAT; NULL: none
 	by_lowat INTEGER NOT NULL,             -- that refused the send, though the buffer had room
-	alarm TEXT                             -- as write_alarm.why, if one was given
+	alarm TEXT,                            -- as write_alarm.why, if one was given
+	by_queue INTEGER NOT NULL,             -- the same by the length of a unix peer's queue (net.unix.max_dgram_qlen)
+	-- 'sent': by the next send. 'closed': no send came any more, as the socket was closed, shut down or reset, or its process
+	-- exited. 'open': it went on as the recording ended; not told by a recorder that was killed.
+	ending TEXT NOT NULL CHECK (ending IN ('sent', 'closed', 'open'))
 );
 
 -- What became of each ACK in the stalls of a socket, until the recording's end: acks = told + the sum of the others.

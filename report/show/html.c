@@ -449,8 +449,10 @@ static void put_stalls(struct page *page)
 		put(page, "<p>");
 		words_stalls(page->out, escape_html, page->model, &page->stalls->items[i]);
 		words_limits(page->out, &page->stalls->items[i]);
+		words_not_sent(page->out, escape_html, &page->stalls->items[i]);
 		put(page, "</p>\n");
-		table_html(tables_stages(&page->stalls->items[i]), page->out);
+		if (page->stalls->items[i].count > 0)
+			table_html(tables_stages(&page->stalls->items[i]), page->out);
 		i += put_sockets(page, &page->stalls->items[i], page->stalls->len - i);
 	}
 	if (page->model->stalls_total > page->model->stalls_len)

@@ -435,6 +435,8 @@ static void put_stall(struct json *json, const struct model *model, const struct
 		json_null(json, "alarm");
 	else
 		json_text(json, "alarm", stall_no_event_keys[stall->alarm]);
+	json_bool(json, "by_queue", stall->by_queue);
+	json_text(json, "ending", stall_ending_keys[stall->ending]);
 	json_end(json, "}");
 }
 

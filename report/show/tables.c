@@ -187,9 +187,9 @@ struct table *tables_stages(const struct stall_group *group)
 struct table *tables_sockets(const struct stall_group *groups, size_t len, size_t max,
 			     struct tables_rows *rows)
 {
-	static const char *const heads[] = {"fd",  "local", "remote",  "stalls",     "p50",
-					    "p99", "max",   "ACK p50", "worst stage"};
-	struct table *table = table_new(heads, "RlLrrrrrl");
+	static const char *const heads[] = {"fd",  "local", "remote", "stalls",  "closed",     "open",
+					    "p50", "p99",   "max",    "ACK p50", "worst stage"};
+	struct table *table = table_new(heads, "RlLrrrrrrrl");
 	size_t i = 1;
 
 	for (; i < len && groups[i].process == groups->process; i++) {
@@ -200,12 +200,14 @@ struct table *tables_sockets(const struct stall_group *groups, size_t len, size_
 		table_format(table, "%d", group->first->fd);
 		table_name(table, group->first->local, false);
 		table_name(table, group->first->remote, false);
-		table_count(table, group->count);
+		table_count(table, group->count + group->closed + group->open);
+		table_count(table, group->closed);
+		table_count(table, group->open);
 		table_ns(table, group->p50_ns[STALL_WHOLE]);
 		table_ns(table, group->p99_ns[STALL_WHOLE]);
 		table_ns(table, group->max_ns[STALL_WHOLE]);
 		table_ns(table, group->p50_ns[STALL_ACK]);
-		table_cell(table, stall_stage_names[group->worst]);
+		table_cell(table, group->count ? stall_stage_names[group->worst] : "");
 	}
 	rows->total = i - 1;
 	rows->shown = rows->total < max ? rows->total : max;

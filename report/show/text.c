@@ -350,8 +350,10 @@ static void put_stall_groups(struct text_page *page, const struct stall_groups *
 	for (size_t i = 0; i < groups->len;) {
 		words_stalls(&line, escape_terminal, page->model, &groups->items[i]);
 		words_limits(&line, &groups->items[i]);
+		words_not_sent(&line, escape_terminal, &groups->items[i]);
 		text_sentence(page, &line, 2);
-		text_table(page, tables_stages(&groups->items[i]));
+		if (groups->items[i].count > 0)
+			text_table(page, tables_stages(&groups->items[i]));
 		buffer_string(page->out, "\n");
 		i += put_sockets(page, &groups->items[i], groups->len - i);
 	}

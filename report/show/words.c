@@ -259,25 +259,37 @@ static size_t sockets_of(const struct model *model, const struct model_process *
 	return sockets;
 }
 
-void words_stalls(struct buffer *out, words_escape escape, const struct model *model,
-		  const struct stall_group *group)
+/* Those that ended with a send: of these are the figures. */
+static void put_sent_stalls(struct buffer *out, const struct stall_group *group)
 {
-	size_t sockets = sockets_of(model, group->process);
-
-	words_process(out, escape, group->process);
-	buffer_printf(
-		out,
-		" had %s write stall%s on %s socket%s, %s in sum: half of them %s or shorter, the longest "
-		"%s. ",
-		units_count(group->count).text, group->count == 1 ? "" : "s", units_count(sockets).text,
-		sockets == 1 ? "" : "s", units_ns(group->sum_ns[STALL_WHOLE]).text,
-		units_ns(group->p50_ns[STALL_WHOLE]).text, units_ns(group->max_ns[STALL_WHOLE]).text);
+	buffer_printf(out, "%s in sum: half of them %s or shorter, the longest %s. ",
+		      units_ns(group->sum_ns[STALL_WHOLE]).text, units_ns(group->p50_ns[STALL_WHOLE]).text,
+		      units_ns(group->max_ns[STALL_WHOLE]).text);
 	buffer_printf(out, "%s of that time went by %s.",
 		      units_share(group->sum_ns[group->worst], group->sum_ns[STALL_WHOLE]).text,
 		      stall_stage_meanings[group->worst]);
 	if (group->retransmits > 0)
 		buffer_printf(out, " %s segment%s had to be sent again meanwhile.",
 			      units_count(group->retransmits).text, group->retransmits == 1 ? "" : "s");
+}
+
+void words_stalls(struct buffer *out, words_escape escape, const struct model *model,
+		  const struct stall_group *group)
+{
+	size_t sockets = sockets_of(model, group->process),
+	       count = group->count + group->closed + group->open;
+
+	words_process(out, escape, group->process);
+	buffer_printf(out, " had %s write stall%s on %s socket%s", units_count(count).text,
+		      count == 1 ? "" : "s", units_count(sockets).text, sockets == 1 ? "" : "s");
+	if (!group->count)
+		buffer_string(out, ", of which none ended with a send.");
+	else if (group->count < count)
+		buffer_printf(out, ". %s ended with a send, ", units_count(group->count).text);
+	else
+		buffer_string(out, ", ");
+	if (group->count)
+		put_sent_stalls(out, group);
 }
 
 const struct trace_cycle *words_best_cycle(const struct trace *trace)

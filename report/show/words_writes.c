@@ -48,6 +48,49 @@ void words_limits(struct buffer *out, const struct stall_group *group)
 	if (group->by_lowat > 0)
 		buffer_printf(out, " %s of the sends %s refused by TCP_NOTSENT_LOWAT, not by the buffer.",
 			      units_count(group->by_lowat).text, group->by_lowat == 1 ? "was" : "were");
+	if (group->by_queue > 0)
+		buffer_printf(
+			out,
+			" %s of the sends %s refused by the length of the peer's queue (net.unix.max_dgram_qlen).",
+			units_count(group->by_queue).text, group->by_queue == 1 ? "was" : "were");
+}
+
+/* What its time went by mostly, as the end of "went by". */
+static const char *cause_words(const struct model_stall *stall)
+{
+	if ((int)stall->cause < MODEL_LIMITS)
+		return limit_words[stall->cause];
+	if (stall->cause == MODEL_CAUSE_RUNNABLE)
+		return "waiting for a CPU";
+	return stall->cause == MODEL_CAUSE_OWN_LOOP ? "its own loop, which had been told" : NULL;
+}
+
+static void put_longest(struct buffer *out, words_escape escape, const struct model_stall *stall)
+{
+	const char *cause = cause_words(stall);
+
+	buffer_printf(out, "%s (fd %d, ", units_ns(stall->duration_ns).text, stall->fd);
+	escape(out, stall->local);
+	buffer_string(out, " to ");
+	escape(out, stall->remote);
+	buffer_string(out, ")");
+	if (cause)
+		buffer_printf(out, ", most of which went by %s", cause);
+	buffer_string(out, ".");
+}
+
+void words_not_sent(struct buffer *out, words_escape escape, const struct stall_group *group)
+{
+	if (group->closed > 0) {
+		buffer_printf(out, " Ended as the socket was closed, with no send: %s, the longest after ",
+			      units_count(group->closed).text);
+		put_longest(out, escape, group->longest_closed);
+	}
+	if (group->open > 0) {
+		buffer_printf(out, " Still open at the end: %s, the longest for ",
+			      units_count(group->open).text);
+		put_longest(out, escape, group->longest_open);
+	}
 }
 
 bool words_sends_unseen(struct buffer *out, const struct model *model)

@@ -10,6 +10,9 @@
 /* "Of the time before the ACK, 98 % went by the peer's receive window." Nothing if there was none. */
 void words_limits(struct buffer *out, const struct stall_group *group);
 
+/* "Still open at the end: 2, the longest for 8.31 s (fd 7 to ...): ...". Nothing if all ended with a send. */
+void words_not_sent(struct buffer *out, words_escape escape, const struct stall_group *group);
+
 /* What a traced socket's timeline shows beside its stalls: handshake, retransmissions, closed windows, FIN. */
 void words_life(struct buffer *out, const struct model *model, const struct trace *trace);
 

@@ -619,11 +619,71 @@ static void moments_out_of_order_do_not_wrap(void **state)
 	assert_int_equal(sum_of_stages(&stall), 30);
 }
 
+/* Stages of 10 ns each but one, which is longer. */
+static int cause_of(const struct record_stall *longer_by)
+{
+	struct stint_probes_stall stall;
+
+	stint_convert_stall(&stall, longer_by);
+	assert_int_equal(sum_of_stages(&stall), stall.duration_ns);
+	return stall.cause;
+}
+
+static void the_cause_of_a_stall_is_its_longest_part(void **state)
+{
+	struct record_stall record = {.start_ns = 100,
+				      .opened = 1,
+				      .cause_ns = 130,
+				      .raised_ns = 140,
+				      .on_cpu_ns = 150,
+				      .returned_ns = 160,
+				      .end_ns = 170,
+				      .limit_ns = {[RECORD_LIMIT_NETWORK] = 30}};
+
+	(void)state;
+	assert_int_equal(cause_of(&record), STINT_PROBES_LIMIT_NETWORK);
+	record.on_cpu_ns = record.returned_ns = record.end_ns = 171;
+	assert_int_equal(cause_of(&record), STINT_PROBES_STALL_RUNNABLE);
+	record.on_cpu_ns = 150;
+	record.returned_ns = 160;
+	record.end_ns = 190; /* loop and queue are one part */
+	assert_int_equal(cause_of(&record), STINT_PROBES_STALL_OWN_LOOP);
+	record.raised_ns = record.on_cpu_ns = record.returned_ns = record.end_ns = 190;
+	assert_int_equal(cause_of(&record), STINT_PROBES_LIMIT_HOST);
+	record = (struct record_stall){.start_ns = 100, .end_ns = 100};
+	assert_int_equal(cause_of(&record), STINT_PROBES_STALL_UNKNOWN);
+}
+
+/* Told of, and nobody came: the loop's, until the end. */
+static void a_stall_that_ended_with_no_send_is_in_the_stage_that_it_had_come_to(void **state)
+{
+	struct record_stall record = {.start_ns = 100, .end_ns = 170, .ending = RECORD_OPEN};
+	struct stint_probes_stall stall;
+
+	(void)state;
+	stint_convert_stall(&stall, &record);
+	assert_int_equal(stall.ending, STINT_PROBES_OPEN);
+	assert_int_equal(stall.ack_ns, 70);
+	record.opened = 1;
+	record.cause_ns = 110;
+	record.raised_ns = 120;
+	record.ending = RECORD_CLOSED;
+	stint_convert_stall(&stall, &record);
+	assert_int_equal(stall.ending, STINT_PROBES_CLOSED);
+	assert_int_equal(stall.loop_ns, 50);
+	record.returned_ns = 130;
+	stint_convert_stall(&stall, &record);
+	assert_int_equal(stall.queue_ns, 40);
+}
+
 /* ---- unwinding: this very program ---- */
+
+/* glibc's: the stack pointer as the process began. */
+extern void *__libc_stack_end;
 
 struct captured {
 	struct stint_unwind_regs regs;
-	unsigned char stack[16384];
+	unsigned char stack[32768];
 	size_t stack_bytes;
 };
 
@@ -642,6 +702,7 @@ static __attribute__((noinline)) void capture(struct captured *captured, int dep
 {
 	volatile unsigned char bytes[2048] = {0};
 	ucontext_t context;
+	size_t stack_bytes;
 
 	bytes[depth] = 1;
 	if (depth > 0) {
@@ -651,8 +712,9 @@ static __attribute__((noinline)) void capture(struct captured *captured, int dep
 	}
 	getcontext(&context);
 	keep_registers(&captured->regs, context.uc_mcontext.gregs);
-	/* As much as is surely stack: four frames of 2 kB, the rest is main's and beyond. */
-	captured->stack_bytes = sizeof(captured->stack);
+	/* To where the process began, and no further: beyond the top there is nothing. */
+	stack_bytes = (size_t)((uintptr_t)__libc_stack_end + sizeof(uint64_t) - captured->regs.reg[7]);
+	captured->stack_bytes = stack_bytes < sizeof(captured->stack) ? stack_bytes : sizeof(captured->stack);
 	memcpy(captured->stack, (const void *)(uintptr_t)captured->regs.reg[7], captured->stack_bytes);
 }
 
@@ -775,6 +837,8 @@ int main(void)
 		cmocka_unit_test(a_single_ready_descriptor_is_the_one_and_has_no_victims),
 		cmocka_unit_test(stages_add_up_whichever_moments_were_seen),
 		cmocka_unit_test(moments_out_of_order_do_not_wrap),
+		cmocka_unit_test(the_cause_of_a_stall_is_its_longest_part),
+		cmocka_unit_test(a_stall_that_ended_with_no_send_is_in_the_stage_that_it_had_come_to),
 		cmocka_unit_test(a_copied_stack_is_unwound_with_names),
 		cmocka_unit_test(a_stack_that_is_cut_is_said_to_be),
 		cmocka_unit_test(a_stack_of_rubbish_is_no_stack),

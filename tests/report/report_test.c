@@ -205,7 +205,7 @@ static void a_newer_format_is_refused(void **state)
 {
 	(void)state;
 	recording_free(begin());
-	execute("PRAGMA user_version = 2");
+	execute("PRAGMA user_version = 1000");
 	refuses_with("newer stint");
 }
 
@@ -707,6 +707,97 @@ static void the_longest_stall_is_the_one_that_is_shown(void **state)
 	model_free(model);
 }
 
+static void add_stall(struct recording *recording, int64_t process, uint64_t socket, uint64_t ms,
+		      enum stint_probes_ending ending)
+{
+	struct stint_probes_stall stall = {.fd = (int32_t)socket,
+					   .socket = socket,
+					   .local = "127.0.0.1:80",
+					   .start_ns = START,
+					   .duration_ns = ms * 1000000,
+					   .ack_ns = ms * 1000000,
+					   .cause = STINT_PROBES_LIMIT_RECEIVE_WINDOW,
+					   .alarm = -1,
+					   .ending = ending};
+
+	snprintf(stall.remote, sizeof(stall.remote), "127.0.0.1:%u", 4000 + (unsigned)socket);
+	recording_stall(recording, process, &stall);
+}
+
+static void fill_stalls(bool sent)
+{
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "sender");
+
+	for (int i = 0; sent && i < 3; i++)
+		add_stall(recording, process, 5, 20, STINT_PROBES_SENT);
+	add_stall(recording, process, 6, 7000, STINT_PROBES_CLOSED);
+	add_stall(recording, process, 7, 8310, STINT_PROBES_OPEN);
+	add_stall(recording, process, 8, 310, STINT_PROBES_OPEN);
+	recording_free(recording);
+}
+
+/* Its lines are broken anywhere; HTML keeps the sentence whole. */
+static void report_stalls(struct buffer *out)
+{
+	struct model *model = load();
+
+	html_report(out, model, why, sizeof(why));
+	model_free(model);
+}
+
+static void stalls_that_ended_with_no_send_are_told_beside_the_others(void **state)
+{
+	struct buffer out = {0};
+
+	(void)state;
+	fill_stalls(true);
+	report_stalls(&out);
+	assert_non_null(strstr(buffer_text(&out),
+			       "6 write stalls on 4 sockets. 3 ended with a send, 60.0 ms in "
+			       "sum: half of them 20.0 ms or shorter, the longest 20.0 ms."));
+	assert_non_null(
+		strstr(buffer_text(&out),
+		       "Ended as the socket was closed, with no send: 1, the longest after 7.00 s (fd 6,"));
+	assert_non_null(strstr(buffer_text(&out),
+			       "Still open at the end: 2, the longest for 8.31 s (fd 7, "
+			       "127.0.0.1:80 to 127.0.0.1:4007), most of which went by the "
+			       "peer's receive window (it did not read)."));
+	buffer_free(&out);
+}
+
+static void without_a_stall_that_ended_with_a_send_there_are_no_percentiles(void **state)
+{
+	struct buffer out = {0};
+
+	(void)state;
+	fill_stalls(false);
+	report_stalls(&out);
+	assert_non_null(strstr(buffer_text(&out),
+			       "3 write stalls on 3 sockets, of which none ended with a send. Ended"));
+	assert_null(strstr(buffer_text(&out), "from the short send to the next send"));
+	buffer_free(&out);
+}
+
+static void json_says_how_a_stall_ended(void **state)
+{
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	fill_stalls(true);
+	model = load();
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out), "\"by_queue\":false,\"ending\":\"sent\""));
+	assert_non_null(strstr(buffer_text(&out), "\"ending\":\"closed\""));
+	assert_non_null(strstr(buffer_text(&out), "\"ending\":\"open\""));
+	buffer_clear(&out);
+	text_report(&out, model, false, 140);
+	assert_non_null(strstr(buffer_text(&out), "Still open at the end: 2"));
+	buffer_free(&out);
+	model_free(model);
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -730,6 +821,9 @@ int main(void)
 		test(without_gnuplot_the_page_says_what_to_install),
 		test(a_stall_is_told_by_its_own_figures),
 		test(the_longest_stall_is_the_one_that_is_shown),
+		test(stalls_that_ended_with_no_send_are_told_beside_the_others),
+		test(without_a_stall_that_ended_with_a_send_there_are_no_percentiles),
+		test(json_says_how_a_stall_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Sends on a unix stream socket to a peer of its own making, which reads only after a known time, and then just as much
+ * Sends on a unix socket to a peer of its own making, which reads only after a known time, and then just as much
  * as makes the sender's end writable.
  *
- *	unix_send pair|server|client PATH  chunks|large|busy|dontwait
+ *	unix_send pair|server|client|packets|datagrams|logger PATH  chunks|large|busy|dontwait|starved|threads
  *
- * server, client: which end of a connection to PATH (with "@" first: an abstract one) the sender is.
- * chunks: sends of 8 KiB, until one is refused. large: one send of more than the buffer holds, which is short. busy: as
- * chunks, and the sender sleeps before it waits. dontwait: as chunks, by MSG_DONTWAIT on a blocking descriptor.
+ * server, client: which end of a connection to PATH (with "@" first: an abstract one) the sender is. packets, datagrams: as
+ * pair, of that type. logger: it is connected to a datagram socket at PATH, which is not connected back.
+ * chunks: sends of 8 KiB (logger: 256 bytes), until one is refused. large: one send of more than the buffer holds, which is
+ * short. busy: as chunks, and the sender sleeps before it waits. dontwait: as chunks, by MSG_DONTWAIT on a blocking descriptor.
+ * starved: as chunks, and another process has the sender's CPU as it is woken. threads: as chunks, after some threads have
+ * sent on the same socket at once, and were refused.
  */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,11 +43,16 @@
 #define SEND_BUFFER  65536 /* the kernel doubles it */
 #define PEER_WAIT_NS 20000000
 #define BUSY_NS      60000000
+#define SOON_NS      5000000 /* by then the sender sleeps */
+#define LOGGED_BYTES 256u
+#define THREADS      4
+#define REFUSALS     2000 /* of each thread */
 
 static char data[LARGE_BYTES];
 static struct subject_unix *account; /* shared with the peer */
 static int sender, receiver;
 static int full[2]; /* a byte a round: the sender found its buffer full */
+static int hog[2];  /* a byte a round: as `full` */
 static int seen[2]; /* a byte a round: the peer has seen that it is not any more, and reads no further */
 
 static void die(const char *what)
@@ -64,6 +74,36 @@ static void pause_ns(long ns)
 	const struct timespec pause = {.tv_nsec = ns};
 
 	nanosleep(&pause, NULL);
+}
+
+static void stay_on(int cpu, int priority)
+{
+	struct sched_param parameters = {.sched_priority = priority};
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0 || sched_setscheduler(0, SCHED_FIFO, &parameters) < 0)
+		exit(77); /* it has no second CPU, or no right to */
+}
+
+/* Takes the sender's CPU when that sleeps, and has it long after the peer has read. */
+static _Noreturn void be_hog(void)
+{
+	uint64_t end_ns;
+	char byte;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(hog[1]);
+	close(full[1]); /* the peer ends with the sender's end of it */
+	stay_on(0, 20);
+	while (read(hog[0], &byte, 1) == 1) {
+		pause_ns(SOON_NS);
+		end_ns = now_ns() + BUSY_NS;
+		while (now_ns() < end_ns)
+			;
+	}
+	_exit(0);
 }
 
 static bool is_writable(void)
@@ -89,12 +129,15 @@ static void read_until_writable(void)
 	} while (!note->writable);
 }
 
-static _Noreturn void be_peer(void)
+static _Noreturn void be_peer(bool on_other_cpu)
 {
 	char byte;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (on_other_cpu)
+		stay_on(1, 20);
 	close(full[1]);
+	close(hog[1]);
 	while (read(full[0], &byte, 1) == 1) {
 		pause_ns(PEER_WAIT_NS);
 		read_until_writable();
@@ -125,16 +168,41 @@ static void connect_by_path(const char *path, bool sender_is_server)
 	receiver = sender_is_server ? client : server;
 }
 
+static void connect_to_logger(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	memcpy(address.sun_path, path, strnlen(path, sizeof(address.sun_path) - 1));
+	sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	receiver = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (bind(receiver, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    connect(sender, (struct sockaddr *)&address, sizeof(address)) < 0)
+		die("connect");
+}
+
+static void open_pair(int type)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
+		die("socketpair");
+	sender = pair[0];
+	receiver = pair[1];
+}
+
 static void open_connection(const char *kind, const char *path)
 {
-	int pair[2], bytes = SEND_BUFFER;
+	int bytes = SEND_BUFFER;
 	socklen_t size = sizeof(bytes);
 
 	if (strcmp(kind, "pair") == 0) {
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-			die("socketpair");
-		sender = pair[0];
-		receiver = pair[1];
+		open_pair(SOCK_STREAM);
+	} else if (strcmp(kind, "packets") == 0) {
+		open_pair(SOCK_SEQPACKET);
+	} else if (strcmp(kind, "datagrams") == 0) {
+		open_pair(SOCK_DGRAM);
+	} else if (strcmp(kind, "logger") == 0) {
+		connect_to_logger(path);
 	} else {
 		connect_by_path(path, strcmp(kind, "server") == 0);
 	}
@@ -175,10 +243,49 @@ static uint64_t wait_for_event(int epfd, bool by_peer)
 	return waited_ns;
 }
 
-static void send_rounds(const char *manner)
+static void *send_at_once(void *ctx)
+{
+	int refusals = 0;
+
+	(void)ctx;
+	while (refusals < REFUSALS)
+		if (send(sender, data, CHUNK_BYTES, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+			refusals++;
+	return NULL;
+}
+
+static void *read_all(void *stop)
+{
+	static char buffer[LARGE_BYTES];
+
+	while (!__atomic_load_n((bool *)stop, __ATOMIC_ACQUIRE))
+		while (recv(receiver, buffer, sizeof(buffer), MSG_DONTWAIT) > 0)
+			;
+	return NULL;
+}
+
+/* The last of these sends is not refused, so no stall is open after it. */
+static void send_in_threads(void)
+{
+	pthread_t threads[THREADS], reader;
+	bool stop = false;
+
+	if (pthread_create(&reader, NULL, read_all, &stop) != 0)
+		die("pthread_create");
+	for (int i = 0; i < THREADS; i++)
+		if (pthread_create(&threads[i], NULL, send_at_once, NULL) != 0)
+			die("pthread_create");
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	while (send(sender, data, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
+		;
+	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
+	pthread_join(reader, NULL);
+}
+
+static void send_rounds(const char *manner, size_t bytes)
 {
 	int flags = strcmp(manner, "dontwait") == 0 ? MSG_DONTWAIT : 0, epfd = epoll_create1(EPOLL_CLOEXEC);
-	size_t bytes = strcmp(manner, "large") == 0 ? LARGE_BYTES : CHUNK_BYTES;
 	struct epoll_event event = {.events = EPOLLOUT};
 
 	if (!flags && fcntl(sender, F_SETFL, O_NONBLOCK) < 0)
@@ -189,7 +296,7 @@ static void send_rounds(const char *manner)
 		uint64_t waited_ns = wait_for_event(epfd, round > 0);
 		while (note_send(bytes, flags, waited_ns) == (int64_t)bytes)
 			waited_ns = 0;
-		if (write(full[1], "x", 1) != 1)
+		if (write(full[1], "x", 1) != 1 || write(hog[1], "x", 1) != 1)
 			die("write");
 		if (strcmp(manner, "busy") == 0)
 			pause_ns(BUSY_NS);
@@ -197,25 +304,39 @@ static void send_rounds(const char *manner)
 	note_send(1, flags, wait_for_event(epfd, true));
 }
 
+static size_t bytes_of(const char *kind, const char *manner)
+{
+	if (strcmp(kind, "logger") == 0)
+		return LOGGED_BYTES;
+	return strcmp(manner, "large") == 0 ? LARGE_BYTES : CHUNK_BYTES;
+}
+
 int main(int argc, char **argv)
 {
+	bool starved = argc == 4 && strcmp(argv[3], "starved") == 0;
 	pid_t peer;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (argc != 4)
 		return 2;
 	account = mmap(NULL, sizeof(*account), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (account == MAP_FAILED || pipe(full) < 0 || pipe(seen) < 0)
+	if (account == MAP_FAILED || pipe(full) < 0 || pipe(seen) < 0 || pipe(hog) < 0)
 		die("start");
 	open_connection(argv[1], argv[2]);
+	if (strcmp(argv[3], "threads") == 0)
+		send_in_threads();
 	peer = fork();
 	if (peer < 0)
 		die("fork");
 	if (peer == 0)
-		be_peer();
+		be_peer(starved);
+	if (starved && fork() == 0)
+		be_hog();
+	if (starved)
+		stay_on(0, 10);
 	account->peer_pid = (uint64_t)peer;
 	close(receiver);
-	send_rounds(argv[3]);
+	send_rounds(argv[3], bytes_of(argv[1], argv[3]));
 	close(full[1]);
 	waitpid(peer, NULL, 0);
 	for (size_t at = 0; at < sizeof(*account);) {
