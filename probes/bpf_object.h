@@ -57,8 +57,9 @@ struct stint_bpf_role_maps {
 	int habits_table;        /* array of struct loop_habits, as long as the loop table, mappable */
 	int findings;            /* struct finding_key to struct finding_counters */
 	int descriptors;         /* struct descriptor_key to struct descriptor */
+	__u64 *descriptor_marks; /* DESCRIPTOR_MARKS bits: set one before its descriptor is put in */
 	int descriptors_by_data; /* struct data_key to the descriptor */
-	int listen_ports;        /* 16-bit port to a byte */
+	int listen_ports;        /* 16-bit port to a byte of enum port_listener */
 };
 void stint_bpf_role_maps(const struct stint_bpf *bpf, struct stint_bpf_role_maps *ret);
 

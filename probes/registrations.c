@@ -8,10 +8,10 @@
 #include <stdlib.h>
 
 #include "probes/epoll_fds.h"
+#include "probes/listeners.h"
 
 #define LOOK_AGAIN_MIN_NS 100000000u
 #define LOOK_AGAIN_MAX_NS UINT64_C(25600000000)
-#define TCP_LISTENING     0x0a /* as /proc/net/tcp has it */
 
 /* How it stands with one loop's set. */
 struct look {
@@ -67,10 +67,13 @@ static int tell_registration(void *ctx, int32_t fd, uint32_t events, uint64_t da
 	struct data_key by_data = {.data = data, .pid = set->pid, .epfd = set->epfd};
 	struct descriptor known, fresh = {.data = data, .events = events, .role_slot = UINT32_MAX};
 	bool is_known = bpf_map_lookup_elem(maps->descriptors, &key, &known) == 0;
+	uint32_t mark;
 
 	if (is_known && known.data == data && !(known.flags & DESCRIPTOR_REMOVED))
 		return 0;
 	set->news++;
+	mark = DESCRIPTOR_MARK(set->pid, fd);
+	__atomic_fetch_or(&maps->descriptor_marks[mark / 64], UINT64_C(1) << (mark % 64), __ATOMIC_SEQ_CST);
 	/* What epoll_ctl() has told meanwhile is newer. */
 	bpf_map_update_elem(maps->descriptors, &key, &fresh, is_known ? BPF_EXIST : BPF_NOEXIST);
 	bpf_map_update_elem(maps->descriptors_by_data, &by_data, &fd, BPF_ANY);
@@ -86,36 +89,20 @@ static int scan_set(void *ctx, int32_t epfd)
 	return 0;
 }
 
-/* The ports that somebody listens on in the process' network namespace. */
-static void tell_ports(const struct stint_registrations *registrations, uint32_t pid, const char *table)
+/* What the programs have found out meanwhile, or of another process, stays: a port of others may be a watched one's too. */
+static void tell_port(void *ctx, uint16_t port, bool own)
 {
-	char path[64], line[512];
-	unsigned port, state;
-	FILE *file;
+	const struct stint_registrations *registrations = ctx;
+	uint8_t by = own ? PORT_OF_WATCHED : PORT_OF_OTHERS;
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/net/%s", pid, table);
-	file = fopen(path, "re");
-	if (!file)
-		return;
-	while (fgets(line, sizeof(line), file)) {
-		uint16_t key;
-		uint8_t one = 1;
-
-		if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x", &port, &state) != 2 ||
-		    state != TCP_LISTENING || port > UINT16_MAX)
-			continue;
-		key = (uint16_t)port;
-		bpf_map_update_elem(registrations->maps.listen_ports, &key, &one, BPF_ANY);
-	}
-	fclose(file);
+	bpf_map_update_elem(registrations->maps.listen_ports, &port, &by, own ? BPF_ANY : BPF_NOEXIST);
 }
 
 void stint_registrations_scan(struct stint_registrations *registrations, uint32_t pid)
 {
 	struct set set = {.registrations = registrations, .pid = pid};
 
-	tell_ports(registrations, pid, "tcp");
-	tell_ports(registrations, pid, "tcp6");
+	stint_listeners_read(pid, tell_port, registrations);
 	(void)stint_epoll_fds_list(pid, scan_set, &set);
 }
 

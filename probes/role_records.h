@@ -85,6 +85,19 @@ struct descriptor_key {
 	__s32 fd;
 };
 
+/*
+ * Most descriptors that system calls are made on are in no set (files). Those that are known have a mark in a table of
+ * bits, so that nothing has to be looked up for the others. Where this one is; none is taken back.
+ */
+#define DESCRIPTOR_MARKS         65536
+#define DESCRIPTOR_MARK(pid, fd) (((__u32)(pid)*509u + (__u32)(fd)) % DESCRIPTOR_MARKS)
+
+/* Of a port that is listened on: by whom. Who connects to it is a client in any case. */
+enum port_listener {
+	PORT_OF_OTHERS = 1, /* by nobody who is watched, as far as is known */
+	PORT_OF_WATCHED,    /* what arrives on its connections, before they are accepted too, is followed */
+};
+
 enum descriptor_flag {
 	DESCRIPTOR_SETTLED = 1, /* its role is known */
 	DESCRIPTOR_BLOCKING = 2,

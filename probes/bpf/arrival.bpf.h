@@ -33,7 +33,7 @@ struct {
 	__type(value, struct arrival);
 } arrivals SEC(".maps");
 
-/* Local ports that somebody listens on: connections that have one were accepted. */
+/* Local ports that are listened on, by whom (enum port_listener): connections that have one were accepted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -44,12 +44,20 @@ struct {
 /* Keeps the tracepoints that fire for each segment of everybody's short until the first socket is followed. */
 __u32 arrivals_followed;
 
+static __always_inline bool is_listened_on_by_watched(u16 port)
+{
+	u8 *by = bpf_map_lookup_elem(&listen_ports, &port);
+
+	return by && *by == PORT_OF_WATCHED;
+}
+
+/* A process that is watched listens on it. */
 static __always_inline void know_port(u16 port)
 {
-	u8 one = 1;
+	u8 by = PORT_OF_WATCHED;
 
-	if (port && !bpf_map_lookup_elem(&listen_ports, &port))
-		bpf_map_update_elem(&listen_ports, &port, &one, BPF_ANY);
+	if (port && !is_listened_on_by_watched(port))
+		bpf_map_update_elem(&listen_ports, &port, &by, BPF_ANY);
 	arrivals_followed = 1;
 }
 
@@ -68,26 +76,30 @@ static __always_inline void follow_arrivals(u64 sk)
 	struct arrival fresh = {0};
 
 	arrivals_followed = 1;
+	mark_socket(sk);
 	bpf_map_update_elem(&arrivals, &sk, &fresh, BPF_NOEXIST);
 }
 
-/* Is there anything in it that makes the socket readable? */
+/*
+ * Is there anything in it that makes the socket readable: data, or a FIN, which takes a number too? By what TCP has read
+ * of its header, which is in the buffer itself: most segments are mere ACKs, and are to cost nothing.
+ */
 static __always_inline bool segment_is_news(const struct sk_buff *skb)
 {
-	unsigned char header[2] = {0}; /* data offset; flags */
-	const unsigned char *at = skb->head + skb->transport_header + 12;
+	const char *tcp = skb->cb;
 
-	if (bpf_probe_read_kernel(header, sizeof(header), at) != 0)
-		return false;
-	return skb->len > (header[0] >> 4) * 4u || (header[1] & 1);
+	return *(const u32 *)(tcp + bpf_core_field_offset(struct tcp_skb_cb, seq)) !=
+	       *(const u32 *)(tcp + bpf_core_field_offset(struct tcp_skb_cb, end_seq));
 }
 
-static __always_inline void note_segment(const struct sock *sk, const struct sk_buff *skb, u64 now_ns)
+static __always_inline void note_segment(const struct sock *sk, const struct sk_buff *skb)
 {
-	struct arrival *arrival = find_arrival((u64)sk);
+	struct arrival *arrival = segment_is_news(skb) ? find_arrival((u64)sk) : NULL;
+	u64 now_ns;
 
-	if (!arrival || !segment_is_news(skb))
+	if (!arrival)
 		return;
+	now_ns = bpf_ktime_get_ns();
 	arrival->last_ns = now_ns;
 	if (!arrival->first_ns || !sk->sk_receive_queue.qlen)
 		arrival->first_ns = now_ns;
@@ -99,9 +111,10 @@ static __always_inline void note_handshake(const struct sock *sk, u64 now_ns)
 	struct arrival fresh = {.established_ns = now_ns};
 	u64 key = (u64)sk;
 
-	if (!is_listened_on(sk->__sk_common.skc_num))
+	if (!is_listened_on_by_watched(sk->__sk_common.skc_num))
 		return;
 	arrivals_followed = 1;
+	mark_socket(as_number(key));
 	bpf_map_update_elem(&arrivals, &key, &fresh, BPF_ANY);
 }
 

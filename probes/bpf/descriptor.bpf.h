@@ -37,10 +37,28 @@ struct {
 	__type(value, s32);
 } descriptors_by_data SEC(".maps");
 
+__u64 descriptor_marks[DESCRIPTOR_MARKS / 64]; /* of role_records.h */
+
+static __always_inline bool is_descriptor_marked(u32 pid, s32 fd)
+{
+	u32 mark = DESCRIPTOR_MARK(pid, fd);
+
+	return descriptor_marks[mark / 64] >> (mark % 64) & 1;
+}
+
+static __always_inline void mark_descriptor(u32 pid, s32 fd)
+{
+	u32 mark = DESCRIPTOR_MARK(pid, fd);
+
+	__sync_fetch_and_or(&descriptor_marks[mark / 64], 1ull << (mark % 64));
+}
+
 static __always_inline struct descriptor *find_descriptor(u32 pid, s32 epfd, s32 fd)
 {
 	struct descriptor_key key = {.pid = pid, .epfd = epfd, .fd = fd};
 
+	if (!is_descriptor_marked(pid, fd))
+		return NULL;
 	return bpf_map_lookup_elem(&descriptors, &key);
 }
 
@@ -193,6 +211,7 @@ static __always_inline struct descriptor *new_descriptor(const struct descriptor
 
 	if (!descriptor)
 		return NULL;
+	mark_descriptor(key->pid, key->fd);
 	bpf_map_update_elem(&descriptors, key, descriptor, BPF_ANY);
 	descriptor = bpf_map_lookup_elem(&descriptors, key);
 	if (!descriptor)

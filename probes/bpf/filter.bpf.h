@@ -21,23 +21,62 @@ static __always_inline u64 place_of(const struct pt_regs *regs)
 	return (u64)regs - (u64)marks;
 }
 
-static __always_inline u32 mark_of(const struct pt_regs *regs)
+static __always_inline u32 mark_at(u64 place)
 {
-	return (place_of(regs) >> STACK_SHIFT) & (MARKS - 1);
+	return (place >> STACK_SHIFT) & (MARKS - 1);
 }
 
-static __always_inline bool may_be_watched(const struct pt_regs *regs)
+static __always_inline bool is_marked(u64 place)
 {
-	u32 mark = mark_of(regs);
+	u32 mark = mark_at(place);
 
 	return marks[mark / 64] >> (mark % 64) & 1;
 }
 
 static __always_inline void mark_thread(struct task_struct *task)
 {
-	u32 mark = mark_of((const struct pt_regs *)bpf_task_pt_regs(task));
+	u64 place = place_of((const struct pt_regs *)bpf_task_pt_regs(task));
+	u32 mark = mark_at(place);
 
 	__sync_fetch_and_or(&marks[mark / 64], 1ull << (mark % 64));
+}
+
+/*
+ * In the same way sockets: segments arrive for all of the machine, and those that anything is known of have a mark by
+ * their address. None is taken back, as it may stand for another one too: a look-up that finds nothing then is all.
+ */
+#define SOCKET_MARKS_SHIFT 16
+#define SOCKET_MARKS       (1u << SOCKET_MARKS_SHIFT)
+
+__u64 socket_marks[SOCKET_MARKS / 64];
+
+static __always_inline u32 socket_mark_at(u64 place)
+{
+	return (u32)(place * 0x9e3779b97f4a7c15ull >> (64 - SOCKET_MARKS_SHIFT));
+}
+
+static __always_inline bool is_socket_marked(const struct sock *sk)
+{
+	u32 mark = socket_mark_at((u64)sk - (u64)socket_marks);
+
+	return socket_marks[mark / 64] >> (mark % 64) & 1;
+}
+
+/* The verifier takes no pointer for a number where a global function wants one: a copy of its bytes is one. */
+static __always_inline u64 as_number(u64 address)
+{
+	u64 number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), &address);
+	return number;
+}
+
+static __noinline int mark_socket(u64 sk)
+{
+	u32 mark = socket_mark_at(sk - as_number((u64)socket_marks));
+
+	__sync_fetch_and_or(&socket_marks[mark / 64 & (SOCKET_MARKS / 64 - 1)], 1ull << (mark % 64));
+	return 0;
 }
 
 #endif

@@ -368,11 +368,11 @@ __noinline int note_close(struct thread *thread, s32 fd, u64 now_ns)
 
 	if (!thread)
 		return 0;
-	key.pid = thread->pid;
-	key.epfd = thread->epfd;
-	descriptor = bpf_map_lookup_elem(&descriptors, &key);
+	descriptor = find_descriptor(thread->pid, thread->epfd, fd);
 	if (!descriptor)
 		return 0;
+	key.pid = thread->pid;
+	key.epfd = thread->epfd;
 	if (descriptor->left_ns)
 		end_left(thread, descriptor, fd, now_ns, false);
 	/* It had its turn, and now it may be another one's. */

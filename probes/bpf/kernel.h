@@ -351,12 +351,12 @@ struct sk_buff {
 	struct sock *sk; /* whose send it is of */
 	unsigned int len;
 	unsigned int truesize;
-	u16 transport_header;
-	unsigned char *head;
 	char cb[48]; /* while TCP has it: a struct tcp_skb_cb */
 };
 
 struct tcp_skb_cb {
+	__u32 seq;
+	__u32 end_seq;
 	__u32 ack_seq;
 };
 

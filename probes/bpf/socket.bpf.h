@@ -121,15 +121,6 @@ static __always_inline struct socket_state *find_socket(u64 sk)
 	return bpf_map_lookup_elem(&sockets, &sk);
 }
 
-/* The verifier takes no pointer for a number where a global function wants one: a copy of its bytes is one. */
-static __always_inline u64 as_number(u64 address)
-{
-	u64 number = 0;
-
-	bpf_probe_read_kernel(&number, sizeof(number), &address);
-	return number;
-}
-
 static __always_inline struct socket *sk_socket(u64 sk)
 {
 	return BPF_CORE_READ((struct sock *)sk, sk_socket);
@@ -292,6 +283,7 @@ static __noinline struct socket_state *know_socket(u64 sk, u32 pid)
 		return NULL;
 	}
 	__sync_fetch_and_add(&sockets_known, 1);
+	mark_socket(sk);
 	state = find_socket(sk);
 	if (!state)
 		return NULL;

@@ -163,7 +163,7 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 SEC("tp_btf/sys_enter")
 int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number)
 {
-	return may_be_watched(regs) && !is_probe(number) ? enter_call(regs, number) : 0;
+	return is_marked(place_of(regs)) && !is_probe(number) ? enter_call(regs, number) : 0;
 }
 
 static __always_inline int exit_call(const struct pt_regs *regs, long result)
@@ -217,7 +217,7 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 {
-	return may_be_watched(regs) ? exit_call(regs, result) : 0;
+	return is_marked(place_of(regs)) ? exit_call(regs, result) : 0;
 }
 
 static __always_inline void on_switch(struct task_struct *prev, struct task_struct *next, bool runnable)
@@ -318,8 +318,10 @@ int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
 	struct socket_state *state;
 
+	if (!is_socket_marked(sk))
+		return 0;
 	if (arrivals_followed)
-		note_segment(sk, skb, bpf_ktime_get_ns());
+		note_segment(sk, skb);
 	if (sockets_known <= 0)
 		return 0;
 	state = find_socket((u64)sk);

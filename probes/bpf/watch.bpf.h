@@ -9,7 +9,8 @@
  * comparison; with several, one look-up. Nothing is written for anybody else.
  */
 
-#define THREADS_MAX 1024
+#define SLOT_BITS   10
+#define THREADS_MAX (1 << SLOT_BITS)
 #define WATCHED_MAX 1024
 #define LOOPS_MAX   1024 /* a slot of this number is none */
 
@@ -69,18 +70,36 @@ enum thread_state {
  * runnable_ns (by who wakes it, while it sleeps) and `raised` (by softirqs; each slot is one store).
  */
 struct thread {
+	/* What each system call needs comes first, and together: a watched program leaves little room in the caches. */
 	u32 pid;
 	u32 tid;
-	s32 epfd; /* of the wait that began its iteration */
 	u32 state;
+	u32 wait; /* enum record_wait, of its own wait (waits.bpf.h) */
+	s32 epfd; /* of the wait that began its iteration */
+	u32 in_syscall;
+	u64 off_ns;       /* 0: on a CPU */
+	u64 start_ns;     /* of the iteration */
+	u64 last_exit_ns; /* of a system call: what follows is user code */
+	u64 runnable_sum_ns;
+	u64 blocked_sum_ns;
+	u64 syscall_start_ns;
+	u64 syscall_argument; /* the first, whole */
+	u64 syscall_arg2;     /* size, for the sends that have one */
+	u32 syscall_number;
+	s32 syscall_fd;
+	u32 syscall_count;
+	u32 touches_len;
+	u64 longest_ns;
+	struct thread_verdict verdict;
+	struct turns turns;
+	struct record_touch touches[RECORD_TOUCHES];
+
 	u64 iteration;
 	u64 wait_start_ns;
-	u64 start_ns;      /* of the iteration */
 	u64 ready_address; /* of the program's array, of an epoll set or a poll */
 	u32 ready_slots;   /* of a poll: its length */
 	u32 ready_len;     /* of `ready` */
-	u32 wait;          /* enum record_wait, of its own wait (waits.bpf.h) */
-	u64 wait_sp;       /* its stack pointer there */
+	u64 wait_sp;       /* its stack pointer in its own wait */
 	u64 rival_sp;      /* of another wait, and how many of it there were in a row */
 	s32 rival_fd;
 	u32 rival_count;
@@ -96,42 +115,26 @@ struct thread {
 	u64 loop_fds;         /* a bit for each descriptor that one of them waits in, modulo 64 */
 	u32 stack_wanted;     /* the loop's own stack, at its next wait */
 	u32 after_empty_poll; /* the wait before this iteration had a timeout of 0 and returned nothing */
-	u32 syscall_number;
-	s32 syscall_fd;
-	u32 in_syscall;
-	u64 syscall_start_ns;
-	u64 syscall_arg2; /* size, for the sends that have one */
-	u64 last_exit_ns; /* of a system call: what follows is user code */
 
-	u64 runnable_sum_ns;
-	u64 blocked_sum_ns;
-	u64 off_ns;           /* 0: on a CPU */
-	u64 off_cpu_clock_ns; /* its CPU clock then */
+	u64 off_cpu_clock_ns; /* its CPU clock as it left the CPU */
 	u64 runnable_ns;
 	u64 last_on_ns;
 	u64 next_sample_ns;
 
 	u64 longest_start_ns;
-	u64 longest_ns;
 	u32 longest_in_syscall;
-	u32 syscall_count;
 	u32 syscalls_len;
 	u32 segments_len;
 	u32 segments_lost;
-	u32 touches_len;
 	u32 touches_lost;
 	u32 raised_head;   /* how many sockets were raised for it, ever */
 	u32 raised_tail;   /* how many of those its waits have taken note of */
 	u32 waits_for_cpu; /* that number and 1, while rivals.bpf.h follows who has it */
 	struct record_syscall syscalls[RECORD_SYSCALLS];
 	struct record_segment segments[RECORD_SEGMENTS];
-	struct record_touch touches[RECORD_TOUCHES];
 	u64 raised[RAISED_SLOTS];
-	u64 place;            /* of its saved registers (filter.bpf.h) */
-	u64 syscall_argument; /* the first, whole */
-	struct thread_verdict verdict;
+	u64 place;               /* of its saved registers (filter.bpf.h) */
 	u64 ready[THREAD_READY]; /* ready.bpf.h: what a poll or a select returned */
-	struct turns turns;
 };
 
 /*
@@ -159,8 +162,16 @@ struct {
 	__type(value, u32);
 } free_slots SEC(".maps");
 
-/* The slot of the thread that was last seen at each mark; whether it is still that thread's, `place` tells. */
-__u16 slot_at_mark[MARKS];
+/*
+ * Who was last seen at each mark: the thread's place, in units of stacks, and its slot, in one word, so that they are of
+ * the same thread also where two share a mark.
+ */
+__u64 seats[MARKS];
+
+static __always_inline u64 seat_of(u64 place, u32 slot)
+{
+	return place >> STACK_SHIFT << SLOT_BITS | slot;
+}
 
 /* A new thread starts as a copy of this: the struct is larger than a program's stack. */
 struct {
@@ -225,13 +236,18 @@ static __always_inline struct thread *find_thread(u32 tid)
 	return slot ? bpf_map_lookup_elem(&threads, slot) : NULL;
 }
 
+static __always_inline struct thread *thread_at_place(u64 place)
+{
+	u64 seat = seats[mark_at(place)];
+	u32 slot = seat & (THREADS_MAX - 1);
+
+	return seat >> SLOT_BITS == place >> STACK_SHIFT ? bpf_map_lookup_elem(&threads, &slot) : NULL;
+}
+
 /* The current thread, if it is known and was found before: by its saved registers, without asking who it is. */
 static __always_inline struct thread *thread_at(const struct pt_regs *regs)
 {
-	u32 slot = slot_at_mark[mark_of(regs)];
-	struct thread *thread = bpf_map_lookup_elem(&threads, &slot);
-
-	return thread && thread->place == place_of(regs) ? thread : NULL;
+	return thread_at_place(place_of(regs));
 }
 
 static __always_inline u64 current_id(const struct thread *thread)
@@ -247,7 +263,7 @@ static __always_inline struct thread *find_current(const struct pt_regs *regs, u
 
 	if (thread) {
 		thread->place = place_of(regs);
-		slot_at_mark[mark_of(regs)] = (u16)*slot;
+		seats[mark_at(thread->place)] = seat_of(thread->place, *slot);
 	}
 	return thread;
 }
@@ -287,8 +303,8 @@ static __noinline int forget_thread(u32 tid)
 		return 0;
 	slot = *at;
 	thread = bpf_map_lookup_elem(&threads, &slot);
-	if (thread)
-		thread->place = 0;
+	if (thread && thread->place) /* its stack may soon be another's */
+		__sync_val_compare_and_swap(&seats[mark_at(thread->place)], seat_of(thread->place, slot), 0);
 	if (bpf_map_delete_elem(&slots, &tid) == 0)
 		bpf_map_push_elem(&free_slots, &slot, 0);
 	return 0;

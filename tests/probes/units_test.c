@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 #include "probes/demangle.h"
 #include "probes/epoll_fds.h"
 #include "probes/handler_name.h"
+#include "probes/listeners.h"
 #include "probes/socket_names.h"
 #include "probes/syscall_names.h"
 #include "probes/unwind.h"
@@ -381,6 +383,84 @@ static void a_process_that_is_gone_is_no_such_process(void **state)
 	assert_int_equal(stint_epoll_fds_count(pid), -ESRCH);
 	assert_int_equal(stint_epoll_fds_read(pid, 3, note_registration, NULL), -ENOENT);
 	assert_int_equal(stint_unwinder_new(&unwinder, pid), -ESRCH);
+}
+
+/* ---- ports that are listened on ---- */
+
+static struct listened {
+	uint16_t port;
+	unsigned own, others;
+} listened;
+
+static void count_port(void *ctx, uint16_t port, bool own)
+{
+	(void)ctx;
+	listened.own += port == listened.port && own;
+	listened.others += port == listened.port && !own;
+}
+
+/* On a port of the kernel's choice, which is in `listened` from then on. */
+static int listen_on_loopback(int family)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	struct sockaddr_in *ipv4 = (struct sockaddr_in *)&address;
+	socklen_t bytes = sizeof(address);
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (family == AF_INET)
+		*ipv4 = (struct sockaddr_in){.sin_family = AF_INET,
+					     .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, bytes) != 0) {
+		print_message("skipped: no loopback of family %d\n", family);
+		skip();
+	}
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
+	listened = (struct listened){
+		.port = ntohs(address.sin6_port)}; /* both families have it at the same place */
+	return fd;
+}
+
+static void a_port_is_its_processs_own(void **state)
+{
+	const int families[] = {AF_INET, AF_INET6};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		int fd = listen_on_loopback(families[i]);
+
+		stint_listeners_read((uint32_t)getpid(), count_port, NULL);
+		assert_int_equal(listened.own, 1);
+		assert_int_equal(listened.others, 0);
+		close(fd);
+	}
+}
+
+static void a_port_of_another_process_is_not_its_own(void **state)
+{
+	int fd = listen_on_loopback(AF_INET), closed[2], leave[2];
+	pid_t child;
+	char byte;
+
+	(void)state;
+	assert_int_equal(pipe(closed), 0);
+	assert_int_equal(pipe(leave), 0);
+	child = fork();
+	if (child == 0) {
+		close(fd);
+		close(leave[1]);
+		_exit(write(closed[1], "c", 1) != 1 || read(leave[0], &byte, 1) != 0);
+	}
+	assert_int_equal(read(closed[0], &byte, 1), 1);
+	stint_listeners_read((uint32_t)child, count_port, NULL);
+	close(leave[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	close(leave[0]);
+	close(closed[0]);
+	close(closed[1]);
+	close(fd);
+	assert_int_equal(listened.own, 0);
+	assert_int_equal(listened.others, 1);
 }
 
 /* ---- names ---- */
@@ -825,6 +905,8 @@ int main(void)
 		cmocka_unit_test(a_line_that_is_no_registration_is_refused),
 		cmocka_unit_test(registrations_of_this_process_are_read),
 		cmocka_unit_test(a_process_that_is_gone_is_no_such_process),
+		cmocka_unit_test(a_port_is_its_processs_own),
+		cmocka_unit_test(a_port_of_another_process_is_not_its_own),
 		cmocka_unit_test(system_calls_have_their_names),
 		cmocka_unit_test(an_unknown_system_call_has_its_number),
 		cmocka_unit_test(sockets_have_the_names_of_their_family),
