@@ -4,32 +4,34 @@
 
 /* The bucket of a value: the scheme of libstint's histograms, in the instructions that eBPF has. */
 
+/* 1 if value > limit, else 0, both below 2^63: without a branch, which the processor would often guess wrong. */
+static __always_inline u64 is_above(u64 value, u64 limit)
+{
+	return (limit - value) >> 63;
+}
+
 /* floor(log2(value)), value not 0: eBPF has no instruction that counts leading zeros. */
 static __always_inline u32 log2_floor(u64 value)
 {
-	u32 exponent = 0;
+	u64 exponent = 0, step;
 
 	if (value >> 32) {
 		value >>= 32;
-		exponent += 32;
+		exponent = 32;
 	}
-	if (value >> 16) {
-		value >>= 16;
-		exponent += 16;
-	}
-	if (value >> 8) {
-		value >>= 8;
-		exponent += 8;
-	}
-	if (value >> 4) {
-		value >>= 4;
-		exponent += 4;
-	}
-	if (value >> 2) {
-		value >>= 2;
-		exponent += 2;
-	}
-	return exponent + (u32)(value >> 1);
+	step = is_above(value, 0xffff) << 4;
+	value >>= step;
+	exponent |= step;
+	step = is_above(value, 0xff) << 3;
+	value >>= step;
+	exponent |= step;
+	step = is_above(value, 0xf) << 2;
+	value >>= step;
+	exponent |= step;
+	step = is_above(value, 0x3) << 1;
+	value >>= step;
+	exponent |= step;
+	return (u32)exponent + (u32)(value >> 1);
 }
 
 /*

@@ -9,9 +9,12 @@
 
 static __noinline u64 file_requested(s32 fd, u64 offset_at, u64 count, u64 sent)
 {
-	struct file *file = (struct file *)fd_to_file(fd);
+	struct file *file;
 	s64 offset = 0, left;
 
+	if (sent >= count)
+		return count;
+	file = (struct file *)fd_to_file(fd);
 	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFREG)
 		return 0;
 	if (!offset_at)

@@ -23,8 +23,8 @@ static __always_inline void end_part(struct turns *turns, u64 now_ns)
 
 	if (at >= TURNS_MAX)
 		return;
-	ns = turns->service_ns[at] + (now_ns - turns->start_ns);
-	turns->service_ns[at] = ns < ~0u ? (u32)ns : ~0u;
+	ns = turns->turn[at].service_ns + (now_ns - turns->start_ns);
+	turns->turn[at].service_ns = ns < ~0u ? (u32)ns : ~0u;
 	turns->at = TURNS_MAX;
 }
 
@@ -69,7 +69,7 @@ __noinline u32 begin_turn(struct thread *thread, struct descriptor *descriptor, 
 	if (at >= TURNS_MAX)
 		return TURNS_MAX;
 	turns->had |= 1ull << at;
-	turns->turn_fd[at] = fd;
+	turns->turn[at].fd = fd;
 	turns->left--;
 	turns->cursor = at + 1;
 	turns->flags &= ~TURNS_READ_SEEN;
@@ -79,9 +79,9 @@ __noinline u32 begin_turn(struct thread *thread, struct descriptor *descriptor, 
 		turns->blocking |= 1ull << at;
 	descriptor->turn_id = turn_id(thread);
 	descriptor->ready_at = at;
-	turns->service_ns[at] = 0;
-	turns->role_slot[at] = descriptor_role(thread, descriptor);
-	role = role_at(turns->role_slot[at]);
+	turns->turn[at].service_ns = 0;
+	turns->turn[at].role_slot = descriptor_role(thread, descriptor);
+	role = role_at(turns->turn[at].role_slot);
 	if (role)
 		count_role(role, ROLE_WAIT, now_ns - thread->start_ns);
 	return at;
@@ -103,7 +103,7 @@ static __always_inline struct descriptor *find_turn(struct thread *thread, s32 f
 
 static __always_inline bool is_back(const struct turns *turns, u32 at, s32 fd)
 {
-	return at < TURNS_MAX && (turns->had & ~turns->closed) >> at & 1 && turns->turn_fd[at] == fd;
+	return at < TURNS_MAX && (turns->had & ~turns->closed) >> at & 1 && turns->turn[at].fd == fd;
 }
 
 /*
@@ -167,6 +167,12 @@ __noinline int change_turn(struct thread *thread, s32 fd, u64 now_ns)
 	return 0;
 }
 
+/* Not so: most files. Of poll() and select(), the descriptors are added at their first turn. */
+static __always_inline bool may_have_turn(const struct thread *thread, s32 fd)
+{
+	return thread->wait != RECORD_WAIT_EPOLL || is_descriptor_marked(thread->pid, fd);
+}
+
 /* A system call whose first argument is a descriptor begins in an iteration; that of epoll_ctl() is its third. */
 static __always_inline void enter_turn(struct thread *thread, long number, const struct pt_regs *regs,
 				       u64 now_ns)
@@ -177,7 +183,7 @@ static __always_inline void enter_turn(struct thread *thread, long number, const
 	if (!turns->len && !turns->undrained)
 		return;
 	if ((turns->at >= TURNS_MAX || turns->fd != fd) &&
-	    (turns->left || turns->len > 1 || turns->undrained))
+	    (turns->left || turns->len > 1 || turns->undrained) && may_have_turn(thread, fd))
 		change_turn(thread, fd, now_ns);
 	turns->flags &= ~(TURNS_MAY_BLOCK | TURNS_IN_CALL);
 	if (turns->at >= TURNS_MAX || turns->fd != fd || number == NR_epoll_ctl)
@@ -239,7 +245,7 @@ __noinline int exit_accept(struct thread *thread, s32 listener, s32 fd, u64 now_
 	at = thread->turns.at;
 	if (at >= TURNS_MAX || thread->turns.fd != listener)
 		return 0;
-	role = role_at(thread->turns.role_slot[at]);
+	role = role_at(thread->turns.turn[at].role_slot);
 	arrival = find_arrival((u64)sk);
 	if (role && arrival && arrival->established_ns)
 		count_arrival(role, thread, arrival->established_ns, now_ns);
@@ -275,7 +281,7 @@ __noinline int exit_turn(struct thread *thread, bool takes, u64 requested, long 
 		know_descriptor(turns, descriptor);
 	}
 	if (turns->sock)
-		exit_read(thread, role_at(turns->role_slot[at]), requested, result, now_ns);
+		exit_read(thread, role_at(turns->turn[at].role_slot), requested, result, now_ns);
 	return 0;
 }
 
@@ -435,7 +441,7 @@ __noinline int end_turns(struct thread *thread, u64 now_ns)
 		if (i >= turns->len)
 			break;
 		if (turns->had >> i & 1)
-			count_service(turns->role_slot[i], turns->service_ns[i]);
+			count_service(turns->turn[i].role_slot, turns->turn[i].service_ns);
 	}
 	if (turns->undrained_len)
 		note_lying(thread);

@@ -112,9 +112,10 @@ static __always_inline bool may_block(long number, const struct pt_regs *regs)
 	}
 }
 
-#define VECTORS_MAX  64
-#define MESSAGES_MAX 64
-#define RWF_NOWAIT   0x8
+#define VECTORS_MAX    64
+#define VECTORS_A_READ 8
+#define MESSAGES_MAX   64
+#define RWF_NOWAIT     0x8
 
 /* User space's struct iovec, and the part of its struct msghdr that matters. */
 struct user_vector {
@@ -142,15 +143,19 @@ struct user_sent_message {
 /* The sum over an array of vectors; 0 if it cannot be read, or has more than VECTORS_MAX. */
 __noinline u64 vectors_bytes(u64 vectors, u64 count)
 {
-	struct user_vector vector;
+	struct user_vector read[VECTORS_A_READ] = {0};
 	u64 bytes = 0;
 
 	if (count > VECTORS_MAX)
 		return 0;
-	for (u32 i = 0; i < VECTORS_MAX && i < count; i++) {
-		if (bpf_probe_read_user(&vector, sizeof(vector), (void *)(vectors + i * sizeof(vector))) != 0)
+	for (u32 first = 0; first < VECTORS_MAX && first < count; first += VECTORS_A_READ) {
+		u32 len = count - first < VECTORS_A_READ ? count - first : VECTORS_A_READ;
+
+		if (bpf_probe_read_user(read, len * sizeof(read[0]),
+					(void *)(vectors + first * sizeof(read[0]))) != 0)
 			return 0;
-		bytes += vector.bytes;
+		for (u32 at = 0; at < VECTORS_A_READ && at < len; at++)
+			bytes += read[at].bytes;
 	}
 	return bytes;
 }

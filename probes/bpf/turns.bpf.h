@@ -14,17 +14,28 @@ struct user_event {
 	u32 data_high;
 };
 
+/* Together, as they are used together: in one line of the cache. */
+struct turn {
+	s32 fd;
+	u32 role_slot;
+	u32 service_ns;
+	u32 reserved;
+};
+
 struct turns {
-	u32 len;    /* events that were looked at */
-	u32 left;   /* of those: had no turn yet */
-	u32 at;     /* whose turn it is; TURNS_MAX: nobody's */
-	s32 fd;     /* its descriptor */
-	u32 cursor; /* where the next one is expected */
-	u32 last;   /* whose turn it was at last */
+	/* Looked at in each system call. */
 	u32 flags;
+	u32 len;       /* events that were looked at */
+	u32 left;      /* of those: had no turn yet */
+	u32 undrained; /* descriptors of the thread in which a read left data, in any iteration */
+	u32 at;        /* whose turn it is; TURNS_MAX: nobody's */
+	s32 fd;        /* its descriptor */
+	u64 blocking;  /* of those that had a turn: its descriptor is a blocking one */
+
+	u32 cursor;            /* where the next one is expected */
+	u32 last;              /* whose turn it was at last */
 	u64 had;               /* a bit for each that had a turn */
 	u64 closed;            /* of those: its descriptor was closed since */
-	u64 blocking;          /* of those: its descriptor is a blocking one */
 	u64 start_ns;          /* of its present part */
 	u64 sock;              /* of its descriptor, if what arrives there is followed */
 	u64 woken_ns;          /* in the wait that returned them; 0: it did not sleep */
@@ -32,14 +43,11 @@ struct turns {
 	u64 blocked_before_ns; /* thread.blocked_sum_ns as a call on a blocking descriptor began */
 	u32 registered;        /* events that its descriptor is registered for */
 	u32 upstreams;         /* roles of that kind that the thread has */
-	u32 undrained;         /* descriptors of the thread in which a read left data, in any iteration */
 	u32 outs;              /* events that are EPOLLOUT alone */
 	u32 undrained_len;
 	s32 undrained_fd[UNDRAINED_MAX]; /* in this iteration */
 	struct user_event event[TURNS_MAX];
-	u32 service_ns[TURNS_MAX];
-	u32 role_slot[TURNS_MAX];
-	s32 turn_fd[TURNS_MAX]; /* of those that had a turn */
+	struct turn turn[TURNS_MAX]; /* of those that had one */
 };
 
 static __always_inline void put_turns(struct record_overrun *record, const struct turns *turns)
@@ -49,8 +57,8 @@ static __always_inline void put_turns(struct record_overrun *record, const struc
 	for (u32 i = 0; i < TURNS_MAX; i++) {
 		if (i >= len)
 			break;
-		record->turns[i].fd = turns->had >> i & 1 ? turns->turn_fd[i] : -1;
-		record->turns[i].role_slot = turns->role_slot[i];
+		record->turns[i].fd = turns->had >> i & 1 ? turns->turn[i].fd : -1;
+		record->turns[i].role_slot = turns->turn[i].role_slot;
 	}
 	record->turns_len = len;
 	record->reserved = 0;

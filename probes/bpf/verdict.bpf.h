@@ -11,8 +11,8 @@
 
 /* Of one thread, in its present iteration. */
 struct thread_verdict {
+	u64 syscall_off_ns; /* time off the CPU, in the iteration, when its present system call began */
 	struct record_verdict sums;
-	u64 syscall_off_ns;   /* time off the CPU, in the iteration, when its present system call began */
 	u64 steal_mark_ns;    /* the CPU's steal clock when the thread got on it, or the iteration began */
 	u64 throttle_mark_ns; /* its queue's throttled time, when it left the CPU or was woken */
 	u64 queue;            /* the struct cfs_rq that this was read from */

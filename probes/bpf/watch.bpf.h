@@ -236,18 +236,13 @@ static __always_inline struct thread *find_thread(u32 tid)
 	return slot ? bpf_map_lookup_elem(&threads, slot) : NULL;
 }
 
-static __always_inline struct thread *thread_at_place(u64 place)
-{
-	u64 seat = seats[mark_at(place)];
-	u32 slot = seat & (THREADS_MAX - 1);
-
-	return seat >> SLOT_BITS == place >> STACK_SHIFT ? bpf_map_lookup_elem(&threads, &slot) : NULL;
-}
-
 /* The current thread, if it is known and was found before: by its saved registers, without asking who it is. */
 static __always_inline struct thread *thread_at(const struct pt_regs *regs)
 {
-	return thread_at_place(place_of(regs));
+	u64 place = place_of(regs), seat = seats[mark_at(place)];
+	u32 slot = seat & (THREADS_MAX - 1);
+
+	return seat >> SLOT_BITS == place >> STACK_SHIFT ? bpf_map_lookup_elem(&threads, &slot) : NULL;
 }
 
 static __always_inline u64 current_id(const struct thread *thread)
