@@ -3,9 +3,9 @@
 #define STREAM_H
 
 /*
- * The insides of streams, shared by the files that implement them: stream.c (life), stream_read.c,
- * stream_write.c, stream_file.c (file ranges in the queue), stream_limits.c (timeouts), stream_move.c (from one
- * loop to another).
+ * The insides of streams, shared by the files that implement them: stream.c (life), stream_read.c, stream_send.c (what all
+ * ways of sending share), stream_write.c, stream_file.c (file ranges in the queue), stream_limits.c (timeouts),
+ * stream_move.c (from one loop to another).
  *
  * Life: open -> (end seen, FIN sent, in any order) -> closed. `finished` streams wait for their deferral,
  * which is the only place that calls `closed`: never from inside a call of the user's.
@@ -65,10 +65,8 @@ int stream_open_parts(struct stint_stream *stream, int fd);
 /* stream_read.c */
 void stream_on_ready(struct stint_fd *source, uint32_t events, void *ctx);
 
-/* stream_write.c */
+/* stream_send.c */
 
-/* Sends what is queued, as far as the socket and one dispatch's share go, and tells the user of it. */
-void stream_send_queue(struct stint_stream *stream);
 /* 0, or why nothing can be written any more. */
 int stream_check_writable(const struct stint_stream *stream);
 /* Brackets of an addition to the queue. */
@@ -80,6 +78,11 @@ ssize_t stream_send_parts(struct stint_stream *stream, struct iovec *parts, int 
 /* Around any other call that sends: a stall ends with the attempt, and begins when it came back short. */
 void stream_before_send(struct stint_stream *stream);
 ssize_t stream_after_send(struct stint_stream *stream, size_t bytes, ssize_t done);
+
+/* stream_write.c */
+
+/* Sends what is queued, as far as the socket and one dispatch's share go, and tells the user of it. */
+void stream_send_queue(struct stint_stream *stream);
 
 /* stream_file.c */
 

@@ -14,61 +14,6 @@
 #define SEND_LIMIT 1048576u
 #define PARTS      64
 
-static void end_stall(struct stint_stream *stream, uint64_t now_ns)
-{
-	struct stint_meter_loop *account = stream->object.loop->account;
-
-	if (account) {
-		struct meter_hot *hot = meter_account_hot(account, stream->handler);
-
-		histogram_record(&hot->block->histogram[STINT_METER_HANDLER_WRITE_STALL],
-				 now_ns - stream->stall_from_ns);
-	}
-	stream->stall_from_ns = 0;
-}
-
-void stream_before_send(struct stint_stream *stream)
-{
-	if (stream->stall_from_ns)
-		end_stall(stream, clock_read(stream->object.loop->clock));
-}
-
-ssize_t stream_after_send(struct stint_stream *stream, size_t bytes, ssize_t done)
-{
-	struct clock *clock = stream->object.loop->clock;
-
-	if (stream->trace && (done >= 0 || done == -EAGAIN))
-		stint_socket_trace_send(stream->trace, bytes, done);
-	if (done == -EAGAIN)
-		done = 0;
-	if (done >= 0 && (size_t)done < bytes)
-		stream->stall_from_ns = clock_read(clock);
-	if (done > 0)
-		stream->sent_at_ns = clock->now_ns;
-	return done;
-}
-
-/* Inline: every write that finds the queue empty comes this way. */
-static inline ssize_t send_parts(struct stint_stream *stream, struct iovec *parts, int count, size_t bytes,
-				 int flags)
-{
-	struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
-	ssize_t done;
-
-	stream_before_send(stream);
-	do {
-		done = sendmsg(stint_fd_descriptor(stream->source), &message,
-			       MSG_NOSIGNAL | MSG_DONTWAIT | flags);
-	} while (done < 0 && errno == EINTR);
-	return stream_after_send(stream, bytes, done < 0 ? -errno : done);
-}
-
-ssize_t stream_send_parts(struct stint_stream *stream, struct iovec *parts, int count, size_t bytes,
-			  int flags)
-{
-	return send_parts(stream, parts, count, bytes, flags);
-}
-
 static void tell_drained(struct stint_stream *stream)
 {
 	if (!stream->full || stream->queue.bytes > stream->low_bytes)
@@ -120,20 +65,6 @@ void stream_send_queue(struct stint_stream *stream)
 		tell_drained(stream);
 }
 
-int stream_check_writable(const struct stint_stream *stream)
-{
-	if (!stream || stream->freed)
-		return -EINVAL;
-	return stream->shutting || stream->finished ? -EPIPE : 0;
-}
-
-void stream_after_queueing(struct stint_stream *stream)
-{
-	if (stream->queue.bytes > stream->high_bytes)
-		stream->full = true;
-	stream_update_events(stream);
-}
-
 /* The queue is empty: tries the socket. Returns what was taken or a negative errno, which has failed the stream. */
 static ssize_t send_now(struct stint_stream *stream, const void *data, size_t bytes)
 {
@@ -142,16 +73,10 @@ static ssize_t send_now(struct stint_stream *stream, const void *data, size_t by
 
 	if (stream->queue.bytes || bytes == 0)
 		return 0;
-	done = send_parts(stream, &part, 1, bytes, 0);
+	done = stream_send_parts(stream, &part, 1, bytes, 0);
 	if (done < 0)
 		stream_finish(stream, (int)done);
 	return done < 0 ? -EPIPE : done;
-}
-
-void stream_begin_queue(struct stint_stream *stream)
-{
-	if (stream->queue.bytes == 0)
-		stream->sent_at_ns = stint_loop_now_ns(stream->object.loop);
 }
 
 int stint_stream_write(struct stint_stream *stream, const void *data, size_t bytes)
@@ -189,7 +114,7 @@ int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, 
 	for (int i = 0; i < count; i++)
 		bytes += parts[i].iov_len;
 	if (bytes && stream->queue.bytes == 0) {
-		ssize_t taken = send_parts(stream, (struct iovec *)(uintptr_t)parts, count, bytes, 0);
+		ssize_t taken = stream_send_parts(stream, (struct iovec *)(uintptr_t)parts, count, bytes, 0);
 
 		if (taken < 0) {
 			stream_finish(stream, (int)taken);
