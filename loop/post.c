@@ -21,7 +21,8 @@
  * in the next iteration. A single post costs one write; a producer that keeps up with the loop costs none.
  *
  * The eventfd lives as long as the last reference and not only as the mailbox is open: a thread that has just posted may
- * be about to write to it, and must not find another file under its number.
+ * be about to write to it, and must not find another file under its number. Such a thread holds a reference meanwhile, as
+ * the callback of its post may already run, and may be what frees the mailbox.
  */
 
 #define IDLE   NULL
@@ -62,30 +63,6 @@ static void wake(struct stint_mailbox *mailbox)
 		errno = error;
 }
 
-int stint_mailbox_post(struct stint_mailbox *mailbox, struct stint_post *post)
-{
-	struct stint_post *head;
-
-	if (!mailbox || !post || !post->callback)
-		return -EINVAL;
-	/* An exchange also where it changes nothing: so the call to come is after what was written before this one. */
-	if (__atomic_exchange_n(&post->posted, 1, __ATOMIC_ACQ_REL))
-		return -EALREADY;
-	post->posted_at = clock_stamp_now(mailbox->stamp);
-	head = __atomic_load_n(&mailbox->head, __ATOMIC_RELAXED);
-	do {
-		if (head == CLOSED) {
-			__atomic_store_n(&post->posted, 0, __ATOMIC_RELEASE);
-			return -ESHUTDOWN;
-		}
-		post->next = head == AWAKE ? NULL : head;
-	} while (!__atomic_compare_exchange_n(&mailbox->head, &head, post, true, __ATOMIC_ACQ_REL,
-					      __ATOMIC_RELAXED));
-	if (head == IDLE)
-		wake(mailbox);
-	return 0;
-}
-
 struct stint_mailbox *stint_mailbox_ref(struct stint_mailbox *mailbox)
 {
 	if (mailbox)
@@ -100,6 +77,35 @@ struct stint_mailbox *stint_mailbox_unref(struct stint_mailbox *mailbox)
 	close(mailbox->wake_fd);
 	free(mailbox);
 	return NULL;
+}
+
+int stint_mailbox_post(struct stint_mailbox *mailbox, struct stint_post *post)
+{
+	struct stint_mailbox *held = NULL;
+	struct stint_post *head;
+
+	if (!mailbox || !post || !post->callback)
+		return -EINVAL;
+	/* An exchange also where it changes nothing: so the call to come is after what was written before this one. */
+	if (__atomic_exchange_n(&post->posted, 1, __ATOMIC_ACQ_REL))
+		return -EALREADY;
+	post->posted_at = clock_stamp_now(mailbox->stamp);
+	head = __atomic_load_n(&mailbox->head, __ATOMIC_RELAXED);
+	do {
+		if (head == CLOSED) {
+			__atomic_store_n(&post->posted, 0, __ATOMIC_RELEASE);
+			stint_mailbox_unref(held);
+			return -ESHUTDOWN;
+		}
+		if (head == IDLE && !held)
+			held = stint_mailbox_ref(mailbox);
+		post->next = head == AWAKE ? NULL : head;
+	} while (!__atomic_compare_exchange_n(&mailbox->head, &head, post, true, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	if (head == IDLE)
+		wake(mailbox);
+	stint_mailbox_unref(held);
+	return 0;
 }
 
 uint64_t stint_mailbox_wakeups(const struct stint_mailbox *mailbox)

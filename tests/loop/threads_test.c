@@ -616,6 +616,33 @@ static void sources_come_and_go_while_signals_are_raised(void **state)
 	assert_int_equal(runner.calls, raised);
 }
 
+static void on_last_post(struct stint_post *post, int error, void *ctx)
+{
+	struct runner *runner = ctx;
+
+	(void)post;
+	if (error == 0)
+		runner->mailbox = stint_mailbox_free(runner->mailbox);
+}
+
+/* Nobody holds a reference but the mailbox itself, whose end is what the post is for. */
+static void the_last_post_may_free_its_mailbox(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		struct runner runner = {0};
+		struct stint_post last = {.callback = on_last_post, .ctx = &runner};
+
+		start_runners(&runner, 1);
+		stint_mailbox_unref(runner.mailbox); /* which run_loop() took */
+		assert_int_equal(stint_mailbox_post(runner.mailbox, &last), 0);
+		assert_int_equal(pthread_join(runner.thread, NULL), 0);
+		assert_int_equal(runner.error, 0);
+		assert_null(runner.mailbox);
+		pthread_barrier_destroy(&ready);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_meter, close_meter)
 
 int main(void)
@@ -624,6 +651,7 @@ int main(void)
 		TEST(every_post_of_four_threads_runs_once_in_each_threads_order),
 		TEST(a_burst_of_four_threads_wakes_the_loop_once),
 		TEST(a_mailbox_can_be_closed_while_four_threads_post),
+		TEST(the_last_post_may_free_its_mailbox),
 		TEST(loops_post_to_each_other_and_one_file_has_the_figures_of_all),
 		TEST(loops_that_listen_on_one_port_accept_each_connection_once),
 		TEST(a_stream_is_handed_over_with_its_queue),
