@@ -161,8 +161,10 @@ void timer_count_due(struct stint_loop *loop)
 /* The next point of the grid that has not passed. */
 static uint64_t next_tick(uint64_t due_ns, uint64_t period_ns, uint64_t now_ns)
 {
-	uint64_t next_ns = due_ns + period_ns;
+	uint64_t next_ns;
 
+	if (__builtin_add_overflow(due_ns, period_ns, &next_ns))
+		return UINT64_MAX - 1;
 	if (next_ns <= now_ns)
 		next_ns += (now_ns - next_ns) / period_ns * period_ns + period_ns;
 	return next_ns;

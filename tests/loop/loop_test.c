@@ -357,6 +357,28 @@ static void a_periodic_timer_keeps_its_grid(void **state)
 	assert_int_equal(calls, 6);
 }
 
+static void count_tick(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	++*(int *)ctx;
+}
+
+static void a_period_without_end_is_one_tick(void **state)
+{
+	struct stint_timer *endless, *other;
+	int ticks = 0, others = 0;
+
+	(void)state;
+	assert_int_equal(stint_timer_new(&endless, loop, 0, count_tick, &ticks), 0);
+	assert_int_equal(stint_timer_new(&other, loop, 0, count_tick, &others), 0);
+	assert_int_equal(stint_timer_start(endless, 0, UINT64_MAX), 0);
+	assert_int_equal(stint_timer_start(other, 1, 0), 0);
+	while (!others)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_int_equal(ticks, 1);
+	assert_int_equal(stint_timer_due_ns(endless), UINT64_MAX - 1);
+}
+
 static void cancel_victim(struct stint_timer *timer, void *ctx)
 {
 	(void)ctx;
@@ -624,6 +646,7 @@ int main(void)
 		TEST(a_loop_does_not_run_inside_of_itself),
 		TEST(timers_come_in_the_order_of_their_deadlines),
 		TEST(a_periodic_timer_keeps_its_grid),
+		TEST(a_period_without_end_is_one_tick),
 		TEST(a_timer_that_is_due_can_be_cancelled_by_another),
 		TEST(a_timer_started_in_an_iteration_waits_for_the_next),
 		TEST(many_timers_come_out_sorted),
