@@ -41,22 +41,29 @@
 
 /* ---- the upstream service, in a process of its own ---- */
 
+/* A caller may leave, or ask again, while its answer is being made: what belongs to it goes when the stream does. */
+struct caller {
+	struct stint_stream *stream;
+	struct stint_timer *answer;
+};
+
 static void on_answer_time(struct stint_timer *timer, void *ctx)
 {
-	stint_stream_write(ctx, ANSWER, strlen(ANSWER));
-	stint_stream_close(ctx);
-	stint_timer_free(timer);
+	struct caller *caller = ctx;
+
+	(void)timer;
+	stint_stream_write(caller->stream, ANSWER, strlen(ANSWER));
+	stint_stream_close(caller->stream);
 }
 
 static void on_question(struct stint_stream *stream, const void *data, size_t bytes, void *ctx)
 {
-	struct stint_timer *timer;
+	struct caller *caller = ctx;
 
+	(void)stream;
 	(void)data;
 	(void)bytes;
-	(void)ctx;
-	if (stint_timer_new(&timer, stint_stream_loop(stream), 0, on_answer_time, stream) == 0)
-		stint_timer_start(timer, ANSWER_NS, 0);
+	stint_timer_start(caller->answer, ANSWER_NS, 0);
 }
 
 /* Without this, a client that leaves would close the stream before its timer is due. */
@@ -66,17 +73,34 @@ static void stay_open(struct stint_stream *stream, void *ctx)
 	(void)ctx;
 }
 
+static void on_caller_gone(struct stint_stream *stream, int error, void *ctx)
+{
+	struct caller *caller = ctx;
+
+	(void)stream;
+	(void)error;
+	stint_timer_free(caller->answer);
+	free(caller);
+}
+
 static void on_caller(struct stint_listener *listener, int fd, const struct sockaddr *peer, socklen_t bytes,
 		      void *ctx)
 {
-	static const struct stint_stream_callbacks callbacks = {.read = on_question, .end = stay_open};
-	struct stint_stream *stream;
+	static const struct stint_stream_callbacks callbacks = {.read = on_question,
+								.end = stay_open,
+								.closed = on_caller_gone};
+	struct caller *caller = calloc(1, sizeof(*caller));
 
 	(void)listener;
 	(void)peer;
 	(void)bytes;
-	if (stint_stream_new(&stream, ctx, fd, NULL, 0, &callbacks, NULL) < 0)
-		close(fd);
+	if (caller && stint_timer_new(&caller->answer, ctx, 0, on_answer_time, caller) == 0 &&
+	    stint_stream_new(&caller->stream, ctx, fd, NULL, 0, &callbacks, caller) == 0)
+		return;
+	close(fd);
+	if (caller)
+		stint_timer_free(caller->answer);
+	free(caller);
 }
 
 static _Noreturn void be_upstream(int port_fd)
