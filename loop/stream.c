@@ -12,10 +12,26 @@
 #define HIGH_DEFAULT 1048576u
 #define CLOSE_NS     10000000000u
 
+/*
+ * With data in the queue the peer was promised more: a reset tells it that there is none, where an end would pass for
+ * the whole. In a child of the process that has the connection, the socket is not ours to change.
+ */
+static void reset_if_cut_short(const struct stint_stream *stream)
+{
+	const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+
+	if (stream->queue.bytes && !loop_is_foreign(stream->object.loop))
+		(void)setsockopt(stint_fd_descriptor(stream->source), SOL_SOCKET, SO_LINGER, &at_once,
+				 sizeof(at_once));
+}
+
 static void close_descriptor(struct stint_stream *stream)
 {
-	if (stream->trace && stream->source)
+	if (!stream->source)
+		return;
+	if (stream->trace)
 		stint_socket_trace_end(stream->trace);
+	reset_if_cut_short(stream);
 	stream->source = stint_fd_free(stream->source);
 }
 
@@ -178,6 +194,7 @@ int stint_stream_new(struct stint_stream **ret, struct stint_loop *loop, int fd,
 	stream->callbacks = *callbacks;
 	stream->ctx = ctx;
 	stream->handler = (uint16_t)handler;
+	stream->gone_bytes = INT64_MIN;
 	deferral_init(&stream->deferral, handler, on_finished);
 	loop_add_object(loop, &stream->object, destroy);
 	error = configure(stream, fd, &options);
@@ -254,7 +271,7 @@ int stint_stream_close(struct stint_stream *stream)
 	if (error < 0)
 		return error;
 	stream->closing = true;
-	stream->close_by_ns = stint_loop_now_ns(stream->object.loop) + stream->close_ns;
+	stream->closing_at_ns = stint_loop_now_ns(stream->object.loop);
 	error = stream_watch_limits(stream);
 	if (error < 0)
 		return error;

@@ -10,7 +10,7 @@
  * Life: open -> (end seen, FIN sent, in any order) -> closed. `finished` streams wait for their deferral,
  * which is the only place that calls `closed`: never from inside a call of the user's.
  *
- * Price: 264 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
+ * Price: 280 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
  * limit is set. The buffer for reading is the loop's.
  */
 
@@ -35,9 +35,11 @@ struct stint_stream {
 	uint64_t idle_ns, read_ns, write_ns, close_ns;
 	uint64_t read_at_ns;    /* something came */
 	uint64_t expect_at_ns;  /* since when the peer owes data, if it is not since something came */
-	uint64_t sent_at_ns;    /* something went, or the queue began to fill */
+	uint64_t sent_at_ns;    /* something went, or was acknowledged, or the queue began to fill */
+	uint64_t sent_bytes;    /* that the kernel has taken, of all that was written */
+	int64_t gone_bytes;     /* of them, those that the peer had when that was asked last (stream_limits.c) */
 	uint64_t stall_from_ns; /* the last send came back short; 0: it did not */
-	uint64_t close_by_ns;
+	uint64_t closing_at_ns;
 	int error; /* what `closed` will say */
 	uint16_t handler;
 	bool paused, ended, end_told, shutting, shut, closing, finished, full, freed;

@@ -23,7 +23,8 @@
 
 /*
  * sendfile() has no MSG_NOSIGNAL. A SIGPIPE of its own is taken back; if it was blocked already, it stays
- * pending, which is what whoever blocked it expects.
+ * pending, which is what whoever blocked it expects. It is raised also where a part was sent before, which is then what
+ * sendfile() returns: so after any call that did not send all.
  */
 static ssize_t send_file_quietly(int socket, const struct write_queue_range *range, size_t bytes)
 {
@@ -40,7 +41,7 @@ static ssize_t send_file_quietly(int socket, const struct write_queue_range *ran
 	} while (done < 0 && errno == EINTR);
 	if (done < 0)
 		done = -errno;
-	if (done == -EPIPE && !sigismember(&before, SIGPIPE))
+	if (done < (ssize_t)bytes && !sigismember(&before, SIGPIPE))
 		sigtimedwait(&pipe, NULL, &at_once);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return done;

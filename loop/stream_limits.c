@@ -2,8 +2,46 @@
 #include "stream.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 /* The time limits of a stream: one timer for all of them. */
+
+/* For how long no ACK has come; 0 if that cannot be known (unix sockets). */
+static uint64_t since_last_ack_ns(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t bytes = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
+		return 0;
+	return (uint64_t)info.tcpi_last_ack_recv * 1000000u;
+}
+
+/*
+ * A peer that reads slowly acknowledges all the time, while our next send may be many seconds away: until a third of the
+ * buffer is free there is no write event. So before a limit is enforced, the kernel is asked what the peer has got since
+ * it was asked last.
+ */
+static void note_progress(struct stint_stream *stream)
+{
+	uint64_t at_ns, now_ns = stream->object.loop->clock->now_ns;
+	int fd = stint_fd_descriptor(stream->source), waiting;
+	int64_t gone_bytes;
+
+	if (ioctl(fd, SIOCOUTQ, &waiting) < 0)
+		return;
+	gone_bytes = (int64_t)stream->sent_bytes - waiting; /* of a unix socket, less what the kernel adds to each */
+	if (gone_bytes > stream->gone_bytes) {
+		at_ns = now_ns - since_last_ack_ns(fd);
+		if (at_ns > stream->sent_at_ns)
+			stream->sent_at_ns = at_ns;
+	}
+	stream->gone_bytes = gone_bytes;
+}
 
 /* When the peer began to owe what has not come; only while we would read it. */
 static uint64_t owed_since(const struct stint_stream *stream)
@@ -11,6 +49,15 @@ static uint64_t owed_since(const struct stint_stream *stream)
 	if (!stream->read_ns || !stream->expecting || stream->ended || stream->paused || stream->closing)
 		return UINT64_MAX;
 	return stream->expect_at_ns > stream->read_at_ns ? stream->expect_at_ns : stream->read_at_ns;
+}
+
+static uint64_t closing_limit(const struct stint_stream *stream)
+{
+	uint64_t from_ns = stream->closing_at_ns;
+
+	if (stream->sent_at_ns > from_ns)
+		from_ns = stream->sent_at_ns;
+	return from_ns + stream->close_ns;
 }
 
 /* The next moment at which a limit may be reached; UINT64_MAX: none is running. */
@@ -27,8 +74,8 @@ static uint64_t next_limit(const struct stint_stream *stream)
 		next_ns = stream->sent_at_ns + stream->write_ns;
 	if (owed_ns != UINT64_MAX && owed_ns + stream->read_ns < next_ns)
 		next_ns = owed_ns + stream->read_ns;
-	if (stream->closing && stream->close_by_ns < next_ns)
-		next_ns = stream->close_by_ns;
+	if (stream->closing && closing_limit(stream) < next_ns)
+		next_ns = closing_limit(stream);
 	return next_ns;
 }
 
@@ -56,8 +103,9 @@ static void on_limit(struct stint_timer *timer, void *ctx)
 	(void)timer;
 	if (stream->finished)
 		return;
+	note_progress(stream);
 	if (next_limit(stream) <= stream->object.loop->clock->now_ns)
-		/* A close that took too long is a close all the same; the peer may see a reset. */
+		/* All was sent, and the peer does not end: a close all the same. */
 		stream_finish(stream, stream->closing && stream->queue.bytes == 0 ? 0 : -ETIMEDOUT);
 	else
 		stream_watch_limits(stream);

@@ -35,8 +35,10 @@ ssize_t stream_after_send(struct stint_stream *stream, size_t bytes, ssize_t don
 		done = 0;
 	if (done >= 0 && (size_t)done < bytes)
 		stream->stall_from_ns = clock_read(clock);
-	if (done > 0)
+	if (done > 0) {
 		stream->sent_at_ns = clock->now_ns;
+		stream->sent_bytes += (uint64_t)done;
+	}
 	return done;
 }
 

@@ -101,29 +101,20 @@ int stint_stream_write(struct stint_stream *stream, const void *data, size_t byt
 	return 0;
 }
 
-/* One send for all parts, if nothing waits before them; what is left of each is copied. */
-int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, int count)
+static size_t sum_of(const struct iovec *parts, int count)
 {
-	size_t bytes = 0, done = 0;
-	int error = stream_check_writable(stream);
+	size_t bytes = 0;
 
-	if (error < 0)
-		return error;
-	if (count < 0 || count > IOV_MAX || (count > 0 && !parts))
-		return -EINVAL;
 	for (int i = 0; i < count; i++)
 		bytes += parts[i].iov_len;
-	if (bytes && stream->queue.bytes == 0) {
-		ssize_t taken = stream_send_parts(stream, (struct iovec *)(uintptr_t)parts, count, bytes, 0);
+	return bytes;
+}
 
-		if (taken < 0) {
-			stream_finish(stream, (int)taken);
-			return -EPIPE;
-		}
-		done = (size_t)taken;
-	}
-	if (done < bytes)
-		stream_begin_queue(stream);
+/* Queues a copy of the parts but for the first `done` bytes. */
+static int queue_parts(struct stint_stream *stream, const struct iovec *parts, int count, size_t done)
+{
+	int error = 0;
+
 	for (int i = 0; i < count && error == 0; i++) {
 		size_t skip = done < parts[i].iov_len ? done : parts[i].iov_len;
 
@@ -132,6 +123,32 @@ int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, 
 			error = write_queue_copy(&stream->queue, (uint8_t *)parts[i].iov_base + skip,
 						 parts[i].iov_len - skip);
 	}
+	return error;
+}
+
+/* One send, if nothing waits before them, for as many parts as a call takes; what is left of each is copied. */
+int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, int count)
+{
+	int error = stream_check_writable(stream), at_once = count < IOV_MAX ? count : IOV_MAX;
+	size_t bytes;
+	ssize_t done = 0;
+
+	if (error < 0)
+		return error;
+	if (count < 0 || (count > 0 && !parts))
+		return -EINVAL;
+	bytes = sum_of(parts, at_once);
+	if (bytes && stream->queue.bytes == 0)
+		done = stream_send_parts(stream, (struct iovec *)(uintptr_t)parts, at_once, bytes,
+					 at_once < count ? MSG_MORE : 0);
+	if (done < 0) {
+		stream_finish(stream, (int)done);
+		return -EPIPE;
+	}
+	if (at_once == count && (size_t)done == bytes)
+		return 0;
+	stream_begin_queue(stream);
+	error = queue_parts(stream, parts, count, (size_t)done);
 	if (error < 0) {
 		stream_finish(stream, error);
 		return error;
@@ -152,8 +169,7 @@ int stint_stream_write_reference(struct stint_stream *stream, const void *data, 
 		error = (int)done;
 	if (error == 0 && (size_t)done < bytes) {
 		stream_begin_queue(stream);
-		error = write_queue_refer(&stream->queue, (const uint8_t *)data + done, bytes - (size_t)done,
-					  release, release_ctx);
+		error = write_queue_refer(&stream->queue, data, bytes, (size_t)done, release, release_ctx);
 		if (error == 0) {
 			stream_after_queueing(stream);
 			return 0;

@@ -76,7 +76,7 @@ int write_queue_copy(struct write_queue *queue, const void *data, size_t bytes)
 	return 0;
 }
 
-int write_queue_refer(struct write_queue *queue, const void *data, size_t bytes,
+int write_queue_refer(struct write_queue *queue, const void *data, size_t bytes, size_t done,
 		      void (*release)(void *, void *), void *release_ctx)
 {
 	struct write_piece *piece = malloc(sizeof(*piece));
@@ -88,6 +88,8 @@ int write_queue_refer(struct write_queue *queue, const void *data, size_t bytes,
 				      .release = release,
 				      .release_ctx = release_ctx};
 	append(queue, piece);
+	queue->head_done += done;
+	queue->bytes -= done;
 	return 0;
 }
 

@@ -19,7 +19,9 @@ struct write_queue {
 };
 
 int write_queue_copy(struct write_queue *queue, const void *data, size_t bytes);
-int write_queue_refer(struct write_queue *queue, const void *data, size_t bytes,
+
+/* `done` of the bytes are sent already, which takes an empty queue. `release` gets `data` as it is here. */
+int write_queue_refer(struct write_queue *queue, const void *data, size_t bytes, size_t done,
 		      void (*release)(void *, void *), void *release_ctx);
 
 /* Without `release`, the descriptor is closed. */

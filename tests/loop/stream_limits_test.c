@@ -7,6 +7,8 @@
 
 #include "stream_fixture.h"
 
+#include <errno.h>
+
 static int checks;
 
 /* Deadlines that passed while a read callback was late are checked after it, so this is the order that counts. */
@@ -179,6 +181,138 @@ static void a_close_ends_even_if_the_peer_never_does(void **state)
 	close(fds[1]);
 }
 
+/*
+ * A peer that reads `bytes` from time to time. Far too little for a write event within the limits below, as a third of the
+ * buffer of TCP must be free for that, and three quarters of a unix socket's.
+ */
+static struct {
+	int fd, error;
+	size_t bytes, received;
+} reader;
+
+static void read_some(struct stint_timer *timer, void *ctx)
+{
+	static char buffer[131072];
+	size_t left = reader.bytes;
+
+	(void)timer;
+	(void)ctx;
+	while (left > 0 && reader.error == 0) {
+		ssize_t got =
+			recv(reader.fd, buffer, left < sizeof(buffer) ? left : sizeof(buffer), MSG_DONTWAIT);
+
+		if (got < 0 && errno == EAGAIN)
+			return;
+		reader.error = got > 0 ? 0 : got == 0 ? -ENODATA : -errno;
+		left -= got > 0 ? (size_t)got : 0;
+		reader.received += got > 0 ? (size_t)got : 0;
+	}
+}
+
+static struct stint_timer *read_slowly(int fd, size_t bytes, uint64_t period_ns)
+{
+	struct stint_timer *timer;
+
+	reader.fd = fd;
+	reader.bytes = bytes;
+	reader.error = 0;
+	reader.received = 0;
+	assert_int_equal(stint_timer_new(&timer, loop, handler, read_some, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, period_ns), 0);
+	return timer;
+}
+
+/* The stream with 40 MB to write, to a peer that reads so slowly until it stops, lives just as long. */
+static void expect_alive_while_read(const int fds[2], size_t bytes, uint64_t period_ns)
+{
+	struct stint_timer *timer = read_slowly(fds[1], bytes, period_ns);
+
+	check_after(400 * MS);
+	iterate_until(&checks);
+	stint_timer_free(timer);
+	iterate_until(&near.closed);
+	assert_int_equal(near.error, -ETIMEDOUT);
+}
+
+static void keep(void *data, void *ctx)
+{
+	(void)data;
+	(void)ctx;
+}
+
+/* By reference: while a copy of it is made, time goes by, and it counts. */
+static void write_much(int fd, const struct stint_stream_options *options)
+{
+	static char data[40000000];
+
+	open_end(&near, fd, options);
+	assert_int_equal(stint_stream_write_reference(near.stream, data, sizeof(data), keep, NULL), 0);
+}
+
+/* Of 4 MB on our side, twice that in the kernel; the peer's holds half a MB, and once it has read all that, it says so. */
+static void connect_lopsided(int fds[2])
+{
+	const int bytes = 262144;
+
+	connect_pair(fds, 4000000);
+	assert_int_equal(setsockopt(fds[1], SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)), 0);
+}
+
+static void a_peer_that_reads_slowly_is_not_idle(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .idle_ns = 100 * MS};
+	int fds[2];
+
+	(void)state;
+	connect_lopsided(fds);
+	write_much(fds[0], &options);
+	expect_alive_while_read(fds, 524288, 30 * MS);
+	close(fds[1]);
+}
+
+static void a_queue_moves_while_a_peer_on_a_unix_socket_reads(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .write_ns = 25 * MS};
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	write_much(fds[0], &options);
+	expect_alive_while_read(fds, 40000, 10 * MS);
+	close(fds[1]);
+}
+
+static void a_close_takes_as_long_as_the_peer_reads(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .close_ns = 100 * MS};
+	int fds[2];
+
+	(void)state;
+	connect_lopsided(fds);
+	write_much(fds[0], &options);
+	assert_int_equal(stint_stream_close(near.stream), 0);
+	expect_alive_while_read(fds, 524288, 30 * MS);
+	close(fds[1]);
+}
+
+static void a_peer_that_a_close_gives_up_on_sees_a_reset(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .close_ns = 20 * MS};
+	int fds[2];
+
+	(void)state;
+	connect_pair(fds, 65536);
+	write_much(fds[0], &options);
+	assert_int_equal(stint_stream_close(near.stream), 0);
+	iterate_until(&near.closed);
+	assert_int_equal(near.error, -ETIMEDOUT);
+	stint_timer_free(read_slowly(fds[1], SIZE_MAX, 0));
+	while (reader.error == 0)
+		read_some(NULL, NULL);
+	assert_int_equal(reader.error, -ECONNRESET);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +325,10 @@ int main(void)
 		TEST(the_write_limit_ends_a_stream_whose_queue_stands_still),
 		TEST(the_write_limit_leaves_a_stream_with_nothing_queued_alone),
 		TEST(a_close_ends_even_if_the_peer_never_does),
+		TEST(a_peer_that_reads_slowly_is_not_idle),
+		TEST(a_queue_moves_while_a_peer_on_a_unix_socket_reads),
+		TEST(a_close_takes_as_long_as_the_peer_reads),
+		TEST(a_peer_that_a_close_gives_up_on_sees_a_reset),
 	};
 
 	return cmocka_run_group_tests_name("stream_limits", tests, fixture_make_directory,

@@ -74,6 +74,26 @@ static void parts_arrive_as_one(void **state)
 	free(data);
 }
 
+static void more_parts_than_one_call_takes_arrive(void **state)
+{
+	const int count = 3000;
+	char *data = make_data((size_t)count);
+	struct iovec *parts = calloc((size_t)count, sizeof(*parts));
+
+	(void)state;
+	assert_non_null(parts);
+	for (int i = 0; i < count; i++)
+		parts[i] = (struct iovec){data + i, 1};
+	open_both(0, NULL);
+	assert_int_equal(stint_stream_writev(near.stream, parts, count), 0);
+	assert_int_equal(stint_stream_close(near.stream), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(far.received, count);
+	assert_int_equal(far.checksum, checksum(0, data, (size_t)count));
+	free(parts);
+	free(data);
+}
+
 static int releases;
 
 static void on_release(void *data, void *ctx)
@@ -99,6 +119,47 @@ static void a_reference_is_released_once_whatever_happens(void **state)
 	near.stream = stint_stream_free(near.stream);
 	assert_int_equal(releases, 3);
 	assert_int_equal(near.closed, 0);
+}
+
+static void free_reference(void *data, void *ctx)
+{
+	assert_ptr_equal(data, ctx);
+	free(data);
+	releases++;
+}
+
+/* Part of it is sent at once: what is released is what was given, all the same. */
+static void a_reference_is_released_as_it_was_given(void **state)
+{
+	const size_t bytes = 4000000;
+	char *data = make_data(bytes);
+	uint64_t expected = checksum(0, data, bytes);
+
+	(void)state;
+	releases = 0;
+	open_both(65536, NULL);
+	assert_int_equal(stint_stream_write_reference(near.stream, data, bytes, free_reference, data), 0);
+	assert_in_range(stint_stream_queued_bytes(near.stream), 1, bytes - 1);
+	assert_int_equal(stint_stream_close(near.stream), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(releases, 1);
+	assert_int_equal(far.received, bytes);
+	assert_int_equal(far.checksum, expected);
+}
+
+/* What it got is no whole, and must not look like one. */
+static void a_stream_freed_with_data_queued_is_reset(void **state)
+{
+	char *data = make_data(4000000);
+
+	(void)state;
+	open_both(65536, NULL);
+	assert_int_equal(stint_stream_write(near.stream, data, 4000000), 0);
+	near.stream = stint_stream_free(near.stream);
+	iterate_until(&far.closed);
+	assert_int_equal(far.error, -ECONNRESET);
+	assert_int_equal(far.ends, 0);
+	free(data);
 }
 
 /* The far end stops writing first and goes on reading; then the near one does. */
@@ -284,7 +345,10 @@ int main(void)
 		TEST(nothing_written_is_nothing_sent),
 		TEST(drained_comes_once_the_queue_is_down_to_the_low_mark),
 		TEST(parts_arrive_as_one),
+		TEST(more_parts_than_one_call_takes_arrive),
 		TEST(a_reference_is_released_once_whatever_happens),
+		TEST(a_reference_is_released_as_it_was_given),
+		TEST(a_stream_freed_with_data_queued_is_reset),
 		TEST(each_direction_ends_by_itself),
 		TEST(a_reset_is_told_as_the_error_that_it_is),
 		TEST(a_paused_stream_leaves_data_in_the_kernel),

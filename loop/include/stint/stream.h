@@ -43,11 +43,20 @@ struct stint_stream_options {
 	uint64_t high_bytes;          /* watermarks of the queue; 0: 1 MiB */
 	uint64_t low_bytes;           /* 0: a quarter of high_bytes */
 	uint64_t idle_ns;             /* nothing came and nothing went for so long: -ETIMEDOUT; 0: no limit */
-	uint64_t write_ns;            /* the queue made no progress for so long: -ETIMEDOUT; 0: no limit */
-	uint64_t close_ns;            /* for a graceful close to end; 0: 10 s */
+	uint64_t write_ns;            /* something is queued, and nothing went for so long: -ETIMEDOUT; 0: no limit */
+	uint64_t close_ns;            /* a graceful close, and nothing went for so long; 0: 10 s */
 	uint64_t notsent_lowat_bytes; /* TCP_NOTSENT_LOWAT; 0: left as it is */
 	uint64_t read_ns; /* nothing came for so long while it was expected: -ETIMEDOUT; 0: no limit */
 };
+
+/*
+ * Something went when the kernel took it, and when the peer acknowledged it (of a unix socket: read it), as is asked before
+ * a limit is enforced. So a peer that reads slowly, but does, is not cut off. When that was, TCP tells to the ms; of a
+ * unix socket it is the moment of asking, so that a limit comes up to twice as late.
+ *
+ * A stream that ends while something is queued, by whatever (a limit, an error, stint_stream_free(), the end of its loop),
+ * resets the connection: its peer does not take what it got for the whole.
+ */
 
 /*
  * Makes a stream of `fd`, a connected stream socket that is O_NONBLOCK, and owns it from then on (on failure
@@ -58,7 +67,7 @@ STINT_API int stint_stream_new(struct stint_stream **ret, struct stint_loop *loo
 			       const struct stint_stream_options *options, uint32_t handler,
 			       const struct stint_stream_callbacks *callbacks, void *ctx);
 
-/* Closes the descriptor at once, whatever is queued; no more callbacks, `closed` included. */
+/* Closes the descriptor at once, with a reset if something is queued; no more callbacks, `closed` included. */
 STINT_API struct stint_stream *stint_stream_free(struct stint_stream *stream);
 
 /*
@@ -117,8 +126,8 @@ STINT_API int stint_stream_shutdown(struct stint_stream *stream);
 
 /*
  * Closes gracefully: the queue is sent, then a FIN; what still comes is thrown away; when the peer has ended
- * too, or after close_ns, `closed` is called. (A close with unread data would reset the connection, and the
- * peer might lose what it has not read yet.)
+ * too, or when nothing went for close_ns, `closed` is called: with 0 if all was sent, else with -ETIMEDOUT. (A close with
+ * unread data would reset the connection, and the peer might lose what it has not read yet.)
  */
 STINT_API int stint_stream_close(struct stint_stream *stream);
 
