@@ -391,7 +391,7 @@ static int take_all(struct recorder *recorder)
 	return err;
 }
 
-static int commit(struct recorder *recorder)
+static int commit(struct recorder *recorder, int (*end)(struct recording *recording))
 {
 	struct session *session = &recorder->session;
 	int err;
@@ -399,7 +399,7 @@ static int commit(struct recorder *recorder)
 	roster_write(session->roster);
 	series_write_totals(session->series);
 	write_losses(recorder);
-	err = recording_commit(session->recording);
+	err = end(session->recording);
 	return err ? fail(recorder, err, "the recording cannot be written: %s",
 			  recording_error(session->recording))
 		   : 0;
@@ -480,7 +480,7 @@ static int tick(struct recorder *recorder)
 	if (err)
 		return fail(recorder, err, "%s", strerror(-err));
 	tell_missing_functions(recorder);
-	return commit(recorder);
+	return commit(recorder, recording_commit);
 }
 
 static int finish(struct recorder *recorder)
@@ -497,7 +497,7 @@ static int finish(struct recorder *recorder)
 		err = err ? err : failed;
 	}
 	recording_meta_number(recorder->session.recording, "end_ns", (int64_t)recorder->end_ns);
-	return err ? fail(recorder, err, "%s", strerror(-err)) : commit(recorder);
+	return err ? fail(recorder, err, "%s", strerror(-err)) : commit(recorder, recording_finish);
 }
 
 static int wait_for_events(struct recorder *recorder)

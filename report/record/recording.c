@@ -13,6 +13,8 @@
 #include "report/record/schema.h"
 #include "stint/histogram.h"
 
+#define READER_MS 10000 /* for which the last commit waits */
+
 static void execute(struct recording *recording, const char *sql)
 {
 	int code;
@@ -132,6 +134,24 @@ const char *recording_error(const struct recording *recording)
 
 int recording_commit(struct recording *recording)
 {
+	int code;
+
+	if (recording->err)
+		return recording->err;
+	code = sqlite3_exec(recording->db, "COMMIT", NULL, NULL, NULL);
+	if (code == SQLITE_BUSY)
+		return 0;
+	if (code != SQLITE_OK)
+		recording_failed_by(recording, code);
+	execute(recording, "BEGIN");
+	return recording->err;
+}
+
+int recording_finish(struct recording *recording)
+{
+	if (recording->err)
+		return recording->err;
+	sqlite3_busy_timeout(recording->db, READER_MS);
 	execute(recording, "COMMIT; BEGIN");
 	return recording->err;
 }

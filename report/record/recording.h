@@ -35,8 +35,14 @@ struct recording *recording_free(struct recording *recording);
 
 const char *recording_error(const struct recording *recording);
 
-/* Ends the transaction and begins the next. */
+/*
+ * Ends the transaction and begins the next. While somebody reads the file it cannot be written to: the transaction goes on
+ * then, and the next call ends it. Nobody else can begin to read meanwhile, so that will be soon.
+ */
 int recording_commit(struct recording *recording);
+
+/* The last one: waits for those who read, up to 10 s, and fails with -EBUSY after that. */
+int recording_finish(struct recording *recording);
 
 void recording_meta_text(struct recording *recording, const char *key, const char *value);
 void recording_meta_number(struct recording *recording, const char *key, int64_t value);

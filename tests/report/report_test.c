@@ -798,6 +798,42 @@ static void json_says_how_a_stall_ended(void **state)
 	model_free(model);
 }
 
+static int64_t count_processes(sqlite3 *db)
+{
+	sqlite3_stmt *statement;
+	int64_t count;
+
+	assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM process", -1, &statement, NULL),
+			 SQLITE_OK);
+	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+	count = sqlite3_column_int64(statement, 0);
+	sqlite3_finalize(statement);
+	return count;
+}
+
+/* A recording may be asked while it is made: what comes meanwhile is written when the question is answered. */
+static void a_reader_does_not_end_a_recording(void **state)
+{
+	struct recording *recording = begin();
+	sqlite3 *reader;
+
+	(void)state;
+	assert_int_equal(recording_commit(recording), 0);
+	assert_int_equal(sqlite3_open_v2(path, &reader, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(reader, "BEGIN", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(count_processes(reader), 0);
+	recording_process(recording, 1, "first");
+	assert_int_equal(recording_commit(recording), 0);
+	recording_process(recording, 2, "second");
+	assert_int_equal(recording_commit(recording), 0);
+	assert_int_equal(count_processes(reader), 0);
+	assert_int_equal(sqlite3_exec(reader, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(recording_finish(recording), 0);
+	assert_int_equal(count_processes(reader), 2);
+	sqlite3_close(reader);
+	recording_free(recording);
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -824,6 +860,7 @@ int main(void)
 		test(stalls_that_ended_with_no_send_are_told_beside_the_others),
 		test(without_a_stall_that_ended_with_a_send_there_are_no_percentiles),
 		test(json_says_how_a_stall_ended),
+		test(a_reader_does_not_end_a_recording),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
