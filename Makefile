@@ -17,6 +17,7 @@
 
 BUILD  ?= build
 CLANG  ?= clang
+OBJCOPY ?= objcopy
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 PREFIX ?= /usr/local
 
@@ -77,9 +78,13 @@ ARES_LIBS := $(if $(filter 0,$(CARES)),,$(BUILD)/libstint-ares.a $(BUILD)/libsti
 
 all: $(BUILD)/stint $(BUILD)/libstint.a $(BUILD)/libstint.so $(ARES_LIBS) $(EXAMPLES)
 
+# One object, in which what is not public is local: names such as clock_init are a program's own to use. What sys/sdt.h
+# defines in every object that has probes stays as it is, as the linker has to keep one of them.
 $(BUILD)/libstint.a: $(LOOP_OBJ)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
+	$(Q)rm -f $@ && $(LD) -r -o $(BUILD)/obj/libstint.o $^ && \
+		$(OBJCOPY) -w --keep-global-symbol='stint_*' --keep-global-symbol='_.stapsdt.base' $(BUILD)/obj/libstint.o && \
+		$(AR) rcs $@ $(BUILD)/obj/libstint.o
 
 $(BUILD)/libstint.so.$(VERSION): $(LOOP_OBJ)
 	$(call say,LD,$@)
@@ -162,6 +167,10 @@ comma := ,
 FAULTS := malloc calloc realloc reallocarray aligned_alloc free asprintf socket accept4 epoll_create1 eventfd open openat \
 	syscall epoll_ctl pthread_create
 $(BUILD)/tests/loop/faults_test: TEST_LIBS = $(addprefix -Wl$(comma)--wrap=,$(FAULTS))
+
+# Of functions that the library keeps to itself.
+$(BUILD)/tests/loop/address_order_test: TEST_LIBS = $(BUILD)/obj/loop/address_order.o
+$(BUILD)/tests/loop/address_order_test: $(BUILD)/obj/loop/address_order.o
 
 $(BUILD)/tests/ares/%_test: TEST_LIBS = $(BUILD)/libstint-ares.a -lcares
 $(filter $(BUILD)/tests/ares/%,$(TESTS)): $(BUILD)/libstint-ares.a

@@ -82,6 +82,22 @@ static void the_shared_library_shows_only_what_is_public(void **state)
 	shell("nm -D --defined-only $D/usr/lib/libstint.so | awk '$3 !~ /^stint_/ { print; bad = 1 } END { exit bad }'");
 }
 
+/* What is not public is no name for a program to run into. _.stapsdt.base is in every object with USDT probes, once a program. */
+static void the_archive_shows_only_what_is_public(void **state)
+{
+	(void)state;
+	shell("nm -g --defined-only $D/usr/lib/libstint.a | awk 'NF == 3 && $3 !~ /^stint_/ && $3 != \"_.stapsdt.base\" "
+	      "{ print; bad = 1 } END { exit bad }'");
+}
+
+static void a_program_has_names_of_its_own(void **state)
+{
+	(void)state;
+	shell("cd $D; printf '%s\n' '#include <stint/stint.h>' 'int clock_init = 1;' 'void job_submit(void) {}' "
+	      "'int main(void) { struct stint_loop *l; return stint_loop_new(&l, 0) || stint_loop_free(l); }' >names.c; "
+	      "gcc -Wall -Werror -Iusr/include -o names names.c usr/lib/libstint.a && STINT_DIR=$D ./names");
+}
+
 static void the_library_needs_only_libc(void **state)
 {
 	(void)state;
@@ -109,6 +125,8 @@ int main(void)
 		cmocka_unit_test(a_cpp_program_builds_with_every_header),
 		cmocka_unit_test(each_header_stands_alone),
 		cmocka_unit_test(the_shared_library_shows_only_what_is_public),
+		cmocka_unit_test(the_archive_shows_only_what_is_public),
+		cmocka_unit_test(a_program_has_names_of_its_own),
 		cmocka_unit_test(the_library_needs_only_libc),
 		cmocka_unit_test(its_soname_is_there),
 		cmocka_unit_test(the_manual_page_has_no_faults),
