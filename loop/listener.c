@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "listen_socket.h"
 #include "reactor.h"
 
 #include <errno.h>
@@ -23,6 +24,8 @@ struct stint_listener {
 	stint_listener_callback callback;
 	void *ctx;
 	uint64_t pauses;
+	struct listen_path path;
+	bool paused; /* by the user */
 	bool freed;
 };
 
@@ -30,6 +33,9 @@ static void destroy(struct object *object)
 {
 	struct stint_listener *listener = (struct stint_listener *)object;
 
+	/* First the file, so that nobody finds it there with none to accept; in a forked child it is the parent's. */
+	if (!loop_is_foreign(object->loop))
+		listen_path_remove(&listener->path);
 	stint_fd_free(listener->source);
 	stint_timer_free(listener->resume);
 	listener->freed = true;
@@ -73,7 +79,7 @@ static void on_ready(struct stint_fd *source, uint32_t events, void *ctx)
 	int fd = stint_fd_descriptor(source);
 
 	(void)events;
-	for (int i = 0; i < ACCEPTS && !listener->freed; i++) {
+	for (int i = 0; i < ACCEPTS && !listener->freed && !listener->paused; i++) {
 		struct sockaddr_storage peer;
 		socklen_t bytes = sizeof(peer);
 		int connection = accept4(fd, (struct sockaddr *)&peer, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -91,52 +97,21 @@ static void on_ready(struct stint_fd *source, uint32_t events, void *ctx)
 	}
 }
 
-static int open_socket(const struct sockaddr *address, socklen_t bytes,
-		       const struct stint_listener_options *options)
+/* Puts a listener on the loop that owns `fd`, which stays the caller's on failure. */
+static int watch(struct stint_listener **ret, struct stint_loop *loop, int fd, uint32_t handler,
+		 stint_listener_callback callback, void *ctx)
 {
-	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, error;
+	struct stint_listener *listener = calloc(1, sizeof(*listener));
+	int error;
 
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-	    (options->reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0) ||
-	    bind(fd, address, bytes) < 0 || listen(fd, options->backlog ? options->backlog : SOMAXCONN) < 0) {
-		error = -errno;
-		close(fd);
-		return error;
-	}
-	return fd;
-}
-
-int stint_listener_new(struct stint_listener **ret, struct stint_loop *loop, const struct sockaddr *address,
-		       socklen_t address_bytes, const struct stint_listener_options *given, uint32_t handler,
-		       stint_listener_callback callback, void *ctx)
-{
-	struct stint_listener_options options;
-	struct stint_listener *listener;
-	int fd, error;
-
-	if (!ret || !loop || loop->dead || !address || address_bytes < sizeof(address->sa_family) ||
-	    !callback)
-		return -EINVAL;
-	error = options_take(&options, sizeof(options), given);
-	if (error < 0 || options.backlog < 0)
-		return -EINVAL;
-	listener = calloc(1, sizeof(*listener));
 	if (!listener)
 		return -ENOMEM;
 	listener->callback = callback;
 	listener->ctx = ctx;
-	fd = open_socket(address, address_bytes, &options);
-	if (fd < 0) {
-		free(listener);
-		return fd;
-	}
 	error = stint_timer_new(&listener->resume, loop, handler, on_resume, listener);
 	if (error == 0)
 		error = stint_fd_new(&listener->source, loop, fd, STINT_READ, handler, on_ready, listener);
 	if (error < 0) {
-		close(fd);
 		stint_timer_free(listener->resume);
 		free(listener);
 		return error;
@@ -145,6 +120,63 @@ int stint_listener_new(struct stint_listener **ret, struct stint_loop *loop, con
 	loop_add_object(loop, &listener->object, destroy);
 	*ret = listener;
 	return 0;
+}
+
+int stint_listener_new(struct stint_listener **ret, struct stint_loop *loop, const struct sockaddr *address,
+		       socklen_t address_bytes, const struct stint_listener_options *given, uint32_t handler,
+		       stint_listener_callback callback, void *ctx)
+{
+	struct stint_listener_options options;
+	struct listen_path path;
+	int fd, error;
+
+	if (!ret || !loop || loop->dead || !address || address_bytes < sizeof(address->sa_family) ||
+	    !callback || !loop_handler_valid(loop, handler))
+		return -EINVAL;
+	error = options_take(&options, sizeof(options), given);
+	if (error < 0 || options.backlog < 0)
+		return -EINVAL;
+	fd = listen_socket_open(address, address_bytes, &options, &path);
+	if (fd < 0)
+		return fd;
+	error = watch(ret, loop, fd, handler, callback, ctx);
+	if (error < 0) {
+		listen_path_remove(&path);
+		close(fd);
+		return error;
+	}
+	(*ret)->path = path;
+	return 0;
+}
+
+int stint_listener_adopt(struct stint_listener **ret, struct stint_loop *loop, int fd, uint32_t handler,
+			 stint_listener_callback callback, void *ctx)
+{
+	int error;
+
+	if (!ret || !loop || loop->dead || !callback || !loop_handler_valid(loop, handler))
+		return -EINVAL;
+	error = listen_socket_check(fd);
+	return error < 0 ? error : watch(ret, loop, fd, handler, callback, ctx);
+}
+
+static int set_paused(struct stint_listener *listener, bool paused)
+{
+	if (!listener || listener->freed)
+		return -EINVAL;
+	listener->paused = paused;
+	stint_timer_stop(listener->resume);
+	return stint_fd_set_events(listener->source, paused ? 0 : STINT_READ);
+}
+
+int stint_listener_pause(struct stint_listener *listener)
+{
+	return set_paused(listener, true);
+}
+
+int stint_listener_resume(struct stint_listener *listener)
+{
+	return set_paused(listener, false);
 }
 
 int stint_listener_port(const struct stint_listener *listener)

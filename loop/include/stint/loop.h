@@ -207,18 +207,40 @@ struct stint_listener_options {
 	size_t size;     /* sizeof(struct stint_listener_options) */
 	int backlog;     /* 0: SOMAXCONN */
 	bool reuse_port; /* SO_REUSEPORT, for one listener per loop */
+	bool ipv6_only; /* IPV6_V6ONLY: no IPv4 connections to an IPv6 address; false: as the system has it */
+	bool own_path;  /* the file of a unix socket is the listener's: see below */
 };
 
 /*
+ * `own_path`: a socket's file that is in the way is removed, if nobody accepts there (a connection is refused); and the
+ * listener's own is removed when it is freed, if it is still there. Its directory must be readable: a lock on it has those
+ * who begin there at the same time do so in turn, which may take 0.1 s. Not for a socket that goes on in another process.
+ *
  * Binds, listens and accepts. SO_REUSEADDR is set. `options` may be NULL. While the process is out of
  * descriptors or memory, accepting pauses for 100 ms at a time: connections wait in the backlog, nothing
- * spins. -EINVAL, -EADDRINUSE, -EACCES and whatever socket(), bind() and listen() say.
+ * spins. -EINVAL, -EADDRINUSE, -EACCES and whatever socket(), bind() and listen() say. -EINVAL also for `own_path`
+ * without a path.
  */
 STINT_API int stint_listener_new(struct stint_listener **ret, struct stint_loop *loop,
 				 const struct sockaddr *address, socklen_t address_bytes,
 				 const struct stint_listener_options *options, uint32_t handler,
 				 stint_listener_callback callback, void *ctx);
 STINT_API struct stint_listener *stint_listener_free(struct stint_listener *listener);
+
+/*
+ * Accepts from `fd`, a stream socket that listens already (from socket activation, or from the process before this one),
+ * and owns it from then on; on failure it stays the caller's. -EINVAL: it does not listen, or is not O_NONBLOCK; -EBADF,
+ * -ENOTSOCK, -EPROTOTYPE, -ENOMEM, and those of stint_fd_new().
+ */
+STINT_API int stint_listener_adopt(struct stint_listener **ret, struct stint_loop *loop, int fd,
+				   uint32_t handler, stint_listener_callback callback, void *ctx);
+
+/*
+ * Accepts no more, from within its callback too, or again: connections wait in the backlog, as with a limit of them. A
+ * paused listener still keeps stint_loop_run() from returning. 0 also if it is so already.
+ */
+STINT_API int stint_listener_pause(struct stint_listener *listener);
+STINT_API int stint_listener_resume(struct stint_listener *listener);
 
 /* The port of an IPv4 or IPv6 listener (of use when it was bound to port 0), or a negative errno. */
 STINT_API int stint_listener_port(const struct stint_listener *listener);
