@@ -122,6 +122,11 @@ struct stint_child *stint_child_free(struct stint_child *child)
 	return NULL;
 }
 
+int stint_child_set_background(struct stint_child *child, bool background)
+{
+	return child && !child->freed ? stint_fd_set_background(child->source, background) : -EINVAL;
+}
+
 int stint_child_kill(struct stint_child *child, int number)
 {
 	if (!child || child->freed)

@@ -141,7 +141,7 @@ int stint_fd_new(struct stint_fd **ret, struct stint_loop *loop, int fd, uint32_
 	source->ctx = ctx;
 	source->handler = handler;
 	source->live = true;
-	source->owned = false;
+	source->owned = source->background = false;
 	*ret = source;
 	return 0;
 }
@@ -183,6 +183,7 @@ struct stint_fd *stint_fd_free(struct stint_fd *source)
 	source->tag = tag_next_generation(source->tag);
 	source->freed_iteration = loop->iteration;
 	loop->fd_live--;
+	loop->fd_background -= source->background;
 	recycle(loop, source);
 	look_at_each_event(loop);
 	return NULL;
@@ -224,6 +225,15 @@ int stint_fd_own(struct stint_fd *source, bool own)
 	if (!source || !source->live)
 		return -EINVAL;
 	source->owned = own;
+	return 0;
+}
+
+int stint_fd_set_background(struct stint_fd *source, bool background)
+{
+	if (!source || !source->live)
+		return -EINVAL;
+	source->loop->fd_background += (uint32_t)background - source->background;
+	source->background = background;
 	return 0;
 }
 

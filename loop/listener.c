@@ -179,6 +179,11 @@ int stint_listener_resume(struct stint_listener *listener)
 	return set_paused(listener, false);
 }
 
+int stint_listener_set_background(struct stint_listener *listener, bool background)
+{
+	return listener && !listener->freed ? stint_fd_set_background(listener->source, background) : -EINVAL;
+}
+
 int stint_listener_port(const struct stint_listener *listener)
 {
 	union {

@@ -113,7 +113,7 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 
 static bool has_work(const struct stint_loop *loop)
 {
-	return loop->fd_live || loop->timers_armed || loop->urgent || loop->jobs_out;
+	return loop->fd_live > loop->fd_background || loop->timers_armed || loop->urgent || loop->jobs_out;
 }
 
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */
@@ -267,6 +267,8 @@ int stint_loop_iterate(struct stint_loop *loop, uint64_t timeout_ns)
 		return -EINVAL;
 	if (loop->running || loop_is_foreign(loop))
 		return loop->running ? -EBUSY : -ECHILD;
+	if (timeout_ns == UINT64_MAX && !has_work(loop))
+		return 0;
 	enter(loop);
 	return leave(loop, iterate(loop, timeout_ns));
 }

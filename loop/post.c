@@ -326,6 +326,11 @@ struct stint_mailbox *stint_mailbox_free(struct stint_mailbox *mailbox)
 	return NULL;
 }
 
+int stint_mailbox_set_background(struct stint_mailbox *mailbox, bool background)
+{
+	return mailbox && !mailbox->freed ? stint_fd_set_background(mailbox->source, background) : -EINVAL;
+}
+
 int stint_mailbox_new(struct stint_mailbox **ret, struct stint_loop *loop)
 {
 	struct stint_mailbox *mailbox;

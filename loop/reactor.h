@@ -38,6 +38,7 @@ struct stint_fd {
 	uint32_t index : 28;
 	bool live : 1, registered : 1, owned : 1, changed : 1;
 	uint32_t next; /* free list, or list of changes */
+	bool background;
 };
 
 /*
@@ -103,7 +104,8 @@ struct stint_loop {
 	uint32_t fd_free;    /* index of the first free entry */
 	uint32_t fd_changed; /* index of the first whose mask is to be told */
 	uint32_t fd_live;
-	uint32_t *by_number; /* descriptor -> index of the source that has it registered */
+	uint32_t fd_background; /* of these, those that do not keep the loop running */
+	uint32_t *by_number;    /* descriptor -> index of the source that has it registered */
 	uint32_t by_number_size;
 
 	uint64_t timers_armed;
@@ -122,6 +124,7 @@ struct stint_loop {
 
 	struct stint_mailbox *signal_mailbox; /* there while signals are watched */
 	uint32_t signal_count;
+	uint32_t signals_background; /* of these, those that do not keep the loop running */
 
 	uint8_t *file_buffer; /* shared by readers of files */
 	size_t file_buffer_bytes;

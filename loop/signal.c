@@ -29,6 +29,7 @@ struct stint_signal {
 	int number;
 	stint_signal_callback callback;
 	void *ctx;
+	bool background;
 	bool freed;
 };
 
@@ -188,19 +189,30 @@ static void on_post(struct stint_post *post, int error, void *ctx)
 	signal->callback(signal, &info, signal->ctx);
 }
 
+/* One mailbox serves all signals of a loop: it is in the background while all of them are. */
+static void update_background(struct stint_loop *loop)
+{
+	(void)stint_mailbox_set_background(loop->signal_mailbox,
+					   loop->signals_background == loop->signal_count);
+}
+
 static void release_mailbox(struct stint_loop *loop)
 {
 	if (--loop->signal_count == 0)
 		loop->signal_mailbox = stint_mailbox_free(loop->signal_mailbox);
+	else
+		update_background(loop);
 }
 
 static int need_mailbox(struct stint_loop *loop)
 {
 	int error = loop->signal_count ? 0 : stint_mailbox_new(&loop->signal_mailbox, loop);
 
-	if (error == 0)
-		loop->signal_count++;
-	return error;
+	if (error < 0)
+		return error;
+	loop->signal_count++;
+	update_background(loop);
+	return 0;
 }
 
 static void destroy(struct object *object)
@@ -209,6 +221,7 @@ static void destroy(struct object *object)
 	struct stint_loop *loop = object->loop;
 
 	signal->freed = true;
+	loop->signals_background -= signal->background;
 	pthread_mutex_lock(&lock);
 	unwatch(signal);
 	pthread_mutex_unlock(&lock);
@@ -268,4 +281,17 @@ struct stint_signal *stint_signal_free(struct stint_signal *signal)
 	if (signal && !signal->freed)
 		destroy(&signal->object);
 	return NULL;
+}
+
+int stint_signal_set_background(struct stint_signal *signal, bool background)
+{
+	struct stint_loop *loop;
+
+	if (!signal || signal->freed)
+		return -EINVAL;
+	loop = signal->object.loop;
+	loop->signals_background += (uint32_t)background - signal->background;
+	signal->background = background;
+	update_background(loop);
+	return 0;
 }

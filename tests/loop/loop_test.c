@@ -78,6 +78,9 @@ static void misuse_is_an_error_code(void **state)
 	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, NULL, NULL), -EINVAL);
 	assert_int_equal(stint_fd_new(&source, loop, fds[0], 0x100, 0, count_call, NULL), -EINVAL);
 	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 77, count_call, NULL), -EINVAL);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ,
+				      (uint32_t)stint_loop_handler(loop, "", 0), count_call, NULL),
+			 -EINVAL);
 	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, count_call, NULL), 0);
 	assert_int_equal(stint_fd_set_events(source, 0x100), -EINVAL);
 	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, count_call, NULL), -EEXIST);

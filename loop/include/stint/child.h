@@ -44,6 +44,9 @@ STINT_API int stint_child_new(struct stint_child **ret, struct stint_loop *loop,
 /* Watches it no longer: it is neither ended nor waited for, and its end is the caller's to wait for. */
 STINT_API struct stint_child *stint_child_free(struct stint_child *child);
 
+/* Whether it keeps the loop running: see stint_fd_set_background(). -EINVAL. */
+STINT_API int stint_child_set_background(struct stint_child *child, bool background);
+
 /* Sends it a signal, and never another process that has got its number. -EINVAL, -EPERM. */
 STINT_API int stint_child_kill(struct stint_child *child, int number);
 

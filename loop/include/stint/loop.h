@@ -7,7 +7,8 @@
  *
  * Functions return 0 or a negative errno; nothing is written through result parameters on failure; misuse
  * (NULL, a handler that does not exist, a callback missing) is -EINVAL. Destructors accept NULL and
- * return NULL. A loop and all that is on it belong to one thread: the one that calls stint_loop_run().
+ * return NULL. A loop and all that is on it belong to one thread: the one that calls stint_loop_run(). Another may make
+ * the loop, and sources on it, before that one is started.
  *
  * Any callback may free, stop or change any source, its own included, and may stop or free the loop. What
  * is freed gets no more callbacks, not even for events that the poll had already returned. Pointers to
@@ -18,8 +19,9 @@
  * from the parent, whose epoll set it shares. Nothing else can be done with them there: running the loop, or adding a
  * descriptor, is -ECHILD. It may make loops of its own.
  *
- * A handler is an index from stint_loop_handler(); 0 is "other" and always there. Times are ns;
- * points in time are of CLOCK_MONOTONIC.
+ * A handler is an index from stint_loop_handler(); 0 is "other" and always there. What that returns may be cast to
+ * uint32_t and handed on without a look: its one error, -EINVAL, is no handler, and every function that takes one
+ * returns -EINVAL for it. Times are ns; points in time are of CLOCK_MONOTONIC.
  */
 
 #include <stdbool.h>
@@ -59,9 +61,10 @@ STINT_API int stint_loop_new(struct stint_loop **ret, const struct stint_loop_op
 STINT_API struct stint_loop *stint_loop_free(struct stint_loop *loop);
 
 /*
- * Runs until stint_loop_stop(), or until nothing is left that could call back: no descriptor, signal, child or mailbox,
- * no armed timer, no scheduled deferred, no started slice or idle, no job that is out. Returns 0; -EBUSY inside a
- * callback of the same loop; -ECHILD in a forked child; or what epoll says.
+ * Runs until stint_loop_stop(), or until nothing is left that could call back: no descriptor, signal, child or mailbox
+ * (but for those in the background: stint_fd_set_background()), no armed timer, no scheduled deferred, no started slice
+ * or idle, no job that is out. Returns 0; -EBUSY inside a callback of the same loop; -ECHILD in a forked child; or what
+ * epoll says.
  *
  * The contract, iteration by iteration:
  *  1. Changes to descriptors' events that callbacks made are told to the kernel.
@@ -88,7 +91,10 @@ STINT_API struct stint_loop *stint_loop_free(struct stint_loop *loop);
  */
 STINT_API int stint_loop_run(struct stint_loop *loop);
 
-/* One iteration, whose poll waits at most `timeout_ns` (UINT64_MAX: as stint_loop_run()). */
+/*
+ * One iteration, whose poll waits at most `timeout_ns`. UINT64_MAX: as stint_loop_run(), so that with nothing left that
+ * could call back there is none, and it returns 0 at once.
+ */
 STINT_API int stint_loop_iterate(struct stint_loop *loop, uint64_t timeout_ns);
 
 /* Makes stint_loop_run() return after this iteration; if it is not running, at once when it is called. */
@@ -97,9 +103,7 @@ STINT_API int stint_loop_stop(struct stint_loop *loop);
 /* Start of the running dispatch; outside of one, the time now. 0 for NULL. Costs no clock read inside. */
 STINT_API uint64_t stint_loop_now_ns(struct stint_loop *loop);
 
-/*
- * Registers or finds a handler by name: see stint_meter_handler(). 0 if the loop has no meter. -EINVAL.
- */
+/* Registers or finds a handler by name: see stint_meter_handler(). 0 if the loop has no meter. -EINVAL: no name. */
 STINT_API int stint_loop_handler(struct stint_loop *loop, const char *name, uint64_t budget_ns);
 
 /*
@@ -139,6 +143,13 @@ STINT_API uint32_t stint_fd_events(const struct stint_fd *source);
 
 /* Whether stint_fd_free() and stint_loop_free() close the descriptor. */
 STINT_API int stint_fd_own(struct stint_fd *source, bool own);
+
+/*
+ * A source in the background does not keep stint_loop_run() from returning, as with uv_unref(); it is called as ever while
+ * the loop runs. For what serves the rest: a signal that ends the program, a mailbox for results. The same is there for
+ * listeners, signals, mailboxes and children, not for timers. New sources are in the foreground.
+ */
+STINT_API int stint_fd_set_background(struct stint_fd *source, bool background);
 
 STINT_API int stint_fd_set_handler(struct stint_fd *source, uint32_t handler);
 STINT_API int stint_fd_descriptor(const struct stint_fd *source); /* -EINVAL for NULL */
@@ -241,6 +252,7 @@ STINT_API int stint_listener_adopt(struct stint_listener **ret, struct stint_loo
  */
 STINT_API int stint_listener_pause(struct stint_listener *listener);
 STINT_API int stint_listener_resume(struct stint_listener *listener);
+STINT_API int stint_listener_set_background(struct stint_listener *listener, bool background);
 
 /* The port of an IPv4 or IPv6 listener (of use when it was bound to port 0), or a negative errno. */
 STINT_API int stint_listener_port(const struct stint_listener *listener);

@@ -19,7 +19,11 @@
  *
  * The loop is woken once for a burst: by the post that found the queue empty and the loop not about to look at it.
  *
- * In the figures, a post is a dispatch of its handler, and its wait is from the posting to the start.
+ * In the figures, a post is a dispatch of its handler, and its wait is from the posting to the start. The wake-up itself is
+ * one of the handler "stint.wakeup", which the library registers with the first mailbox or signal.
+ *
+ * A program under ThreadSanitizer needs a library that is built with it (make SAN=thread BUILD=build/tsan; then link
+ * build/tsan/libstint.a): of any other it sees no atomic operation, and reports posts and jobs as races.
  *
  * Price: 48 bytes a post; a mailbox is an eventfd and some 200 bytes.
  */
@@ -62,6 +66,9 @@ STINT_API int stint_mailbox_new(struct stint_mailbox **ret, struct stint_loop *l
  * -ECANCELED, from here, and later ones are refused. The memory goes with the last reference.
  */
 STINT_API struct stint_mailbox *stint_mailbox_free(struct stint_mailbox *mailbox);
+
+/* Whether it keeps the loop running while no post is there: see stint_fd_set_background(). -EINVAL. */
+STINT_API int stint_mailbox_set_background(struct stint_mailbox *mailbox, bool background);
 
 /*
  * A reference, for a thread that may post when the mailbox has been closed, or while it is: to be taken by whoever knows

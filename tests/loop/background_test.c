@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Sources in the background: they are called while the loop runs, and do not keep it running. */
+
+#include "loop_fixture.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+static struct stint_loop *loop;
+static int pipe_ends[2];
+static int calls;
+
+static void on_fd(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	char byte;
+
+	(void)events;
+	(void)ctx;
+	calls++;
+	(void)!read(stint_fd_descriptor(source), &byte, 1);
+}
+
+static void on_timer(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	(void)ctx;
+	calls++;
+}
+
+static void on_signal(struct stint_signal *signal, const struct stint_signal_info *info, void *ctx)
+{
+	(void)signal;
+	(void)info;
+	(void)ctx;
+	calls++;
+}
+
+static void on_child(const struct stint_child_exit *exit, void *ctx)
+{
+	(void)exit;
+	(void)ctx;
+	calls++;
+}
+
+static void on_post(struct stint_post *post, int error, void *ctx)
+{
+	(void)post;
+	(void)ctx;
+	if (error == 0)
+		calls++;
+}
+
+static void on_accept(struct stint_listener *listener, int fd, const struct sockaddr *peer, socklen_t bytes,
+		      void *ctx)
+{
+	(void)listener;
+	(void)peer;
+	(void)bytes;
+	(void)ctx;
+	close(fd);
+}
+
+static int open_loop(void **state)
+{
+	(void)state;
+	calls = 0;
+	if (pipe2(pipe_ends, O_NONBLOCK | O_CLOEXEC) < 0)
+		return -1;
+	return stint_loop_new(&loop, NULL);
+}
+
+static int close_loop(void **state)
+{
+	(void)state;
+	loop = stint_loop_free(loop);
+	close(pipe_ends[0]);
+	close(pipe_ends[1]);
+	return 0;
+}
+
+static void a_descriptor_does_not_keep_the_loop_running(void **state)
+{
+	struct stint_fd *source;
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_fd_new(&source, loop, pipe_ends[0], STINT_READ, 0, on_fd, NULL), 0);
+	assert_int_equal(stint_fd_set_background(source, true), 0);
+	assert_int_equal(stint_fd_set_background(source, true), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	/* Something else does, and then it is called. */
+	assert_int_equal(write(pipe_ends[1], "x", 1), 1);
+	assert_int_equal(stint_timer_new(&timer, loop, 0, on_timer, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 2);
+	/* One that took its place is in the foreground. */
+	stint_fd_free(source);
+	assert_int_equal(write(pipe_ends[1], "x", 1), 1);
+	assert_int_equal(stint_fd_new(&source, loop, pipe_ends[0], STINT_READ, 0, on_fd, NULL), 0);
+	assert_int_equal(stint_loop_iterate(loop, UINT64_MAX), 0);
+	assert_int_equal(calls, 3);
+}
+
+static void signals_do_not_once_all_are_in_the_background(void **state)
+{
+	struct stint_signal *first, *second;
+
+	(void)state;
+	assert_int_equal(stint_signal_new(&first, loop, SIGUSR1, 0, on_signal, NULL), 0);
+	assert_int_equal(stint_signal_set_background(first, true), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(stint_signal_new(&second, loop, SIGUSR2, 0, on_signal, NULL), 0);
+	assert_int_equal(raise(SIGUSR1), 0);
+	assert_int_equal(stint_loop_iterate(loop, UINT64_MAX), 0); /* waits: the second keeps it */
+	assert_int_equal(calls, 1);
+	stint_signal_free(second);
+	assert_int_equal(stint_loop_run(loop), 0);
+	stint_signal_free(first);
+	assert_int_equal(stint_signal_new(&first, loop, SIGUSR1, 0, on_signal, NULL), 0);
+	assert_int_equal(raise(SIGUSR1), 0);
+	assert_int_equal(stint_loop_iterate(loop, UINT64_MAX), 0);
+	assert_int_equal(calls, 2);
+}
+
+static void a_mailbox_does_not_but_its_posts_run(void **state)
+{
+	struct stint_post post = {.callback = on_post};
+	struct stint_mailbox *mailbox;
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_mailbox_new(&mailbox, loop), 0);
+	assert_int_equal(stint_mailbox_set_background(mailbox, true), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(stint_timer_new(&timer, loop, 0, on_timer, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+	assert_int_equal(stint_mailbox_post(mailbox, &post), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 2);
+}
+
+static void a_child_and_a_listener_do_not(void **state)
+{
+	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct stint_listener *listener;
+	struct stint_child *child;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(stint_child_new(&child, loop, pid, 0, on_child, NULL), 0);
+	assert_int_equal(stint_child_set_background(child, true), 0);
+	assert_int_equal(stint_listener_new(&listener, loop, (const struct sockaddr *)&any, sizeof(any), NULL,
+					    0, on_accept, NULL),
+			 0);
+	assert_int_equal(stint_listener_set_background(listener, true), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(stint_child_set_background(child, false), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+}
+
+static void an_iteration_of_an_empty_loop_returns_at_once(void **state)
+{
+	(void)state;
+	assert_int_equal(stint_loop_iterate(loop, UINT64_MAX), 0);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_descriptor_does_not_keep_the_loop_running),
+		TEST(signals_do_not_once_all_are_in_the_background),
+		TEST(a_mailbox_does_not_but_its_posts_run),
+		TEST(a_child_and_a_listener_do_not),
+		TEST(an_iteration_of_an_empty_loop_returns_at_once),
+	};
+
+	return cmocka_run_group_tests_name("background", tests, fixture_make_directory,
+					   fixture_remove_directory);
+}
