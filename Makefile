@@ -21,6 +21,7 @@ OBJCOPY ?= objcopy
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 PREFIX ?= /usr/local
 
+# The same is in loop/include/stint/version.h, as a test sees to.
 VERSION := 0.1.0
 SOVERSION := 0
 
@@ -37,7 +38,6 @@ WARNINGS := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmiss
 CFLAGS ?= -O2 -g
 SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 ALL_CFLAGS := -std=gnu11 $(WARNINGS) $(CFLAGS) $(SAN_FLAGS) -D_GNU_SOURCE -fPIC -fvisibility=hidden -MMD -MP
-VERSION_FLAG := -DSTINT_VERSION='"$(VERSION)"'
 
 # Whoever links libstint needs nothing but libc; what needs c-ares is a library of its own.
 ifndef CARES
@@ -127,7 +127,7 @@ $(BUILD)/obj/probes/%.o: probes/%.c $(SKELETONS)
 
 $(BUILD)/obj/report/%.o: report/%.c
 	$(call say,CC,$<)
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -I. -Iloop/include -c -o $@ $<
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -I. -Iloop/include -c -o $@ $<
 
 # Taken in by the assembler, which tells make nothing of it.
 $(BUILD)/obj/report/record/schema.o: report/record/schema.sql
@@ -158,7 +158,7 @@ $(BUILD)/tests/subjects/%: tests/subjects/%.c $(BUILD)/libstint.a
 
 $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(TEST_HEADERS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a
 	$(call say,CC,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(VERSION_FLAG) -DBUILD_DIRECTORY='"$(BUILD)"' -I. -Itests/helpers -Iloop/include -isystem $(BUILD)/gen \
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -DBUILD_DIRECTORY='"$(BUILD)"' -I. -Itests/helpers -Iloop/include -isystem $(BUILD)/gen \
 		-o $@ $< $(TEST_HELPERS) \
 		$(TEST_LIBS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
 

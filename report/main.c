@@ -4,6 +4,8 @@
 
 #include "commands.h"
 
+#include <stint/version.h>
+
 static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
@@ -31,7 +33,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (strcmp(name, "--version") == 0) {
-		puts("stint " STINT_VERSION);
+		printf("stint %s\n", stint_version());
 		return 0;
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)

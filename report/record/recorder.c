@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stint/version.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/utsname.h>
@@ -91,7 +92,7 @@ static void write_facts(struct recorder *recorder, const struct recorder_options
 	struct utsname name;
 
 	recording_meta_number(recording, "schema", RECORDING_SCHEMA_VERSION);
-	recording_meta_text(recording, "stint_version", STINT_VERSION);
+	recording_meta_text(recording, "stint_version", stint_version());
 	if (uname(&name) == 0) {
 		recording_meta_text(recording, "kernel", name.release);
 		recording_meta_text(recording, "host", name.nodename);

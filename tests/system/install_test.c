@@ -98,6 +98,24 @@ static void a_program_has_names_of_its_own(void **state)
 	      "gcc -Wall -Werror -Iusr/include -o names names.c usr/lib/libstint.a && STINT_DIR=$D ./names");
 }
 
+static void the_version_is_the_same_everywhere(void **state)
+{
+	(void)state;
+	shell("export PKG_CONFIG_LIBDIR=$D/usr/lib/pkgconfig; cd $D; "
+	      "printf '%s\\n' '#include <stint/stint.h>' '#include <stdio.h>' 'int main(void) { printf(\"%s %s %d.%d.%d\", "
+	      "stint_version(), STINT_VERSION, STINT_VERSION_MAJOR, STINT_VERSION_MINOR, STINT_VERSION_PATCH); }' >version.c; "
+	      "gcc -Iusr/include -o version version.c usr/lib/libstint.a; v=$(pkg-config --modversion libstint); "
+	      "test \"$(./version)\" = \"$v $v $v\" && test \"$(usr/bin/stint --version)\" = \"stint $v\"");
+}
+
+static void c89_programs_and_shadow_warnings_are_no_hindrance(void **state)
+{
+	(void)state;
+	shell("cd $D; gcc -std=gnu89 -Wall -Wextra -Wpedantic -Wno-long-long -Werror -Iusr/include -fsyntax-only -x c "
+	      "usr/include/stint/stint.h; echo '#include <stint/stint.h>' | "
+	      "g++ -Wall -Wextra -Wshadow -Werror -Iusr/include -fsyntax-only -x c++ -");
+}
+
 static void the_library_needs_only_libc(void **state)
 {
 	(void)state;
@@ -127,6 +145,8 @@ int main(void)
 		cmocka_unit_test(the_shared_library_shows_only_what_is_public),
 		cmocka_unit_test(the_archive_shows_only_what_is_public),
 		cmocka_unit_test(a_program_has_names_of_its_own),
+		cmocka_unit_test(the_version_is_the_same_everywhere),
+		cmocka_unit_test(c89_programs_and_shadow_warnings_are_no_hindrance),
 		cmocka_unit_test(the_library_needs_only_libc),
 		cmocka_unit_test(its_soname_is_there),
 		cmocka_unit_test(the_manual_page_has_no_faults),

@@ -56,13 +56,20 @@ struct stint_pool_figures {
 	uint64_t refused; /* submissions that found the queue full */
 };
 
+#if defined(__cplusplus)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* the function has the name of the struct */
+#endif
 /* The state at this moment. -EINVAL for NULL. Any thread. */
 STINT_API int stint_pool_figures(struct stint_pool *pool, struct stint_pool_figures *ret);
+#if defined(__cplusplus)
+#pragma GCC diagnostic pop
+#endif
 
 enum stint_job_outcome {
-	STINT_JOB_DONE = 0,    /* it ran */
-	STINT_JOB_CANCELLED,   /* it was cancelled before it ran, and never will */
-	STINT_JOB_INTERRUPTED, /* it ran, and was asked to stop meanwhile, whether it did or not */
+	STINT_JOB_DONE = 0,   /* it ran */
+	STINT_JOB_CANCELLED,  /* it was cancelled before it ran, and never will */
+	STINT_JOB_INTERRUPTED /* it ran, and was asked to stop meanwhile, whether it did or not */
 };
 
 /* In a thread of the pool. */
