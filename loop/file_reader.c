@@ -2,6 +2,7 @@
 #include "file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -224,6 +225,8 @@ int stint_file_reader_new(struct stint_file_reader **ret, struct stint_loop *loo
 	error = options_take(&options, sizeof(options), given);
 	if (error == 0)
 		error = file_check(fd, &file_bytes);
+	if (error == 0 && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
+		error = -EBADF;
 	if (error < 0)
 		return error;
 	if (options.chunk_bytes > STINT_FILE_CHUNK_MAX_BYTES || options.offset > INT64_MAX ||

@@ -271,6 +271,8 @@ static int check_options(struct stint_file_writer_options *options, int fd)
 	if (flags < 0)
 		return -errno;
 	if ((flags & O_ACCMODE) == O_RDONLY)
+		return -EBADF;
+	if ((flags & O_APPEND) && options->offset != STINT_FILE_APPEND)
 		return -EINVAL;
 	if (options->offset == STINT_FILE_APPEND)
 		options->offset = file_bytes;

@@ -465,6 +465,25 @@ static void without_memory_a_reader_ends(void **state)
 	assert_int_equal(reading.error, -ENOMEM);
 }
 
+static void a_descriptor_that_the_file_cannot_be_used_by_is_refused(void **state)
+{
+	const struct stint_file_writer_options append = {.size = sizeof(append), .offset = STINT_FILE_APPEND};
+	struct stint_file_reader *reader;
+	struct stint_file_writer *writer;
+	int fd;
+
+	(void)state;
+	make_file(10);
+	fd = open_file(O_WRONLY);
+	assert_int_equal(stint_file_reader_new(&reader, loop, pool, fd, NULL, handler, &reads, NULL), -EBADF);
+	close(fd);
+	/* Linux appends to it, whatever the offset. */
+	fd = open_file(O_WRONLY | O_APPEND);
+	assert_int_equal(stint_file_writer_new(&writer, loop, pool, fd, NULL, handler, NULL, NULL), -EINVAL);
+	assert_int_equal(stint_file_writer_new(&writer, loop, pool, fd, &append, handler, NULL, NULL), 0);
+	stint_file_writer_free(writer);
+}
+
 static void what_is_no_file_is_refused(void **state)
 {
 	struct stint_file_reader_options large = {.size = sizeof(large),
@@ -484,7 +503,7 @@ static void what_is_no_file_is_refused(void **state)
 	assert_int_equal(stint_file_reader_new(&reader, loop, pool, -1, NULL, handler, &reads, NULL), -EBADF);
 	make_file(10);
 	fd = open_file(O_RDONLY);
-	assert_int_equal(stint_file_writer_new(&writer, loop, pool, fd, NULL, handler, NULL, NULL), -EINVAL);
+	assert_int_equal(stint_file_writer_new(&writer, loop, pool, fd, NULL, handler, NULL, NULL), -EBADF);
 	assert_int_equal(stint_file_reader_new(&reader, loop, pool, fd, &large, handler, &reads, NULL),
 			 -EINVAL);
 	assert_int_equal(stint_file_reader_new(&reader, loop, NULL, fd, NULL, handler, &reads, NULL),
@@ -753,6 +772,7 @@ int main(void)
 		TEST(a_reader_freed_while_the_pool_has_its_chunk_is_gone),
 		TEST(freeing_the_loop_waits_for_the_chunk),
 		TEST(without_its_pool_a_reader_ends),
+		TEST(a_descriptor_that_the_file_cannot_be_used_by_is_refused),
 		TEST(what_is_no_file_is_refused),
 		TEST(a_small_write_is_made_at_once),
 		TEST(large_and_small_writes_keep_their_order),

@@ -59,7 +59,7 @@ struct stint_file_reader_options {
  * Reads `fd`, a regular file or a block device, which it owns from then on (on failure it stays the caller's).
  * Both callbacks are required, and copied. They come from the loop, never from within this call. The
  * file's position is neither used nor moved.
- * -EINVAL also for a descriptor of another kind; -EBADF; -ENOMEM.
+ * -EINVAL also for a descriptor of another kind; -EBADF, also: not open for reading; -ENOMEM.
  */
 STINT_API int stint_file_reader_new(struct stint_file_reader **ret, struct stint_loop *loop,
 				    struct stint_pool *pool, int fd,
@@ -82,8 +82,15 @@ struct stint_file_reader_figures {
 	uint64_t missed; /* chunks that a thread of the pool read */
 };
 
+#if defined(__cplusplus)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* the function has the name of the struct */
+#endif
 STINT_API int stint_file_reader_figures(const struct stint_file_reader *reader,
 					struct stint_file_reader_figures *ret);
+#if defined(__cplusplus)
+#pragma GCC diagnostic pop
+#endif
 
 /* ---- writing ---- */
 
@@ -109,7 +116,9 @@ struct stint_file_writer_options {
 /*
  * Makes a writer of `fd`, a regular file or a block device open for writing, which it owns from then on (on
  * failure it stays the caller's). `callbacks` are copied, and may be NULL.
- * -EINVAL also for a descriptor of another kind; -EBADF; -ENOMEM.
+ * -EINVAL also for a descriptor of another kind, and for one with O_APPEND, to which Linux writes at the file's end whatever
+ * the offset, unless that is STINT_FILE_APPEND (then offsets are right as long as nobody else appends); -EBADF, also: not
+ * open for writing; -ENOMEM.
  */
 STINT_API int stint_file_writer_new(struct stint_file_writer **ret, struct stint_loop *loop,
 				    struct stint_pool *pool, int fd,
