@@ -10,6 +10,16 @@
  * return NULL. A loop and all that is on it belong to one thread: the one that calls stint_loop_run(). Another may make
  * the loop, and sources on it, before that one is started.
  *
+ * Options begin with their size, which tells a newer library what an older program knows; all else may be left 0:
+ *
+ *	struct stint_listener_options options = {.size = sizeof(options), .reuse_port = true};
+ *
+ * Who frees what: sources are the library's memory, freed by their own function or, all that are left, by
+ * stint_loop_free(); those that call back once (a connect, a child, a job) are gone with that call. `ctx` is always the
+ * caller's. Freeing a source or the loop calls no callback of it, so nobody frees a `ctx` then: a program that frees
+ * the loop while sources are on it keeps a list of its own of what they refer to. What the library was lent is given back
+ * even then: posts (-ECANCELED) and pieces of a stream's queue (`release`).
+ *
  * Any callback may free, stop or change any source, its own included, and may stop or free the loop. What
  * is freed gets no more callbacks, not even for events that the poll had already returned. Pointers to
  * sources of a freed loop are invalid, as freeing the loop frees them.

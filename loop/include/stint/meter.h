@@ -120,7 +120,8 @@ STINT_API int stint_meter_end(struct stint_meter_loop *account);
 
 /*
  * The loop is about to wait; the wait has returned `events` ready events (0 for a timeout). With these,
- * the account knows iterations, utilization, waits, and who delayed whom. Not for accounts of the
+ * the account knows iterations, utilization, waits, and who delayed whom. A loop that cannot tell how many (libuv) gives
+ * 0: its batches, blame and victims then read 0, which is not a measurement. Not for accounts of the
  * reactor, which calls them itself.
  */
 STINT_API int stint_meter_poll_begin(struct stint_meter_loop *account);

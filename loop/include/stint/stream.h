@@ -28,13 +28,16 @@ struct stint_stream;
 struct stint_socket_trace;
 
 struct stint_stream_callbacks {
-	/* Data has come; it is the loop's, and valid during the call. */
+	/* Data has come, 65,536 bytes at most; it is the loop's, and valid during the call. */
 	void (*read)(struct stint_stream *stream, const void *data, size_t bytes, void *ctx);
 	/* The peer will send no more. NULL: the stream is closed gracefully. */
 	void (*end)(struct stint_stream *stream, void *ctx);
 	/* The queue had been above the high watermark and is now at or below the low one. May be NULL. */
 	void (*drained)(struct stint_stream *stream, void *ctx);
-	/* It is over: 0, or the negative errno that ended it. Freed after this call. May be NULL. */
+	/*
+	 * It is over: 0, or the negative errno that ended it. The descriptor is closed and the queue gone: the stream may
+	 * be freed, or asked for its loop, a write is -EPIPE. Freed after this call, in which `ctx` is to be. May be NULL.
+	 */
 	void (*closed)(struct stint_stream *stream, int error, void *ctx);
 };
 
