@@ -297,6 +297,50 @@ struct stint_loop *stint_stream_loop(const struct stint_stream *stream)
 	return stream ? stream->object.loop : NULL;
 }
 
+void *stint_stream_ctx(const struct stint_stream *stream)
+{
+	return stream ? stream->ctx : NULL;
+}
+
+int stint_stream_set_ctx(struct stint_stream *stream, void *ctx)
+{
+	if (!stream || stream->freed)
+		return -EINVAL;
+	stream->ctx = ctx;
+	return 0;
+}
+
+int stint_stream_set_watermarks(struct stint_stream *stream, uint64_t high_bytes, uint64_t low_bytes)
+{
+	uint64_t bytes;
+
+	if (!stream || stream->freed || low_bytes > high_bytes)
+		return -EINVAL;
+	bytes = stream->queue.bytes;
+	stream->high_bytes = high_bytes;
+	stream->low_bytes = low_bytes;
+	stream->full = bytes > high_bytes || (stream->full && bytes > low_bytes);
+	return 0;
+}
+
+int stint_stream_set_limits(struct stint_stream *stream, uint64_t idle_ns, uint64_t read_ns,
+			    uint64_t write_ns)
+{
+	int error;
+
+	if (!stream || stream->freed)
+		return -EINVAL;
+	if (stream->finished)
+		return -EPIPE;
+	error = idle_ns || read_ns || write_ns ? stream_need_timer(stream) : 0;
+	if (error < 0)
+		return error;
+	stream->idle_ns = idle_ns;
+	stream->read_ns = read_ns;
+	stream->write_ns = write_ns;
+	return stream->timer ? stream_watch_limits(stream) : 0;
+}
+
 int stint_stream_set_trace(struct stint_stream *stream, struct stint_socket_trace *trace)
 {
 	if (!stream || stream->freed)

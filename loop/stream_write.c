@@ -160,7 +160,7 @@ int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, 
 int stint_stream_write_reference(struct stint_stream *stream, const void *data, size_t bytes,
 				 void (*release)(void *data, void *ctx), void *release_ctx)
 {
-	int error = release && (data || bytes == 0) ? stream_check_writable(stream) : -EINVAL;
+	int error = data || bytes == 0 ? stream_check_writable(stream) : -EINVAL;
 	ssize_t done = 0;
 
 	if (error == 0)

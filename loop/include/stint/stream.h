@@ -84,7 +84,7 @@ STINT_API int stint_stream_writev(struct stint_stream *stream, const struct iove
 
 /*
  * The same without a copy: `data` must stay until `release` is called with it, which happens once, also on
- * failure and when the stream is freed, and possibly before this returns.
+ * failure and when the stream is freed, and possibly before this returns. NULL: `data` is static.
  */
 STINT_API int stint_stream_write_reference(struct stint_stream *stream, const void *data, size_t bytes,
 					   void (*release)(void *data, void *ctx), void *release_ctx);
@@ -137,6 +137,25 @@ STINT_API int stint_stream_close(struct stint_stream *stream);
 STINT_API int stint_stream_set_handler(struct stint_stream *stream, uint32_t handler);
 STINT_API int stint_stream_descriptor(const struct stint_stream *stream);
 STINT_API struct stint_loop *stint_stream_loop(const struct stint_stream *stream);
+
+/* What the callbacks are called with; of use where a connection changes its owner. NULL for NULL. */
+STINT_API void *stint_stream_ctx(const struct stint_stream *stream);
+STINT_API int stint_stream_set_ctx(struct stint_stream *stream, void *ctx);
+
+/*
+ * Watermarks from now on, as they are: with 0 and 0 the stream is full while anything is queued, and `drained` says that the
+ * kernel has all of it. stint_stream_full() answers by the new ones at once, without a call of `drained`. -EINVAL also for
+ * a low one above the high one.
+ */
+STINT_API int stint_stream_set_watermarks(struct stint_stream *stream, uint64_t high_bytes,
+					  uint64_t low_bytes);
+
+/*
+ * Limits from now on, 0 for none, each from the same moment as before: one that has passed already ends the stream, from
+ * the loop. -EPIPE: it has ended; -ENOMEM: they stay as they were; -EINVAL.
+ */
+STINT_API int stint_stream_set_limits(struct stint_stream *stream, uint64_t idle_ns, uint64_t read_ns,
+				      uint64_t write_ns);
 
 /*
  * Takes the stream off its loop with all that belongs to it (descriptor, queue, limits, watermarks, whether it is paused
