@@ -62,12 +62,41 @@ static void convert_verdict(struct stint_probes_overrun *ret, const struct recor
 	ret->kernel_samples = verdict->kernel_samples;
 	ret->user_samples = verdict->user_samples;
 	convert_rivals(ret, verdict);
+	ret->block.start_ns = verdict->block.start_ns;
 	ret->block.duration_ns = verdict->block.duration_ns;
 	ret->block.in_syscall = verdict->block.in_syscall != 0;
 	ret->block.waker_pid = verdict->block.waker_pid;
 	memcpy(ret->block.waker, verdict->block.waker_comm, sizeof(ret->block.waker));
 	ret->block.waker[sizeof(ret->block.waker) - 1] = '\0';
 	ret->block.waker_inferred = true;
+}
+
+static void convert_marks(struct stint_probes_overrun *ret, const struct record_overrun *record)
+{
+	uint32_t len = bounded(record->marks_len, RECORD_MARKS);
+
+	_Static_assert(STINT_PROBES_MARKS == RECORD_MARKS + 2, "and one at either end");
+	ret->marks[0].time_ns = record->start_ns;
+	for (uint32_t i = 0; i < len; i++) {
+		const struct record_mark *from = &record->marks[i];
+
+		ret->marks[i + 1] = (struct stint_probes_mark){
+			.time_ns = record->start_ns + from->offset_us * 1000ull,
+			.kernel_ns = from->kernel_us * 1000ull,
+			.runnable_ns = from->runnable_us * 1000ull,
+			.throttled_ns = from->throttled_us * 1000ull,
+			.blocked_ns = from->blocked_us * 1000ull,
+			.fault_blocked_ns = from->fault_blocked_us * 1000ull,
+			.stolen_ns = from->stolen_us * 1000ull,
+			.minor_faults = from->minor_faults,
+			.major_faults = from->major_faults,
+			.samples = from->samples,
+			.kernel_samples = from->kernel_samples,
+			.user_samples = from->user_samples,
+		};
+	}
+	ret->marks[len + 1] = stint_verdict_sums(record);
+	ret->marks_len = len + 2;
 }
 
 void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record_overrun *record)
@@ -100,7 +129,10 @@ void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record
 		ret->segments[i].off_ns = record->segments[i].off_ns;
 		ret->segments[i].runnable_ns = record->segments[i].runnable_ns;
 		ret->segments[i].on_ns = record->segments[i].on_ns;
+		ret->segments[i].throttled_ns = record->segments[i].throttled_us * 1000ull;
+		ret->segments[i].in_syscall = record->segments[i].in_syscall != 0;
 	}
+	convert_marks(ret, record);
 }
 
 /* A turn: from the first system call on a ready descriptor to the first one on another. */

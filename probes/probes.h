@@ -24,6 +24,7 @@ struct stint_probes;
 
 #define STINT_PROBES_SYSCALLS  8
 #define STINT_PROBES_SEGMENTS  32
+#define STINT_PROBES_MARKS     66
 #define STINT_PROBES_READY     64
 #define STINT_PROBES_FUNCTIONS 8
 #define STINT_PROBES_BUCKETS   2368 /* as in loop/include/stint/histogram.h; a test holds the two together */
@@ -50,6 +51,24 @@ struct stint_probes_segment {
 	uint64_t off_ns;
 	uint64_t runnable_ns;
 	uint64_t on_ns;
+	uint64_t throttled_ns; /* of the time from runnable_ns to on_ns */
+	bool in_syscall;       /* else it was preempted, or a page fault */
+};
+
+/* What was summed of an iteration until then. */
+struct stint_probes_mark {
+	uint64_t time_ns;
+	uint64_t kernel_ns;   /* on a CPU in system calls */
+	uint64_t runnable_ns; /* throttled or not */
+	uint64_t throttled_ns;
+	uint64_t blocked_ns;
+	uint64_t fault_blocked_ns;
+	uint64_t stolen_ns;
+	uint64_t minor_faults;
+	uint64_t major_faults;
+	uint64_t samples;
+	uint64_t kernel_samples;
+	uint64_t user_samples;
 };
 
 /* On what an overrun was spent, by its largest part. */
@@ -103,6 +122,7 @@ struct stint_probes_rival {
 
 /* The longest time that the thread was blocked. */
 struct stint_probes_block {
+	uint64_t start_ns;
 	uint64_t duration_ns; /* 0: none was long enough to be looked into */
 	bool in_syscall;      /* else by a page fault, or another exception */
 	char in[24];          /* that system call; "" if it was none, or not one of those listed */
@@ -165,7 +185,10 @@ struct stint_probes_overrun {
 	uint32_t segments_len;
 	uint32_t segments_lost;
 	struct stint_probes_segment segments[STINT_PROBES_SEGMENTS];
+	uint32_t marks_len; /* the first at its start, the last at its end */
+	struct stint_probes_mark marks[STINT_PROBES_MARKS];
 	enum stint_probes_stack stack_kind;
+	uint64_t stack_time_ns;
 	uint32_t stack_len;
 	const char *const *stack; /* names, outermost first; "name+0xoff" or "module+0xoff" */
 	const char *handler;      /* the frame where the stack leaves the loop's own, or "fd N", never NULL */

@@ -326,6 +326,7 @@ static bool complete_stack(struct stint_process *process, struct stint_probes_ov
 	overrun->stack = process->names;
 	overrun->frames = process->shown;
 	overrun->stack_len = (uint32_t)(len ? complete_kernel_stack(process, record, stack, len) : 0);
+	overrun->stack_time_ns = stack ? stack->time_ns : 0;
 	if (len)
 		overrun->stack_kind = stack->kind == RECORD_STACK_COMPUTED ? STINT_PROBES_STACK_COMPUTED
 									   : STINT_PROBES_STACK_BLOCKED;

@@ -11,6 +11,7 @@
 
 #define RECORD_SYSCALLS      8
 #define RECORD_SEGMENTS      32
+#define RECORD_MARKS         64 /* a power of two */
 #define RECORD_READY         64
 #define RECORD_TOUCHES       64
 #define RECORD_CALLS         512 /* numbers of system calls are below this */
@@ -60,6 +61,27 @@ struct record_segment {
 	__u64 off_ns;
 	__u64 runnable_ns;
 	__u64 on_ns;
+	__u32 throttled_us; /* of the time from runnable_ns to on_ns */
+	__u32 in_syscall;
+};
+
+/*
+ * What had been summed of an iteration at one moment of it: what it did between two of these is their difference. They are
+ * set while the thread is on a CPU and in no system call, evenly, however long it gets.
+ */
+struct record_mark {
+	__u32 offset_us; /* from the iteration's start */
+	__u32 kernel_us;
+	__u32 runnable_us;
+	__u32 throttled_us;
+	__u32 blocked_us;
+	__u32 fault_blocked_us;
+	__u32 stolen_us;
+	__u32 minor_faults;
+	__u32 major_faults;
+	__u32 samples;
+	__u32 kernel_samples;
+	__u32 user_samples;
 };
 
 /* A system call of the iteration on a descriptor, in order; of several on the same in a row, the first. */
@@ -160,9 +182,10 @@ struct record_overrun {
 	__u32 touches_lost;
 	__u32 wait; /* enum record_wait */
 	__u32 turns_len;
-	__u32 reserved;
+	__u32 marks_len;
 	struct record_syscall syscalls[RECORD_SYSCALLS];
 	struct record_segment segments[RECORD_SEGMENTS];
+	struct record_mark marks[RECORD_MARKS];
 	struct record_touch touches[RECORD_TOUCHES];
 	struct record_ready ready[RECORD_READY];
 	struct record_turn turns[RECORD_READY];
@@ -398,9 +421,10 @@ _Static_assert(sizeof(struct record_rival) == 32, "no holes");
 _Static_assert(sizeof(struct record_block) == 48 + 2 * 8 * RECORD_KERNEL_FRAMES, "no holes");
 _Static_assert(sizeof(struct record_verdict) == 80 + 32 * RECORD_RIVALS + sizeof(struct record_block),
 	       "no holes");
-_Static_assert(sizeof(struct record_segment) == 24, "no holes");
+_Static_assert(sizeof(struct record_mark) == 48, "no holes");
+_Static_assert(sizeof(struct record_segment) == 32, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
-_Static_assert(sizeof(struct record_overrun) == 120 + 8 * 32 + 32 * 24 + 64 * 8 + 64 * 16 + 64 * 8 +
+_Static_assert(sizeof(struct record_overrun) == 120 + 8 * 32 + 32 * 32 + 64 * 48 + 64 * 8 + 64 * 16 + 64 * 8 +
 							sizeof(struct record_verdict) + 16 * RECORD_FUNCTIONS,
 	       "no holes");
 _Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,

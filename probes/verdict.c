@@ -10,14 +10,14 @@ static uint64_t at_most(uint64_t value, uint64_t limit)
 #define SAMPLES_LEAST 4
 
 /* Of the time outside of system calls: what the samples say was in the kernel all the same. */
-static void take_sampled(struct stint_probes_parts *parts, const struct record_verdict *verdict)
+static void take_sampled(struct stint_probes_parts *parts, const struct stint_probes_mark *sums)
 {
-	uint64_t samples = (uint64_t)verdict->kernel_samples + verdict->user_samples;
+	uint64_t samples = sums->kernel_samples + sums->user_samples;
 
 	if (samples < SAMPLES_LEAST)
 		return;
 	parts->kernel_sampled_ns =
-		(uint64_t)((double)parts->user_ns * (double)verdict->kernel_samples / (double)samples);
+		(uint64_t)((double)parts->user_ns * (double)sums->kernel_samples / (double)samples);
 	parts->kernel_sampled_ns = at_most(parts->kernel_sampled_ns, parts->user_ns);
 	parts->user_ns -= parts->kernel_sampled_ns;
 	parts->kernel_ns += parts->kernel_sampled_ns;
@@ -43,22 +43,49 @@ static void take_stolen(struct stint_probes_parts *parts, uint64_t stolen_ns)
 	parts->user_ns -= parts->stolen_ns - of_kernel_ns;
 }
 
-void stint_verdict_parts(struct stint_probes_parts *ret, const struct record_overrun *record)
+void stint_verdict_split(struct stint_probes_parts *ret, uint64_t duration_ns,
+			 const struct stint_probes_mark *sums)
+{
+	uint64_t runnable_ns = at_most(sums->runnable_ns, duration_ns), on_cpu_ns;
+
+	*ret = (struct stint_probes_parts){.blocked_ns =
+						   at_most(sums->blocked_ns, duration_ns - runnable_ns)};
+	on_cpu_ns = duration_ns - runnable_ns - ret->blocked_ns;
+	ret->throttled_ns = at_most(sums->throttled_ns, runnable_ns);
+	ret->runnable_ns = runnable_ns - ret->throttled_ns;
+	ret->kernel_ns = at_most(sums->kernel_ns, on_cpu_ns);
+	ret->user_ns = on_cpu_ns - ret->kernel_ns;
+	take_sampled(ret, sums);
+	take_stolen(ret, sums->stolen_ns);
+}
+
+struct stint_probes_mark stint_verdict_sums(const struct record_overrun *record)
 {
 	const struct record_verdict *verdict = &record->verdict;
-	uint64_t runnable_ns = at_most(record->runnable_ns, record->duration_ns), on_cpu_ns;
 
-	*ret = (struct stint_probes_parts){
-		.blocked_ns = at_most(record->blocked_ns, record->duration_ns - runnable_ns)};
-	on_cpu_ns = record->duration_ns - runnable_ns - ret->blocked_ns;
-	ret->throttled_ns = at_most(verdict->throttled_ns, runnable_ns);
-	ret->runnable_ns = runnable_ns - ret->throttled_ns;
-	ret->kernel_ns = at_most(verdict->kernel_ns, on_cpu_ns);
-	ret->user_ns = on_cpu_ns - ret->kernel_ns;
-	take_sampled(ret, verdict);
-	ret->throttled_known = verdict->known & RECORD_KNOWS_THROTTLED;
-	ret->stolen_known = verdict->known & RECORD_KNOWS_STOLEN;
-	take_stolen(ret, verdict->stolen_ns);
+	return (struct stint_probes_mark){
+		.time_ns = record->start_ns + record->duration_ns,
+		.kernel_ns = verdict->kernel_ns,
+		.runnable_ns = record->runnable_ns,
+		.throttled_ns = verdict->throttled_ns,
+		.blocked_ns = record->blocked_ns,
+		.fault_blocked_ns = verdict->fault_blocked_ns,
+		.stolen_ns = verdict->stolen_ns,
+		.minor_faults = verdict->minor_faults,
+		.major_faults = verdict->major_faults,
+		.samples = verdict->samples,
+		.kernel_samples = verdict->kernel_samples,
+		.user_samples = verdict->user_samples,
+	};
+}
+
+void stint_verdict_parts(struct stint_probes_parts *ret, const struct record_overrun *record)
+{
+	struct stint_probes_mark sums = stint_verdict_sums(record);
+
+	stint_verdict_split(ret, record->duration_ns, &sums);
+	ret->throttled_known = record->verdict.known & RECORD_KNOWS_THROTTLED;
+	ret->stolen_known = record->verdict.known & RECORD_KNOWS_STOLEN;
 }
 
 uint64_t stint_verdict_ns(const struct stint_probes_parts *parts, enum stint_probes_verdict verdict)

@@ -15,6 +15,13 @@
 /* The six parts. They add up to the duration, whatever the record says. */
 void stint_verdict_parts(struct stint_probes_parts *ret, const struct record_overrun *record);
 
+/* The same of any sums; whether throttled and stolen time are known is not set. */
+void stint_verdict_split(struct stint_probes_parts *ret, uint64_t duration_ns,
+			 const struct stint_probes_mark *sums);
+
+/* All that was summed of an iteration, at its end. */
+struct stint_probes_mark stint_verdict_sums(const struct record_overrun *record);
+
 /* The largest part; of equal ones the one that stands first in the struct. UNKNOWN if all are 0. */
 enum stint_probes_verdict stint_verdict(const struct stint_probes_parts *parts);
 

@@ -253,6 +253,8 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns)
 	record->touches_len = thread->touches_len;
 	record->touches_lost = thread->touches_lost;
 	record->wait = thread->wait;
+	record->marks_len = thread->verdict.marks_len;
+	bpf_probe_read_kernel(record->marks, sizeof(record->marks), thread->marks);
 	__builtin_memcpy(record->syscalls, thread->syscalls, sizeof(record->syscalls));
 	__builtin_memcpy(record->segments, thread->segments, sizeof(record->segments));
 	__builtin_memcpy(record->touches, thread->touches, sizeof(record->touches));
@@ -281,14 +283,24 @@ static __always_inline void end_iteration(struct thread *thread, const struct ta
 	report_overrun(thread, now_ns);
 }
 
+/* There is no wait that would end it: the thread exits, or closes what its loop waits in. */
+__noinline int end_last_iteration(struct thread *thread, u64 now_ns)
+{
+	if (!thread || thread->state != THREAD_DISPATCHING)
+		return 0;
+	end_turns(thread, now_ns);
+	end_iteration(thread, bpf_get_current_task_btf(), now_ns);
+	thread->state = THREAD_OUTSIDE;
+	return 0;
+}
+
 /* The iteration ends with what the loop waits in: what the thread does until its next wait is no loop's. */
 __noinline int close_loop(struct thread *thread, s32 fd, u64 now_ns)
 {
 	if (!thread)
 		return 0;
 	if (has_object(thread->wait) && thread->epfd == fd) {
-		end_turns(thread, now_ns);
-		end_iteration(thread, bpf_get_current_task_btf(), now_ns);
+		end_last_iteration(thread, now_ns);
 		thread->state = THREAD_OUTSIDE;
 		thread->wait = RECORD_WAIT_NONE;
 		thread->epfd = -1;
@@ -325,6 +337,7 @@ static __always_inline void begin_iteration(struct thread *thread, const struct 
 	thread->touches_len = 0;
 	thread->touches_lost = 0;
 	thread->in_syscall = 0;
+	begin_marks(thread, now_ns);
 	verdict_begin(&thread->verdict, task);
 	thread->state = THREAD_DISPATCHING;
 }
@@ -424,6 +437,7 @@ static __always_inline void note_touch(struct thread *thread, u64 now_ns, s32 fd
 static __always_inline void enter_syscall(struct thread *thread, u64 now_ns, long number, u64 arg1, u64 arg3,
 					  bool takes_first)
 {
+	set_mark(thread, now_ns);
 	thread->in_syscall = 1;
 	thread->syscall_number = (u32)number;
 	thread->syscall_fd = (s32)arg1;
@@ -473,6 +487,7 @@ static __always_inline bool exit_syscall(struct thread *thread, u64 now_ns)
 	thread->in_syscall = 0;
 	thread->last_exit_ns = now_ns;
 	verdict_exit_syscall(&thread->verdict, duration_ns, thread->blocked_sum_ns + thread->runnable_sum_ns);
+	set_mark(thread, now_ns);
 	if (duration_ns < SYSCALL_NOTED_NS)
 		return false;
 	list_syscall(thread, duration_ns);
@@ -522,6 +537,8 @@ static __always_inline void switch_in(struct thread *thread, const struct task_s
 	thread->segments[at].off_ns = off_ns;
 	thread->segments[at].runnable_ns = runnable_ns;
 	thread->segments[at].on_ns = now_ns;
+	thread->segments[at].throttled_us = (u32)(throttled_ns / 1000);
+	thread->segments[at].in_syscall = thread->in_syscall;
 	thread->segments_len = at + 1;
 }
 

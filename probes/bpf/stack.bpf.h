@@ -175,6 +175,8 @@ static __always_inline void sample_overrun(void *ctx, struct thread *thread, u64
 	if (thread->state != THREAD_DISPATCHING || now_ns < thread->start_ns)
 		return;
 	count_sample(ctx, thread, now_ns);
+	if (!thread->in_syscall)
+		set_mark(thread, now_ns);
 	so_far_ns = now_ns - thread->start_ns;
 	if (so_far_ns <= budget_ns || now_ns < thread->next_sample_ns)
 		return;

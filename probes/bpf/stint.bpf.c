@@ -54,6 +54,8 @@
 
 #include "function.bpf.h"
 
+#include "mark.bpf.h"
+
 #include "stack.bpf.h"
 
 #include "waits.bpf.h"
@@ -151,6 +153,8 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 		}
 		return 0;
 	}
+	if (number == NR_exit || number == NR_exit_group)
+		return end_last_iteration(thread, now_ns);
 	if (thread->state == THREAD_DISPATCHING) {
 		bool takes_first = takes_fd(number);
 
@@ -440,6 +444,7 @@ static __noinline int end_thread(u32 tid)
 
 	if (!thread)
 		return 0;
+	end_last_iteration(thread, bpf_ktime_get_ns());
 	end_loops(thread);
 	end_roles(thread);
 	return forget_thread(tid);

@@ -17,6 +17,8 @@ enum {
 	NR_recvfrom = 45,
 	NR_sendmsg = 46,
 	NR_recvmsg = 47,
+	NR_exit = 60,
+	NR_exit_group = 231,
 	NR_epoll_wait = 232,
 	NR_epoll_ctl = 233,
 	NR_pselect6 = 270,

@@ -61,7 +61,6 @@ static __always_inline void put_turns(struct record_overrun *record, const struc
 		record->turns[i].role_slot = turns->turn[i].role_slot;
 	}
 	record->turns_len = len;
-	record->reserved = 0;
 }
 
 struct thread;

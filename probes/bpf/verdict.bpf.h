@@ -19,6 +19,10 @@ struct thread_verdict {
 	u64 minor_mark;
 	u64 major_mark;
 	u64 next_fault_stack_ns;
+	u64 next_mark_ns; /* mark.bpf.h */
+	u64 mark_every_ns;
+	u32 marks_len;
+	u32 reserved;
 };
 
 /*

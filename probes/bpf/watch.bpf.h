@@ -127,9 +127,10 @@ struct thread {
 	u32 segments_len;
 	u32 segments_lost;
 	u32 touches_lost;
-	u32 raised_head;   /* how many sockets were raised for it, ever */
-	u32 raised_tail;   /* how many of those its waits have taken note of */
-	u32 waits_for_cpu; /* that number and 1, while rivals.bpf.h follows who has it */
+	u32 raised_head;                        /* how many sockets were raised for it, ever */
+	u32 raised_tail;                        /* how many of those its waits have taken note of */
+	u32 waits_for_cpu;                      /* that number and 1, while rivals.bpf.h follows who has it */
+	struct record_mark marks[RECORD_MARKS]; /* mark.bpf.h */
 	struct record_syscall syscalls[RECORD_SYSCALLS];
 	struct record_segment segments[RECORD_SEGMENTS];
 	u64 raised[RAISED_SLOTS];

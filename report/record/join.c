@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "probes/cut.h"
+
 /* Calls of join_settle() that a dispatch waits for its iteration, which is reported when it ends. */
 #define ROUNDS_HELD 3
 
@@ -145,58 +147,20 @@ out_of_memory:
 
 /* ---- what the kernel knows of a dispatch ---- */
 
-/* By its middle: the two clocks agree to a few us, and an overrun is many of those long. */
+/*
+ * By its middle: the two clocks agree to a few us, and an overrun is many of those long. One that had not ended was looked at
+ * when its thread may have been gone: by the middle of its budget, which it has used up.
+ */
 static bool contains(const struct iteration *iteration, const struct dispatch *dispatch)
 {
 	const struct stint_probes_overrun *outer = &iteration->overrun;
 	const struct join_dispatch *told = &dispatch->told;
-	uint64_t middle_ns = told->overrun.start_ns + told->overrun.duration_ns / 2;
+	uint64_t length_ns = told->running && told->overrun.budget_ns ? told->overrun.budget_ns
+								      : told->overrun.duration_ns;
+	uint64_t middle_ns = told->overrun.start_ns + length_ns / 2;
 
 	return iteration->process == told->process && outer->tid == told->tid &&
 	       middle_ns >= outer->start_ns && middle_ns - outer->start_ns <= outer->duration_ns;
-}
-
-static uint64_t overlap_ns(uint64_t from_ns, uint64_t to_ns, uint64_t start_ns, uint64_t end_ns)
-{
-	uint64_t begin_ns = from_ns > start_ns ? from_ns : start_ns;
-	uint64_t stop_ns = to_ns < end_ns ? to_ns : end_ns;
-
-	return stop_ns > begin_ns ? stop_ns - begin_ns : 0;
-}
-
-/* Cuts the iteration's time off the CPU to the dispatch; unknown if not every segment was kept. */
-static void cut_times(struct recording_overrun *row, const struct stint_probes_overrun *outer)
-{
-	uint64_t end_ns = row->start_ns + row->duration_ns;
-	uint64_t blocked_ns = 0, runnable_ns = 0;
-
-	if (outer->segments_lost)
-		return;
-	for (uint32_t i = 0; i < outer->segments_len; i++) {
-		const struct stint_probes_segment *segment = &outer->segments[i];
-
-		blocked_ns += overlap_ns(segment->off_ns, segment->runnable_ns, row->start_ns, end_ns);
-		runnable_ns += overlap_ns(segment->runnable_ns, segment->on_ns, row->start_ns, end_ns);
-	}
-	if (blocked_ns + runnable_ns > row->duration_ns)
-		return;
-	row->blocked_ns = blocked_ns;
-	row->runnable_ns = runnable_ns;
-	row->on_cpu_ns = row->duration_ns - blocked_ns - runnable_ns;
-}
-
-static uint32_t cut_syscalls(struct stint_probes_syscall *ret, const struct recording_overrun *row,
-			     const struct stint_probes_overrun *outer)
-{
-	uint32_t len = 0;
-
-	for (uint32_t i = 0; i < outer->syscalls_len; i++) {
-		uint64_t middle_ns = outer->syscalls[i].start_ns + outer->syscalls[i].duration_ns / 2;
-
-		if (middle_ns >= row->start_ns && middle_ns <= row->start_ns + row->duration_ns)
-			ret[len++] = outer->syscalls[i];
-	}
-	return len;
 }
 
 /* ---- rows ---- */
@@ -234,27 +198,43 @@ static struct recording_overrun dispatch_row(const struct dispatch *dispatch)
 	};
 }
 
+/* `longest` of the dispatches in it: to that goes what is known of the iteration as a whole only. */
 static void write_joined(struct join *join, const struct dispatch *dispatch,
 			 const struct iteration *iteration, bool longest)
 {
 	const struct stint_probes_overrun *outer = &iteration->overrun;
-	struct stint_probes_syscall syscalls[STINT_PROBES_SYSCALLS];
 	struct recording_overrun row = dispatch_row(dispatch);
+	struct stint_probes_overrun own = *outer;
+	uint64_t end_ns = outer->start_ns + outer->duration_ns;
 
+	/* It had not ended when its process told of it; but the iteration has, and so it has. */
+	if (row.running && row.start_ns < end_ns && row.duration_ns > end_ns - row.start_ns)
+		row.duration_ns = end_ns - row.start_ns;
+	if (stint_cut(&own, row.start_ns, row.start_ns + row.duration_ns)) {
+		row.on_cpu_ns = own.on_cpu_ns;
+		row.runnable_ns = own.runnable_ns;
+		row.blocked_ns = own.blocked_ns;
+	}
+	if (longest)
+		memcpy(own.functions, outer->functions, sizeof(own.functions));
+	if (longest && own.fd == row.fd) {
+		memcpy(own.victims_list, outer->victims_list, sizeof(own.victims_list));
+		own.victims_len = outer->victims_len;
+	}
 	row.source = RECORDING_BOTH;
 	row.iteration_ns = outer->duration_ns;
 	row.ready_events = outer->ready_unknown ? RECORDING_UNKNOWN : outer->ready_events;
-	cut_times(&row, outer);
-	row.syscalls_len = cut_syscalls(syscalls, &row, outer);
-	row.syscalls = syscalls;
-	if (longest && outer->stack_len) {
-		row.stack_kind = outer->stack_kind;
-		row.frames = outer->stack;
-		row.frames_len = outer->stack_len;
-		row.places = outer->frames;
+	row.syscalls_len = own.syscalls_len;
+	row.syscalls = own.syscalls;
+	row.segments_len = own.segments_len;
+	row.segments = own.segments;
+	if (own.stack_len) {
+		row.stack_kind = own.stack_kind;
+		row.frames = own.stack;
+		row.frames_len = own.stack_len;
+		row.places = own.frames;
 	}
-	if (longest)
-		row.probed = outer;
+	row.probed = &own;
 	recording_overrun(join->recording, &row);
 }
 

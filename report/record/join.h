@@ -5,8 +5,8 @@
 /*
  * Writes overruns, and finds those that were seen twice: the meter tells the dispatch and the handler's own
  * name, the probes tell for the iteration around it what the time went on. Where a dispatch lies within an
- * iteration, its row holds both, cut to the dispatch: system calls and time off the CPU by their times, the
- * stack with the longest dispatch of the iteration (the one that it was taken in).
+ * iteration, its row holds both, cut to the dispatch (probes/cut.h). What is known of the iteration as a whole only, its
+ * timed functions and whom it held up, is told of its longest dispatch.
  */
 
 #include <stdbool.h>

@@ -147,8 +147,8 @@ CREATE TABLE overrun_segment (
 	on_ns INTEGER NOT NULL
 );
 
--- On what an iteration was spent that is an overrun, or that holds one (then of the longest dispatch in it). The six
--- parts add up to overrun.iteration_ns: on a CPU in user space or in the kernel; runnable, so waiting for a CPU;
+-- On what an overrun was spent: a dispatch, or an iteration of a program that does not tell its dispatches. No row: that is
+-- not known. The six parts add up to overrun.duration_ns: on a CPU in user space or in the kernel; runnable, so waiting for a CPU;
 -- throttled by its cgroup; blocked in a system call or a page fault; stolen by the hypervisor. `verdict` is the largest.
 CREATE TABLE overrun_verdict (
 	overrun INTEGER PRIMARY KEY REFERENCES overrun(id),

@@ -86,11 +86,16 @@ static struct stint_probes_overrun iteration(void)
 		.syscalls = {{.start_ns = 103 * MS, .duration_ns = 3 * MS, .fd = -1, .name = "nanosleep"},
 			     {.start_ns = 110 * MS, .duration_ns = MS, .fd = 4, .name = "write"}},
 		.syscalls_len = 2,
-		.segments = {{103 * MS, 105 * MS, 106 * MS}},
+		.segments = {{103 * MS, 105 * MS, 106 * MS, 0, true}},
 		.segments_len = 1,
+		.marks = {{.time_ns = 100 * MS},
+			  {.time_ns = 107 * MS, .runnable_ns = MS, .blocked_ns = 2 * MS},
+			  {.time_ns = 112 * MS, .runnable_ns = MS, .blocked_ns = 2 * MS, .kernel_ns = MS}},
+		.marks_len = 3,
 		.stack_kind = STINT_PROBES_STACK_BLOCKED,
 		.stack = stack,
 		.stack_len = 2,
+		.stack_time_ns = 106 * MS,
 		.handler = "on_request",
 	};
 }
@@ -136,12 +141,67 @@ static void time_off_the_cpu_is_cut_to_the_dispatch(void **state)
 	assert_int_equal(ask(fixture, "SELECT on_cpu_ns FROM overrun"), MS);
 }
 
+static void the_parts_are_the_dispatchs_and_add_up_to_it(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	add_dispatch(fixture, 102 * MS, 4 * MS + MS / 2);
+	add_dispatch(fixture, 108 * MS, 4 * MS);
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture,
+			     "SELECT count(*) FROM overrun JOIN overrun_verdict v ON overrun = id WHERE"
+			     " duration_ns = user_ns + kernel_ns + v.runnable_ns + v.blocked_ns"),
+			 2);
+	assert_int_equal(ask(fixture,
+			     "SELECT count(*) FROM overrun o JOIN overrun_verdict v ON overrun = id WHERE"
+			     " start_ns = 102000000 AND verdict = 'blocked' AND v.blocked_ns = 2000000"
+			     " AND v.runnable_ns = 1000000 AND kernel_ns = 0"),
+			 1);
+	assert_int_equal(ask(fixture,
+			     "SELECT count(*) FROM overrun o JOIN overrun_verdict v ON overrun = id WHERE"
+			     " start_ns = 108000000 AND verdict = 'user' AND v.blocked_ns = 0"
+			     " AND user_ns = 3000000 AND kernel_ns = 1000000"),
+			 1);
+}
+
+static void there_is_no_verdict_where_another_part_may_be_the_largest(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	/* Two of the last five ms were spent in system calls, and nobody knows which two. */
+	outer.syscalls_len = 0;
+	outer.marks[2].kernel_ns = 2 * MS;
+	add_dispatch(fixture, 108 * MS, 2 * MS);
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun WHERE on_cpu_ns = 2000000"), 1);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun_verdict"), 0);
+}
+
+static void times_are_taken_from_the_marks_where_segments_were_lost(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	outer.segments_len = 0;
+	outer.segments_lost = 1;
+	add_dispatch(fixture, 107 * MS, 5 * MS);
+	add_iteration(fixture, &outer);
+	join_settle(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT on_cpu_ns FROM overrun"), 5 * MS);
+	assert_int_equal(ask(fixture, "SELECT kernel_ns FROM overrun_verdict"), MS);
+}
+
 static void times_are_unknown_where_segments_were_lost(void **state)
 {
 	struct fixture *fixture = *state;
 	struct stint_probes_overrun outer = iteration();
 
 	outer.segments_lost = 1;
+	outer.marks_len = 0;
 	add_dispatch(fixture, 102 * MS, 5 * MS);
 	add_iteration(fixture, &outer);
 	join_settle(fixture->join, fixture->process, true);
@@ -166,22 +226,20 @@ static void system_calls_go_to_the_dispatch_that_made_them(void **state)
 	assert_string_equal(name, "write");
 }
 
-static void the_stack_goes_to_the_longest_dispatch(void **state)
+static void the_stack_goes_to_the_dispatch_that_it_was_taken_in(void **state)
 {
 	struct fixture *fixture = *state;
 	struct stint_probes_overrun outer = iteration();
 
+	outer.stack_time_ns = 111 * MS;
 	add_dispatch(fixture, 102 * MS, 5 * MS);
 	add_dispatch(fixture, 108 * MS, 4 * MS);
 	add_iteration(fixture, &outer);
 	join_settle(fixture->join, fixture->process, true);
 	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun_frame"), 2);
-	assert_int_equal(ask(fixture,
-			     "SELECT max(duration_ns) FROM overrun JOIN overrun_frame ON overrun = id"),
-			 5 * MS);
-	assert_int_equal(ask(fixture,
-			     "SELECT min(duration_ns) FROM overrun JOIN overrun_frame ON overrun = id"),
-			 5 * MS);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun JOIN overrun_frame ON overrun = id WHERE"
+				      " start_ns = 108000000"),
+			 2);
 }
 
 static void another_threads_dispatch_is_not_joined(void **state)
@@ -220,6 +278,25 @@ static void a_dispatch_without_iteration_is_written_in_the_end(void **state)
 	assert_int_equal(ask(fixture, "SELECT on_cpu_ns IS NULL FROM overrun"), 1);
 }
 
+static void a_dispatch_that_had_not_ended_did_so_with_its_iteration(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+	struct join_dispatch dispatch = {
+		.process = fixture->process,
+		.handler = fixture->handler,
+		.tid = TID,
+		.running = true,
+		.overrun = {.start_ns = 110 * MS, .duration_ns = 100 * MS, .budget_ns = MS, .fd = 9},
+	};
+
+	assert_int_equal(join_add_dispatch(fixture->join, &dispatch), 0);
+	add_iteration(fixture, &outer);
+	join_settle_last(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT duration_ns FROM overrun WHERE source = 'both'"), 2 * MS);
+	assert_int_equal(ask(fixture, "SELECT user_ns + kernel_ns FROM overrun_verdict"), 2 * MS);
+}
+
 static void without_a_meter_the_stacks_handler_is_charged(void **state)
 {
 	struct fixture *fixture = *state;
@@ -251,12 +328,16 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(a_dispatch_within_an_iteration_is_one_row_with_both),
 		TEST(time_off_the_cpu_is_cut_to_the_dispatch),
+		TEST(the_parts_are_the_dispatchs_and_add_up_to_it),
+		TEST(there_is_no_verdict_where_another_part_may_be_the_largest),
+		TEST(times_are_taken_from_the_marks_where_segments_were_lost),
 		TEST(times_are_unknown_where_segments_were_lost),
 		TEST(system_calls_go_to_the_dispatch_that_made_them),
-		TEST(the_stack_goes_to_the_longest_dispatch),
+		TEST(the_stack_goes_to_the_dispatch_that_it_was_taken_in),
 		TEST(another_threads_dispatch_is_not_joined),
 		TEST(a_dispatch_waits_for_its_iteration_to_end),
 		TEST(a_dispatch_without_iteration_is_written_in_the_end),
+		TEST(a_dispatch_that_had_not_ended_did_so_with_its_iteration),
 		TEST(without_a_meter_the_stacks_handler_is_charged),
 		TEST(with_a_meter_an_iteration_of_many_dispatches_charges_nobody),
 	};

@@ -170,6 +170,65 @@ static void with_probes_an_overrun_of_the_meter_holds_where_its_time_went(void *
 		5);
 }
 
+/* ROUNDS iterations of three dispatches that compute and one that sleeps, and at last one whose handler exits. */
+#define ROUNDS      10
+#define ROUNDS_TEXT "10"
+
+static void record_crowded(void)
+{
+	static const char *const argv[] = {"stint",     "record", "-o",
+					   recording,   "--",     BUILD_DIRECTORY "/tests/subjects/crowded",
+					   ROUNDS_TEXT, NULL};
+	char output[4096];
+
+	assert_int_equal(command_run(argv, output, sizeof(output)), 0);
+	/* It exits without an end to its loop, so its meter's file stays. */
+	assert_int_equal(command_run((const char *const[]){"sh", "-c", "rm \"$STINT_DIR\"/*.meter", NULL},
+				     output, sizeof(output)),
+			 0);
+}
+
+static void each_dispatch_of_an_iteration_has_parts_of_its_own(void **state)
+{
+	(void)state;
+	need_probes();
+	record_crowded();
+	assert_int_equal(query_number(recording,
+				      "SELECT count(*) FROM overrun JOIN handler h ON handler = h.id WHERE"
+				      " h.name = 'sleeps' AND overrun.source = 'both'"),
+			 ROUNDS);
+	assert_int_equal(
+		query_number(recording,
+			     "SELECT count(*) FROM overrun o JOIN handler h ON handler = h.id"
+			     " JOIN overrun_verdict v ON v.overrun = o.id WHERE h.name = 'sleeps' AND"
+			     " v.blocked_ns >= 12000000 AND v.user_ns < 3000000"),
+		ROUNDS);
+	assert_int_equal(
+		query_number(recording,
+			     "SELECT count(*) FROM overrun o JOIN handler h ON handler = h.id LEFT JOIN"
+			     " overrun_verdict v ON v.overrun = o.id WHERE h.name = 'computes' AND on_cpu_ns"
+			     " >= 2500000 AND o.blocked_ns < 2500000 AND ifnull(verdict, '') <> 'blocked'"),
+		3 * ROUNDS);
+	assert_int_equal(
+		query_number(recording,
+			     "SELECT count(*) FROM overrun o JOIN overrun_verdict v ON v.overrun = o.id WHERE"
+			     " duration_ns <> user_ns + kernel_ns + v.runnable_ns + ifnull(throttled_ns, 0) +"
+			     " v.blocked_ns + ifnull(stolen_ns, 0)"),
+		0);
+}
+
+static void the_iteration_in_which_a_program_exits_has_a_verdict(void **state)
+{
+	(void)state;
+	need_probes();
+	record_crowded();
+	assert_int_equal(query_number(recording,
+				      "SELECT count(*) FROM overrun o JOIN handler h ON handler = h.id"
+				      " JOIN overrun_verdict v ON v.overrun = o.id WHERE h.name = 'exits' AND"
+				      " v.user_ns + v.kernel_ns >= 4900000"),
+			 1);
+}
+
 static void inside_and_kernel_agree_on_iterations(void **state)
 {
 	struct command recorder;
@@ -458,6 +517,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(a_spin_of_5_ms_is_reported_with_5_ms),
 		TEST(with_probes_an_overrun_of_the_meter_holds_where_its_time_went),
+		TEST(each_dispatch_of_an_iteration_has_parts_of_its_own),
+		TEST(the_iteration_in_which_a_program_exits_has_a_verdict),
 		TEST(inside_and_kernel_agree_on_iterations),
 		TEST(a_p99_by_plain_sql_is_within_a_bucket_of_the_overruns_own),
 		TEST(a_command_is_recorded_from_its_beginning),
