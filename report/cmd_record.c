@@ -456,8 +456,11 @@ static int tell_result(const struct recorder *recorder, const struct request *re
 		       sums.loops_twice < sums.loops ? units_count(sums.loops_twice).text : "",
 		       sums.loops_twice < sums.loops ? " of them seen" : "seen",
 		       sums.loops_twice == 1 ? "its" : "their");
-	printf(", %" PRIu64 " overrun%s, %" PRIu64 " write stall%s, %" PRIu64 " lost\n", sums.overruns,
+	printf(", %" PRIu64 " overrun%s, %" PRIu64 " write stall%s, %" PRIu64 " lost", sums.overruns,
 	       sums.overruns == 1 ? "" : "s", sums.stalls, sums.stalls == 1 ? "" : "s", sums.lost);
+	if (sums.stacks_cut)
+		printf(", %" PRIu64 " stack%s incomplete", sums.stacks_cut, sums.stacks_cut == 1 ? "" : "s");
+	printf("\n");
 	printf("stint report %s\n", request->path);
 	return 0;
 }

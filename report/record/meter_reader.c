@@ -418,6 +418,8 @@ static int refresh_counts(struct meter_reader *reader)
 		return -EPROTO;
 	reader->header.handler_count = header.handler_count;
 	reader->header.loop_count = header.loop_count;
+	reader->header.handlers_refused = header.handlers_refused;
+	reader->header.loops_refused = header.loops_refused;
 	return 0;
 }
 

@@ -402,6 +402,16 @@ uint64_t meter_source_stacks_skipped(const struct meter_source *source)
 	return skipped;
 }
 
+uint64_t meter_source_handlers_refused(const struct meter_source *source)
+{
+	return meter_reader_header(source->reader)->handlers_refused;
+}
+
+uint64_t meter_source_loops_refused(const struct meter_source *source)
+{
+	return meter_reader_header(source->reader)->loops_refused;
+}
+
 uint64_t meter_source_lost(const struct meter_source *source)
 {
 	return meter_reader_lost(source->reader);

@@ -35,6 +35,10 @@ uint64_t meter_source_stacks_lost(const struct meter_source *source);
 /* Stacks that its watchdog left out, as it takes but so many a second. */
 uint64_t meter_source_stacks_skipped(const struct meter_source *source);
 
+/* Handlers and loops that found its tables full, since the process began. */
+uint64_t meter_source_handlers_refused(const struct meter_source *source);
+uint64_t meter_source_loops_refused(const struct meter_source *source);
+
 /* Entries of its rings that were overwritten before they were read. */
 uint64_t meter_source_lost(const struct meter_source *source);
 

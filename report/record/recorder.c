@@ -41,7 +41,9 @@ struct recorder {
 	struct probe_source *probes;
 	struct process processes[PROCESSES_MAX];
 	uint32_t processes_len;
-	uint64_t meter_lost; /* these three: of sources that are closed */
+	uint64_t meter_lost; /* these five: of sources that are closed */
+	uint64_t handlers_refused;
+	uint64_t loops_refused;
 	uint64_t stacks_lost;
 	uint64_t stacks_skipped;
 	uint64_t meter_broken;
@@ -323,6 +325,8 @@ static void close_meter(struct recorder *recorder, struct process *process)
 	if (!process->meter)
 		return;
 	recorder->meter_lost += meter_source_lost(process->meter);
+	recorder->handlers_refused += meter_source_handlers_refused(process->meter);
+	recorder->loops_refused += meter_source_loops_refused(process->meter);
 	recorder->stacks_lost += meter_source_stacks_lost(process->meter);
 	recorder->stacks_skipped += meter_source_stacks_skipped(process->meter);
 	process->meter = meter_source_free(process->meter);
@@ -366,6 +370,14 @@ static void write_losses(struct recorder *recorder)
 		recording, "watchdog_stacks",
 		sum_of_meters(recorder, recorder->stacks_lost, meter_source_stacks_lost),
 		"stacks that a program's watchdog could not take, or that could not be unwound to their beginning");
+	recording_loss(
+		recording, "meter_handlers",
+		sum_of_meters(recorder, recorder->handlers_refused, meter_source_handlers_refused),
+		"handlers that found no room in their meter since their process began: what they did is told of 'other'");
+	recording_loss(
+		recording, "meter_loops",
+		sum_of_meters(recorder, recorder->loops_refused, meter_source_loops_refused),
+		"loops that found no room in their meter since their process began: of those it tells nothing");
 	recording_loss(recording, "meter_broken", recorder->meter_broken,
 		       "meter files that became unreadable while they were recorded");
 	recording_loss(recording, "processes", recorder->processes_lost,

@@ -183,6 +183,7 @@ struct recording_sums {
 	uint64_t overruns;
 	uint64_t stalls;
 	uint64_t lost;
+	uint64_t stacks_cut; /* not lost, but without their beginning, or not to be had */
 };
 void recording_sums(struct recording *recording, struct recording_sums *ret);
 

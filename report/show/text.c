@@ -363,6 +363,22 @@ static void put_stall_groups(struct text_page *page, const struct stall_groups *
 			      units_count(page->model->stalls_total).text);
 }
 
+static void put_no_stages(struct text_page *page)
+{
+	const char *why = model_meta_text(page->model, "probes");
+	struct buffer line = {0};
+
+	buffer_string(&line, "By stage they are known only with the probes, ");
+	if (words_has_probes(page->model)) {
+		buffer_string(&line, "which saw none.");
+	} else {
+		buffer_string(&line, "and there were none: ");
+		escape_terminal(&line, why ? why : "the recording does not say why");
+		buffer_string(&line, ".");
+	}
+	text_sentence(page, &line, 2);
+}
+
 static void put_stalls(struct text_page *page)
 {
 	struct stall_groups *groups;
@@ -383,7 +399,7 @@ static void put_stalls(struct text_page *page)
 				   ? "None was seen."
 				   : "Not known: they are seen by the probes, and by streams of libstint.");
 	else if (groups->len == 0)
-		text_plain(page, "By stage they are known only with the probes: run `stint record` as root.");
+		put_no_stages(page);
 	if (words_sends_unseen(&unseen, page->model))
 		text_sentence(page, &unseen, 2);
 	stall_groups_free(groups);

@@ -229,6 +229,28 @@ static void the_iteration_in_which_a_program_exits_has_a_verdict(void **state)
 			 1);
 }
 
+static void handlers_that_the_meter_had_no_room_for_are_a_loss(void **state)
+{
+	const char *const argv[] = {"stint",
+				    "record",
+				    "--no-probes",
+				    "-o",
+				    recording,
+				    "--",
+				    BUILD_DIRECTORY "/tests/subjects/full_meter",
+				    NULL};
+	static char output[16384];
+
+	(void)state;
+	assert_int_equal(command_run(argv, output, sizeof(output)), 0);
+	assert_true(query_number(recording, "SELECT count FROM loss WHERE name = 'meter_handlers'") > 0);
+	assert_int_equal(query_number(recording, "SELECT count FROM loss WHERE name = 'meter_loops'"), 0);
+	assert_int_equal(command_run((const char *const[]){"stint", "report", recording, NULL}, output,
+				     sizeof(output)),
+			 0);
+	assert_non_null(strstr(output, " meter_handlers: handlers that found no room"));
+}
+
 static void inside_and_kernel_agree_on_iterations(void **state)
 {
 	struct command recorder;
@@ -519,6 +541,7 @@ int main(void)
 		TEST(with_probes_an_overrun_of_the_meter_holds_where_its_time_went),
 		TEST(each_dispatch_of_an_iteration_has_parts_of_its_own),
 		TEST(the_iteration_in_which_a_program_exits_has_a_verdict),
+		TEST(handlers_that_the_meter_had_no_room_for_are_a_loss),
 		TEST(inside_and_kernel_agree_on_iterations),
 		TEST(a_p99_by_plain_sql_is_within_a_bucket_of_the_overruns_own),
 		TEST(a_command_is_recorded_from_its_beginning),
