@@ -2,6 +2,7 @@
 #include "meter_map.h"
 
 #include "clock.h"
+#include "meter_sweep.h"
 #include "runtime_dir.h"
 
 #include <errno.h>
@@ -100,26 +101,6 @@ static void layout(struct meter_map *map, const struct stint_meter_options *opti
 	header->file_bytes = map->bytes;
 }
 
-/* /proc/self/stat, field 22. The command in field 2 may hold anything, blanks and brackets included. */
-static uint64_t process_start_ticks(void)
-{
-	char text[1024], *cursor;
-	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-	ssize_t length;
-
-	if (fd < 0)
-		return 0;
-	length = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (length <= 0)
-		return 0;
-	text[length] = '\0';
-	cursor = strrchr(text, ')');
-	for (int field = 2; cursor && field < 22; field++)
-		cursor = strchr(cursor + 1, ' ');
-	return cursor ? strtoull(cursor + 1, NULL, 10) : 0;
-}
-
 static void describe_process(struct stint_meter_file_header *header)
 {
 	struct clock clock;
@@ -134,7 +115,7 @@ static void describe_process(struct stint_meter_file_header *header)
 	clock_init(&clock);
 	memcpy(header->command, command, sizeof(header->command));
 	header->pid = (uint32_t)getpid();
-	header->process_start_ticks = process_start_ticks();
+	header->process_start_ticks = meter_sweep_start_ticks(0);
 	header->clock = clock.tsc ? STINT_METER_CLOCK_TSC : STINT_METER_CLOCK_GETTIME;
 	header->created_ns = clock_gettime_ns(CLOCK_MONOTONIC);
 	header->created_realtime_ns = clock_gettime_ns(CLOCK_REALTIME);
@@ -147,6 +128,7 @@ static void fill(struct meter_map *map, const struct stint_meter_file_header *he
 	struct stint_meter_file_header *place = meter_map_header(map);
 
 	*place = *header;
+	place->locked = map->locked;
 	memcpy(map->base + header->metrics_offset, metrics, sizeof(metrics));
 	place->magic = STINT_METER_MAGIC;
 	place->version = STINT_METER_VERSION;
@@ -198,6 +180,7 @@ static int make_file(struct meter_map *map, int directory, const char *name)
 	fd = openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
+	map->locked = meter_sweep_lock(fd);
 	if (fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)map->bytes) < 0)
 		goto fail;
 	error = reserve(fd, 0, map->regions_offset);
@@ -252,6 +235,8 @@ static int open_file(struct meter_map *map, const char *path, const struct stint
 		free(map->path);
 		map->path = NULL;
 		unmake_file(map, directory, temporary);
+	} else {
+		meter_sweep(directory, name);
 	}
 out:
 	close(directory);

@@ -12,7 +12,8 @@
 struct meter_map {
 	uint8_t *base;
 	size_t bytes;
-	int fd;    /* -1: anonymous */
+	int fd; /* -1: anonymous */
+	bool locked;
 	int error; /* why there is no file */
 	char *path;
 	pid_t pid; /* who made it, and so who removes it */

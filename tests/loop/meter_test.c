@@ -3,6 +3,7 @@
 #include "signal_storm.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -366,6 +367,146 @@ static void the_clock_follows_clock_monotonic_and_never_goes_back(void **state)
 	assert_true(worst_ns < 1000);
 }
 
+/* ---- files that processes left ---- */
+
+/* A process with a meter, which has told by `ready` that it has, and ends without giving it back once `go` is closed. */
+struct owner {
+	pid_t pid;
+	int go;
+};
+
+static void own_meter(int ready, int go)
+{
+	struct stint_meter *own;
+	char byte = 0;
+
+	if (stint_meter_new(&own, NULL) < 0 || stint_meter_file_error(own) != 0)
+		_exit(1);
+	if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 0)
+		_exit(1);
+	_exit(0);
+}
+
+/* In a pid namespace of its own, the owner is a child of this one's child. */
+static void start_owner(struct owner *owner, bool elsewhere)
+{
+	int ready[2], go[2];
+	char byte;
+
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+	owner->pid = fork();
+	assert_true(owner->pid >= 0);
+	if (owner->pid == 0) {
+		close(go[1]);
+		if (elsewhere && unshare(CLONE_NEWPID) < 0)
+			_exit(1);
+		if (elsewhere && fork() != 0)
+			_exit(wait(NULL) < 0);
+		own_meter(ready[1], go[0]);
+	}
+	close(go[0]);
+	close(ready[1]);
+	owner->go = go[1];
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+}
+
+static void end_owner(struct owner *owner)
+{
+	int status;
+
+	close(owner->go);
+	assert_int_equal(waitpid(owner->pid, &status, 0), owner->pid);
+	assert_int_equal(status, 0);
+}
+
+static bool has_file(uint32_t pid)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%u.meter", fixture_directory, pid);
+	return access(path, F_OK) == 0;
+}
+
+static void start_a_meter_and_end_it(void)
+{
+	assert_int_equal(open_meter(NULL), 0);
+	close_meter(NULL);
+}
+
+static void a_file_that_a_dead_process_left_goes_with_the_next_meter(void **state)
+{
+	struct owner owner;
+
+	(void)state;
+	start_owner(&owner, false);
+	end_owner(&owner);
+	assert_true(has_file((uint32_t)owner.pid));
+	start_a_meter_and_end_it();
+	assert_false(has_file((uint32_t)owner.pid));
+}
+
+static void the_file_of_a_process_that_runs_stays(void **state)
+{
+	struct owner owner;
+
+	(void)state;
+	start_owner(&owner, false);
+	start_a_meter_and_end_it();
+	assert_true(has_file((uint32_t)owner.pid));
+	end_owner(&owner);
+	start_a_meter_and_end_it();
+}
+
+static void the_file_of_a_process_in_another_pid_namespace_stays(void **state)
+{
+	struct owner owner;
+
+	(void)state;
+	if (geteuid() != 0) {
+		printf("skipped: only root can make a pid namespace\n");
+		skip();
+	}
+	start_owner(&owner, true);
+	assert_true(has_file(1)); /* its pid, there */
+	start_a_meter_and_end_it();
+	assert_true(has_file(1));
+	end_owner(&owner);
+	start_a_meter_and_end_it();
+	assert_false(has_file(1));
+}
+
+static void what_is_no_dead_meter_stays(void **state)
+{
+	struct stint_meter_file_header old = {.magic = STINT_METER_MAGIC,
+					      .version = STINT_METER_VERSION,
+					      .ready = 1,
+					      .pid = INT32_MAX};
+	char file[128], fifo[128], link[128], unlocked[128];
+	int fd;
+
+	(void)state;
+	snprintf(file, sizeof(file), "%s/1.meter", fixture_directory);
+	snprintf(fifo, sizeof(fifo), "%s/2.meter", fixture_directory);
+	snprintf(link, sizeof(link), "%s/3.meter", fixture_directory);
+	snprintf(unlocked, sizeof(unlocked), "%s/%d.meter", fixture_directory, INT32_MAX);
+	fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, "not ours\n", 9), 9);
+	close(fd);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_int_equal(symlink(unlocked, link), 0);
+	/* As of a program whose libstint held no lock. */
+	fd = open(unlocked, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, &old, sizeof(old)), sizeof(old));
+	close(fd);
+	start_a_meter_and_end_it();
+	assert_int_equal(unlink(file), 0);
+	assert_int_equal(unlink(fifo), 0);
+	assert_int_equal(unlink(link), 0);
+	assert_int_equal(unlink(unlocked), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -397,6 +538,10 @@ int main(void)
 		cmocka_unit_test(a_storm_of_signals_costs_no_meter_its_file),
 		cmocka_unit_test_setup_teardown(the_clock_follows_clock_monotonic_and_never_goes_back,
 						open_meter, close_meter),
+		cmocka_unit_test(a_file_that_a_dead_process_left_goes_with_the_next_meter),
+		cmocka_unit_test(the_file_of_a_process_that_runs_stays),
+		cmocka_unit_test(the_file_of_a_process_in_another_pid_namespace_stays),
+		cmocka_unit_test(what_is_no_dead_meter_stays),
 	};
 
 	return cmocka_run_group_tests_name("meter", tests, fixture_make_directory, fixture_remove_directory);

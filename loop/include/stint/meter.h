@@ -69,6 +69,9 @@ STINT_API int stint_runtime_dir(char *ret, size_t size);
  * stint_meter_file_error() says why. After a fork the child's meter is a private copy: nothing it does
  * shows in the parent's file.
  *
+ * Processes that end without stint_meter_free() leave their files. The call that makes the file removes such ones of this
+ * user, looking at 256 at most: those whose lock (flock()) nobody holds, and of whose pid no process runs.
+ *
  * -EINVAL: bad options (size, limits). -ENOMEM.
  */
 STINT_API int stint_meter_new(struct stint_meter **ret, const struct stint_meter_options *options);
