@@ -166,14 +166,15 @@ static void put_distributions(struct page *page)
 		    "drawn.</p>\n");
 }
 
-static void put_inferred(struct page *page)
+/* False: there are none. */
+static bool put_inferred(struct page *page)
 {
 	struct tables_rows rows;
 	struct table *table = tables_inferred(page->model, HANDLERS_SHOWN, &rows);
 
 	if (rows.total == 0) {
 		table_free(table);
-		return;
+		return false;
 	}
 	table_html(table, page->out);
 	html_left_out(page->out, rows.shown, rows.total, "handlers");
@@ -181,6 +182,7 @@ static void put_inferred(struct page *page)
 	    "<p class=\"soft\">Inferred from stacks, where they overran. Beyond: in sum beyond budget; mostly: what "
 	    "most of that was. A handler is unknown where no stack could be taken, as of a thread that waited for "
 	    "a CPU.</p>\n");
+	return true;
 }
 
 static void put_handlers(struct page *page)
@@ -191,8 +193,6 @@ static void put_handlers(struct page *page)
 	put(page, "<h2>Handlers</h2>\n");
 	if (rows.total == 0) {
 		table_free(table);
-		if (page->model->handlers_len == 0)
-			put(page, "<p>Nothing was dispatched that has a name, and nothing overran.</p>\n");
 	} else {
 		table_html(table, page->out);
 		html_left_out(page->out, rows.shown, rows.total, "handlers");
@@ -201,7 +201,8 @@ static void put_handlers(struct page *page)
 		    "bound: from when the poll returned the event to its handler. Beyond: in sum beyond budget. Blame is "
 		    "the delay inflicted on victims, events that were ready and had to wait.</p>\n");
 	}
-	put_inferred(page);
+	if (!put_inferred(page) && rows.total == 0)
+		put(page, "<p>Nothing was dispatched that has a name, and nothing overran.</p>\n");
 }
 
 static void put_loops(struct page *page)

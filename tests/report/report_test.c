@@ -555,6 +555,23 @@ static void an_empty_recording_gives_sentences_and_no_plot(void **state)
 	model_free(model);
 }
 
+static void handlers_that_did_nothing_are_said_to_have_done_nothing(void **state)
+{
+	struct recording *recording = begin();
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	recording_handler(recording, recording_process(recording, 7, "p"), "asleep", true, 1000);
+	recording_free(recording);
+	model = load();
+	html_report(&out, model, why, sizeof(why));
+	assert_non_null(strstr(buffer_text(&out), "Nothing was dispatched that has a name"));
+	assert_null(strstr(buffer_text(&out), "asleep"));
+	buffer_free(&out);
+	model_free(model);
+}
+
 static void of_loops_in_io_uring_it_is_said_that_no_roles_are_told(void **state)
 {
 	static const char sentence[] = "Of 1 loop in io_uring no roles are told";
@@ -853,6 +870,7 @@ int main(void)
 		test(unknown_figures_are_null_in_json),
 		test(json_has_the_promised_keys_and_jq_reads_it),
 		test(an_empty_recording_gives_sentences_and_no_plot),
+		test(handlers_that_did_nothing_are_said_to_have_done_nothing),
 		test(of_loops_in_io_uring_it_is_said_that_no_roles_are_told),
 		test(without_gnuplot_the_page_says_what_to_install),
 		test(a_stall_is_told_by_its_own_figures),
