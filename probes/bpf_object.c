@@ -16,9 +16,13 @@
 
 #define CPUS_MAX 1024
 
+#define RING_PROGRAMS 4
+
 struct stint_bpf {
 	struct stint_skeleton *skeleton;
 	struct bpf_link *survey;
+	struct bpf_link *rings[RING_PROGRAMS]; /* all or none */
+	bool rings_refused;
 	uint32_t watched;
 };
 
@@ -41,10 +45,64 @@ static int tracepoint_arguments(const struct btf *btf, const char *name)
 	return type && btf_is_func_proto(type) ? btf_vlen(type) - 1 : -1;
 }
 
+/* The tracepoints of rings as this kernel has them: older ones than those of 6.0 pass no requests. */
+struct ring_tracepoints {
+	bool all; /* that are needed */
+	bool submit_req, complete_cqe;
+};
+
+static struct ring_tracepoints find_ring_tracepoints(const struct btf *btf)
+{
+	struct ring_tracepoints found = {0};
+	int completes;
+
+	if (!btf)
+		return found;
+	completes = tracepoint_arguments(btf, "io_uring_complete");
+	found.submit_req = tracepoint_arguments(btf, "io_uring_submit_req") == 1;
+	found.complete_cqe = completes == 3;
+	found.all = (found.submit_req || tracepoint_arguments(btf, "io_uring_submit_sqe") == 2) &&
+		    (completes == 3 || completes == 7) &&
+		    tracepoint_arguments(btf, "io_uring_poll_arm") == 3 &&
+		    tracepoint_arguments(btf, "io_uring_task_add") == 2;
+	return found;
+}
+
+static void choose_ring_programs(struct stint_skeleton *skeleton, const struct btf *btf)
+{
+	const struct ring_tracepoints found = find_ring_tracepoints(btf);
+	const struct {
+		struct bpf_program *program;
+		bool chosen;
+	} programs[] = {
+		{skeleton->progs.on_ring_submit, found.submit_req},
+		{skeleton->progs.on_ring_submit_sqe, !found.submit_req},
+		{skeleton->progs.on_ring_complete, found.complete_cqe},
+		{skeleton->progs.on_ring_complete_by_value, !found.complete_cqe},
+		{skeleton->progs.on_ring_poll_arm, true},
+		{skeleton->progs.on_ring_task_add, true},
+	};
+
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
+		bpf_program__set_autoload(programs[i].program, found.all && programs[i].chosen);
+		bpf_program__set_autoattach(programs[i].program, false);
+	}
+}
+
+bool stint_bpf_can_follow_rings(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool can = find_ring_tracepoints(btf).all;
+
+	btf__free(btf);
+	return can;
+}
+
 static void tell_arguments(struct stint_skeleton *skeleton)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 
+	choose_ring_programs(skeleton, btf);
 	if (!btf)
 		return;
 	/* Since 5.18 sched_switch passes the state in which the task left. */
@@ -217,9 +275,58 @@ struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf)
 	if (!bpf)
 		return NULL;
 	bpf_link__destroy(bpf->survey);
+	for (int i = 0; i < RING_PROGRAMS; i++)
+		bpf_link__destroy(bpf->rings[i]);
 	stint_skeleton__destroy(bpf->skeleton);
 	free(bpf);
 	return NULL;
+}
+
+static bool is_ring_program(const struct bpf_program *program)
+{
+	return strncmp(bpf_program__name(program), "on_ring_", 8) == 0 && bpf_program__autoload(program);
+}
+
+static void detach_rings(struct stint_bpf *bpf)
+{
+	__atomic_store_n(&bpf->skeleton->bss->rings_followed, 0, __ATOMIC_RELEASE);
+	for (int i = 0; i < RING_PROGRAMS; i++) {
+		bpf_link__destroy(bpf->rings[i]);
+		bpf->rings[i] = NULL;
+	}
+}
+
+static int attach_rings(struct stint_bpf *bpf)
+{
+	struct bpf_program *program;
+	int len = 0;
+
+	bpf_object__for_each_program(program, bpf->skeleton->obj)
+	{
+		if (!is_ring_program(program) || len == RING_PROGRAMS)
+			continue;
+		bpf->rings[len] = bpf_program__attach(program);
+		if (!bpf->rings[len]) {
+			int err = -errno;
+
+			detach_rings(bpf);
+			return err;
+		}
+		len++;
+	}
+	if (len == RING_PROGRAMS)
+		__atomic_store_n(&bpf->skeleton->bss->rings_followed, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void stint_bpf_follow_rings(struct stint_bpf *bpf)
+{
+	bool known = __atomic_load_n(&bpf->skeleton->bss->rings_known, __ATOMIC_RELAXED) > 0;
+
+	if (known && !bpf->rings[0] && !bpf->rings_refused)
+		bpf->rings_refused = attach_rings(bpf) != 0;
+	if (!known && bpf->rings[0])
+		detach_rings(bpf);
 }
 
 /* Runs an iterator's program over all that it iterates. */

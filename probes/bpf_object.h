@@ -48,6 +48,15 @@ int stint_bpf_survey_sockets(struct stint_bpf *bpf);
 /* The same, and the stalls that go on are told. */
 int stint_bpf_tell_open(struct stint_bpf *bpf);
 
+/*
+ * The programs for io_uring are attached while a watched thread has waited in a ring, and no longer: called as often as the
+ * ring of records is read. Where the kernel has no such tracepoints, nothing is done.
+ */
+void stint_bpf_follow_rings(struct stint_bpf *bpf);
+
+/* Whether this kernel has them, as the programs know them. */
+bool stint_bpf_can_follow_rings(void);
+
 /* Of role_records.h. */
 struct stint_bpf_role_maps {
 	int role_table;          /* array of struct role_counters */

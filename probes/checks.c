@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/utsname.h>
 
+#include "probes/bpf_object.h"
 #include "probes/capabilities.h"
 #include "probes/kernel_symbols.h"
 #include "probes/probes.h"
@@ -87,8 +88,8 @@ static void check_tracepoints(struct checks *checks, const struct btf *btf)
 	{
 		const char *section = bpf_program__section_name(program);
 
-		if (strncmp(section, "tp_btf/", 7) != 0)
-			continue;
+		if (strncmp(section, "tp_btf/", 7) != 0 || strncmp(section, "tp_btf/io_uring_", 16) == 0)
+			continue; /* of io_uring they differ between kernels: check_rings() */
 		snprintf(type_name, sizeof(type_name), "btf_trace_%s", section + 7);
 		if (!*missing && btf__find_by_name_kind(btf, type_name, BTF_KIND_TYPEDEF) <= 0)
 			snprintf(missing, sizeof(missing), "%s", section + 7);
@@ -236,6 +237,15 @@ static void check_trials(struct checks *checks)
 	check_uprobes(checks);
 }
 
+static void check_rings(struct checks *checks)
+{
+	bool has = stint_bpf_can_follow_rings();
+
+	tell(checks, "io_uring", has ? STINT_PROBES_CHECK_OK : STINT_PROBES_CHECK_LESS, "Linux 6.1 or newer",
+	     has ? "tracepoints that tell of requests"
+		 : "no roles and no sends of programs that wait in io_uring");
+}
+
 static void check_probes(struct checks *checks)
 {
 	static const struct stint_probes_callbacks none;
@@ -264,5 +274,6 @@ void stint_probes_check(stint_probes_check_visit visit, void *ctx)
 	check_kernel_symbols(&checks);
 	check_settings(&checks);
 	check_trials(&checks);
+	check_rings(&checks);
 	check_probes(&checks);
 }

@@ -508,6 +508,7 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 	probes->taking_ns = 0;
 	taken = stint_ring_poll(probes->ring, timeout_ms);
 	find_lost_exits(probes);
+	stint_bpf_follow_rings(probes->bpf);
 	stint_samplers_expire(probes->samplers, now_ns());
 	stint_registrations_refresh(probes->registrations, now_ns());
 	if (taken < 0 && taken != -EINTR && taken != -EAGAIN)

@@ -445,7 +445,7 @@ struct stint_probes_support {
 	char why[512];
 };
 
-/* What a descriptor is that a loop waits for: in an epoll set, in poll() or in select(). */
+/* What a descriptor is that a loop waits for: in an epoll set, in poll(), in select(), or by a request in a ring. */
 enum stint_probes_role_kind {
 	STINT_PROBES_ROLE_OTHER = 0,
 	STINT_PROBES_ROLE_LISTENER,
@@ -461,7 +461,9 @@ enum stint_probes_role_kind {
 	STINT_PROBES_ROLE_SIGNALFD,
 	STINT_PROBES_ROLE_INOTIFY,
 	STINT_PROBES_ROLE_EPOLL,
-	STINT_PROBES_ROLE_TERMINAL
+	STINT_PROBES_ROLE_TERMINAL,
+	STINT_PROBES_ROLE_FILE,   /* these two: in a ring */
+	STINT_PROBES_ROLE_TIMEOUT /* of the ring itself */
 };
 
 /*

@@ -24,6 +24,8 @@ enum role_kind {
 	ROLE_INOTIFY,
 	ROLE_EPOLL,
 	ROLE_TERMINAL, /* a character device */
+	ROLE_FILE,     /* these two: in a ring */
+	ROLE_TIMEOUT,
 	ROLE_KINDS
 };
 

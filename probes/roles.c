@@ -10,7 +10,7 @@
 
 #include "probes/socket_names.h"
 
-_Static_assert(STINT_PROBES_ROLE_TERMINAL == (int)ROLE_TERMINAL && ROLE_TERMINAL + 1 == ROLE_KINDS,
+_Static_assert(STINT_PROBES_ROLE_TIMEOUT == (int)ROLE_TIMEOUT && ROLE_TIMEOUT + 1 == ROLE_KINDS,
 	       "the kinds are the same on both sides");
 _Static_assert(STINT_PROBES_ROLE_METRICS == (int)ROLE_METRICS && STINT_PROBES_ROLE_QUEUE == (int)ROLE_QUEUE,
 	       "the metrics are the same on both sides");
@@ -73,6 +73,8 @@ void stint_role_name(char *ret, size_t ret_bytes, const struct role_key *key)
 		[ROLE_INOTIFY] = "inotify",
 		[ROLE_EPOLL] = "epoll",
 		[ROLE_TERMINAL] = "terminal",
+		[ROLE_FILE] = "files",
+		[ROLE_TIMEOUT] = "timeouts",
 	};
 	char address[64];
 

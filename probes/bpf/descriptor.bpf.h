@@ -147,6 +147,26 @@ static __noinline u64 followed_sock(const struct sock *sk)
 	return (u64)sk;
 }
 
+static __always_inline void classify_file(struct role_key *role, const struct file *file,
+					  const struct sock *sk, u32 mode)
+{
+	if (sk)
+		classify_socket(role, sk);
+	else if (mode == S_IFIFO)
+		role->kind = ROLE_PIPE;
+	else if (mode == S_IFCHR)
+		role->kind = ROLE_TERMINAL;
+	else if (mode == S_IFREG)
+		role->kind = ROLE_FILE;
+	else
+		role->kind = classify_by_name(file);
+}
+
+static __always_inline u32 file_type(const struct file *file)
+{
+	return BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT;
+}
+
 /* Once, at its first turn. */
 __noinline int settle_descriptor(struct descriptor *descriptor, s32 fd)
 {
@@ -156,15 +176,8 @@ __noinline int settle_descriptor(struct descriptor *descriptor, s32 fd)
 
 	if (!descriptor || !file)
 		return 0;
-	mode = BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT;
-	if (sk)
-		classify_socket(&descriptor->role, sk);
-	else if (mode == S_IFIFO)
-		descriptor->role.kind = ROLE_PIPE;
-	else if (mode == S_IFCHR)
-		descriptor->role.kind = ROLE_TERMINAL;
-	else
-		descriptor->role.kind = classify_by_name(file);
+	mode = file_type(file);
+	classify_file(&descriptor->role, file, sk, mode);
 	if (!(BPF_CORE_READ(file, f_flags) & O_NONBLOCK) && (sk || mode == S_IFIFO))
 		descriptor->flags |= DESCRIPTOR_BLOCKING;
 	if (!descriptor->sock)
@@ -173,17 +186,15 @@ __noinline int settle_descriptor(struct descriptor *descriptor, s32 fd)
 	return 0;
 }
 
-/* The role's slot for this thread: a descriptor may change hands. */
-__noinline u32 descriptor_role(struct thread *thread, struct descriptor *descriptor)
+/* Makes a role that thread's. Returns its slot. */
+static __noinline u32 thread_role(struct thread *thread, struct role_key *role)
 {
 	struct role_key key;
 	u32 *known;
 
-	if (!thread || !descriptor)
+	if (!thread || !role)
 		return ROLE_NO_SLOT;
-	if (descriptor->role_owner == thread->number && descriptor->role_slot != ROLE_NO_SLOT)
-		return descriptor->role_slot;
-	key = descriptor->role;
+	key = *role;
 	key.pid = thread->pid;
 	key.tid = thread->tid;
 	known = bpf_map_lookup_elem(&role_index, &key);
@@ -196,9 +207,19 @@ __noinline u32 descriptor_role(struct thread *thread, struct descriptor *descrip
 			__builtin_memset(key.address, 0, sizeof(key.address));
 		}
 	}
-	descriptor->role = key;
+	*role = key;
+	return known ? *known : role_slot(thread, &key);
+}
+
+/* The role's slot for this thread: a descriptor may change hands. */
+__noinline u32 descriptor_role(struct thread *thread, struct descriptor *descriptor)
+{
+	if (!thread || !descriptor)
+		return ROLE_NO_SLOT;
+	if (descriptor->role_owner == thread->number && descriptor->role_slot != ROLE_NO_SLOT)
+		return descriptor->role_slot;
+	descriptor->role_slot = thread_role(thread, &descriptor->role);
 	descriptor->role_owner = thread->number;
-	descriptor->role_slot = known ? *known : role_slot(thread, &key);
 	return descriptor->role_slot;
 }
 
@@ -241,12 +262,12 @@ __noinline int add_descriptor(u64 epfd_and_fd, u64 data, u32 events)
 }
 
 /*
- * A descriptor that poll() or select() returned, `known` being what is known under its number: that may be another
+ * A descriptor that poll(), select() or a ring (`epfd`) returned, `known` being what is known under its number: that may be another
  * file, closed since by another thread. Nothing registers them, so each is added at its first turn.
  */
-static __noinline struct descriptor *polled_descriptor(struct descriptor *known, u32 pid, s32 fd)
+static __noinline struct descriptor *polled_descriptor(struct descriptor *known, u32 pid, s32 epfd, s32 fd)
 {
-	struct descriptor_key key = {.pid = pid, .epfd = -1, .fd = fd};
+	struct descriptor_key key = {.pid = pid, .epfd = epfd, .fd = fd};
 	u64 file = fd_to_file(fd);
 	struct descriptor *descriptor;
 

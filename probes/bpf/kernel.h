@@ -216,6 +216,10 @@ struct mm_struct {
 	struct uprobes_state uprobes_state;
 };
 
+struct io_uring_task {
+	struct file *registered_rings[16];
+};
+
 struct task_struct {
 	unsigned int __state;
 	struct sched_entity se;
@@ -229,6 +233,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct css_set *cgroups;
 	struct mm_struct *mm;
+	struct io_uring_task *io_uring;
 };
 
 /* What the program of an iterator over tasks is given. */
@@ -246,7 +251,35 @@ struct io_rings {
 };
 
 struct io_ring_ctx {
+	unsigned int flags;
 	struct io_rings *rings;
+	u32 *sq_array;
+	struct io_uring_sqe *sq_sqes;
+	unsigned int cached_sq_head; /* these two: how many were taken, and put there */
+	unsigned int sq_entries;
+	unsigned int cached_cq_tail;
+};
+
+struct io_uring_cqe {
+	u64 user_data;
+	s32 res;
+	u32 flags;
+};
+
+struct io_cqe {
+	u64 user_data;
+};
+
+/* A request. It begins with a union of its file and the operation's own, which begins with the file too. */
+struct io_kiocb {
+	struct file *file;
+	u8 opcode;
+	struct io_cqe cqe;
+	struct io_ring_ctx *ctx;
+};
+
+struct io_sr_msg {
+	u32 done_io; /* of a send that goes on: what was taken so far */
 };
 
 struct in6_addr {

@@ -11,9 +11,8 @@
  * An event whose descriptor sees no system call is not attributed, and counted as such. What a handler computes
  * before its first system call is taken for the end of the turn before it.
  *
- * Of loops in poll() and select(), the events are those that were copied as the call returned (ready.bpf.h). Those in
- * io_uring are not looked at: completions name no descriptor, and what follows on them is written into the ring, with no
- * system call.
+ * Of loops in poll() and select(), the events are those that were copied as the call returned (ready.bpf.h); of those in
+ * io_uring, the completions that were in the queue then (uring.bpf.h).
  */
 
 static __always_inline void end_part(struct turns *turns, u64 now_ns)
@@ -82,7 +81,7 @@ __noinline u32 begin_turn(struct thread *thread, struct descriptor *descriptor, 
 	turns->turn[at].service_ns = 0;
 	turns->turn[at].role_slot = descriptor_role(thread, descriptor);
 	role = role_at(turns->turn[at].role_slot);
-	if (role)
+	if (role && thread->wait != RECORD_WAIT_IO_URING) /* there, its completion tells more */
 		count_role(role, ROLE_WAIT, now_ns - thread->start_ns);
 	return at;
 }
@@ -98,7 +97,7 @@ static __always_inline struct descriptor *find_turn(struct thread *thread, s32 f
 		return descriptor;
 	if (find_event(&thread->turns, (u32)fd) >= TURNS_MAX)
 		return NULL;
-	return polled_descriptor(descriptor, thread->pid, fd);
+	return polled_descriptor(descriptor, thread->pid, thread->epfd, fd);
 }
 
 static __always_inline bool is_back(const struct turns *turns, u32 at, s32 fd)
@@ -427,6 +426,23 @@ __noinline int count_service(u32 slot, u32 service_ns)
 	return 0;
 }
 
+/* There was one completion in the ring. If the program took it and no other, all of the iteration was its. */
+static __always_inline void end_turn_alone(struct thread *thread, u64 now_ns)
+{
+	struct io_ring_ctx *ring = (struct io_ring_ctx *)thread->ring;
+	struct turns *turns = &thread->turns;
+	u64 ns = now_ns - thread->start_ns;
+
+	if (BPF_CORE_READ(ring, rings, cq.head) - turns->ring_head != 1)
+		return;
+	turns->turn[0].service_ns = ns < ~0u ? (u32)ns : ~0u;
+	if (turns->had & 1)
+		return;
+	turns->had |= 1;
+	turns->left = 0;
+	turns->turn[0].fd = turns->event[0].data_high ? -1 : (s32)turns->event[0].data_low;
+}
+
 /* The next wait begins. */
 __noinline int end_turns(struct thread *thread, u64 now_ns)
 {
@@ -437,6 +453,8 @@ __noinline int end_turns(struct thread *thread, u64 now_ns)
 		return 0;
 	turns = &thread->turns;
 	end_part(turns, now_ns);
+	if (turns->flags & TURNS_ALONE)
+		end_turn_alone(thread, now_ns);
 	for (u32 i = 0; i < TURNS_MAX; i++) {
 		if (i >= turns->len)
 			break;
@@ -446,7 +464,7 @@ __noinline int end_turns(struct thread *thread, u64 now_ns)
 	if (turns->undrained_len)
 		note_lying(thread);
 	habits = thread_habits(thread);
-	if (!habits || thread->wait == RECORD_WAIT_IO_URING)
+	if (!habits)
 		return 0;
 	habits->events += turns->len;
 	habits->attributed += turns->len - turns->left;

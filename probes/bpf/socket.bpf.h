@@ -60,6 +60,8 @@ struct socket_state {
 	u64 last_ack_ns;    /* of the stall */
 	u32 snd_una;        /* as the segments that were announced leave it, once `follows_una` is set */
 	u32 follows_una;
+	u32 write_seq; /* uring.bpf.h: as the send found it full */
+	u32 told_ring; /* uring.bpf.h: a request that waits for space was told of it; the kernel keeps no trace of that */
 
 	/* limit.bpf.h */
 	u64 limit_since_ns;

@@ -50,7 +50,7 @@ static __always_inline void raise(struct socket_state *state, u64 sk, u64 at_ns,
 
 	if (!enter_stage(state, STALL_FULL, STALL_RAISED))
 		return;
-	state->raised_to_wait = waits_for_write(tid, sk);
+	state->raised_to_wait = state->told_ring ? is_waiting(tid) : waits_for_write(tid, sk);
 	state->raised_ns = at_ns;
 	state->raise_inferred = inferred;
 	note_levels(state, sk);
@@ -229,6 +229,7 @@ static __always_inline bool begin_stall(struct socket_state *state, u64 sk, u64 
 	state->retransmits = 0;
 	state->raise_inferred = 0;
 	state->alarm = 0;
+	state->told_ring = 0;
 	state->last_ack_ns = 0;
 	note_levels(state, sk);
 	state->by_queue = 0;
@@ -261,7 +262,19 @@ __noinline int end_stall(struct socket_state *state, u64 sk, u64 now_ns, u32 end
 	return 0;
 }
 
-/* A send of any kind begins: if its socket was stalled, the stall is over. */
+/* A send begins on a socket that was stalled: the stall is over. */
+static __noinline int end_by_send(struct socket_state *state, u64 sk, u64 now_ns)
+{
+	if (!state)
+		return 0;
+	if (state->addresses.family == AF_UNIX)
+		enter_unix_send(state, sk, now_ns);
+	else
+		end_stall(state, sk, now_ns, RECORD_SENT);
+	return 0;
+}
+
+/* A system call of any kind that sends begins. */
 static __always_inline void enter_send(s32 fd, u64 now_ns)
 {
 	struct socket_state *state;
@@ -271,12 +284,8 @@ static __always_inline void enter_send(s32 fd, u64 now_ns)
 		return;
 	sk = fd_to_sock(fd, MSG_DONTWAIT);
 	state = sk ? find_socket(sk) : NULL;
-	if (!state || !is_stalled(state))
-		return;
-	if (state->addresses.family == AF_UNIX)
-		enter_unix_send(state, sk, now_ns);
-	else
-		end_stall(state, sk, now_ns, RECORD_SENT);
+	if (state && is_stalled(state))
+		end_by_send(state, sk, now_ns);
 }
 
 /*
@@ -295,15 +304,51 @@ static __always_inline void note_no_more_sends(u64 sk, int after, u64 now_ns)
 }
 
 /*
- * A send returned. It found the buffer full if it took less than it was given, whatever the bit says: ACKs
+ * A send is over. It found the buffer full if it took less than it was given, whatever the bit says: ACKs
  * that had waited for the end of this very call may have opened the buffer again. Only where it is not known
  * how much it was given, the bit has to tell: a poll sets it too, so it is no proof.
  */
+static __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, bool is_short)
+{
+	bool is_chosen = trace_fd >= 0 && fd == trace_fd;
+	struct socket_state *state;
+	u64 now_ns;
+
+	if (!moment)
+		return 0;
+	now_ns = moment->time_ns;
+	if (is_unix(sk)) {
+		moment->kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
+		return exit_unix_send(sk, moment->tid, fd, moment, is_short);
+	}
+	is_short = is_short || (!moment->requested_bytes && lacks_space(sk));
+	state = is_short || is_chosen ? know_socket(sk, pid) : find_socket(sk);
+	if (!state)
+		return 0;
+	/* It may have come by ways that are no accept: a ring, another process. */
+	find_owner(state, sk, pid, moment->tid, fd);
+	settle(state, sk, now_ns, 0);
+	state->tid = moment->tid;
+	state->fd = fd;
+	moment->kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
+	report_moment(state, sk, moment);
+	if (!is_short || !begin_stall(state, sk, now_ns))
+		return 0;
+	if (lacks_space(sk)) {
+		state->cause_ns = 0; /* it was opened, and filled up again, within the call */
+		return 0;
+	}
+	if (state->cause_ns)
+		account_early_cause(state, sk);
+	raise(state, sk, state->cause_ns ? state->cause_ns : now_ns, moment->tid, true);
+	return 0;
+}
+
+/* A system call that sends returned. */
 static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 requested, long result,
 				      u64 now_ns)
 {
 	struct moment moment = {.tid = tid, .time_ns = now_ns, .requested_bytes = requested};
-	struct socket_state *state;
 	bool is_short = result == -EAGAIN || (result > 0 && requested && (u64)result < requested);
 	bool is_chosen = trace_fd >= 0 && fd == trace_fd;
 	u64 sk;
@@ -316,31 +361,7 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 	if (!sk)
 		return;
 	moment.done_bytes = result > 0 ? (u64)result : 0;
-	if (is_unix(sk)) {
-		moment.kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
-		exit_unix_send(sk, tid, fd, &moment, is_short);
-		return;
-	}
-	is_short = is_short || (!requested && lacks_space(sk));
-	state = is_short || is_chosen ? know_socket(sk, pid) : find_socket(sk);
-	if (!state)
-		return;
-	/* It may have come by ways that are no accept: a ring, another process. */
-	find_owner(state, sk, pid, tid, fd);
-	settle(state, sk, now_ns, 0);
-	state->tid = tid;
-	state->fd = fd;
-	moment.kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
-	report_moment(state, sk, &moment);
-	if (!is_short || !begin_stall(state, sk, now_ns))
-		return;
-	if (lacks_space(sk)) {
-		state->cause_ns = 0; /* it was opened, and filled up again, within the call */
-		return;
-	}
-	if (state->cause_ns)
-		account_early_cause(state, sk);
-	raise(state, sk, state->cause_ns ? state->cause_ns : now_ns, tid, true);
+	note_send(sk, pid, fd, &moment, is_short);
 }
 
 /* The wait returned this event of socket `sk`, or so it is inferred: it had been raised, and is asked for. */

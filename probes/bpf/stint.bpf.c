@@ -25,6 +25,7 @@
  *                 write stalls: how they are told, of unix sockets, of TCP
  *   turns.bpf.h, role.bpf.h, arrival.bpf.h, descriptor.bpf.h, hygiene.bpf.h, service.bpf.h
  *                 what descriptors are, how long their events waited and were served, bad habits
+ *   uring.bpf.h   what completed in a ring, and what is sent through it
  *
  * Tracepoints (tp_btf), and uprobes on request, only: they work where lockdown refuses kprobes and fentry, and need
  * no tracefs.
@@ -87,6 +88,8 @@
 
 #include "service.bpf.h"
 
+#include "uring.bpf.h"
+
 /* `takes_first`: its first argument is a descriptor. */
 static __always_inline void enter_descriptor_call(struct thread *thread, long number, int send_fd,
 						  bool takes_first, const struct pt_regs *regs, u64 now_ns)
@@ -99,6 +102,7 @@ static __always_inline void enter_descriptor_call(struct thread *thread, long nu
 		close_turn(&thread->turns, (s32)regs->di);
 		note_close(thread, (s32)regs->di, now_ns);
 		note_unix_close(thread->pid, (s32)regs->di, now_ns);
+		note_ring_close((s32)regs->di);
 		if (may_have_loop_in(thread, (s32)regs->di))
 			close_loop(thread, (s32)regs->di, now_ns);
 	}
@@ -147,6 +151,8 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	if (!thread)
 		return 0;
 	if (wait && enter_wait(thread, now_ns, wait, regs, wait_has_zero_timeout(number, regs))) {
+		if (wait == RECORD_WAIT_IO_URING)
+			know_ring(thread, (s32)regs->di, regs->r10);
 		if (thread->stack_wanted) {
 			thread->stack_wanted = 0;
 			report_stack(thread, RECORD_STACK_WAIT, now_ns);
@@ -200,6 +206,8 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 		exit_wait(thread, now_ns, wait, regs, result);
 		if (wait == RECORD_WAIT_EPOLL)
 			begin_turns(thread, regs->si, result, regs->dx);
+		else if (wait == RECORD_WAIT_IO_URING)
+			exit_ring_wait(thread, regs, now_ns);
 		else
 			begin_polled_turns(thread);
 		return 0;
@@ -457,6 +465,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int tid_before)
 	u32 pid = task->tgid, tid = task->pid;
 
 	forget_functions(tid);
+	forget_thread_ring(tid);
 	if (!is_watched(pid)) {
 		if (is_selected(task))
 			follow(task);
@@ -474,6 +483,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	u32 pid = task->tgid, tid = task->pid;
 
 	/* First of all: where two threads exit at once, the other one may have said already that the process is gone. */
+	forget_thread_ring(tid);
 	end_thread(tid);
 	forget_functions(tid);
 	if (!is_watched(pid))
@@ -487,6 +497,68 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	note_unix_exit(pid);
 	report_life(RECORD_EXIT, pid);
 	return 0;
+}
+
+/* Those of io_uring are attached while a watched thread waits in it, and each to the kernels that have it so. */
+SEC("tp_btf/io_uring_submit_req")
+int BPF_PROG(on_ring_submit, void *req)
+{
+	if (rings_known > 0)
+		note_submitted(as_number((u64)req));
+	return 0;
+}
+
+/* Before 6.5. */
+SEC("tp_btf/io_uring_submit_sqe")
+int BPF_PROG(on_ring_submit_sqe, void *req)
+{
+	if (rings_known > 0)
+		note_submitted(as_number((u64)req));
+	return 0;
+}
+
+SEC("tp_btf/io_uring_poll_arm")
+int BPF_PROG(on_ring_poll_arm, void *req, int mask, int events)
+{
+	if (rings_known > 0)
+		note_armed(as_number((u64)req), events, bpf_ktime_get_ns());
+	return 0;
+}
+
+SEC("tp_btf/io_uring_task_add")
+int BPF_PROG(on_ring_task_add, void *req, int events)
+{
+	if (rings_known > 0)
+		note_came_about(as_number((u64)req), (u32)events, bpf_ktime_get_ns());
+	return 0;
+}
+
+SEC("tp_btf/io_uring_complete")
+int BPF_PROG(on_ring_complete, void *ring, void *req, struct io_uring_cqe *cqe)
+{
+	u64 now_ns, result_and_flags;
+
+	if (rings_known <= 0)
+		return 0;
+	now_ns = bpf_ktime_get_ns();
+	result_and_flags = (u64)BPF_CORE_READ(cqe, flags) << 32 | (u32)BPF_CORE_READ(cqe, res);
+	note_completed_send(as_number((u64)ring), as_number((u64)req), (s32)result_and_flags, now_ns);
+	return note_completion(as_number((u64)ring), as_number((u64)req), BPF_CORE_READ(cqe, user_data),
+			       result_and_flags, now_ns);
+}
+
+/* Before 6.16 it passes what is in the completion, and not where that is. */
+SEC("tp_btf/io_uring_complete")
+int BPF_PROG(on_ring_complete_by_value, void *ring, void *req, u64 user_data, int result, unsigned int flags)
+{
+	u64 now_ns;
+
+	if (rings_known <= 0)
+		return 0;
+	now_ns = bpf_ktime_get_ns();
+	note_completed_send(as_number((u64)ring), as_number((u64)req), result, now_ns);
+	return note_completion(as_number((u64)ring), as_number((u64)req), user_data,
+			       (u64)flags << 32 | (u32)result, now_ns);
 }
 
 /* These two are attached to each function that is asked for, in each process; the cookie is its slot. */

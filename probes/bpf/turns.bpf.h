@@ -45,6 +45,7 @@ struct turns {
 	u32 upstreams;         /* roles of that kind that the thread has */
 	u32 outs;              /* events that are EPOLLOUT alone */
 	u32 undrained_len;
+	u32 ring_head; /* of a ring: how many completions the program had taken as the wait returned */
 	s32 undrained_fd[UNDRAINED_MAX]; /* in this iteration */
 	struct user_event event[TURNS_MAX];
 	struct turn turn[TURNS_MAX]; /* of those that had one */
@@ -77,6 +78,7 @@ enum turns_flag {
 	TURNS_IN_CALL = 32,   /* a system call on the descriptor is under way */
 	TURNS_MAY_BLOCK = 64, /* and it may block */
 	TURNS_SKIPPED = 128,  /* what the wait returned was left alone */
+	TURNS_ALONE = 512,    /* of a ring: there was one completion */
 	TURNS_BACK = 256,     /* the descriptor came back, and what is known of it was not looked up */
 };
 

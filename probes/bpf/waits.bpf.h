@@ -29,6 +29,7 @@
 #define IORING_ENTER_GETEVENTS       1u
 #define IORING_ENTER_EXT_ARG         8u
 #define IORING_ENTER_REGISTERED_RING 16u
+#define REGISTERED_RINGS             16    /* IO_RINGFD_REG_MAX */
 #define CQ_ENTRIES_MAX               65536 /* IORING_MAX_CQ_ENTRIES */
 
 /* enum record_wait, or 0. */
@@ -103,17 +104,33 @@ static __always_inline bool wait_has_zero_timeout(long number, const struct pt_r
 	}
 }
 
+/* The file of a ring, which may be registered with the thread: it is then asked for by its place there. Or 0. */
+static __noinline u64 ring_file(s32 fd, u64 flags)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct io_uring_task *registry;
+	struct file *file = NULL;
+	u64 at;
+
+	if (!(flags & IORING_ENTER_REGISTERED_RING))
+		return fd_to_file(fd);
+	registry = BPF_CORE_READ(task, io_uring);
+	if (!registry || fd < 0 || fd >= REGISTERED_RINGS)
+		return 0;
+	at = (u64)registry + bpf_core_field_offset(struct io_uring_task, registered_rings);
+	if (bpf_probe_read_kernel(&file, sizeof(file), (void *)(at + (u64)fd * sizeof(file))) != 0)
+		return 0;
+	return (u64)file;
+}
+
 /* Completions that wait in the ring; -1 if that cannot be known. The call itself returns how many it submitted. */
 __noinline long ready_completions(s32 fd, u64 flags)
 {
+	struct file *file = (struct file *)ring_file(fd, flags);
 	struct io_ring_ctx *ring;
 	struct io_rings *rings;
-	struct file *file;
 	u32 head, tail;
 
-	if (flags & IORING_ENTER_REGISTERED_RING)
-		return -1;
-	file = (struct file *)fd_to_file(fd);
 	if (!file)
 		return -1;
 	ring = BPF_CORE_READ(file, private_data);

@@ -136,6 +136,7 @@ struct thread {
 	u64 raised[RAISED_SLOTS];
 	u64 place;               /* of its saved registers (filter.bpf.h) */
 	u64 ready[THREAD_READY]; /* ready.bpf.h: what a poll or a select returned */
+	u64 ring;                /* uring.bpf.h: address of the one that it waited for last */
 };
 
 /*

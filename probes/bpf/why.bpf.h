@@ -88,6 +88,13 @@ static __always_inline bool is_busy(u32 tid, u64 since_ns)
 	return thread && thread->state == THREAD_DISPATCHING && thread->start_ns <= since_ns;
 }
 
+static __always_inline bool is_waiting(u32 tid)
+{
+	struct thread *thread = find_thread(tid);
+
+	return thread && thread->state == THREAD_WAITING;
+}
+
 /* Does the thread wait, and does a registration ask for EPOLLOUT? */
 static __noinline bool waits_for_write(u32 tid, u64 sk)
 {
@@ -125,7 +132,7 @@ static __noinline u32 why_not_told(struct socket_state *state, u64 sk, bool by_t
 	if (state->stage == STALL_RETURNED) {
 		if ((interest.events & EPOLLET) && waited_since(state->tid, state->returned_ns))
 			return RECORD_WHY_EDGE;
-	} else if (!asks_for_write(&interest)) {
+	} else if (!asks_for_write(&interest) && !state->told_ring) {
 		return RECORD_WHY_NOT_ARMED;
 	}
 	if (by_this_ack)

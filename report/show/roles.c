@@ -230,26 +230,35 @@ static bool words_attribution(struct buffer *out, const struct model *model)
 	return true;
 }
 
-/* Loops in io_uring, as probe_source.c names them: those of programs that nothing else is known of. */
-static size_t count_rings(const struct model *model)
+static bool has_roles(const struct model *model, const struct model_process *process)
+{
+	for (size_t i = 0; i < model->roles_len; i++)
+		if (model->roles[i].process == process)
+			return true;
+	return false;
+}
+
+/* Loops in io_uring, as probe_source.c names them. */
+size_t roles_untold_rings(const struct model *model)
 {
 	size_t count = 0;
 
 	for (size_t i = 0; i < model->loops_len; i++)
 		count += model->loops[i].source == MODEL_PROBES &&
-			 strncmp(model->loops[i].name, "io_uring ", 9) == 0;
+			 strncmp(model->loops[i].name, "io_uring ", 9) == 0 &&
+			 !has_roles(model, model->loops[i].process);
 	return count;
 }
 
 static bool words_rings(struct buffer *out, const struct model *model)
 {
-	size_t count = count_rings(model);
+	size_t count = roles_untold_rings(model);
 
 	if (count > 0)
 		buffer_printf(
 			out,
-			"Of %zu loop%s in io_uring no roles are told: completions name no descriptor, and no system "
-			"call is made on one.",
+			"Of %zu loop%s in io_uring no roles are told: nothing completed there, or this kernel does "
+			"not tell of requests (stint doctor).",
 			count, count == 1 ? "" : "s");
 	return count > 0;
 }
@@ -285,7 +294,7 @@ void roles_text(struct text_page *page)
 	const struct model *model = page->model;
 	struct buffer line = {0};
 
-	if (model->roles_len > 0 || count_rings(model) > 0)
+	if (model->roles_len > 0 || roles_untold_rings(model) > 0)
 		text_heading(
 			page, "Descriptors by role",
 			"how long their events waited and were served (p50, p99, max); longest in sum first");
@@ -358,11 +367,11 @@ static void html_stages_table(struct buffer *out, const struct model *model)
 
 void roles_html(struct buffer *out, const struct model *model)
 {
-	if (model->roles_len > 0 || count_rings(model) > 0)
+	if (model->roles_len > 0 || roles_untold_rings(model) > 0)
 		buffer_string(out, "<h2>Descriptors by role</h2>\n");
 	if (model->roles_len > 0)
 		html_roles_table(out, model);
-	if (count_rings(model) > 0) {
+	if (roles_untold_rings(model) > 0) {
 		buffer_string(out, "<p>");
 		words_rings(out, model);
 		buffer_string(out, "</p>\n");

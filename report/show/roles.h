@@ -15,4 +15,7 @@ void roles_html(struct buffer *out, const struct model *model);
 /* What a headline says of a process' bad habits. False, and nothing, if it has none. */
 bool roles_words_habits(struct buffer *out, const struct model *model, const struct model_process *process);
 
+/* How many loops wait in io_uring of whose requests nothing was told. */
+size_t roles_untold_rings(const struct model *model);
+
 #endif

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "report/show/roles.h"
 #include "report/show/units.h"
 
 /* Ends of "by ...". */
@@ -95,15 +96,12 @@ void words_not_sent(struct buffer *out, words_escape escape, const struct stall_
 
 bool words_sends_unseen(struct buffer *out, const struct model *model)
 {
-	for (size_t i = 0; i < model->loops_len; i++) {
-		if (strncmp(model->loops[i].name, "io_uring", 8) != 0)
-			continue;
-		buffer_string(
-			out,
-			"Sends through a ring (io_uring) are no system calls: of those, no stall is told.");
-		return true;
-	}
-	return false;
+	if (!roles_untold_rings(model))
+		return false;
+	buffer_string(out,
+		      "Sends through a ring (io_uring) are no system calls: where nothing is told of its "
+		      "requests, no stall is told.");
+	return true;
 }
 
 static const struct model_event *first_of(const struct trace *trace, enum model_event_kind kind)

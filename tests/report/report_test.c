@@ -592,6 +592,26 @@ static void of_loops_in_io_uring_it_is_said_that_no_roles_are_told(void **state)
 	model_free(model);
 }
 
+static void of_loops_in_io_uring_with_roles_nothing_is_said(void **state)
+{
+	struct recording *recording = begin();
+	struct buffer out = {0};
+	struct model *model;
+	int64_t process;
+
+	(void)state;
+	process = recording_process(recording, 7, "ring");
+	recording_loop(recording, process, 7, 3, "io_uring fd 3", false);
+	recording_role(recording, process, "pipes", "other");
+	recording_free(recording);
+	model = load();
+	text_report(&out, model, false, 140);
+	assert_null(strstr(buffer_text(&out), "in io_uring no roles are told"));
+	assert_null(strstr(buffer_text(&out), "Sends through a ring"));
+	buffer_free(&out);
+	model_free(model);
+}
+
 static void without_gnuplot_the_page_says_what_to_install(void **state)
 {
 	char *search = strdup(getenv("PATH"));
@@ -872,6 +892,7 @@ int main(void)
 		test(an_empty_recording_gives_sentences_and_no_plot),
 		test(handlers_that_did_nothing_are_said_to_have_done_nothing),
 		test(of_loops_in_io_uring_it_is_said_that_no_roles_are_told),
+		test(of_loops_in_io_uring_with_roles_nothing_is_said),
 		test(without_gnuplot_the_page_says_what_to_install),
 		test(a_stall_is_told_by_its_own_figures),
 		test(the_longest_stall_is_the_one_that_is_shown),

@@ -10,26 +10,23 @@
  */
 
 #include <errno.h>
-#include <linux/io_uring.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../helpers/subject_command.h"
+#include "../helpers/subject_ring.h"
 
 #define FDS   4 /* standard input, three pipes */
 #define PIPES (FDS - 1)
 #define GROW  40
-#define RING  16
 
 static int pipes[PIPES][2];
 static int never[2];
@@ -214,69 +211,30 @@ static void loop_in_select(int signals_too)
 	}
 }
 
-struct ring {
-	unsigned *sq_tail, *sq_mask, *sq_array, *cq_head, *cq_tail, *cq_mask;
-	struct io_uring_sqe *sqes;
-	struct io_uring_cqe *cqes;
-};
-
-static void open_ring(struct ring *ring)
-{
-	struct io_uring_params params = {0};
-	char *memory;
-
-	object_fd = (int)syscall(SYS_io_uring_setup, RING, &params);
-	if (object_fd < 0)
-		exit(77);
-	memory = mmap(NULL, params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe) + 4096,
-		      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, object_fd, IORING_OFF_SQ_RING);
-	ring->sqes = mmap(NULL, params.sq_entries * sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_POPULATE, object_fd, IORING_OFF_SQES);
-	if (memory == MAP_FAILED || ring->sqes == MAP_FAILED || !(params.features & IORING_FEAT_SINGLE_MMAP))
-		exit(77);
-	ring->sq_tail = (unsigned *)(void *)(memory + params.sq_off.tail);
-	ring->sq_mask = (unsigned *)(void *)(memory + params.sq_off.ring_mask);
-	ring->sq_array = (unsigned *)(void *)(memory + params.sq_off.array);
-	ring->cq_head = (unsigned *)(void *)(memory + params.cq_off.head);
-	ring->cq_tail = (unsigned *)(void *)(memory + params.cq_off.tail);
-	ring->cq_mask = (unsigned *)(void *)(memory + params.cq_off.ring_mask);
-	ring->cqes = (struct io_uring_cqe *)(void *)(memory + params.cq_off.cqes);
-}
-
 static void arm(struct ring *ring, int fd)
 {
-	unsigned tail = *ring->sq_tail, slot = tail & *ring->sq_mask;
+	const struct io_uring_sqe poll = {.opcode = IORING_OP_POLL_ADD,
+					  .fd = fd,
+					  .poll_events = POLLIN,
+					  .user_data = (uint64_t)fd};
 
-	ring->sqes[slot] = (struct io_uring_sqe){.opcode = IORING_OP_POLL_ADD,
-						 .fd = fd,
-						 .poll_events = POLLIN,
-						 .user_data = (uint64_t)fd};
-	ring->sq_array[slot] = slot;
-	__atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
+	ring_prepare(ring, &poll);
 }
 
 static void loop_in_ring(void)
 {
+	struct ring_answer completion;
 	struct ring ring;
-	unsigned to_submit = FDS, head;
 
-	open_ring(&ring);
+	ring_open(&ring);
+	object_fd = ring.fd;
 	for (int i = 0; i < FDS; i++)
 		arm(&ring, fd_at(i));
 	for (;;) {
-		if (syscall(SYS_io_uring_enter, object_fd, to_submit, 1, IORING_ENTER_GETEVENTS, NULL, 0) <
-			    0 &&
-		    errno != EINTR)
-			die("io_uring_enter");
-		to_submit = 0;
-		head = *ring.cq_head;
-		while (head != __atomic_load_n(ring.cq_tail, __ATOMIC_ACQUIRE)) {
-			int fd = (int)ring.cqes[head++ & *ring.cq_mask].user_data;
-
-			__atomic_store_n(ring.cq_head, head, __ATOMIC_RELEASE);
-			on_ready(fd);
-			arm(&ring, fd);
-			to_submit++;
+		ring_wait(&ring);
+		while (ring_take(&ring, &completion)) {
+			on_ready((int)completion.user_data);
+			arm(&ring, (int)completion.user_data);
 		}
 	}
 }
