@@ -171,6 +171,8 @@ $(BUILD)/tests/loop/faults_test: TEST_LIBS = $(addprefix -Wl$(comma)--wrap=,$(FA
 # Of functions that the library keeps to itself.
 $(BUILD)/tests/loop/address_order_test: TEST_LIBS = $(BUILD)/obj/loop/address_order.o
 $(BUILD)/tests/loop/address_order_test: $(BUILD)/obj/loop/address_order.o
+$(BUILD)/tests/loop/timer_wheel_test: TEST_LIBS = $(BUILD)/obj/loop/timer_wheel.o
+$(BUILD)/tests/loop/timer_wheel_test: $(BUILD)/obj/loop/timer_wheel.o
 
 $(BUILD)/tests/ares/%_test: TEST_LIBS = $(BUILD)/libstint-ares.a -lcares
 $(filter $(BUILD)/tests/ares/%,$(TESTS)): $(BUILD)/libstint-ares.a
