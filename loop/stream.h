@@ -33,11 +33,11 @@ struct stint_stream {
 	struct write_queue queue;
 	uint64_t high_bytes, low_bytes;
 	uint64_t idle_ns, read_ns, write_ns, close_ns;
-	uint64_t read_at_ns;    /* something came */
-	uint64_t expect_at_ns;  /* since when the peer owes data, if it is not since something came */
-	uint64_t sent_at_ns;    /* something went, or was acknowledged, or the queue began to fill */
-	uint64_t sent_bytes;    /* that the kernel has taken, of all that was written */
-	int64_t gone_bytes;     /* of them, those that the peer had when that was asked last (stream_limits.c) */
+	uint64_t read_at_ns;   /* something came */
+	uint64_t expect_at_ns; /* since when the peer owes data, if it is not since something came */
+	uint64_t sent_at_ns;   /* something went, or was acknowledged, or the queue began to fill */
+	uint64_t sent_bytes;   /* that the kernel has taken, of all that was written */
+	int64_t gone_bytes; /* of them, those that the peer had when that was asked last (stream_limits.c) */
 	uint64_t stall_from_ns; /* the last send came back short; 0: it did not */
 	uint64_t closing_at_ns;
 	int error; /* what `closed` will say */

@@ -34,7 +34,8 @@ static void note_progress(struct stint_stream *stream)
 
 	if (ioctl(fd, SIOCOUTQ, &waiting) < 0)
 		return;
-	gone_bytes = (int64_t)stream->sent_bytes - waiting; /* of a unix socket, less what the kernel adds to each */
+	gone_bytes = (int64_t)stream->sent_bytes -
+		     waiting; /* of a unix socket, less what the kernel adds to each */
 	if (gone_bytes > stream->gone_bytes) {
 		at_ns = now_ns - since_last_ack_ns(fd);
 		if (at_ns > stream->sent_at_ns)

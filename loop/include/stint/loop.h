@@ -30,8 +30,8 @@
  * descriptor, is -ECHILD. It may make loops of its own.
  *
  * A handler is an index from stint_loop_handler(); 0 is "other" and always there. What that returns may be cast to
- * uint32_t and handed on without a look: its one error, -EINVAL, is no handler, and every function that takes one
- * returns -EINVAL for it. Times are ns; points in time are of CLOCK_MONOTONIC.
+ * uint32_t and handed on without a look: its one error, -EINVAL, is no handler, and the functions that take one
+ * return -EINVAL for it (a post has no such moment: it counts as "other"). Times are ns; points in time are of CLOCK_MONOTONIC.
  */
 
 #include <stdbool.h>

@@ -42,12 +42,12 @@ struct stint_stream_callbacks {
 };
 
 struct stint_stream_options {
-	size_t size;                  /* sizeof(struct stint_stream_options) */
-	uint64_t high_bytes;          /* watermarks of the queue; 0: 1 MiB */
-	uint64_t low_bytes;           /* 0: a quarter of high_bytes */
-	uint64_t idle_ns;             /* nothing came and nothing went for so long: -ETIMEDOUT; 0: no limit */
-	uint64_t write_ns;            /* something is queued, and nothing went for so long: -ETIMEDOUT; 0: no limit */
-	uint64_t close_ns;            /* a graceful close, and nothing went for so long; 0: 10 s */
+	size_t size;         /* sizeof(struct stint_stream_options) */
+	uint64_t high_bytes; /* watermarks of the queue; 0: 1 MiB */
+	uint64_t low_bytes;  /* 0: a quarter of high_bytes */
+	uint64_t idle_ns;    /* nothing came and nothing went for so long: -ETIMEDOUT; 0: no limit */
+	uint64_t write_ns;   /* something is queued, and nothing went for so long: -ETIMEDOUT; 0: no limit */
+	uint64_t close_ns;   /* a graceful close, and nothing went for so long; 0: 10 s */
 	uint64_t notsent_lowat_bytes; /* TCP_NOTSENT_LOWAT; 0: left as it is */
 	uint64_t read_ns; /* nothing came for so long while it was expected: -ETIMEDOUT; 0: no limit */
 };
@@ -55,7 +55,8 @@ struct stint_stream_options {
 /*
  * Something went when the kernel took it, and when the peer acknowledged it (of a unix socket: read it), as is asked before
  * a limit is enforced. So a peer that reads slowly, but does, is not cut off. When that was, TCP tells to the ms; of a
- * unix socket it is the moment of asking, so that a limit comes up to twice as late.
+ * unix socket it is the moment of asking, so that a limit comes up to twice as late. idle_ns runs on while the stream is
+ * paused; read_ns does not.
  *
  * A stream that ends while something is queued, by whatever (a limit, an error, stint_stream_free(), the end of its loop),
  * resets the connection: its peer does not take what it got for the whole.
