@@ -46,7 +46,7 @@
 #define SOON_NS      5000000 /* by then the sender sleeps */
 #define LOGGED_BYTES 256u
 #define THREADS      4
-#define REFUSALS     2000 /* of each thread */
+#define REFUSALS     200 /* of each thread: so many stalls as a ring holds that nobody reads meanwhile */
 
 static char data[LARGE_BYTES];
 static struct subject_unix *account; /* shared with the peer */
