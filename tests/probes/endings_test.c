@@ -13,29 +13,10 @@
 
 #include <cmocka.h>
 
-#include "subject.h"
 #include "subject_last.h"
-#include "watching.h"
+#include "watching_fixture.h"
 
-static struct watching watching;
-static struct subject subject;
 static struct subject_last account[LAST_ROUNDS];
-
-static int set_up(void **state)
-{
-	(void)state;
-	memset(&watching, 0, sizeof(watching));
-	memset(&subject, 0, sizeof(subject));
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	subject_stop(&subject, SIGKILL);
-	watching_close(&watching);
-	return 0;
-}
 
 static uint64_t now_ns(void)
 {
@@ -228,22 +209,25 @@ static void a_stall_of_a_unix_socket_that_has_not_ended_is_told_when_asked_for(v
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_close_ends_a_stall, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_close_of_a_unix_socket_ends_a_stall, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_shutdown_ends_a_stall, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_reset_by_the_peer_ends_a_stall, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_close_after_the_write_event_ends_the_queue_stage, set_up,
-						tear_down),
+		cmocka_unit_test_setup_teardown(a_close_ends_a_stall, watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_close_of_a_unix_socket_ends_a_stall, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_shutdown_ends_a_stall, watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_reset_by_the_peer_ends_a_stall, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_close_after_the_write_event_ends_the_queue_stage,
+						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(
-			a_close_of_a_unix_socket_after_the_write_event_ends_the_queue_stage, set_up,
-			tear_down),
-		cmocka_unit_test_setup_teardown(an_exit_ends_a_stall, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(an_exit_ends_a_stall_of_a_unix_socket, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_stall_that_has_not_ended_is_told_when_asked_for, set_up,
-						tear_down),
+			a_close_of_a_unix_socket_after_the_write_event_ends_the_queue_stage, watching_set_up,
+			watching_tear_down),
+		cmocka_unit_test_setup_teardown(an_exit_ends_a_stall, watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(an_exit_ends_a_stall_of_a_unix_socket, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_stall_that_has_not_ended_is_told_when_asked_for,
+						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(
-			a_stall_of_a_unix_socket_that_has_not_ended_is_told_when_asked_for, set_up,
-			tear_down),
+			a_stall_of_a_unix_socket_that_has_not_ended_is_told_when_asked_for, watching_set_up,
+			watching_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

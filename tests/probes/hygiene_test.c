@@ -11,37 +11,19 @@
 
 #include <cmocka.h>
 
-#include "subject.h"
-#include "watching.h"
+#include "watching_fixture.h"
 
 #define MS           1000000u
 #define ROUNDS       400 /* as the subject has them */
 #define FINDINGS_MAX 16
 
-static struct watching watching;
-static struct subject subject;
 static struct stint_probes_finding findings[FINDINGS_MAX];
 static size_t findings_len;
 
 static int set_up(void **state)
 {
-	struct stint_probes_support support;
-
-	(void)state;
-	memset(&watching, 0, sizeof(watching));
-	memset(&subject, 0, sizeof(subject));
 	findings_len = 0;
-	if (stint_probes_supported(&support) == 0)
-		watching_open(&watching, NULL);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	subject_stop(&subject, SIGKILL);
-	watching_close(&watching);
-	return 0;
+	return watching_set_up_opened(state);
 }
 
 static int keep(void *ctx, const struct stint_probes_finding *finding)
@@ -188,14 +170,18 @@ static void their_corrected_twins_are_not(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(epollout_with_nothing_to_write_is_found, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(data_left_behind_under_epollet_is_found, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(data_that_goes_on_lying_there_is_found, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(full_batches_with_more_ready_are_found, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_storm_of_epoll_ctl_is_found, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(polls_in_vain_are_found, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_blocking_descriptor_is_found, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(their_corrected_twins_are_not, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(epollout_with_nothing_to_write_is_found, set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(data_left_behind_under_epollet_is_found, set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(data_that_goes_on_lying_there_is_found, set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(full_batches_with_more_ready_are_found, set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_storm_of_epoll_ctl_is_found, set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(polls_in_vain_are_found, set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_blocking_descriptor_is_found, set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(their_corrected_twins_are_not, set_up, watching_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

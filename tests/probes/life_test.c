@@ -19,30 +19,10 @@
 
 #include <cmocka.h>
 
-#include "subject.h"
-#include "watching.h"
+#include "watching_fixture.h"
 
 #define MS      1000000u
 #define IDS_MAX 256
-
-static struct watching watching;
-static struct subject subject;
-
-static int set_up(void **state)
-{
-	(void)state;
-	memset(&watching, 0, sizeof(watching));
-	memset(&subject, 0, sizeof(subject));
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	subject_stop(&subject, SIGKILL);
-	watching_close(&watching);
-	return 0;
-}
 
 static void open_probes(const struct stint_probes_options *options)
 {
@@ -499,32 +479,36 @@ static void nothing_is_left_in_the_kernel_by_a_process_that_is_killed(void **sta
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(the_exit_of_a_watched_process_is_told_once, set_up,
-						tear_down),
+		cmocka_unit_test_setup_teardown(the_exit_of_a_watched_process_is_told_once, watching_set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_program_watched_from_before_its_exec_has_its_own_stacks,
-						set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_process_whose_first_thread_has_left_is_watched_on, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(a_process_that_is_gone_cannot_be_watched, set_up, tear_down),
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_process_whose_first_thread_has_left_is_watched_on,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_process_that_is_gone_cannot_be_watched, watching_set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_process_is_watched_once_and_after_its_exit_not_at_all,
-						set_up, tear_down),
-		cmocka_unit_test_setup_teardown(several_processes_are_watched_and_the_rest_is_not, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(a_process_without_epoll_has_no_loops, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_a_tiny_ring_cannot_hold_is_counted, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(records_across_the_end_of_the_ring_are_whole, set_up,
-						tear_down),
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(several_processes_are_watched_and_the_rest_is_not,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_process_without_epoll_has_no_loops, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(what_a_tiny_ring_cannot_hold_is_counted, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(records_across_the_end_of_the_ring_are_whole, watching_set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(an_exit_that_the_ring_cannot_hold_is_told_all_the_same,
-						set_up, tear_down),
-		cmocka_unit_test_setup_teardown(loops_beyond_the_limit_are_counted_as_lost, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(as_many_loops_are_watched_as_are_asked_for, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(options_that_make_no_sense_are_refused_with_a_reason, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(nothing_is_left_in_the_kernel_afterwards, set_up, tear_down),
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(loops_beyond_the_limit_are_counted_as_lost, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(as_many_loops_are_watched_as_are_asked_for, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(options_that_make_no_sense_are_refused_with_a_reason,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(nothing_is_left_in_the_kernel_afterwards, watching_set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(nothing_is_left_in_the_kernel_by_a_process_that_is_killed,
-						set_up, tear_down),
+						watching_set_up, watching_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

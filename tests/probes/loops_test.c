@@ -12,34 +12,10 @@
 #include <cmocka.h>
 #include <stint/histogram.h>
 
-#include "subject.h"
-#include "watching.h"
+#include "watching_fixture.h"
 
 #define MS    1000000u
 #define TIMES 7
-
-static struct watching watching;
-static struct subject subject;
-
-static int set_up(void **state)
-{
-	struct stint_probes_support support;
-
-	(void)state;
-	memset(&watching, 0, sizeof(watching));
-	memset(&subject, 0, sizeof(subject));
-	if (stint_probes_supported(&support) == 0)
-		watching_open(&watching, NULL);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	subject_stop(&subject, SIGKILL);
-	watching_close(&watching);
-	return 0;
-}
 
 static void watch_loops(const char *call, const char *loops)
 {
@@ -372,25 +348,34 @@ static void a_handler_of_libstint_is_in_the_stack(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_spin_of_5_ms_is_5_ms_on_the_cpu, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_spin_has_the_stack_of_where_it_computes, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_sleep_is_blocked_in_its_system_call, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_preempted_loop_is_runnable_meanwhile, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(each_thread_has_a_loop_and_overruns_of_its_own, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(iterations_of_epoll_wait_are_counted, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(iterations_of_epoll_pwait_are_counted, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(iterations_of_epoll_pwait2_are_counted, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_histograms_hold_each_iteration_in_its_bucket, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(those_that_wait_behind_a_slow_one_are_its_victims, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(draining_a_nested_set_is_part_of_the_iteration, set_up,
-						tear_down),
+		cmocka_unit_test_setup_teardown(a_spin_of_5_ms_is_5_ms_on_the_cpu, watching_set_up_opened,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_spin_has_the_stack_of_where_it_computes,
+						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_sleep_is_blocked_in_its_system_call, watching_set_up_opened,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_preempted_loop_is_runnable_meanwhile,
+						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(each_thread_has_a_loop_and_overruns_of_its_own,
+						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_epoll_wait_are_counted, watching_set_up_opened,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_epoll_pwait_are_counted, watching_set_up_opened,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_epoll_pwait2_are_counted,
+						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(the_histograms_hold_each_iteration_in_its_bucket,
+						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(those_that_wait_behind_a_slow_one_are_its_victims,
+						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(draining_a_nested_set_is_part_of_the_iteration,
+						watching_set_up_opened, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_handler_that_waits_in_another_set_is_part_of_the_iteration,
-						set_up, tear_down),
-		cmocka_unit_test_setup_teardown(polls_in_vain_are_no_iterations, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_handler_of_libstint_is_in_the_stack, set_up, tear_down),
+						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(polls_in_vain_are_no_iterations, watching_set_up_opened,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_handler_of_libstint_is_in_the_stack, watching_set_up_opened,
+						watching_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

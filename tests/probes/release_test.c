@@ -12,16 +12,12 @@
 
 #include <cmocka.h>
 
-#include "subject.h"
 #include "subject_churn.h"
-#include "watching.h"
+#include "watching_fixture.h"
 
 #define ROUNDS 23
 #define LIMIT  2
 #define LOOPS  (ROUNDS + 8)
-
-static struct watching watching;
-static struct subject subject;
 
 /* The last figures of each loop, as they were told, and whether it was told that they are the last. */
 struct last {
@@ -38,19 +34,8 @@ static size_t loops_len, roles_len;
 
 static int set_up(void **state)
 {
-	(void)state;
-	memset(&watching, 0, sizeof(watching));
-	memset(&subject, 0, sizeof(subject));
 	loops_len = roles_len = 0;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	subject_stop(&subject, SIGKILL);
-	watching_close(&watching);
-	return 0;
+	return watching_set_up(state);
 }
 
 static struct last *find_last(struct last *all, size_t *len, uint64_t number)
@@ -306,18 +291,21 @@ static void reading_while_loops_come_and_go_misses_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(threads_that_end_make_room_for_others, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(processes_that_end_make_room_for_others, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(threads_that_end_make_room_for_others, set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(processes_that_end_make_room_for_others, set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(threads_in_poll_that_end_make_room_for_others, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(sets_that_are_closed_make_room_for_others, set_up, tear_down),
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(sets_that_are_closed_make_room_for_others, set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_set_under_the_number_of_one_that_was_closed_is_another,
-						set_up, tear_down),
+						set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(loops_that_nobody_has_read_keep_their_room, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(loops_that_go_on_keep_their_room, set_up, tear_down),
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(loops_that_go_on_keep_their_room, set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(reading_while_loops_come_and_go_misses_nothing, set_up,
-						tear_down),
+						watching_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,32 +13,13 @@
 
 #include <cmocka.h>
 
-#include "subject.h"
 #include "subject_sends.h"
-#include "watching.h"
+#include "watching_fixture.h"
 
 #define SENDS_MAX 4096
 
-static struct watching watching;
-static struct subject subject;
 static struct subject_send sends[SENDS_MAX];
 static size_t sends_len;
-
-static int set_up(void **state)
-{
-	(void)state;
-	memset(&watching, 0, sizeof(watching));
-	memset(&subject, 0, sizeof(subject));
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	subject_stop(&subject, SIGKILL);
-	watching_close(&watching);
-	return 0;
-}
 
 static size_t read_all(void *buffer, size_t bytes)
 {
@@ -410,40 +391,54 @@ static void the_example_has_as_many_stalls_as_it_shows_short_sends(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(stalls_of_write_are_those_of_the_program, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(stalls_of_sendto_are_those_of_the_program, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(stalls_of_sendmsg_are_those_of_the_program, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(stalls_of_writev_are_those_of_the_program, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(stalls_of_sendmmsg_are_those_of_the_program, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(stalls_of_pwritev2_are_those_of_the_program, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(stalls_of_splice_are_those_of_the_program, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(stalls_by_msg_dontwait_are_those_of_the_program, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(stalls_by_rwf_nowait_are_those_of_the_program, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(stalls_of_sendfile_are_those_of_the_program, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(a_send_that_is_refused_is_a_stall_too, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(sending_until_full_by_vectors_is_told_the_same, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(sends_through_a_ring_are_not_told, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_file_that_ends_is_no_stall, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(ends_of_a_connection_are_named_in_ipv4, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(ends_of_a_connection_are_named_in_ipv6, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(ends_of_a_mapped_connection_are_named_in_ipv4, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(each_write_of_a_traced_socket_is_told, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(each_sendmsg_of_a_traced_socket_is_told, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(each_writev_of_a_traced_socket_is_told, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(each_sendmmsg_of_a_traced_socket_is_told, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(each_write_in_chunks_is_told, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_cause_is_the_ack_that_opened_the_buffer, set_up,
-						tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_write_are_those_of_the_program, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_sendto_are_those_of_the_program, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_sendmsg_are_those_of_the_program, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_writev_are_those_of_the_program, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_sendmmsg_are_those_of_the_program, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_pwritev2_are_those_of_the_program, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_splice_are_those_of_the_program, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(stalls_by_msg_dontwait_are_those_of_the_program,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(stalls_by_rwf_nowait_are_those_of_the_program,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_sendfile_are_those_of_the_program, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_send_that_is_refused_is_a_stall_too, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(sending_until_full_by_vectors_is_told_the_same,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(sends_through_a_ring_are_not_told, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_file_that_ends_is_no_stall, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(ends_of_a_connection_are_named_in_ipv4, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(ends_of_a_connection_are_named_in_ipv6, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(ends_of_a_mapped_connection_are_named_in_ipv4,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(each_write_of_a_traced_socket_is_told, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(each_sendmsg_of_a_traced_socket_is_told, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(each_writev_of_a_traced_socket_is_told, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(each_sendmmsg_of_a_traced_socket_is_told, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(each_write_in_chunks_is_told, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(the_cause_is_the_ack_that_opened_the_buffer, watching_set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(the_example_has_as_many_stalls_as_it_shows_short_sends,
-						set_up, tear_down),
+						watching_set_up, watching_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

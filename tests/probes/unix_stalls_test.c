@@ -17,31 +17,12 @@
 
 #include <cmocka.h>
 
-#include "subject.h"
 #include "subject_unix.h"
-#include "watching.h"
+#include "watching_fixture.h"
 
 #define MS 1000000ull
 
-static struct watching watching;
-static struct subject subject;
 static struct subject_unix account;
-
-static int set_up(void **state)
-{
-	(void)state;
-	memset(&watching, 0, sizeof(watching));
-	memset(&subject, 0, sizeof(subject));
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	subject_stop(&subject, SIGKILL);
-	watching_close(&watching);
-	return 0;
-}
 
 static void skip_what_cannot_be(void)
 {
@@ -375,28 +356,34 @@ static void reads_and_write_events_of_a_traced_socket_are_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_refused_send_on_a_pair_waits_for_the_peer_to_read, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(a_short_send_is_a_stall_too, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_send_that_asks_not_to_wait_is_a_stall_too, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(a_sender_that_does_not_wait_is_its_own_cause, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(a_sender_that_gets_no_cpu_waits_for_one, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_refused_send_on_a_pair_waits_for_the_peer_to_read,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_short_send_is_a_stall_too, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_send_that_asks_not_to_wait_is_a_stall_too, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_sender_that_does_not_wait_is_its_own_cause, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_sender_that_gets_no_cpu_waits_for_one, watching_set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(threads_that_stall_on_one_socket_count_each_stall_once,
-						set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_sequenced_packet_waits_for_the_peer_to_read, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(a_datagram_waits_for_the_peer_to_read, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_datagram_waits_for_room_in_the_peers_queue, set_up,
-						tear_down),
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_sequenced_packet_waits_for_the_peer_to_read,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_datagram_waits_for_the_peer_to_read, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_datagram_waits_for_room_in_the_peers_queue, watching_set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(room_in_a_queue_is_seen_also_while_the_sender_is_elsewhere,
-						set_up, tear_down),
-		cmocka_unit_test_setup_teardown(an_accepted_socket_has_its_listeners_path, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_client_is_connected_to_its_peers_path, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(an_abstract_name_is_shown_with_at_signs, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(reads_and_write_events_of_a_traced_socket_are_told, set_up,
-						tear_down),
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(an_accepted_socket_has_its_listeners_path, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_client_is_connected_to_its_peers_path, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(an_abstract_name_is_shown_with_at_signs, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(reads_and_write_events_of_a_traced_socket_are_told,
+						watching_set_up, watching_tear_down),
 	};
 
 	/* An emulated CPU takes ten seconds to load the programs: there, one of them tells that they load and work. */

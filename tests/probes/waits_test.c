@@ -11,31 +11,11 @@
 
 #include <cmocka.h>
 
-#include "subject.h"
-#include "watching.h"
+#include "watching_fixture.h"
 
 #define MS    1000000u
 #define TIMES 7
 #define SYNCS 101
-
-static struct watching watching;
-static struct subject subject;
-
-static int set_up(void **state)
-{
-	(void)state;
-	memset(&watching, 0, sizeof(watching));
-	memset(&subject, 0, sizeof(subject));
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	subject_stop(&subject, SIGKILL);
-	watching_close(&watching);
-	return 0;
-}
 
 /* Everything before this is over and told. */
 static struct subject_answer sync_loop(void)
@@ -273,26 +253,32 @@ static void two_sets_waited_in_by_turns_are_two_loops(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(iterations_of_poll_are_counted, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(iterations_of_ppoll_are_counted, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(iterations_of_select_are_counted, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(iterations_of_pselect_are_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_poll_are_counted, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_ppoll_are_counted, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_select_are_counted, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(iterations_of_pselect_are_counted, watching_set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(iterations_of_io_uring_are_counted_with_its_completions,
-						set_up, tear_down),
+						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_of_an_array_that_grows_on_the_stack_is_the_same_loop,
-						set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_victims_of_a_slow_handler_are_found_in_a_poll, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(the_victims_of_a_slow_handler_are_found_in_a_select, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(a_completion_of_a_ring_has_its_descriptor, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_poll_inside_a_handler_blocks_a_loop_in_poll, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(a_poll_inside_a_handler_blocks_a_loop_in_select, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(a_poll_inside_a_handler_blocks_a_loop_in_io_uring, set_up,
-						tear_down),
-		cmocka_unit_test_setup_teardown(two_sets_waited_in_by_turns_are_two_loops, set_up, tear_down),
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(the_victims_of_a_slow_handler_are_found_in_a_poll,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(the_victims_of_a_slow_handler_are_found_in_a_select,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_completion_of_a_ring_has_its_descriptor, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_inside_a_handler_blocks_a_loop_in_poll,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_inside_a_handler_blocks_a_loop_in_select,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_inside_a_handler_blocks_a_loop_in_io_uring,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(two_sets_waited_in_by_turns_are_two_loops, watching_set_up,
+						watching_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,59 +17,37 @@
 
 #include <cmocka.h>
 
-#include "command.h"
-#include "probes/probes.h"
 #include "query.h"
-#include "subject.h"
+#include "recorded.h"
 #include "subject_churn.h"
+#include "watching.h"
 
 /* The probes have room for 64 loops and 128 roles at a time, and take a look once a second. */
 #define AT_ONCE 40
 #define ROUNDS  4
 
-static char directory[64];
-static char recording[96];
-static struct subject subject;
-static struct command recorder;
+static struct recorded recorded;
 
 static int set_up(void **state)
 {
 	(void)state;
-	memset(&subject, 0, sizeof(subject));
-	recorder.pid = 0;
-	snprintf(directory, sizeof(directory), "/tmp/stint-test-XXXXXX");
-	if (!mkdtemp(directory))
-		return -1;
-	snprintf(recording, sizeof(recording), "%s/r.stint", directory);
-	return 0;
+	return recorded_open(&recorded);
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	if (recorder.pid > 0)
-		command_end(&recorder, SIGKILL, NULL, 0);
-	subject_stop(&subject, SIGKILL);
-	unlink(recording);
-	return rmdir(directory);
+	return recorded_close(&recorded);
 }
 
 static void start(const char *what)
 {
-	const char *const arguments[] = {what, NULL};
-	struct stint_probes_support support;
-	char pid[16], line[256];
-	const char *const argv[] = {"stint", "record", "-o", recording, "-p", pid, NULL};
+	const char *const arguments[] = {what, NULL}, *const options[] = {NULL};
 
-	if (stint_probes_supported(&support) != 0) {
-		printf("skipped: %s\n", support.why);
-		skip();
-	}
-	subject_start(&subject, "tests/subjects/churn", arguments);
-	subject_go(&subject);
-	snprintf(pid, sizeof(pid), "%d", (int)subject.pid);
-	command_start(&recorder, argv);
-	command_line(&recorder, "recording into", line, sizeof(line));
+	watching_or_skip();
+	subject_start(&recorded.subject, "tests/subjects/churn", arguments);
+	subject_go(&recorded.subject);
+	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid, options);
 }
 
 static void wait_for(const char *sql, int64_t number)
@@ -77,7 +55,7 @@ static void wait_for(const char *sql, int64_t number)
 	time_t limit = time(NULL) + 60;
 
 	/* Whoever reads keeps the recorder from writing: not all the time. */
-	while (query_number(recording, sql) < number) {
+	while (query_number(recorded.recording, sql) < number) {
 		poll(NULL, 0, 100);
 		if (time(NULL) > limit)
 			fail_msg("'%s' does not become %d", sql, (int)number);
@@ -88,8 +66,8 @@ static void tell(const char *what)
 {
 	char byte;
 
-	assert_int_equal(write(subject.to, what, 1), 1);
-	assert_int_equal(read(subject.from, &byte, 1), 1);
+	assert_int_equal(write(recorded.subject.to, what, 1), 1);
+	assert_int_equal(read(recorded.subject.from, &byte, 1), 1);
 }
 
 static void do_rounds(bool workers)
@@ -105,25 +83,26 @@ static void do_rounds(bool workers)
 		/* That is written after what was left of them was read. */
 		wait_for("SELECT count(exited_ns) FROM process", round * AT_ONCE);
 	}
-	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
-	recorder.pid = 0;
+	command_record_end(&recorded.recorder);
 }
 
 static void assert_all_is_there(void)
 {
-	assert_int_equal(query_number(recording, "SELECT sum(count) FROM loss WHERE name <> 'acks_unseen'"),
+	assert_int_equal(query_number(recorded.recording,
+				      "SELECT sum(count) FROM loss WHERE name <> 'acks_unseen'"),
 			 0);
-	assert_int_equal(query_number(recording,
+	assert_int_equal(query_number(recorded.recording,
 				      "SELECT sum(g.count) FROM histogram g WHERE metric = 'batch'"),
 			 ROUNDS * AT_ONCE * CHURN_EVENTS);
-	assert_int_equal(query_number(recording, "SELECT sum(count) FROM role_total WHERE metric = 'wait'"),
+	assert_int_equal(query_number(recorded.recording,
+				      "SELECT sum(count) FROM role_total WHERE metric = 'wait'"),
 			 ROUNDS * AT_ONCE * CHURN_EVENTS);
-	assert_int_equal(query_number(recording, "SELECT value FROM meta WHERE key = 'events'"),
+	assert_int_equal(query_number(recorded.recording, "SELECT value FROM meta WHERE key = 'events'"),
 			 ROUNDS * AT_ONCE * CHURN_EVENTS);
-	assert_int_equal(query_number(recording, "SELECT sum(iterations) FROM loop"),
+	assert_int_equal(query_number(recorded.recording, "SELECT sum(iterations) FROM loop"),
 			 ROUNDS * AT_ONCE * CHURN_EVENTS);
 	assert_int_equal(
-		query_number(recording,
+		query_number(recorded.recording,
 			     "SELECT sum(iterations) - (SELECT sum(count) FROM total WHERE metric = 'busy')"
 			     " FROM loop"),
 		0);
@@ -135,8 +114,9 @@ static void workers_that_are_forked_for_ever_are_all_recorded(void **state)
 	start("workers");
 	do_rounds(true);
 	assert_all_is_there();
-	assert_int_equal(query_number(recording, "SELECT count(*) FROM loop"), ROUNDS * AT_ONCE);
-	assert_int_equal(query_number(recording, "SELECT count(*) FROM process WHERE exited_ns IS NOT NULL"),
+	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM loop"), ROUNDS * AT_ONCE);
+	assert_int_equal(query_number(recorded.recording,
+				      "SELECT count(*) FROM process WHERE exited_ns IS NOT NULL"),
 			 ROUNDS * AT_ONCE);
 }
 
@@ -147,7 +127,7 @@ static void sets_that_are_made_for_ever_are_all_recorded(void **state)
 	start("same");
 	do_rounds(false);
 	assert_all_is_there();
-	assert_int_equal(query_number(recording, "SELECT count(*) FROM loop"), 1);
+	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM loop"), 1);
 }
 
 int main(void)

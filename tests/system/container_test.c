@@ -32,8 +32,8 @@
 #include <cmocka.h>
 
 #include "command.h"
-#include "probes/probes.h"
 #include "query.h"
+#include "watching.h"
 
 #define SERVER  "/usr/bin/redis-server"
 #define INSIDE  "/usr/bin/env" /* which the host has, too, as another file */
@@ -229,12 +229,7 @@ static int end_container(void **state)
 
 static void need_container(void)
 {
-	struct stint_probes_support support;
-
-	if (stint_probes_supported(&support) != 0) {
-		printf("skipped: %s\n", support.why);
-		skip();
-	}
+	watching_or_skip();
 	if (container.holder > 0)
 		return;
 	printf("skipped: this needs root, and %s\n", SERVER);

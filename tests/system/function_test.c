@@ -16,10 +16,10 @@
 #include <cmocka.h>
 
 #include "command.h"
-#include "probes/probes.h"
 #include "query.h"
 #include "subject.h"
 #include "subject_functions.h"
+#include "watching.h"
 
 #define MS         1000000u
 #define BREAKPOINT 0xcc
@@ -50,16 +50,6 @@ static int tear_down(void **state)
 	unlink(journal);
 	unlink(recording);
 	return rmdir(directory);
-}
-
-static void need_probes(void)
-{
-	struct stint_probes_support support;
-
-	if (stint_probes_supported(&support) == 0)
-		return;
-	printf("skipped: %s\n", support.why);
-	skip();
 }
 
 static void send_call(enum subject_calls what, uint32_t count, uint64_t ns)
@@ -100,7 +90,7 @@ static void what_was_asked_for_is_in_the_recording_and_in_the_report(void **stat
 	uint64_t sum_ns;
 
 	(void)state;
-	need_probes();
+	watching_or_skip();
 	start_subject();
 	command_record(&recorder, recording, subject.pid,
 		       (const char *const[]){"--function", "known_spin", NULL});
@@ -146,7 +136,7 @@ static void a_function_that_is_not_there_is_one_line_and_an_error(void **state)
 				    pid,     "--function", "known_spun", NULL};
 
 	(void)state;
-	need_probes();
+	watching_or_skip();
 	start_subject();
 	snprintf(pid, sizeof(pid), "%d", (int)subject.pid);
 	assert_int_equal(command_run(argv, output, sizeof(output)), 1);
@@ -168,7 +158,7 @@ static void functions_of_a_command_and_of_its_children_are_timed(void **state)
 	int64_t calls;
 
 	(void)state;
-	need_probes();
+	watching_or_skip();
 	assert_true(len > 0);
 	path[len] = '\0';
 	build = strstr(path, "tests/system/");
@@ -237,7 +227,7 @@ static void nothing_is_left_in_the_program_when_stint_is_killed(void **state)
 	uint64_t address;
 
 	(void)state;
-	need_probes();
+	watching_or_skip();
 	start_subject();
 	command_record(&recorder, recording, subject.pid,
 		       (const char *const[]){"--function", "known_sleep", NULL});

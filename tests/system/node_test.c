@@ -19,9 +19,9 @@
 #include <cmocka.h>
 
 #include "command.h"
-#include "probes/probes.h"
 #include "query.h"
 #include "server.h"
+#include "watching.h"
 
 #define SLOW_ONES     40
 #define MEMORY_MAX_KB (64 * 1024)
@@ -83,12 +83,8 @@ static void start_node(void)
 {
 	const char *const argv[] = {"/usr/bin/node", "--perf-basic-prof", "--max-inlined-bytecode-size=0",
 				    "server.js", NULL};
-	struct stint_probes_support support;
 
-	if (stint_probes_supported(&support) != 0) {
-		printf("skipped: %s\n", support.why);
-		skip();
-	}
+	watching_or_skip();
 	server_prepare(&server);
 	server_file(&server, "server.js", script);
 	server_start(&server, argv);

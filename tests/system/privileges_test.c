@@ -35,8 +35,8 @@
 #include <cmocka.h>
 
 #include "command.h"
-#include "probes/probes.h"
 #include "query.h"
+#include "watching.h"
 
 #define NOBODY 65534
 #define TIMES  5
@@ -124,16 +124,11 @@ static int clean_up(void **state)
 
 static void need_root_and_probes(void)
 {
-	struct stint_probes_support support;
-
 	if (geteuid() != 0) {
 		printf("skipped: only root can become another user\n");
 		skip();
 	}
-	if (stint_probes_supported(&support) == 0)
-		return;
-	printf("skipped: %s\n", support.why);
-	skip();
+	watching_or_skip();
 }
 
 static _Noreturn void serve(int to, int from)

@@ -15,9 +15,9 @@
 #include <cmocka.h>
 
 #include "command.h"
-#include "probes/probes.h"
 #include "query.h"
 #include "subject.h"
+#include "watching.h"
 
 #define TIMES 3
 
@@ -87,13 +87,9 @@ static int tear_down(void **state)
 
 static void build(const char *flags)
 {
-	struct stint_probes_support support;
 	char command[256];
 
-	if (stint_probes_supported(&support) != 0) {
-		printf("skipped: %s\n", support.why);
-		skip();
-	}
+	watching_or_skip();
 	snprintf(command, sizeof(command), "cd %s && gcc -O2 %s -o program program.c", directory, flags);
 	assert_int_equal(system(command), 0);
 }

@@ -20,8 +20,8 @@
 #include <cmocka.h>
 
 #include "command.h"
-#include "probes/probes.h"
 #include "query.h"
+#include "watching.h"
 
 static char directory[64];
 static char recording[96];
@@ -51,16 +51,6 @@ static int remove_recording(void **state)
 	unlink(journal);
 	unlink(recording);
 	return 0;
-}
-
-static void need_probes(void)
-{
-	struct stint_probes_support support;
-
-	if (stint_probes_supported(&support) == 0)
-		return;
-	printf("skipped: %s\n", support.why);
-	skip();
 }
 
 /* A server of the examples, and its pid as text. */
@@ -145,7 +135,7 @@ static void with_probes_an_overrun_of_the_meter_holds_where_its_time_went(void *
 	struct server server;
 
 	(void)state;
-	need_probes();
+	watching_or_skip();
 	start_server(&server);
 	command_record(&recorder, recording, server.command.pid, (const char *const[]){NULL});
 	request(&server, "/compute", 5);
@@ -191,7 +181,7 @@ static void record_crowded(void)
 static void each_dispatch_of_an_iteration_has_parts_of_its_own(void **state)
 {
 	(void)state;
-	need_probes();
+	watching_or_skip();
 	record_crowded();
 	assert_int_equal(query_number(recording,
 				      "SELECT count(*) FROM overrun JOIN handler h ON handler = h.id WHERE"
@@ -220,7 +210,7 @@ static void each_dispatch_of_an_iteration_has_parts_of_its_own(void **state)
 static void the_iteration_in_which_a_program_exits_has_a_verdict(void **state)
 {
 	(void)state;
-	need_probes();
+	watching_or_skip();
 	record_crowded();
 	assert_int_equal(query_number(recording,
 				      "SELECT count(*) FROM overrun o JOIN handler h ON handler = h.id"
@@ -258,7 +248,7 @@ static void inside_and_kernel_agree_on_iterations(void **state)
 	char output[4096];
 
 	(void)state;
-	need_probes();
+	watching_or_skip();
 	start_server(&server);
 	command_record(&recorder, recording, server.command.pid, (const char *const[]){NULL});
 	request(&server, "/", 100);
@@ -337,7 +327,7 @@ static void stages_of_a_stall_add_up_and_its_cause_is_below_the_threshold(void *
 	char output[4096];
 
 	(void)state;
-	need_probes();
+	watching_or_skip();
 	assert_int_equal(command_run(argv, output, sizeof(output)), 0);
 	assert_true(query_number(recording, "SELECT count(*) FROM write_stall") >= 1);
 	assert_int_equal(
