@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/show/words_writes.h"
 
-#include <string.h>
-
 #include "report/show/roles.h"
 #include "report/show/units.h"
 
@@ -56,19 +54,19 @@ void words_limits(struct buffer *out, const struct stall_group *group)
 			units_count(group->by_queue).text, group->by_queue == 1 ? "was" : "were");
 }
 
-/* What its time went by mostly, as the end of "went by". */
-static const char *cause_words(const struct model_stall *stall)
+/* What time went by mostly, as the end of "went by". */
+static const char *cause_words(enum model_cause cause)
 {
-	if ((int)stall->cause < MODEL_LIMITS)
-		return limit_words[stall->cause];
-	if (stall->cause == MODEL_CAUSE_RUNNABLE)
+	if ((int)cause < MODEL_LIMITS)
+		return limit_words[cause];
+	if (cause == MODEL_CAUSE_RUNNABLE)
 		return "waiting for a CPU";
-	return stall->cause == MODEL_CAUSE_OWN_LOOP ? "its own loop, which had been told" : NULL;
+	return cause == MODEL_CAUSE_OWN_LOOP ? "its own loop, which had been told" : NULL;
 }
 
 static void put_longest(struct buffer *out, words_escape escape, const struct model_stall *stall)
 {
-	const char *cause = cause_words(stall);
+	const char *cause = cause_words(stall->cause);
 
 	buffer_printf(out, "%s (fd %d, ", units_ns(stall->duration_ns).text, stall->fd);
 	escape(out, stall->local);
@@ -219,11 +217,11 @@ bool words_stalled(struct buffer *out, const struct model *model, const struct m
 		most = by_cause_ns[cause] > by_cause_ns[most] ? cause : most;
 	buffer_printf(out, "%s found the buffer full: for %s in sum, the longest %s; ",
 		      count == 1 ? "a send" : "sends", units_ns(sum_ns).text, units_ns(longest_ns).text);
-	if (most < MODEL_LIMITS)
-		buffer_printf(out, "most of it by %s", limit_words[most]);
+	if (most == MODEL_CAUSE_OWN_LOOP)
+		buffer_string(out, "most of it by the loop itself, after the ACK");
+	else if (cause_words((enum model_cause)most))
+		buffer_printf(out, "most of it by %s", cause_words((enum model_cause)most));
 	else
-		buffer_string(out, most == MODEL_CAUSE_OWN_LOOP
-					   ? "most of it by the loop itself, after the ACK"
-					   : "by what is not known");
+		buffer_string(out, "by what is not known");
 	return true;
 }

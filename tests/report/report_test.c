@@ -816,6 +816,29 @@ static void without_a_stall_that_ended_with_a_send_there_are_no_percentiles(void
 	buffer_free(&out);
 }
 
+static void what_stalls_went_by_is_on_the_first_screen(void **state)
+{
+	struct stint_probes_stall stall = {.fd = 5,
+					   .socket = 5,
+					   .local = "127.0.0.1:80",
+					   .remote = "127.0.0.1:4005",
+					   .start_ns = START,
+					   .duration_ns = 20000000,
+					   .scheduler_ns = 20000000,
+					   .cause = STINT_PROBES_STALL_RUNNABLE,
+					   .alarm = -1,
+					   .ending = STINT_PROBES_SENT};
+	struct recording *recording = begin();
+	struct buffer out = {0};
+
+	(void)state;
+	recording_stall(recording, recording_process(recording, 7, "sender"), &stall);
+	recording_free(recording);
+	report_stalls(&out);
+	assert_non_null(strstr(buffer_text(&out), "most of it by waiting for a CPU"));
+	buffer_free(&out);
+}
+
 static void json_says_how_a_stall_ended(void **state)
 {
 	struct buffer out = {0};
@@ -898,6 +921,7 @@ int main(void)
 		test(the_longest_stall_is_the_one_that_is_shown),
 		test(stalls_that_ended_with_no_send_are_told_beside_the_others),
 		test(without_a_stall_that_ended_with_a_send_there_are_no_percentiles),
+		test(what_stalls_went_by_is_on_the_first_screen),
 		test(json_says_how_a_stall_ended),
 		test(a_reader_does_not_end_a_recording),
 	};
