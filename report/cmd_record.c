@@ -233,6 +233,7 @@ static int parse(struct request *request, int argc, char **argv)
 
 static int refuse_target(int err, uint32_t pid)
 {
+	bool denied = err == -EACCES || err == -EPERM;
 	char command[64];
 
 	if (err == -ESRCH)
@@ -242,8 +243,8 @@ static int refuse_target(int err, uint32_t pid)
 		if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f)
 			*at = '?';
 	return complain(1, "process %" PRIu32 " (%s) may not be inspected, and is not recorded: %s%s%s", pid,
-			command, strerror(-err), err == -EACCES || err == -EPERM ? ": " : "",
-			err == -EACCES || err == -EPERM ? stint_probes_inspect_needs() : "");
+			command, strerror(-err), denied ? ": " : "",
+			denied ? stint_probes_inspect_needs() : "");
 }
 
 static void refuse_followed(uint32_t pid, int err)

@@ -316,45 +316,35 @@ void late_of(struct late *ret, const struct model *model, const struct model_pro
 
 /* ---- which process first ---- */
 
-/* Where its overruns were not kept, the handlers' counts tell. */
-static uint64_t over_of_handlers(const struct model *model, const struct model_process *process)
+static void add_to(uint64_t *sums_ns, const struct model *model, const struct model_process *process,
+		   uint64_t over_ns)
 {
-	uint64_t over_ns = 0;
-
-	for (size_t i = 0; i < model->handlers_len; i++)
-		if (model->handlers[i].process == process)
-			add(&over_ns, model->handlers[i].over_ns);
-	return over_ns;
-}
-
-static uint64_t over_of_overruns(const struct model *model, const struct model_process *process)
-{
-	uint64_t over_ns = 0;
-
-	for (size_t i = 0; i < model->overruns_len; i++)
-		if (model->overruns[i].process == process)
-			add(&over_ns, over_ns_of(model, &model->overruns[i]));
-	return over_ns;
+	if (process != &model->nobody)
+		add(&sums_ns[process - model->processes], over_ns);
 }
 
 size_t late_order(const struct model_process **ret, const struct model *model)
 {
-	uint64_t over_ns[MODEL_PROCESSES];
+	uint64_t over_ns[MODEL_PROCESSES], handlers_ns[MODEL_PROCESSES] = {0},
+					   overruns_ns[MODEL_PROCESSES] = {0};
 	size_t late = 0;
 
+	for (size_t i = 0; i < model->handlers_len; i++)
+		add_to(handlers_ns, model, model->handlers[i].process, model->handlers[i].over_ns);
+	for (size_t i = 0; i < model->overruns_len; i++)
+		add_to(overruns_ns, model, model->overruns[i].process,
+		       over_ns_of(model, &model->overruns[i]));
 	for (size_t i = 0; i < model->processes_len; i++) {
-		const struct model_process *process = &model->processes[i];
-		uint64_t handlers_ns = over_of_handlers(model, process), own_ns;
+		/* Where its overruns were not kept, the handlers' counts tell. */
+		uint64_t own_ns = overruns_ns[i] > handlers_ns[i] ? overruns_ns[i] : handlers_ns[i];
 		size_t place = i;
 
-		own_ns = over_of_overruns(model, process);
-		own_ns = own_ns > handlers_ns ? own_ns : handlers_ns;
 		for (; place > 0 && over_ns[place - 1] < own_ns; place--) {
 			over_ns[place] = over_ns[place - 1];
 			ret[place] = ret[place - 1];
 		}
 		over_ns[place] = own_ns;
-		ret[place] = process;
+		ret[place] = &model->processes[i];
 		late += own_ns > 0;
 	}
 	return late;

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define THRESHOLDS_AROUND 8
-
 /* The moments of one socket as one of the two sides saw it. */
 struct life {
 	const struct model_process *process;
@@ -223,20 +221,19 @@ uint64_t trace_cycle_ns(const struct trace *trace, const struct trace_cycle *cyc
 	return last->time_ns > cycle->send->time_ns ? last->time_ns - cycle->send->time_ns : 0;
 }
 
-/* Looking a threshold up costs a walk over the stalls: it is done for those that are shown, around the longest. */
-static void find_thresholds(struct trace *trace, const struct model *model)
+/* Looking a threshold up costs a walk over the stalls: it is done for the cycle that is told of. */
+static void find_longest(struct trace *trace, const struct model *model)
 {
+	struct trace_cycle *longest;
+
+	if (!trace->cycles_len)
+		return;
 	for (size_t i = 0; i < trace->cycles_len; i++)
 		if (trace_cycle_ns(trace, &trace->cycles[i]) >
 		    trace_cycle_ns(trace, &trace->cycles[trace->longest]))
 			trace->longest = i;
-	for (size_t i = 0; i < trace->cycles_len; i++) {
-		struct trace_cycle *cycle = &trace->cycles[i];
-		bool shown =
-			i + THRESHOLDS_AROUND >= trace->longest && i <= trace->longest + THRESHOLDS_AROUND;
-
-		cycle->threshold_bytes = shown ? threshold_of(model, trace, cycle->send) : MODEL_UNKNOWN;
-	}
+	longest = &trace->cycles[trace->longest];
+	longest->threshold_bytes = threshold_of(model, trace, longest->send);
 }
 
 static int find_cycles(struct trace *trace, const struct model *model)
@@ -266,7 +263,7 @@ static int find_cycles(struct trace *trace, const struct model *model)
 		cycle->end = i;
 		trace->cycles_len++;
 	}
-	find_thresholds(trace, model);
+	find_longest(trace, model);
 	return 0;
 }
 

@@ -23,7 +23,8 @@ struct trace_cycle {
 	size_t first; /* indexes into the trace's events: of send, and one past the last */
 	size_t end;
 	size_t acks;
-	uint64_t threshold_bytes; /* of queued memory, at or below which the write event is raised */
+	uint64_t
+		threshold_bytes; /* of queued memory, at or below which the write event is raised; of the longest only */
 };
 
 struct trace {

@@ -218,7 +218,6 @@ static void add_sum(struct headline *headline, words_escape escape, const struct
 		    const struct late *late)
 {
 	struct buffer *out = add_line(headline, "in sum");
-	bool first = true;
 
 	if (model->overruns_len < model->overruns_total)
 		buffer_printf(out, "the %s longest: ", units_count(late->overruns).text);
@@ -227,8 +226,7 @@ static void add_sum(struct headline *headline, words_escape escape, const struct
 	for (size_t i = 0; i < late->causes_len && i < CAUSES_NAMED; i++) {
 		if (i > 0 && late->causes[i].sum_ns < late->sum_ns / 100)
 			break;
-		buffer_string(out, first ? "" : "; ");
-		first = false;
+		buffer_string(out, i ? "; " : "");
 		put_percent(out, late->causes[i].sum_ns, late->sum_ns);
 		buffer_string(out, " ");
 		put_cause(out, escape, &late->causes[i]);
@@ -346,11 +344,11 @@ void headline_of(struct headline *ret, words_escape escape, const struct model *
 	struct late late;
 
 	*ret = (struct headline){.len = 0};
-	late_of(&late, model, process, NULL);
 	ret->late = words_is_late(model, process) || has_alarm(model, process);
 	put_first(add_line(ret, NULL), model, process);
 	if (first_only)
 		return;
+	late_of(&late, model, process, NULL);
 	if (late.overruns > 0) {
 		add_sum(ret, escape, model, &late);
 		add_longest(ret, escape, model, late.longest);

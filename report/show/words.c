@@ -215,20 +215,12 @@ void words_cause(struct buffer *out, words_escape escape, const struct model_ove
 		buffer_string(out, "on what it was spent is not known");
 }
 
-static const struct model_overrun *longest_overrun(const struct model *model,
-						   const struct model_process *process)
+bool words_is_late(const struct model *model, const struct model_process *process)
 {
 	for (size_t i = 0; i < model->overruns_len; i++) {
 		if (model->overruns[i].process == process)
-			return &model->overruns[i];
+			return true;
 	}
-	return NULL;
-}
-
-bool words_is_late(const struct model *model, const struct model_process *process)
-{
-	if (longest_overrun(model, process))
-		return true;
 	for (size_t i = 0; i < model->handlers_len; i++) {
 		if (model->handlers[i].process == process && model->handlers[i].overruns > 0)
 			return true;
