@@ -384,79 +384,82 @@ void stint_syscall_name(uint32_t number, char *ret, size_t ret_bytes)
 		snprintf(ret, ret_bytes, "syscall_%u", number);
 }
 
+/* Those whose first argument is a descriptor. */
+static const uint16_t calls_with_fd[] = {
+	SYS_read,
+	SYS_write,
+	SYS_close,
+	SYS_fstat,
+	SYS_lseek,
+	SYS_pread64,
+	SYS_pwrite64,
+	SYS_readv,
+	SYS_writev,
+	SYS_preadv,
+	SYS_pwritev,
+	SYS_preadv2,
+	SYS_pwritev2,
+	SYS_ioctl,
+	SYS_accept,
+	SYS_accept4,
+	SYS_sendto,
+	SYS_recvfrom,
+	SYS_sendmsg,
+	SYS_recvmsg,
+	SYS_sendmmsg,
+	SYS_recvmmsg,
+	SYS_shutdown,
+	SYS_bind,
+	SYS_listen,
+	SYS_getsockname,
+	SYS_getpeername,
+	SYS_setsockopt,
+	SYS_getsockopt,
+	SYS_connect,
+	SYS_fcntl,
+	SYS_flock,
+	SYS_fsync,
+	SYS_fdatasync,
+	SYS_ftruncate,
+	SYS_getdents,
+	SYS_getdents64,
+	SYS_fchdir,
+	SYS_fchmod,
+	SYS_fchown,
+	SYS_fstatfs,
+	SYS_readahead,
+	SYS_sync_file_range,
+	SYS_splice,
+	SYS_tee,
+	SYS_vmsplice,
+	SYS_epoll_ctl,
+	SYS_epoll_wait,
+	SYS_epoll_pwait,
+	SYS_epoll_pwait2,
+	SYS_sendfile,
+	SYS_fallocate,
+	SYS_timerfd_settime,
+	SYS_timerfd_gettime,
+	SYS_dup,
+	SYS_dup2,
+	SYS_dup3,
+	SYS_openat,
+	SYS_newfstatat,
+	SYS_inotify_add_watch,
+	SYS_inotify_rm_watch,
+	SYS_io_uring_enter,
+	SYS_syncfs,
+	SYS_copy_file_range,
+	SYS_statx,
+	SYS_unlinkat,
+	SYS_renameat,
+	SYS_mkdirat,
+};
+
 bool stint_syscall_has_fd(uint32_t number)
 {
-	switch (number) {
-	case SYS_read:
-	case SYS_write:
-	case SYS_close:
-	case SYS_fstat:
-	case SYS_lseek:
-	case SYS_pread64:
-	case SYS_pwrite64:
-	case SYS_readv:
-	case SYS_writev:
-	case SYS_preadv:
-	case SYS_pwritev:
-	case SYS_preadv2:
-	case SYS_pwritev2:
-	case SYS_ioctl:
-	case SYS_accept:
-	case SYS_accept4:
-	case SYS_sendto:
-	case SYS_recvfrom:
-	case SYS_sendmsg:
-	case SYS_recvmsg:
-	case SYS_sendmmsg:
-	case SYS_recvmmsg:
-	case SYS_shutdown:
-	case SYS_bind:
-	case SYS_listen:
-	case SYS_getsockname:
-	case SYS_getpeername:
-	case SYS_setsockopt:
-	case SYS_getsockopt:
-	case SYS_connect:
-	case SYS_fcntl:
-	case SYS_flock:
-	case SYS_fsync:
-	case SYS_fdatasync:
-	case SYS_ftruncate:
-	case SYS_getdents:
-	case SYS_getdents64:
-	case SYS_fchdir:
-	case SYS_fchmod:
-	case SYS_fchown:
-	case SYS_fstatfs:
-	case SYS_readahead:
-	case SYS_sync_file_range:
-	case SYS_splice:
-	case SYS_tee:
-	case SYS_vmsplice:
-	case SYS_epoll_ctl:
-	case SYS_epoll_wait:
-	case SYS_epoll_pwait:
-	case SYS_epoll_pwait2:
-	case SYS_sendfile:
-	case SYS_fallocate:
-	case SYS_timerfd_settime:
-	case SYS_timerfd_gettime:
-	case SYS_dup:
-	case SYS_dup2:
-	case SYS_dup3:
-	case SYS_openat:
-	case SYS_newfstatat:
-	case SYS_inotify_add_watch:
-	case SYS_inotify_rm_watch:
-	case SYS_io_uring_enter:
-	case SYS_syncfs:
-	case SYS_copy_file_range:
-	case SYS_statx:
-	case SYS_unlinkat:
-	case SYS_renameat:
-	case SYS_mkdirat:
-		return true;
-	default:
-		return false;
-	}
+	for (size_t i = 0; i < sizeof(calls_with_fd) / sizeof(calls_with_fd[0]); i++)
+		if (calls_with_fd[i] == number)
+			return true;
+	return false;
 }
