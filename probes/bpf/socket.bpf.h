@@ -108,15 +108,26 @@ static __always_inline bool enter_stage(struct socket_state *state, u32 from, u3
 	return __sync_val_compare_and_swap(&state->stage, from, to) == from;
 }
 
-/* The stage that the stall was in, which is the caller's to tell of now; below STALL_FULL: there is none. */
-static __always_inline u32 leave_stall(struct socket_state *state)
-{
-	return is_stalled(state) ? __sync_lock_test_and_set(&state->stage, STALL_NONE) : STALL_NONE;
-}
-
 __u64 socket_ids;
 __s64 sockets_known;
 __s64 stalls_open;
+
+/*
+ * The stage that the stall was in, which is the caller's to tell of now; below STALL_FULL: there is none. A stage only goes
+ * up, so what is not there now, looked for from below, is not there at all; and one that begins meanwhile is another stall's.
+ */
+static __always_inline u32 leave_stall(struct socket_state *state)
+{
+	if (!is_stalled(state))
+		return STALL_NONE;
+	for (u32 stage = STALL_FULL; stage <= STALL_RETURNED; stage++) {
+		if (!enter_stage(state, stage, STALL_NONE))
+			continue;
+		__sync_fetch_and_add(&stalls_open, -1);
+		return stage;
+	}
+	return STALL_NONE;
+}
 
 static __always_inline struct socket_state *find_socket(u64 sk)
 {

@@ -257,8 +257,6 @@ __noinline int end_stall(struct socket_state *state, u64 sk, u64 now_ns, u32 end
 	if (ending != RECORD_OPEN && leave_stall(state) < STALL_FULL)
 		return 0;
 	report_stall(state, opened, now_ns, ending);
-	if (ending != RECORD_OPEN)
-		__sync_fetch_and_add(&stalls_open, -1);
 	return 0;
 }
 
@@ -443,10 +441,8 @@ static __always_inline void forget_socket(u64 sk, u64 now_ns)
 	if (!state)
 		return;
 	stage = leave_stall(state);
-	if (stage >= STALL_FULL) { /* its close was not seen */
+	if (stage >= STALL_FULL) /* its close was not seen */
 		report_stall(state, stage != STALL_FULL, now_ns, RECORD_CLOSED);
-		__sync_fetch_and_add(&stalls_open, -1);
-	}
 	report_why(state);
 	bpf_map_delete_elem(&sockets, &sk);
 	__sync_fetch_and_add(&sockets_known, -1);

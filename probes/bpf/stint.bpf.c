@@ -368,7 +368,7 @@ int BPF_PROG(on_tcp_retransmit, struct sock *sk)
 {
 	if (retransmit_has_error && (s32)ctx[2])
 		return 0; /* as while the first copy has not left the machine yet */
-	if (sockets_known > 0)
+	if (sockets_known > 0 && is_socket_marked(sk))
 		note_retransmit((u64)sk, bpf_ktime_get_ns());
 	return 0;
 }
@@ -377,7 +377,7 @@ int BPF_PROG(on_tcp_retransmit, struct sock *sk)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_any_state, const struct sock *sk, int before, int after)
 {
-	if (stalls_open > 0)
+	if (stalls_open > 0 && is_socket_marked(sk))
 		note_no_more_sends(as_number((u64)sk), after, bpf_ktime_get_ns());
 	if (before == TCP_SYN_RECV && after == TCP_ESTABLISHED)
 		note_handshake(sk, bpf_ktime_get_ns());
@@ -387,6 +387,8 @@ int BPF_PROG(on_any_state, const struct sock *sk, int before, int after)
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(on_tcp_destroy, struct sock *sk)
 {
+	if (!is_socket_marked(sk))
+		return 0;
 	if (arrivals_followed)
 		forget_arrivals((u64)sk);
 	if (sockets_known > 0)
@@ -453,6 +455,7 @@ static __noinline int end_thread(u32 tid)
 	if (!thread)
 		return 0;
 	end_last_iteration(thread, bpf_ktime_get_ns());
+	forget_ring(thread->ring); /* it is known again from the next wait of another thread on */
 	end_loops(thread);
 	end_roles(thread);
 	return forget_thread(tid);
@@ -465,7 +468,6 @@ int BPF_PROG(on_exec, struct task_struct *task, int tid_before)
 	u32 pid = task->tgid, tid = task->pid;
 
 	forget_functions(tid);
-	forget_thread_ring(tid);
 	if (!is_watched(pid)) {
 		if (is_selected(task))
 			follow(task);
@@ -483,7 +485,6 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	u32 pid = task->tgid, tid = task->pid;
 
 	/* First of all: where two threads exit at once, the other one may have said already that the process is gone. */
-	forget_thread_ring(tid);
 	end_thread(tid);
 	forget_functions(tid);
 	if (!is_watched(pid))

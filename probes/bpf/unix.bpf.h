@@ -102,22 +102,24 @@ static __always_inline bool leave_unix_stall(struct socket_state *state)
 {
 	if (leave_stall(state) < STALL_FULL)
 		return false;
-	__sync_fetch_and_add(&stalls_open, -1);
 	__sync_fetch_and_add(&unix_stalls_open, -1);
 	return true;
+}
+
+/* The end of a stall, or as it is now if it goes on (RECORD_OPEN). */
+static __always_inline void tell_unix_stall(struct socket_state *state, bool opened, u64 now_ns, u32 ending)
+{
+	note_peer_read(state, opened, now_ns);
+	if (ending == RECORD_OPEN || leave_unix_stall(state))
+		report_stall(state, opened, now_ns, ending);
 }
 
 /* The socket is no more, or about to be closed: that is the end of its stall. */
 static __noinline int forget_unix_socket(struct socket_state *state, u64 sk, u64 now_ns)
 {
-	bool opened;
-
 	if (!state)
 		return 0;
-	opened = state->stage != STALL_FULL;
-	note_peer_read(state, opened, now_ns);
-	if (leave_unix_stall(state))
-		report_stall(state, opened, now_ns, RECORD_CLOSED);
+	tell_unix_stall(state, state->stage != STALL_FULL, now_ns, RECORD_CLOSED);
 	bpf_map_delete_elem(&sockets, &sk);
 	__sync_fetch_and_add(&sockets_known, -1);
 	return 0;
@@ -253,9 +255,7 @@ static __noinline int end_unix_stall(struct socket_state *state, u64 sk, u64 now
 	opened = state->stage != STALL_FULL;
 	if (!opened)
 		note_unix_levels(state, wmem_bytes(sk), sk);
-	note_peer_read(state, opened, now_ns);
-	if (ending == RECORD_OPEN || leave_unix_stall(state))
-		report_stall(state, opened, now_ns, ending);
+	tell_unix_stall(state, opened, now_ns, ending);
 	return 0;
 }
 
@@ -371,14 +371,9 @@ struct exit_of {
 static long end_unix_stall_of(struct bpf_map *map, const u64 *key, struct socket_state *state,
 			      struct exit_of *exit_of)
 {
-	bool opened;
-
 	if (state->addresses.family != AF_UNIX || state->pid != exit_of->pid || !is_stalled(state))
 		return 0;
-	opened = state->stage != STALL_FULL;
-	note_peer_read(state, opened, exit_of->time_ns);
-	if (leave_unix_stall(state))
-		report_stall(state, opened, exit_of->time_ns, RECORD_CLOSED);
+	tell_unix_stall(state, state->stage != STALL_FULL, exit_of->time_ns, RECORD_CLOSED);
 	return 0;
 }
 

@@ -158,16 +158,6 @@ static __always_inline void forget_ring(u64 address)
 		__sync_fetch_and_add(&rings_known, -1);
 }
 
-/* A thread is gone: its ring is known again from the next wait of another one on. */
-static __noinline int forget_thread_ring(u32 tid)
-{
-	struct thread *thread = rings_known > 0 ? find_thread(tid) : NULL;
-
-	if (thread)
-		forget_ring(thread->ring);
-	return 0;
-}
-
 /* A descriptor of the current process is about to be closed. */
 static __noinline int note_ring_close(s32 fd)
 {

@@ -98,10 +98,9 @@ static __always_inline bool is_waiting(u32 tid)
 /* Does the thread wait, and does a registration ask for EPOLLOUT? */
 static __noinline bool waits_for_write(u32 tid, u64 sk)
 {
-	struct thread *thread = find_thread(tid);
 	struct interest interest;
 
-	if (!thread || thread->state != THREAD_WAITING)
+	if (!is_waiting(tid))
 		return false;
 	read_interest(&interest, sk);
 	return asks_for_write(&interest);
