@@ -200,8 +200,9 @@ static int open_in(struct meter_reader **ret, uint32_t pid, const char *director
 		return err;
 	if ((*ret)->header.pid == pid && (*ret)->header.process_start_ticks == start_ticks(pid))
 		return 0;
+	/* An earlier process of that pid left it; this one's may be elsewhere, or yet to come. */
 	*ret = meter_reader_free(*ret);
-	return -ESTALE;
+	return -ENOENT;
 }
 
 /* Where a process of another user would have put its file: root looks there too. */

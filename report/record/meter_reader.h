@@ -19,8 +19,8 @@
 struct meter_reader;
 
 /*
- * Finds and opens the file of process `pid`. -ENOENT: it has none; -EPROTO: it is not a meter's file, or of a
- * version that this build does not know; -ESTALE: it belongs to an earlier process of that pid; -EACCES.
+ * Finds and opens the file of process `pid`. -ENOENT: it has none, or only what an earlier process of that pid left;
+ * -EPROTO: it is not a meter's file, or of a version that this build does not know; -EACCES.
  */
 int meter_reader_new(struct meter_reader **ret, uint32_t pid);
 

@@ -241,6 +241,21 @@ static void handlers_that_the_meter_had_no_room_for_are_a_loss(void **state)
 	assert_non_null(strstr(output, " meter_handlers: handlers that found no room"));
 }
 
+/* crowded leaves its file; here that lies under the number of the process that becomes full_meter, until that makes its own. */
+static void a_meter_file_left_by_an_earlier_process_of_that_pid_is_passed_over(void **state)
+{
+	static const char script[] = BUILD_DIRECTORY "/tests/subjects/crowded 0; mv \"$STINT_DIR\"/*.meter "
+						     "\"$STINT_DIR\"/$$.meter && sleep 0.3 && "
+						     "exec " BUILD_DIRECTORY "/tests/subjects/full_meter";
+	const char *const argv[] = {"stint", "record", "--no-probes", "-o",   recording,
+				    "--",    "sh",     "-c",          script, NULL};
+	char output[4096];
+
+	(void)state;
+	assert_int_equal(command_run(argv, output, sizeof(output)), 0);
+	assert_true(query_number(recording, "SELECT count FROM loss WHERE name = 'meter_handlers'") > 0);
+}
+
 static void inside_and_kernel_agree_on_iterations(void **state)
 {
 	struct command recorder;
@@ -532,6 +547,7 @@ int main(void)
 		TEST(each_dispatch_of_an_iteration_has_parts_of_its_own),
 		TEST(the_iteration_in_which_a_program_exits_has_a_verdict),
 		TEST(handlers_that_the_meter_had_no_room_for_are_a_loss),
+		TEST(a_meter_file_left_by_an_earlier_process_of_that_pid_is_passed_over),
 		TEST(inside_and_kernel_agree_on_iterations),
 		TEST(a_p99_by_plain_sql_is_within_a_bucket_of_the_overruns_own),
 		TEST(a_command_is_recorded_from_its_beginning),
