@@ -483,6 +483,7 @@ void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret)
 		ret->roles_full += each[cpu].roles_full;
 		ret->stacks_unread += each[cpu].stacks_unread;
 		ret->acks_unseen += each[cpu].acks_unseen;
+		ret->arrivals_unseen += each[cpu].arrivals_unseen;
 	}
 }
 

@@ -651,6 +651,7 @@ void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_
 	ret->not_sampled = probes->not_sampled;
 	ret->functions = stint_functions_lost(probes->functions);
 	ret->acks_unseen = counters.acks_unseen;
+	ret->arrivals_unseen = counters.arrivals_unseen;
 }
 
 uint64_t stint_probes_cost_ns(const struct stint_probes *probes)

@@ -400,6 +400,8 @@ struct stint_probes_losses {
 	uint64_t not_sampled; /* closer looks not to be had: too many threads, or no descriptors left */
 	uint64_t functions;   /* calls of timed functions that were not, and functions that got no probes */
 	uint64_t acks_unseen; /* gaps in the ACKs of known sockets: the kernel ran no program for them */
+	/* Reads of what no program had seen arrive (as above, or it came while the connection was closing): they have no age. */
+	uint64_t arrivals_unseen;
 };
 
 struct stint_probes_callbacks {

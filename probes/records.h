@@ -414,6 +414,7 @@ struct loss_counters {
 	__u64 roles_full; /* events, of descriptors whose role found no place */
 	__u64 stacks_unread;
 	__u64 acks_unseen;
+	__u64 arrivals_unseen;
 };
 
 _Static_assert(sizeof(struct record_syscall) == 32, "no holes");

@@ -23,7 +23,9 @@
 struct arrival {
 	u64 first_ns; /* of what was not read; 0: nothing */
 	u64 last_ns;
+	u64 replaced_ns;    /* the first before this one: nobody had told of its read when this one came */
 	u64 established_ns; /* of a connection that was not accepted yet */
+	u64 is_whole; /* nothing was in it before it was followed, or that was read: what arrives is known */
 };
 
 struct {
@@ -71,9 +73,14 @@ static __always_inline struct arrival *find_arrival(u64 sk)
 	return bpf_map_lookup_elem(&arrivals, &sk);
 }
 
+static __always_inline bool has_unread(u64 sk)
+{
+	return BPF_CORE_READ((struct sock *)sk, sk_receive_queue.qlen) != 0;
+}
+
 static __always_inline void follow_arrivals(u64 sk)
 {
-	struct arrival fresh = {0};
+	struct arrival fresh = {.is_whole = !has_unread(sk)};
 
 	arrivals_followed = 1;
 	mark_socket(sk);
@@ -101,14 +108,22 @@ static __always_inline void note_segment(const struct sock *sk, const struct sk_
 		return;
 	now_ns = bpf_ktime_get_ns();
 	arrival->last_ns = now_ns;
-	if (!arrival->first_ns || !sk->sk_receive_queue.qlen)
-		arrival->first_ns = now_ns;
+	if (arrival->first_ns && sk->sk_receive_queue.qlen)
+		return;
+	arrival->replaced_ns = arrival->first_ns;
+	arrival->first_ns = now_ns;
+}
+
+/* Since when what a read that ended at `read_ns` took had been there: more may have come since, as a FIN that follows. */
+static __always_inline u64 first_arrival(const struct arrival *arrival, u64 read_ns)
+{
+	return arrival->first_ns <= read_ns ? arrival->first_ns : arrival->replaced_ns;
 }
 
 /* A handshake is over: from now on the listener is readable, and data may come. */
 static __always_inline void note_handshake(const struct sock *sk, u64 now_ns)
 {
-	struct arrival fresh = {.established_ns = now_ns};
+	struct arrival fresh = {.established_ns = now_ns, .is_whole = 1};
 	u64 key = (u64)sk;
 
 	if (!is_listened_on_by_watched(sk->__sk_common.skc_num))
@@ -166,18 +181,18 @@ __noinline int count_arrival(struct role_counters *role, struct thread *thread, 
 	return 0;
 }
 
-static __always_inline bool has_unread(u64 sk)
+/* A read from `start_ns` to `read_ns` is over. `emptied`: it took less than it asked for. */
+static __always_inline void forget_read(struct arrival *arrival, u64 sk, u64 start_ns, u64 read_ns,
+					bool emptied)
 {
-	return BPF_CORE_READ((struct sock *)sk, sk_receive_queue.qlen) != 0;
-}
+	bool is_left = has_unread(sk) || arrival->last_ns > read_ns;
 
-/* A read that began at `start_ns` is over. `emptied`: it took less than it asked for. */
-static __always_inline void forget_read(struct arrival *arrival, u64 sk, u64 start_ns, bool emptied)
-{
+	if (emptied)
+		arrival->is_whole = 1;
 	if (emptied && arrival->last_ns < start_ns)
 		arrival->first_ns = 0;
 	else
-		arrival->first_ns = has_unread(sk) ? arrival->last_ns : 0;
+		arrival->first_ns = is_left ? arrival->last_ns : 0;
 }
 
 #endif

@@ -231,6 +231,14 @@ static __always_inline void lost_ack(void)
 		counters->acks_unseen++;
 }
 
+static __always_inline void lost_arrival(void)
+{
+	struct loss_counters *counters = loss();
+
+	if (counters)
+		counters->arrivals_unseen++;
+}
+
 static __always_inline struct thread *find_thread(u32 tid)
 {
 	u32 *slot = bpf_map_lookup_elem(&slots, &tid);

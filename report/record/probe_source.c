@@ -622,6 +622,8 @@ void probe_source_write_losses(struct probe_source *source)
 	recording_loss(
 		recording, "acks_unseen", losses.acks_unseen,
 		"gaps in the ACKs of sockets that stalled: the kernel ran none of stint's programs for them");
+	recording_loss(recording, "arrivals_unseen", losses.arrivals_unseen,
+		       "reads of data that none of stint's programs saw arrive, so that they have no age");
 	if (cost_ns)
 		recording_meta_number(recording, "bpf_ns", (int64_t)cost_ns);
 }

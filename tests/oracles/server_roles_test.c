@@ -72,10 +72,17 @@ static uint64_t events(const struct stint_probes_role *role)
 	return role->metric[STINT_PROBES_ROLE_WAIT].count;
 }
 
-static uint64_t ages(const struct stint_probes_role *role)
+/* Some kernels do not run the programs for each segment: what that lacks is counted, of all roles together. */
+static void assert_ages(uint64_t expected)
 {
-	watched_role_adds_up(role);
-	return role->metric[STINT_PROBES_ROLE_AGE].count;
+	struct stint_probes_losses losses;
+
+	stint_probes_losses(watching.probes, &losses);
+	for (size_t i = 0; i < watched_roles_len(); i++) {
+		watched_role_adds_up(watched_role_at(i));
+		losses.arrivals_unseen += watched_role_at(i)->metric[STINT_PROBES_ROLE_AGE].count;
+	}
+	assert_int_equal(losses.arrivals_unseen, expected);
 }
 
 static int add_busy(void *ctx, const struct stint_probes_loop *loop)
@@ -143,15 +150,13 @@ static void nginx_has_an_event_for_each_request_and_two_for_each_connection_to_i
 	ask(client, "GET /unix HTTP/1.1\r\nHost: a\r\n\r\n", "upstream");
 	watched_roles_read(&watching);
 	assert_int_equal(events(role_of(&server, "listener ")), 1);
-	assert_int_equal(ages(role_of(&server, "listener ")), 1);
 	assert_int_equal(events(role_of(&server, "clients of ")), 3 * REQUESTS);
-	assert_int_equal(ages(role_of(&server, "clients of ")), 3 * REQUESTS);
 	assert_int_equal(events(role_of(&upstream, "upstream 127.0.0.1")),
 			 2 * REQUESTS); /* connected; answered */
-	assert_int_equal(ages(role_of(&upstream, "upstream 127.0.0.1")), REQUESTS);
 	assert_int_equal(events(watched_role("unix sockets")),
 			 REQUESTS); /* a connect to those need not be waited for */
 	assert_int_equal(watched_roles_len(), 4);
+	assert_ages(1 + 3 * REQUESTS + REQUESTS); /* accepted; asked; answered by TCP */
 	assert_all_service_is_within_the_loops_time();
 }
 
@@ -185,9 +190,8 @@ static void memcached_has_an_event_for_each_command(void **state)
 	server_ask(clients[CLIENTS], stats, sizeof(stats) - 1, "END\r\n");
 	watched_roles_read(&watching);
 	assert_int_equal(events(role_of(&server, "listener ")), CLIENTS);
-	assert_int_equal(ages(role_of(&server, "listener ")), CLIENTS);
 	assert_int_equal(events(role_of(&server, "clients of ")), CLIENTS * REQUESTS + 1);
-	assert_int_equal(ages(role_of(&server, "clients of ")), CLIENTS * REQUESTS + 1);
+	assert_ages(CLIENTS + CLIENTS * REQUESTS + 1);
 	assert_all_service_is_within_the_loops_time();
 }
 
