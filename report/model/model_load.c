@@ -322,6 +322,27 @@ static void load_overrun_details(struct loader *loader)
 	free(index);
 }
 
+/*
+ * A program that ran before the recording may have set its maximum then; the one within it is only known to be in a
+ * bucket, and its bound is written. The longest overrun, if it is in that bucket, is the maximum itself.
+ */
+static void sharpen_maxima(struct model *model)
+{
+	for (size_t i = 0; i < model->overruns_len; i++) {
+		const struct model_overrun *overrun = &model->overruns[i];
+		struct model_metric *service;
+		uint32_t bucket;
+
+		if (!overrun->handler || overrun->handler->source == MODEL_PROBES || overrun->running)
+			continue;
+		service = &model->handlers[overrun->handler - model->handlers].metrics[MODEL_SERVICE];
+		bucket = stint_histogram_bucket(overrun->duration_ns);
+		if (bucket < STINT_HISTOGRAM_BUCKETS &&
+		    service->max == stint_histogram_bucket_low(bucket + 1) - 1)
+			service->max = overrun->duration_ns;
+	}
+}
+
 /* ---- the whole ---- */
 
 static uint64_t last_second(struct loader *loader)
@@ -380,6 +401,7 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 	load_loop_metrics(&loader);
 	load_handler_metrics(&loader);
 	loader_table(&loader, &overrun_table, &model->overruns, &model->overruns_len, &model->overruns_total);
+	sharpen_maxima(model);
 	load_overrun_details(&loader);
 	model_load_sockets(&loader);
 	model_load_roles(&loader);

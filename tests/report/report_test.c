@@ -505,6 +505,27 @@ static void unknown_figures_are_null_in_json(void **state)
 	model_free(model);
 }
 
+static void a_maximum_that_is_a_bucket_s_bound_is_that_of_the_longest_overrun(void **state)
+{
+	uint64_t bound = stint_histogram_bucket_low(stint_histogram_bucket(2000) + 1) - 1;
+	struct model *model;
+	char sql[64];
+
+	(void)state;
+	fill_hostile();
+	assert_int_not_equal(bound, 2000);
+	snprintf(sql, sizeof(sql), "UPDATE total SET max = %d", (int)bound);
+	execute(sql);
+	model = load();
+	assert_int_equal(model_maximum(&model->handlers[0].metrics[MODEL_SERVICE]), 2000);
+	model_free(model);
+	snprintf(sql, sizeof(sql), "UPDATE total SET max = %d", (int)bound + 100);
+	execute(sql);
+	model = load();
+	assert_int_equal(model_maximum(&model->handlers[0].metrics[MODEL_SERVICE]), bound + 100);
+	model_free(model);
+}
+
 static void json_has_the_promised_keys_and_jq_reads_it(void **state)
 {
 	char command[512];
@@ -911,6 +932,7 @@ int main(void)
 		test(hostile_names_are_harmless_in_every_output),
 		test(what_turns_the_direction_of_text_is_written_out),
 		test(unknown_figures_are_null_in_json),
+		test(a_maximum_that_is_a_bucket_s_bound_is_that_of_the_longest_overrun),
 		test(json_has_the_promised_keys_and_jq_reads_it),
 		test(an_empty_recording_gives_sentences_and_no_plot),
 		test(handlers_that_did_nothing_are_said_to_have_done_nothing),
