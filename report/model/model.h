@@ -427,6 +427,7 @@ struct model_loss {
 	char *name;
 	uint64_t count;
 	char *meaning;
+	bool of_stacks; /* not lost: stacks without their beginning, or not to be had */
 };
 
 struct model {
@@ -476,7 +477,9 @@ struct model *model_free(struct model *model);
 const char *model_meta_text(const struct model *model, const char *key);
 uint64_t model_meta_number(const struct model *model, const char *key);
 
+/* What was lost, and the stacks that are incomplete, which are not among it. */
 uint64_t model_lost(const struct model *model);
+uint64_t model_stacks_incomplete(const struct model *model);
 
 /*
  * The value of rank ceil(permyriad / 10000 * count): the middle of its bucket, held within the exact min and

@@ -11,6 +11,7 @@
 #include "report/model/model_roles.h"
 #include "report/model/model_sockets.h"
 #include "report/model/verdicts.h"
+#include "report/record/recording.h"
 #include "stint/histogram.h"
 
 static bool take_meta(struct loader *loader, sqlite3_stmt *row, void *item)
@@ -30,6 +31,7 @@ static bool take_loss(struct loader *loader, sqlite3_stmt *row, void *item)
 	loss->count = loader_number(row, 1);
 	loss->name = loader_name(loader, row, 0);
 	loss->meaning = loader_text(loader, row, 2, LOADER_SENTENCE_BYTES);
+	loss->of_stacks = loader_number(row, 3) != 0;
 	return true;
 }
 
@@ -123,8 +125,9 @@ static bool take_overrun(struct loader *loader, sqlite3_stmt *row, void *item)
 
 static const struct loader_table meta_table = {"meta", "SELECT key, value FROM meta", MODEL_FACTS,
 					       sizeof(struct model_meta), take_meta};
-static const struct loader_table loss_table = {"loss", "SELECT name, count, meaning FROM loss", MODEL_FACTS,
-					       sizeof(struct model_loss), take_loss};
+static const struct loader_table loss_table = {
+	"loss", "SELECT name, count, meaning, name IN (" RECORDING_STACKS_INCOMPLETE ") FROM loss",
+	MODEL_FACTS, sizeof(struct model_loss), take_loss};
 static const struct loader_table process_table = {
 	"process",
 	"SELECT id, pid, command, exited_ns, appeared_ns, inside_pid, inside_netns FROM process ORDER BY id",

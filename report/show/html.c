@@ -527,13 +527,8 @@ static void put_losses(struct page *page)
 	for (size_t i = 0; i < model->losses_len; i++) {
 		if (model->losses[i].count == 0)
 			continue;
-		buffer_printf(page->out, "<p class=\"late-figure\">%s ",
-			      units_count(model->losses[i].count).text);
-		escape_html(page->out, model->losses[i].name);
-		if (model->losses[i].meaning) {
-			put(page, ": ");
-			escape_html(page->out, model->losses[i].meaning);
-		}
+		put(page, model->losses[i].of_stacks ? "<p>" : "<p class=\"late-figure\">");
+		words_loss(page->out, escape_html, &model->losses[i]);
 		put(page, "</p>\n");
 	}
 }

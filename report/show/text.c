@@ -445,27 +445,18 @@ static void put_losses(struct text_page *page)
 {
 	const struct model *model = page->model;
 	struct buffer line = {0};
-	bool any = false;
 
 	text_heading(page, "Lost", "");
+	if (model->losses_len == 0)
+		text_plain(page, "Not known: the recording has no account of it.");
+	else if (model_lost(model) == 0)
+		text_plain(page, "Nothing: every ring and table had room.");
 	for (size_t i = 0; i < model->losses_len; i++) {
-		const struct model_loss *loss = &model->losses[i];
-
-		if (loss->count == 0)
+		if (model->losses[i].count == 0)
 			continue;
-		any = true;
-		buffer_printf(&line, "%s ", units_count(loss->count).text);
-		escape_terminal(&line, loss->name);
-		if (loss->meaning) {
-			buffer_string(&line, ": ");
-			escape_terminal(&line, loss->meaning);
-		}
+		words_loss(&line, escape_terminal, &model->losses[i]);
 		text_sentence(page, &line, 2);
 	}
-	if (!any && model->losses_len > 0)
-		text_plain(page, "Nothing: every ring and table had room.");
-	else if (!any)
-		text_plain(page, "Not known: the recording has no account of it.");
 }
 
 static void put_limits(struct text_page *page)

@@ -555,6 +555,75 @@ static void json_has_the_promised_keys_and_jq_reads_it(void **state)
 	model_free(model);
 }
 
+static void add_stall(struct recording *recording, int64_t process, uint64_t socket, uint64_t ms,
+		      enum stint_probes_ending ending)
+{
+	struct stint_probes_stall stall = {.fd = (int32_t)socket,
+					   .socket = socket,
+					   .local = "127.0.0.1:80",
+					   .start_ns = START,
+					   .duration_ns = ms * 1000000,
+					   .ack_ns = ms * 1000000,
+					   .cause = STINT_PROBES_LIMIT_RECEIVE_WINDOW,
+					   .alarm = -1,
+					   .ending = ending};
+
+	snprintf(stall.remote, sizeof(stall.remote), "127.0.0.1:%u", 4000 + (unsigned)socket);
+	recording_stall(recording, process, &stall);
+}
+
+static void the_outputs_and_the_recorder_count_alike(void **state)
+{
+	struct recording_sums sums;
+	struct recording *recording;
+	struct buffer text = {0}, html = {0}, json = {0};
+	struct model *model;
+	int64_t process;
+
+	(void)state;
+	recording = begin();
+	process = recording_process(recording, 7, "server");
+	recording_loss(recording, "ring_full", 2, "r");
+	recording_loss(recording, "table_full", 3, "t");
+	recording_loss(recording, "stacks_cut", 11, "s");
+	recording_loss(recording, "watchdog_stacks", 2, "w");
+	for (int i = 0; i < 5; i++)
+		recording_overrun(recording, &(struct recording_overrun){.source = RECORDING_PROBES,
+									 .process = process,
+									 .fd = -1,
+									 .start_ns = START,
+									 .duration_ns = 2000000});
+	for (int i = 0; i < 3; i++)
+		add_stall(recording, process, 5, 20, STINT_PROBES_SENT);
+	add_stall(recording, process, 6, 7000, STINT_PROBES_CLOSED);
+	recording_sums(recording, &sums);
+	recording_free(recording);
+	assert_int_equal(sums.lost, 5);
+	assert_int_equal(sums.stacks_cut, 13);
+	assert_int_equal(sums.overruns, 5);
+	assert_int_equal(sums.stalls, 4);
+	model = load();
+	text_report(&text, model, false, 200);
+	html_report(&html, model, why, sizeof(why));
+	json_report(&json, model);
+	assert_non_null(strstr(buffer_text(&json), "\"lost_events\":5,\"stacks_incomplete\":13,"));
+	assert_non_null(strstr(buffer_text(&json), "\"overruns\":5,\"write_stalls\":4,"));
+	for (int i = 0; i < 2; i++) {
+		const char *page = buffer_text(i ? &html : &text);
+
+		assert_non_null(strstr(page, "2 ring_full: r"));
+		assert_non_null(strstr(page, "3 table_full: t"));
+		assert_non_null(strstr(page, "Not lost, but incomplete: 11 stacks_cut: s"));
+		assert_non_null(strstr(page, "Not lost, but incomplete: 2 watchdog_stacks: w"));
+		assert_non_null(strstr(page, "5 iterations beyond"));
+		assert_non_null(strstr(page, "had 4 write stalls on 2 sockets"));
+	}
+	buffer_free(&text);
+	buffer_free(&html);
+	buffer_free(&json);
+	model_free(model);
+}
+
 static void an_empty_recording_gives_sentences_and_no_plot(void **state)
 {
 	struct buffer out = {0};
@@ -765,23 +834,6 @@ static void the_longest_stall_is_the_one_that_is_shown(void **state)
 	model_free(model);
 }
 
-static void add_stall(struct recording *recording, int64_t process, uint64_t socket, uint64_t ms,
-		      enum stint_probes_ending ending)
-{
-	struct stint_probes_stall stall = {.fd = (int32_t)socket,
-					   .socket = socket,
-					   .local = "127.0.0.1:80",
-					   .start_ns = START,
-					   .duration_ns = ms * 1000000,
-					   .ack_ns = ms * 1000000,
-					   .cause = STINT_PROBES_LIMIT_RECEIVE_WINDOW,
-					   .alarm = -1,
-					   .ending = ending};
-
-	snprintf(stall.remote, sizeof(stall.remote), "127.0.0.1:%u", 4000 + (unsigned)socket);
-	recording_stall(recording, process, &stall);
-}
-
 static void fill_stalls(bool sent)
 {
 	struct recording *recording = begin();
@@ -934,6 +986,7 @@ int main(void)
 		test(unknown_figures_are_null_in_json),
 		test(a_maximum_that_is_a_bucket_s_bound_is_that_of_the_longest_overrun),
 		test(json_has_the_promised_keys_and_jq_reads_it),
+		test(the_outputs_and_the_recorder_count_alike),
 		test(an_empty_recording_gives_sentences_and_no_plot),
 		test(handlers_that_did_nothing_are_said_to_have_done_nothing),
 		test(of_loops_in_io_uring_it_is_said_that_no_roles_are_told),
