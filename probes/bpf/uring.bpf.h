@@ -527,7 +527,8 @@ static __noinline int take_completion(struct thread *thread, struct ring *ring, 
 	turns->turn[at].role_slot = thread_role(thread, &from->role);
 	role = role_at(turns->turn[at].role_slot);
 	if (role) {
-		count_role(role, ROLE_WAIT, now_ns - from->completed_ns);
+		/* Another CPU, as a worker of the kernel's, may have completed it since the wait returned. */
+		count_role(role, ROLE_WAIT, now_ns > from->completed_ns ? now_ns - from->completed_ns : 0);
 		if (from->ready_ns)
 			count_arrival(role, thread, from->ready_ns, now_ns);
 	}
