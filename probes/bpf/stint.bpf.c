@@ -522,7 +522,7 @@ SEC("tp_btf/io_uring_poll_arm")
 int BPF_PROG(on_ring_poll_arm, void *req, int mask, int events)
 {
 	if (rings_known > 0)
-		note_armed(as_number((u64)req), events, bpf_ktime_get_ns());
+		note_armed(as_number((u64)req), events);
 	return 0;
 }
 
@@ -530,7 +530,7 @@ SEC("tp_btf/io_uring_task_add")
 int BPF_PROG(on_ring_task_add, void *req, int events)
 {
 	if (rings_known > 0)
-		note_came_about(as_number((u64)req), (u32)events, bpf_ktime_get_ns());
+		note_came_about(as_number((u64)req), (u32)events);
 	return 0;
 }
 

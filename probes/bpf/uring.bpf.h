@@ -248,13 +248,15 @@ static __noinline int note_submitted(u64 req)
 {
 	struct io_kiocb *request = (struct io_kiocb *)req;
 	u64 ring = (u64)BPF_CORE_READ(request, ctx);
-	u64 user_data = BPF_CORE_READ(request, cqe.user_data);
 	struct ring_request fresh = {.fd = -1};
-	u8 opcode = BPF_CORE_READ(request, opcode);
 	struct ring_sqe sqe;
+	u64 user_data;
+	u8 opcode;
 
 	if (!find_ring(ring))
 		return 0;
+	user_data = BPF_CORE_READ(request, cqe.user_data);
+	opcode = BPF_CORE_READ(request, opcode);
 	if (read_last_sqe(&sqe, ring) && sqe.opcode == opcode && sqe.user_data == user_data) {
 		fresh.fd = sqe.flags & IOSQE_FIXED_FILE ? -1 : sqe.fd;
 		fresh.requested_bytes = ring_requested(&sqe);
@@ -349,18 +351,23 @@ static __always_inline u64 ring_done(const struct io_kiocb *request, u8 opcode)
 }
 
 /* A request waits for its file. */
-static __always_inline int note_armed(u64 req, u32 events, u64 now_ns)
+static __always_inline int note_armed(u64 req, u32 events)
 {
 	struct io_kiocb *request = (struct io_kiocb *)req;
-	struct ring *ring = find_ring((u64)BPF_CORE_READ(request, ctx));
-	struct ring_request *known = bpf_map_lookup_elem(&ring_requests, &req);
-	u8 opcode = BPF_CORE_READ(request, opcode);
-	struct moment moment = {.time_ns = now_ns};
+	struct ring *ring = events & EPOLLOUT ? find_ring((u64)BPF_CORE_READ(request, ctx)) : NULL;
+	struct moment moment = {0};
+	struct ring_request *known;
 	struct socket_state *state;
+	u8 opcode;
 	u64 sk;
 
-	if (!ring || !ring_sends(opcode) || !(events & EPOLLOUT))
+	if (!ring)
 		return 0;
+	opcode = BPF_CORE_READ(request, opcode);
+	if (!ring_sends(opcode))
+		return 0;
+	moment.time_ns = bpf_ktime_get_ns();
+	known = bpf_map_lookup_elem(&ring_requests, &req);
 	sk = ring_sock(request);
 	state = sk ? find_socket(sk) : NULL;
 	if (!sk || (state && is_stalled(state) && !took_some(state, sk, known)))
@@ -379,18 +386,21 @@ static __always_inline bool waits_for_space(u8 opcode, u32 events)
 }
 
 /* What a request waits for has come about: of one that waits for space that is the write event. */
-static __noinline int note_came_about(u64 req, u32 events, u64 now_ns)
+static __noinline int note_came_about(u64 req, u32 events)
 {
 	struct io_kiocb *request = (struct io_kiocb *)req;
 	u64 address = (u64)BPF_CORE_READ(request, ctx);
 	struct ring *ring = find_ring(address);
-	struct ring_request fresh = {.fd = -1, .ready_ns = now_ns}, *known;
-	u8 opcode = BPF_CORE_READ(request, opcode);
+	struct ring_request fresh = {.fd = -1}, *known;
 	struct socket_state *state;
-	u64 sk;
+	u64 sk, now_ns;
+	u8 opcode;
 
 	if (!ring)
 		return 0;
+	now_ns = bpf_ktime_get_ns();
+	opcode = BPF_CORE_READ(request, opcode);
+	fresh.ready_ns = now_ns;
 	known = bpf_map_lookup_elem(&ring_requests, &req);
 	if (known && !known->ready_ns)
 		known->ready_ns = now_ns;
