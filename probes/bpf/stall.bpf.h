@@ -367,6 +367,14 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 	note_send(sk, pid, fd, &moment, is_short);
 }
 
+/* Since when the thread has had a CPU for the event. One that was elsewhere had no need of one: all is its own loop's. */
+static __always_inline void note_got_cpu(struct socket_state *state, const struct thread *thread)
+{
+	state->on_cpu_ns = state->raised_ns;
+	if (state->raised_to_wait && thread->last_on_ns > state->raised_ns)
+		state->on_cpu_ns = thread->last_on_ns;
+}
+
 /* The wait returned this event of socket `sk`, or so it is inferred: it had been raised, and is asked for. */
 static __noinline int mark_returned(struct socket_state *state, u64 sk, struct thread *thread, u64 now_ns)
 {
@@ -377,10 +385,7 @@ static __noinline int mark_returned(struct socket_state *state, u64 sk, struct t
 	if (!enter_stage(state, STALL_RAISED, STALL_RETURNED))
 		return 0;
 	moment.tid = thread->tid;
-	/* A thread that was elsewhere had no need of a CPU for this: all is its own loop's. */
-	state->on_cpu_ns = state->raised_ns;
-	if (state->raised_to_wait && thread->last_on_ns > state->raised_ns)
-		state->on_cpu_ns = thread->last_on_ns;
+	note_got_cpu(state, thread);
 	state->returned_ns = now_ns;
 	moment.time_ns = state->on_cpu_ns;
 	report_moment(state, sk, &moment);

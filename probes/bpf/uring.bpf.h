@@ -72,6 +72,7 @@ struct ring_completion {
 };
 
 struct ring {
+	u64 address; /* of the struct io_ring_ctx */
 	u32 pid;
 	u32 tid; /* that waited for it last */
 	struct ring_completion log[RING_LOG];
@@ -80,7 +81,7 @@ struct ring {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, RINGS_MAX);
-	__type(key, u64); /* address of the struct io_ring_ctx */
+	__type(key, u64); /* its address */
 	__type(value, struct ring);
 } rings SEC(".maps");
 
@@ -146,6 +147,7 @@ static __noinline int know_ring(struct thread *thread, s32 fd, u64 flags)
 	}
 	if (!ring)
 		return 0;
+	ring->address = address;
 	ring->pid = thread->pid;
 	ring->tid = thread->tid;
 	thread->ring = address;
@@ -304,11 +306,8 @@ static __always_inline void end_ring_stall(struct socket_state *state, u64 sk, u
 {
 	struct thread *thread = find_thread(tid);
 
-	if (state->stage == STALL_RAISED && thread) {
-		state->on_cpu_ns = state->raised_ns;
-		if (state->raised_to_wait && thread->last_on_ns > state->raised_ns)
-			state->on_cpu_ns = thread->last_on_ns;
-	}
+	if (state->stage == STALL_RAISED && thread)
+		note_got_cpu(state, thread);
 	end_by_send(state, sk, now_ns);
 }
 
@@ -421,16 +420,15 @@ static __noinline int note_came_about(u64 req, u32 events)
 	return 0;
 }
 
-/* A request is over; if it was a send, before note_completion(), which forgets it. Apart from that, and inline, for the stack's sake. */
-static __always_inline int note_completed_send(u64 address, u64 req, s32 result, u64 now_ns)
+/* A request is over, which may have been a send. Inline, for the stack's sake. */
+static __always_inline int note_completed_send(struct ring *ring, u64 req, s32 result, u64 now_ns)
 {
 	struct io_kiocb *request = (struct io_kiocb *)req;
-	struct ring *ring = req ? find_ring(address) : NULL;
 	struct moment moment = {.time_ns = now_ns, .done_bytes = result > 0 ? (u32)result : 0};
 	struct ring_request *known;
 	u64 sk;
 
-	if (!ring || !ring_sends(BPF_CORE_READ(request, opcode)) || (result < 0 && result != -EAGAIN))
+	if (!req || !ring_sends(BPF_CORE_READ(request, opcode)) || (result < 0 && result != -EAGAIN))
 		return 0;
 	sk = ring_sock(request);
 	known = bpf_map_lookup_elem(&ring_requests, &req);
@@ -456,9 +454,9 @@ static __always_inline void classify_request(struct role_key *role, const struct
 }
 
 /* Where in the queue it was put; NULL if the program has as many to look at as are kept. */
-static __always_inline struct ring_completion *log_place(struct ring *ring, u64 address)
+static __always_inline struct ring_completion *log_place(struct ring *ring)
 {
-	struct io_ring_ctx *context = (struct io_ring_ctx *)address;
+	struct io_ring_ctx *context = (struct io_ring_ctx *)ring->address;
 	u32 position = BPF_CORE_READ(context, cached_cq_tail) - 1;
 	struct ring_completion *place = &ring->log[position & (RING_LOG - 1)];
 
@@ -470,11 +468,11 @@ static __always_inline struct ring_completion *log_place(struct ring *ring, u64 
 }
 
 /* `result_and_flags`: of the completion, in the low and in the high 32 bits. */
-static __noinline int note_completion(u64 address, u64 req, u64 user_data, u64 result_and_flags, u64 now_ns)
+static __noinline int log_completion(struct ring *ring, u64 req, u64 user_data, u64 result_and_flags,
+				     u64 now_ns)
 {
 	u32 flags = result_and_flags >> 32;
 	s32 result = (s32)result_and_flags;
-	struct ring *ring = find_ring(address);
 	struct ring_request *known = NULL;
 	struct ring_completion *place;
 	struct io_kiocb *request;
@@ -482,13 +480,13 @@ static __noinline int note_completion(u64 address, u64 req, u64 user_data, u64 r
 
 	if (!ring || ring->pid != bpf_get_current_pid_tgid() >> 32)
 		return 0;
-	req = req ? req : find_repeating(address, user_data);
+	req = req ? req : find_repeating(ring->address, user_data);
 	request = (struct io_kiocb *)req;
 	if (request) {
 		opcode = BPF_CORE_READ(request, opcode);
 		known = bpf_map_lookup_elem(&ring_requests, &req);
 	}
-	place = log_place(ring, address);
+	place = log_place(ring);
 	if (place) {
 		place->completed_ns = now_ns;
 		place->ready_ns = known ? known->ready_ns : 0;
@@ -504,6 +502,15 @@ static __noinline int note_completion(u64 address, u64 req, u64 user_data, u64 r
 	if (request && !(flags & IORING_CQE_F_MORE))
 		bpf_map_delete_elem(&ring_requests, &req);
 	return 0;
+}
+
+/* The send first, as logging forgets the request. */
+static __always_inline int note_completion(struct ring *ring, u64 req, u64 user_data, s32 result, u32 flags)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+
+	note_completed_send(ring, req, result, now_ns);
+	return log_completion(ring, req, user_data, (u64)flags << 32 | (u32)result, now_ns);
 }
 
 /* ---- iterations ---- */
