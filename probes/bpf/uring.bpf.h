@@ -284,16 +284,9 @@ static __always_inline u64 find_repeating(u64 ring, u64 user_data)
 
 /* ---- sends ---- */
 
-/* The socket of a request, if a send on it may find it full. */
 static __always_inline u64 ring_sock(const struct io_kiocb *request)
 {
-	struct sock *sk = file_to_sock(BPF_CORE_READ(request, file));
-
-	if (!sk)
-		return 0;
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
-		return BPF_CORE_READ(sk, sk_type) == SOCK_STREAM ? (u64)sk : 0;
-	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? (u64)sk : 0;
+	return sock_that_stalls(file_to_sock(BPF_CORE_READ(request, file)));
 }
 
 static __always_inline u32 ring_write_seq(u64 sk)

@@ -156,6 +156,13 @@ static void stalls_of_unix_sockets_are_told_too(void **state)
 	assert_int_equal(watching.stalls_len, account.short_sends);
 }
 
+static void stalls_of_sequenced_packets_are_told_too(void **state)
+{
+	(void)state;
+	check_stalls("whole", "seqpacket");
+	assert_int_equal(account.short_sends, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +174,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_program_that_polls_for_space_is_told_by_the_polls_completion,
 					  tear_down),
 		cmocka_unit_test_teardown(stalls_of_unix_sockets_are_told_too, tear_down),
+		cmocka_unit_test_teardown(stalls_of_sequenced_packets_are_told_too, tear_down),
 	};
 
 	/* An emulated CPU takes ten seconds to load the programs. */
