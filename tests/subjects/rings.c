@@ -5,6 +5,7 @@
  *
  *	rings roles            serves what enum subject_rings_role says, one completion an iteration
  *	rings repeating        waits for a pipe by one request that completes again and again, and reads it by read()
+ *	rings exec             becomes another program, which has no ring, and waits for the end of its input
  *	rings MANNER tcp|unix|seqpacket
  *	                       sends to a peer of its own making, which reads slowly; in messages where these have an end
  *
@@ -319,7 +320,10 @@ int main(int argc, char **argv)
 	memset(&account, 0, sizeof(account));
 	if (write(STDOUT_FILENO, &go, 1) != 1 || read(STDIN_FILENO, &go, 1) != 1)
 		return 0;
-	if (argc == 2 && strcmp(argv[1], "repeating") == 0) {
+	if (argc == 2 && strcmp(argv[1], "exec") == 0) {
+		execlp("cat", "cat", NULL);
+		die("cat");
+	} else if (argc == 2 && strcmp(argv[1], "repeating") == 0) {
 		serve_repeating(&account);
 	} else if (argc == 2) {
 		serve_roles(&account);
