@@ -94,7 +94,7 @@ struct model_handler {
 	uint64_t budget_ns;
 	uint64_t overruns;
 	uint64_t over_ns;
-	uint64_t blame_ns;
+	uint64_t blame_ns; /* these two are unknown where no loop of its process told its batches */
 	uint64_t victims;
 	uint64_t jobs_refused;
 	uint64_t file_reads_cached; /* chunks that the page cache had */
@@ -203,7 +203,7 @@ struct model_overrun {
 	uint64_t blocked_ns;
 	uint64_t cpu_min_ns;
 	uint64_t cpu_max_ns;
-	uint64_t victims;
+	uint64_t victims; /* as of its handler */
 	uint64_t blame_ns;
 	uint64_t ready_events; /* these two may be unknown */
 	uint64_t syscall_count;

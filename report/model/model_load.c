@@ -325,6 +325,37 @@ static void load_overrun_details(struct loader *loader)
 	free(index);
 }
 
+/* A loop that does not tell how many events its poll returned has no batch counted; so nobody is known to have waited. */
+static bool tells_batches(const struct model *model, const struct model_process *process)
+{
+	for (size_t i = 0; i < model->loops_len; i++)
+		if (model->loops[i].process == process && model->loops[i].source == MODEL_METER &&
+		    model->loops[i].metrics[MODEL_BATCH].count > 0)
+			return true;
+	return false;
+}
+
+static void forget_unmeasured(struct model *model)
+{
+	for (size_t i = 0; i < model->loops_len; i++)
+		if (model->loops[i].metrics[MODEL_BATCH].count == 0)
+			model->loops[i].metrics[MODEL_BATCH].known = false;
+	for (size_t i = 0; i < model->handlers_len; i++) {
+		struct model_handler *handler = &model->handlers[i];
+
+		if (handler->source == MODEL_METER && handler->victims == 0 &&
+		    !tells_batches(model, handler->process))
+			handler->blame_ns = handler->victims = MODEL_UNKNOWN;
+	}
+	for (size_t i = 0; i < model->overruns_len; i++) {
+		struct model_overrun *overrun = &model->overruns[i];
+
+		if (overrun->source != MODEL_PROBES && overrun->handler && overrun->victims == 0 &&
+		    overrun->handler->victims == MODEL_UNKNOWN)
+			overrun->blame_ns = overrun->victims = MODEL_UNKNOWN;
+	}
+}
+
 /*
  * A program that ran before the recording may have set its maximum then; the one within it is only known to be in a
  * bucket, and its bound is written. The longest overrun, if it is in that bucket, is the maximum itself.
@@ -405,6 +436,7 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 	load_handler_metrics(&loader);
 	loader_table(&loader, &overrun_table, &model->overruns, &model->overruns_len, &model->overruns_total);
 	sharpen_maxima(model);
+	forget_unmeasured(model);
 	load_overrun_details(&loader);
 	model_load_sockets(&loader);
 	model_load_roles(&loader);

@@ -288,7 +288,7 @@ static void put_place(struct page *page, const struct model_overrun *overrun, si
 
 static void put_details(struct page *page, const struct model_overrun *overrun)
 {
-	if (overrun->victims > 0)
+	if (overrun->victims > 0 && overrun->victims != MODEL_UNKNOWN)
 		buffer_printf(page->out, "<p>It held up %s%s other event%s, by %s in sum.</p>\n",
 			      overrun->source == MODEL_PROBES ? "~" : "", units_count(overrun->victims).text,
 			      overrun->victims == 1 ? "" : "s", units_ns(overrun->blame_ns).text);

@@ -137,7 +137,7 @@ static void put_split(struct text_page *page, struct buffer *line, const struct 
 	if (overrun->ready_events != MODEL_UNKNOWN)
 		buffer_printf(line, "; %s ready event%s", units_count(overrun->ready_events).text,
 			      overrun->ready_events == 1 ? "" : "s");
-	if (overrun->victims > 0) {
+	if (overrun->victims > 0 && overrun->victims != MODEL_UNKNOWN) {
 		bool inferred = overrun->source == MODEL_PROBES;
 
 		page->inferred |= inferred;

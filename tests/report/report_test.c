@@ -526,6 +526,66 @@ static void a_maximum_that_is_a_bucket_s_bound_is_that_of_the_longest_overrun(vo
 	model_free(model);
 }
 
+static void fill_meter(uint64_t batches)
+{
+	const struct recording_total service = {3, 5000000, 1000, 4000000, 0}, batch = {batches, 0, 0, 0, 0};
+	const struct recording_handler_counts counts = {.overruns = 1, .over_ns = 3000000};
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "server");
+	int64_t handler = recording_handler(recording, process, "on_read", true, 1000000);
+	int64_t loop = recording_loop(recording, process, 7, -1, "libuv", true);
+
+	recording_loop_counts(recording, loop, 2, 5000000, 1000);
+	recording_handler_counts(recording, handler, &counts);
+	recording_total(recording, (struct recording_owner){.handler = handler}, "service", "ns", &service);
+	recording_total(recording, (struct recording_owner){.loop = loop}, "batch", "count", &batch);
+	if (batches)
+		recording_bucket(recording, (struct recording_owner){.loop = loop}, "batch", 0, 0, batches);
+	recording_overrun(recording, &(struct recording_overrun){.source = RECORDING_METER,
+								 .process = process,
+								 .handler = handler,
+								 .fd = -1,
+								 .start_ns = START,
+								 .duration_ns = 4000000});
+	recording_free(recording);
+}
+
+static void without_batches_it_is_not_known_who_waited(void **state)
+{
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	fill_meter(0);
+	model = load();
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out), "\"batch\":null"));
+	assert_non_null(strstr(buffer_text(&out), "\"blame_ns\":null,\"victims\":null,\"service\""));
+	assert_non_null(strstr(buffer_text(&out), "\"victims\":null,\"blame_ns\":null,"));
+	buffer_clear(&out);
+	text_report(&out, model, false, 200);
+	html_report(&out, model, why, sizeof(why));
+	assert_null(strstr(buffer_text(&out), "batch p99"));
+	assert_null(strstr(buffer_text(&out), "victims</th>"));
+	buffer_free(&out);
+	model_free(model);
+}
+
+static void a_batch_of_no_event_is_a_measurement(void **state)
+{
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	fill_meter(2);
+	model = load();
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out), "\"batch\":{\"count\":2,\"p50\":0,"));
+	assert_non_null(strstr(buffer_text(&out), "\"blame_ns\":0,\"victims\":0,\"service\""));
+	buffer_free(&out);
+	model_free(model);
+}
+
 static void json_has_the_promised_keys_and_jq_reads_it(void **state)
 {
 	char command[512];
@@ -985,6 +1045,8 @@ int main(void)
 		test(what_turns_the_direction_of_text_is_written_out),
 		test(unknown_figures_are_null_in_json),
 		test(a_maximum_that_is_a_bucket_s_bound_is_that_of_the_longest_overrun),
+		test(without_batches_it_is_not_known_who_waited),
+		test(a_batch_of_no_event_is_a_measurement),
 		test(json_has_the_promised_keys_and_jq_reads_it),
 		test(the_outputs_and_the_recorder_count_alike),
 		test(an_empty_recording_gives_sentences_and_no_plot),
