@@ -44,14 +44,16 @@
 /* A caller may leave, or ask again, while its answer is being made: what belongs to it goes when the stream does. */
 struct caller {
 	struct stint_stream *stream;
-	struct stint_timer *answer;
+	struct stint_timeout answer;
 };
 
-static void on_answer_time(struct stint_timer *timer, void *ctx)
-{
-	struct caller *caller = ctx;
+static struct stint_timeouts *answers;
 
-	(void)timer;
+static void on_answer_time(struct stint_timeout *timeout, void *ctx)
+{
+	struct caller *caller = (struct caller *)((char *)timeout - offsetof(struct caller, answer));
+
+	(void)ctx;
 	stint_stream_write(caller->stream, ANSWER, strlen(ANSWER));
 	stint_stream_close(caller->stream);
 }
@@ -63,7 +65,7 @@ static void on_question(struct stint_stream *stream, const void *data, size_t by
 	(void)stream;
 	(void)data;
 	(void)bytes;
-	stint_timer_start(caller->answer, ANSWER_NS, 0);
+	stint_timeout_start(answers, &caller->answer, ANSWER_NS);
 }
 
 /* Without this, a client that leaves would close the stream before its timer is due. */
@@ -79,7 +81,7 @@ static void on_caller_gone(struct stint_stream *stream, int error, void *ctx)
 
 	(void)stream;
 	(void)error;
-	stint_timer_free(caller->answer);
+	stint_timeout_stop(answers, &caller->answer);
 	free(caller);
 }
 
@@ -94,12 +96,9 @@ static void on_caller(struct stint_listener *listener, int fd, const struct sock
 	(void)listener;
 	(void)peer;
 	(void)bytes;
-	if (caller && stint_timer_new(&caller->answer, ctx, 0, on_answer_time, caller) == 0 &&
-	    stint_stream_new(&caller->stream, ctx, fd, NULL, 0, &callbacks, caller) == 0)
+	if (caller && stint_stream_new(&caller->stream, ctx, fd, NULL, 0, &callbacks, caller) == 0)
 		return;
 	close(fd);
-	if (caller)
-		stint_timer_free(caller->answer);
 	free(caller);
 }
 
@@ -113,6 +112,7 @@ static _Noreturn void be_upstream(int port_fd)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (stint_loop_new(&loop, &options) < 0 ||
+	    stint_timeouts_new(&answers, loop, 0, on_answer_time, NULL) < 0 ||
 	    stint_listener_new(&listener, loop, (const struct sockaddr *)&address, sizeof(address), NULL, 0,
 			       on_caller, loop) < 0)
 		_exit(1);

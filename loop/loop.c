@@ -45,6 +45,7 @@ static void release(struct stint_loop *loop)
 	job_free_memory(loop);
 	fd_free_memory(loop);
 	timer_free_memory(loop);
+	timeout_free_memory(loop);
 	if (loop->epoll >= 0)
 		close(loop->epoll);
 	stint_meter_loop_free(loop->account);

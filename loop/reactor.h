@@ -114,6 +114,8 @@ struct stint_loop {
 	struct timer_chunk *timer_blocks; /* the newest, of timer_block_chunks chunks */
 	uint32_t timer_block_chunks;
 	uint32_t timer_chunks_left; /* of these, those that have no timers yet */
+	struct stint_timeouts **timeout_kinds;
+	uint32_t timeout_kinds_size;
 
 	struct deferral deferrals; /* head of a ring */
 	uint32_t deferred_count;
@@ -248,6 +250,10 @@ void fd_dispatch(struct stint_loop *loop, uint32_t count);
 uint64_t timer_next_due(struct stint_loop *loop);
 void timer_count_due(struct stint_loop *loop);
 void timer_dispatch_due(struct stint_loop *loop);
+
+/* timeout.c */
+void timeout_dispatch(struct stint_loop *loop, struct stint_timer *timer); /* that was taken off the wheel */
+void timeout_free_memory(struct stint_loop *loop);
 
 /* timer_memory.c */
 void timer_free_memory(struct stint_loop *loop);

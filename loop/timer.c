@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "timer_memory.h"
-
 #include <errno.h>
+
+#include "timer_arm.h"
+#include "timer_memory.h"
 
 /* Timers, armed in the loop's wheel. */
 
@@ -32,24 +33,28 @@ struct stint_timer *stint_timer_free(struct stint_timer *timer)
 	return NULL;
 }
 
-/* One of those that this iteration would still have dispatched is so no more. */
-static void forget_due(struct stint_loop *loop, const struct stint_timer *timer)
+void timer_forget_due(struct stint_loop *loop, uint64_t count)
 {
-	if (!loop->due_left || !wheel_armed(timer) || timer->due_ns > loop->batch_ns)
-		return;
-	loop->due_left--;
+	loop->due_left -= count;
 	if (loop->account)
 		meter_account_disturb(loop->account);
 }
 
-static int start(struct stint_loop *loop, struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)
+/* Is it one of those that this iteration would still have dispatched? */
+static bool is_due(const struct stint_loop *loop, const struct stint_timer *timer)
+{
+	return loop->due_left && wheel_armed(timer) && timer->due_ns <= loop->batch_ns;
+}
+
+int timer_arm_any(struct stint_loop *loop, struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)
 {
 	if (loop->dead)
 		return -EINVAL;
 	/* What is started during an iteration is not due in it (step 4 of the contract). */
 	if (loop->dispatching && due_ns <= loop->batch_ns)
 		due_ns = loop->batch_ns + 1;
-	forget_due(loop, timer);
+	if (is_due(loop, timer))
+		timer_forget_due(loop, 1);
 	timer->periodic = period_ns != 0;
 	if (period_ns)
 		timer_call(timer)->period_ns = period_ns;
@@ -62,46 +67,26 @@ static int start(struct stint_loop *loop, struct stint_timer *timer, uint64_t du
 	return 0;
 }
 
-static uint64_t time_after(uint64_t now_ns, uint64_t delay_ns)
+void timer_disarm(struct stint_loop *loop, struct stint_timer *timer)
 {
-	return delay_ns < WHEEL_NEVER - now_ns ? now_ns + delay_ns : WHEEL_NEVER - 1;
+	if (is_due(loop, timer))
+		timer_forget_due(loop, 1);
+	wheel_remove(&loop->wheel, timer);
+	loop->timers_armed--;
 }
 
-/* As a call of its own: see arm(). */
+/* As a call of its own: see timer_arm(). */
 static __attribute__((noinline)) int start_outside(struct stint_loop *loop, struct stint_timer *timer,
 						   uint64_t delay_ns, uint64_t period_ns)
 {
-	return start(loop, timer, time_after(stint_loop_now_ns(loop), delay_ns), period_ns);
-}
-
-/*
- * Is start(), and does by itself what is asked for most: while no timer is due, one that is not periodic is armed for a
- * time beyond this tick. Among many timers each comes from memory, and the next ones meanwhile, as far ahead as a
- * processor looks, which is a few hundred instructions: so here are few, and no calls except in last place, as
- * others make it save registers.
- */
-static inline int arm(struct stint_loop *loop, struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)
-{
-	/* A loop that is dead has no timers armed. */
-	if (!loop->timers_armed || loop->due_left || period_ns || due_ns <= loop->batch_ns ||
-	    wheel_tick(due_ns) <= loop->wheel.tick)
-		return start(loop, timer, due_ns, period_ns);
-	timer->periodic = false;
-	if (wheel_armed(timer)) {
-		wheel_move(&loop->wheel, timer, due_ns);
-		return 0;
-	}
-	loop->timers_armed++;
-	timer->due_ns = due_ns;
-	wheel_add(&loop->wheel, timer);
-	return 0;
+	return timer_arm_any(loop, timer, timer_time_after(stint_loop_now_ns(loop), delay_ns), period_ns);
 }
 
 int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)
 {
 	if (!timer || !timer->used)
 		return -EINVAL;
-	return arm(timer_loop(timer), timer, due_ns, period_ns);
+	return timer_arm(timer_loop(timer), timer, due_ns, period_ns);
 }
 
 int stint_timer_start(struct stint_timer *timer, uint64_t delay_ns, uint64_t period_ns)
@@ -113,7 +98,7 @@ int stint_timer_start(struct stint_timer *timer, uint64_t delay_ns, uint64_t per
 	loop = timer_loop(timer);
 	if (!loop->dispatching)
 		return start_outside(loop, timer, delay_ns, period_ns);
-	return arm(loop, timer, time_after(loop->clock->now_ns, delay_ns), period_ns);
+	return timer_arm(loop, timer, timer_time_after(loop->clock->now_ns, delay_ns), period_ns);
 }
 
 int stint_timer_stop(struct stint_timer *timer)
@@ -128,9 +113,7 @@ int stint_timer_stop(struct stint_timer *timer)
 	/* A loop that was freed in this very callback has no wheel any more. */
 	if (loop->dead)
 		return 0;
-	forget_due(loop, timer);
-	wheel_remove(&loop->wheel, timer);
-	loop->timers_armed--;
+	timer_disarm(loop, timer);
 	return 0;
 }
 
@@ -170,24 +153,37 @@ static uint64_t next_tick(uint64_t due_ns, uint64_t period_ns, uint64_t now_ns)
 	return next_ns;
 }
 
+/* Behind it are those that are due and not yet dispatched; late it is since its deadline. */
+static void account_due(struct stint_loop *loop, uint64_t due_ns)
+{
+	uint64_t now_ns = loop->clock->now_ns;
+
+	if (!loop->account)
+		return;
+	loop->account->behind = loop->due_left;
+	histogram_record(&loop->account->metric[STINT_METER_LOOP_LATENESS],
+			 now_ns > due_ns ? now_ns - due_ns : 0);
+}
+
 /* Disarms the timer, or sets it to its next tick, before the callback can free it. */
 static void dispatch_due(struct stint_loop *loop, struct stint_timer *timer)
 {
-	uint64_t due_ns = timer->due_ns, now_ns = loop->clock->now_ns;
-	struct timer_call call = *timer_call(timer);
+	uint64_t due_ns = timer->due_ns;
+	struct timer_call call;
 	struct dispatch dispatch;
 
+	account_due(loop, due_ns);
 	wheel_remove(&loop->wheel, timer);
-	if (timer->periodic) {
-		timer->due_ns = next_tick(due_ns, call.period_ns, now_ns);
-		wheel_add(&loop->wheel, timer);
-	} else {
+	if (!timer->periodic)
 		loop->timers_armed--;
+	if (timer->is_timeout) {
+		timeout_dispatch(loop, timer);
+		return;
 	}
-	if (loop->account) {
-		loop->account->behind = loop->due_left;
-		histogram_record(&loop->account->metric[STINT_METER_LOOP_LATENESS],
-				 now_ns > due_ns ? now_ns - due_ns : 0);
+	call = *timer_call(timer);
+	if (timer->periodic) {
+		timer->due_ns = next_tick(due_ns, call.period_ns, loop->clock->now_ns);
+		wheel_add(&loop->wheel, timer);
 	}
 	dispatch = dispatch_open(loop, timer->handler, due_ns);
 	call.callback(timer, call.ctx);
@@ -201,7 +197,8 @@ static void dispatch_due(struct stint_loop *loop, struct stint_timer *timer)
 static void prefetch_calls(const struct stint_timer *timer)
 {
 	for (uint32_t i = 0; timer && i < PREFETCHED; i++, timer = timer->next)
-		__builtin_prefetch(timer_call(timer));
+		if (!timer->is_timeout)
+			__builtin_prefetch(timer_call(timer));
 }
 
 void timer_dispatch_due(struct stint_loop *loop)

@@ -260,6 +260,32 @@ struct stint_timer *wheel_first_due(struct timer_wheel *wheel, uint64_t now_ns)
 	return wheel->front && wheel->front->due_ns <= now_ns ? wheel->front : NULL;
 }
 
+static void remove_of_list(struct timer_wheel *wheel, struct stint_timer *timer, uint32_t kind,
+			   uint64_t now_ns, struct wheel_removed *ret)
+{
+	while (timer) {
+		struct stint_timer *next = timer->next;
+
+		if (timer->is_timeout && timer->handler == kind) {
+			ret->count++;
+			ret->due += timer->due_ns <= now_ns;
+			wheel_remove(wheel, timer);
+		}
+		timer = next;
+	}
+}
+
+struct wheel_removed wheel_remove_timeouts(struct timer_wheel *wheel, uint32_t kind, uint64_t now_ns)
+{
+	struct wheel_removed removed = {0};
+
+	remove_of_list(wheel, wheel->front, kind, now_ns, &removed);
+	for (uint32_t place = 0; place < WHEEL_PLACES; place++)
+		for (uint32_t i = 0; i < WHEEL_LISTS; i++)
+			remove_of_list(wheel, wheel->slot[place][i], kind, now_ns, &removed);
+	return removed;
+}
+
 static uint64_t count_slot(const struct timer_wheel *wheel, uint32_t place, uint64_t now_ns)
 {
 	struct slot_walk walk = walk_begin(wheel, place);

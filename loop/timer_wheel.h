@@ -34,15 +34,16 @@
 #define WHEEL_LEVELS    8 /* 18 + 8 * 6 bits: every deadline there is */
 #define WHEEL_NEVER     UINT64_MAX
 
-/* Two in a cache line. What is needed only when the timer fires is elsewhere (timer_memory.h). */
+/* Two in a cache line. What is needed only when it fires is elsewhere (timer_memory.h, timeout.c). */
 struct stint_timer {
 	uint64_t due_ns;
 	struct stint_timer *next; /* in its list, or of those that are free */
 	/* What points to it: a list's head, or the `next` before it; NULL: not armed. */
 	struct stint_timer **link;
-	uint32_t handler;
+	uint32_t handler; /* of a timeout its kind */
 	bool periodic;
-	bool used; /* false: free */
+	bool used; /* false: free; it tells nothing of a timeout */
+	bool is_timeout;
 };
 
 _Static_assert(sizeof(struct stint_timer) == 32, "no timer lies in two cache lines");
@@ -83,6 +84,14 @@ uint64_t wheel_count_due(const struct timer_wheel *wheel, uint64_t now_ns);
  * is due, to `now_ns`.
  */
 struct stint_timer *wheel_first_due(struct timer_wheel *wheel, uint64_t now_ns);
+
+struct wheel_removed {
+	uint64_t count;
+	uint64_t due; /* of these */
+};
+
+/* Takes off all timeouts of one kind, by a look at all there is; tells how many, and how many of these were due at `now_ns`. */
+struct wheel_removed wheel_remove_timeouts(struct timer_wheel *wheel, uint32_t kind, uint64_t now_ns);
 
 /* Puts a timer there whose tick the wheel has come to. */
 void wheel_add_to_front(struct timer_wheel *wheel, struct stint_timer *timer);

@@ -96,9 +96,7 @@ static void put_title(struct plots *plots, const char *what, const char *name)
 		return;
 	buffer_printf(&title, "%s%s", what, name);
 	buffer_string(&plots->script, "set title ");
-	if (title.err)
-		plots->script.err = title.err;
-	escape_gnuplot(&plots->script, title.data ? title.data : "");
+	escape_gnuplot(&plots->script, title.err ? "" : title.data);
 	buffer_string(&plots->script, "\n");
 	buffer_free(&title);
 }

@@ -9,7 +9,9 @@
 const char backend_name[] = "stint";
 
 static struct stint_loop *loop;
-static struct stint_timer **timers;
+static struct stint_timeouts *kind;
+static struct stint_timeout *timeouts;
+static struct stint_timer **timers;           /* with native=1 */
 static uint32_t handlers[BENCH_HANDLERS_MAX]; /* of which the first bench.handlers are there */
 
 static void check(int result, const char *what)
@@ -104,29 +106,55 @@ void backend_run(void)
 	check(stint_loop_run(loop), "stint_loop_run");
 }
 
-static void on_timer(struct stint_timer *timer, void *ctx)
+static void timer_fired(void)
 {
-	(void)timer;
-	(void)ctx;
 	if (bench_timer_fired())
 		stint_loop_stop(loop);
 }
 
+static void on_timeout(struct stint_timeout *timeout, void *ctx)
+{
+	(void)timeout;
+	(void)ctx;
+	timer_fired();
+}
+
+static void on_timer(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	(void)ctx;
+	timer_fired();
+}
+
 void backend_timers_new(uint32_t count)
 {
-	timers = bench_alloc(count, sizeof(struct stint_timer *));
-	for (uint32_t i = 0; i < count; i++)
-		check(stint_timer_new(&timers[i], loop, handlers[0], on_timer, NULL), "stint_timer_new");
+	if (bench.native) {
+		timers = bench_alloc(count, sizeof(*timers));
+		for (uint32_t i = 0; i < count; i++)
+			check(stint_timer_new(&timers[i], loop, handlers[0], on_timer, NULL),
+			      "stint_timer_new");
+		return;
+	}
+	timeouts = bench_alloc(count, sizeof(*timeouts));
+	check(stint_timeouts_new(&kind, loop, handlers[0], on_timeout, NULL), "stint_timeouts_new");
 }
 
 void backend_timer_start(uint32_t index, uint32_t delay_ms)
 {
-	check(stint_timer_start(timers[index], delay_ms * 1000000ull, 0), "stint_timer_start");
+	uint64_t delay_ns = delay_ms * 1000000ull;
+
+	if (bench.native)
+		check(stint_timer_start(timers[index], delay_ns, 0), "stint_timer_start");
+	else
+		check(stint_timeout_start(kind, &timeouts[index], delay_ns), "stint_timeout_start");
 }
 
 void backend_timer_stop(uint32_t index)
 {
-	check(stint_timer_stop(timers[index]), "stint_timer_stop");
+	if (bench.native)
+		check(stint_timer_stop(timers[index]), "stint_timer_stop");
+	else
+		check(stint_timeout_stop(kind, &timeouts[index]), "stint_timeout_stop");
 }
 
 static struct stint_mailbox *mailbox;

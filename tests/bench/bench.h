@@ -31,6 +31,7 @@ struct bench_state {
 	int *read_fd;
 	int *write_fd;
 	bool meter;        /* stint only */
+	bool native;       /* stint only: timers in memory of the loop's, not of the user's */
 	uint32_t handlers; /* stint only: descriptors have these in turn */
 	bool (*turn)(void);
 	struct post_node *_Atomic posted;

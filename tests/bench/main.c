@@ -538,6 +538,7 @@ int main(int argc, char **argv)
 	for (int i = 2; i < argc; i++)
 		parse(argv[i]);
 	bench.meter = options.meter != 0;
+	bench.native = options.native != 0;
 	bench.handlers = options.handlers;
 	if (options.handlers < 1 || options.handlers > BENCH_HANDLERS_MAX) {
 		errno = EINVAL;

@@ -40,6 +40,7 @@ static struct {
 	int pipe[2];
 	int crowd[CROWD];
 	uint32_t crowded;
+	struct stint_timeout timeout;
 	uint64_t received;
 	bool moved;
 } run;
@@ -97,6 +98,13 @@ static void on_timer(struct stint_timer *timer, void *ctx)
 	(void)ctx;
 	run.over++;
 	stint_timer_free(timer);
+}
+
+static void on_timeout(struct stint_timeout *timeout, void *ctx)
+{
+	(void)timeout;
+	(void)ctx;
+	run.over++;
 }
 
 static void on_deferred(struct stint_deferred *deferred, void *ctx)
@@ -177,6 +185,14 @@ static void make_child(void)
 		assert_int_equal(errno, EINTR);
 }
 
+static void make_timeout(void)
+{
+	struct stint_timeouts *timeouts;
+
+	if (may_fail(stint_timeouts_new(&timeouts, run.loop, 0, on_timeout, NULL)))
+		begin(stint_timeout_start(timeouts, &run.timeout, MS));
+}
+
 static void make_simple(void)
 {
 	struct stint_fd *source;
@@ -188,6 +204,7 @@ static void make_simple(void)
 	begin(stint_fd_new(&source, run.loop, run.pipe[0], STINT_READ, 0, on_byte, NULL));
 	if (may_fail(stint_timer_new(&timer, run.loop, 0, on_timer, NULL)))
 		begin(stint_timer_start(timer, MS, 0));
+	make_timeout();
 	if (may_fail(stint_deferred_new(&deferred, run.loop, 0, on_deferred, NULL)))
 		begin(stint_deferred_schedule(deferred));
 	if (may_fail(stint_idle_new(&idle, run.loop, 0, on_idle, NULL)))

@@ -26,12 +26,13 @@ enum kind {
 	SIGNAL,
 	CHILD,
 	MAILBOX,
+	TIMEOUT,
 	KINDS,
 	LOOP = KINDS
 };
 
 static const char *const kind_name[] = {"fd",     "timer",  "deferred", "idle",    "listener", "connect",
-					"stream", "signal", "child",    "mailbox", "loop"};
+					"stream", "signal", "child",    "mailbox", "timeout",  "loop"};
 
 struct actor {
 	enum kind kind;
@@ -52,7 +53,9 @@ struct actor {
 		struct stint_signal *signal;
 		struct stint_child *child;
 		struct stint_mailbox *mailbox;
+		struct stint_timeouts *timeouts;
 	};
+	struct stint_timeout timeout;
 	struct actor *victim; /* whom its callback frees */
 };
 
@@ -96,6 +99,9 @@ static void free_actor(struct actor *actor)
 	case MAILBOX:
 		stint_mailbox_free(actor->mailbox);
 		break;
+	case TIMEOUT:
+		stint_timeouts_free(actor->timeouts);
+		break;
 	case LOOP:
 		loop = stint_loop_free(loop);
 		break;
@@ -124,6 +130,12 @@ static void on_fd(struct stint_fd *source, uint32_t events, void *ctx)
 static void on_timer(struct stint_timer *timer, void *ctx)
 {
 	(void)timer;
+	called(ctx);
+}
+
+static void on_timeout(struct stint_timeout *timeout, void *ctx)
+{
+	(void)timeout;
 	called(ctx);
 }
 
@@ -280,6 +292,14 @@ static int make_timer(struct actor *actor)
 	return error < 0 ? error : stint_timer_start(actor->timer, actor->ready ? 0 : 1000 * S, 0);
 }
 
+static int make_timeout(struct actor *actor)
+{
+	int error = stint_timeouts_new(&actor->timeouts, loop, 0, on_timeout, actor);
+
+	return error < 0 ? error
+			 : stint_timeout_start(actor->timeouts, &actor->timeout, actor->ready ? 0 : 1000 * S);
+}
+
 static int make_deferred(struct actor *actor)
 {
 	int error = stint_deferred_new(&actor->deferred, loop, 0, on_deferred, actor);
@@ -301,9 +321,10 @@ static int make_signal(struct actor *actor)
 
 static void make(struct actor *actor, enum kind kind, bool ready)
 {
-	static int (*const maker[])(
-		struct actor *) = {make_pipe,    make_timer,  make_deferred, make_idle,  make_listener,
-				   make_connect, make_stream, make_signal,   make_child, make_mailbox};
+	static int (*const maker[])(struct actor *) = {make_pipe,    make_timer,    make_deferred,
+						       make_idle,    make_listener, make_connect,
+						       make_stream,  make_signal,   make_child,
+						       make_mailbox, make_timeout};
 
 	*actor = (struct actor){.kind = kind, .ready = ready, .fds = {-1, -1}};
 	if (kind != LOOP)

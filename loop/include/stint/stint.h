@@ -16,6 +16,7 @@
 #include <stint/slice.h>
 #include <stint/socket_trace.h>
 #include <stint/stream.h>
+#include <stint/timeout.h>
 #include <stint/version.h>
 #include <stint/watchdog.h>
 

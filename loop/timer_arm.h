@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TIMER_ARM_H
+#define TIMER_ARM_H
+
+/* What timers and timeouts have in common: how they are armed and disarmed. */
+
+#include "reactor.h"
+
+/* Whatever is asked of it. -EINVAL: the loop is dead. */
+int timer_arm_any(struct stint_loop *loop, struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns);
+
+/* One that is armed, on a loop that is not dead. */
+void timer_disarm(struct stint_loop *loop, struct stint_timer *timer);
+
+/* Of `count` of those that this iteration would still have dispatched: it does so no more. */
+void timer_forget_due(struct stint_loop *loop, uint64_t count);
+
+static inline uint64_t timer_time_after(uint64_t now_ns, uint64_t delay_ns)
+{
+	return delay_ns < WHEEL_NEVER - now_ns ? now_ns + delay_ns : WHEEL_NEVER - 1;
+}
+
+/*
+ * Is timer_arm_any(), and does by itself what is asked for most: while no timer is due, one that is not periodic is armed
+ * for a time beyond this tick. Among many timers each comes from memory, and the next ones meanwhile, as far ahead as a
+ * processor looks, which is a few hundred instructions: so here are few, and no calls except in last place, as
+ * others make it save registers.
+ */
+static inline int timer_arm(struct stint_loop *loop, struct stint_timer *timer, uint64_t due_ns,
+			    uint64_t period_ns)
+{
+	/* A loop that is dead has no timers armed. */
+	if (!loop->timers_armed || loop->due_left || period_ns || due_ns <= loop->batch_ns ||
+	    wheel_tick(due_ns) <= loop->wheel.tick)
+		return timer_arm_any(loop, timer, due_ns, period_ns);
+	timer->periodic = false;
+	if (wheel_armed(timer)) {
+		wheel_move(&loop->wheel, timer, due_ns);
+		return 0;
+	}
+	loop->timers_armed++;
+	timer->due_ns = due_ns;
+	wheel_add(&loop->wheel, timer);
+	return 0;
+}
+
+#endif
