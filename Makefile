@@ -166,7 +166,7 @@ $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(TEST_HEADERS) $(BUILD)/l
 comma := ,
 FAULTS := malloc calloc realloc reallocarray aligned_alloc free asprintf socket accept4 epoll_create1 eventfd open openat \
 	syscall epoll_ctl pthread_create
-$(BUILD)/tests/loop/faults_test: TEST_LIBS = $(addprefix -Wl$(comma)--wrap=,$(FAULTS))
+$(addprefix $(BUILD)/tests/,loop/faults_test report/memory_test): TEST_LIBS = $(addprefix -Wl$(comma)--wrap=,$(FAULTS))
 
 # Of functions that the library keeps to itself.
 $(BUILD)/tests/loop/address_order_test: TEST_LIBS = $(BUILD)/obj/loop/address_order.o

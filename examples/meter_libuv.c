@@ -9,7 +9,7 @@
  *
  * libuv runs the callbacks of descriptors inside of its poll, between prepare and check, so a check handle comes too
  * late to say when the poll returned: the first callback says it. How many more events that poll returned libuv
- * does not tell, so who delayed whom is not known here: batches, blame and victims read 0.
+ * does not tell, so who delayed whom is not known here, nor how long the batches were.
  */
 
 #include <stdint.h>
@@ -34,7 +34,7 @@ static int waiting; /* between prepare and the first callback */
 static void end_of_poll(void)
 {
 	if (waiting)
-		stint_meter_poll_end(account, 0);
+		stint_meter_poll_end(account, STINT_METER_EVENTS_UNKNOWN);
 	waiting = 0;
 }
 

@@ -316,7 +316,10 @@ int stint_meter_poll_end(struct stint_meter_loop *account, uint32_t events)
 {
 	if (!account || account->reactor)
 		return -EINVAL;
-	meter_account_poll_end(account, events);
+	if (events == STINT_METER_EVENTS_UNKNOWN)
+		meter_account_poll_returned(account, 0);
+	else
+		meter_account_poll_end(account, events);
 	return 0;
 }
 

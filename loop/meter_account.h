@@ -201,19 +201,25 @@ static inline void meter_account_poll_begin(struct stint_meter_loop *account)
 	account->poll_begin_ns = account->clock.now_ns;
 }
 
-static inline void meter_account_poll_end(struct stint_meter_loop *account, uint32_t events)
+/* `behind`: the events that it returned, 0 if that is not known. */
+static inline void meter_account_poll_returned(struct stint_meter_loop *account, uint32_t behind)
 {
 	uint64_t poll_ns = clock_read(&account->clock) - account->poll_begin_ns;
 
 	account->poll_end_ns = account->clock.now_ns;
-	account->behind = events;
+	account->behind = behind;
 	if (account->poll_begin_ns) {
 		histogram_record(&account->metric[STINT_METER_LOOP_POLL], poll_ns);
 		counter_add(&account->figures->poll_ns, poll_ns);
 	}
-	histogram_record(&account->metric[STINT_METER_LOOP_BATCH], events);
 	if (account->clock.now_ns - account->cpu_at_ns >= CLOCK_ANCHOR_MIN_NS)
 		meter_account_anchor(account);
+}
+
+static inline void meter_account_poll_end(struct stint_meter_loop *account, uint32_t events)
+{
+	histogram_record(&account->metric[STINT_METER_LOOP_BATCH], events);
+	meter_account_poll_returned(account, events);
 }
 
 #endif

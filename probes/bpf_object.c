@@ -89,13 +89,9 @@ static void choose_ring_programs(struct stint_skeleton *skeleton, const struct b
 	}
 }
 
-bool stint_bpf_can_follow_rings(void)
+bool stint_bpf_can_follow_rings(const struct btf *btf)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
-	bool can = find_ring_tracepoints(btf).all;
-
-	btf__free(btf);
-	return can;
+	return find_ring_tracepoints(btf).all;
 }
 
 static void tell_arguments(struct stint_skeleton *skeleton)

@@ -12,6 +12,7 @@
 #include "probes/records.h"
 #include "probes/role_records.h"
 
+struct btf;
 struct stint_bpf;
 
 /* `options` complete, with no field left 0. -EPERM, -ENOMEM, or what libbpf says. */
@@ -54,8 +55,8 @@ int stint_bpf_tell_open(struct stint_bpf *bpf);
  */
 void stint_bpf_follow_rings(struct stint_bpf *bpf);
 
-/* Whether this kernel has them, as the programs know them. */
-bool stint_bpf_can_follow_rings(void);
+/* Whether a kernel of these types has them, as the programs know them. NULL: no. */
+bool stint_bpf_can_follow_rings(const struct btf *btf);
 
 /* Of role_records.h. */
 struct stint_bpf_role_maps {

@@ -100,16 +100,14 @@ static void check_tracepoints(struct checks *checks, const struct btf *btf)
 	     *missing ? "there is no " : "by BTF: tracefs is not needed", missing);
 }
 
-static void check_btf(struct checks *checks)
+/* `btf`: the kernel's types; NULL: they cannot be read. */
+static void check_btf(struct checks *checks, const struct btf *btf)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
-
 	tell(checks, "BTF", btf ? STINT_PROBES_CHECK_OK : STINT_PROBES_CHECK_MISSING,
 	     "a kernel with CONFIG_DEBUG_INFO_BTF=y, as Debian's", "/sys/kernel/btf/vmlinux%s",
 	     btf ? "" : " is not there");
 	if (btf)
 		check_tracepoints(checks, btf);
-	btf__free(btf);
 }
 
 /* In its strictest mode no program may read the kernel's memory; in the others, tracepoints are left to us. */
@@ -237,9 +235,9 @@ static void check_trials(struct checks *checks)
 	check_uprobes(checks);
 }
 
-static void check_rings(struct checks *checks)
+static void check_rings(struct checks *checks, const struct btf *btf)
 {
-	bool has = stint_bpf_can_follow_rings();
+	bool has = stint_bpf_can_follow_rings(btf);
 
 	tell(checks, "io_uring", has ? STINT_PROBES_CHECK_OK : STINT_PROBES_CHECK_LESS, "Linux 6.1 or newer",
 	     has ? "tracepoints that tell of requests"
@@ -264,9 +262,10 @@ static void check_probes(struct checks *checks)
 void stint_probes_check(stint_probes_check_visit visit, void *ctx)
 {
 	struct checks checks = {.visit = visit, .ctx = ctx, .fit = true};
+	struct btf *btf = btf__load_vmlinux_btf();
 
 	check_kernel(&checks);
-	check_btf(&checks);
+	check_btf(&checks, btf);
 	check_lockdown(&checks);
 	check_capability(&checks, "CAP_BPF", STINT_CAP_BPF, "eBPF programs and maps");
 	check_capability(&checks, "CAP_PERFMON", STINT_CAP_PERFMON, "tracepoints, sampling clocks");
@@ -274,6 +273,7 @@ void stint_probes_check(stint_probes_check_visit visit, void *ctx)
 	check_kernel_symbols(&checks);
 	check_settings(&checks);
 	check_trials(&checks);
-	check_rings(&checks);
+	check_rings(&checks, btf);
+	btf__free(btf);
 	check_probes(&checks);
 }

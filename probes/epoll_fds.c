@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "probes/epoll_fds.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "probes/open_files.h"
 
 int stint_epoll_fds_parse(const char *line, int32_t *fd, uint32_t *events, uint64_t *data)
 {
@@ -50,33 +48,23 @@ int stint_epoll_fds_read(uint32_t pid, int32_t epfd, stint_epoll_fds_visit visit
 	return err;
 }
 
-static bool is_epoll(int folder, const char *name)
-{
-	char target[64];
-	ssize_t len = readlinkat(folder, name, target, sizeof(target) - 1);
+struct list {
+	int (*visit)(void *ctx, int32_t epfd);
+	void *ctx;
+};
 
-	if (len <= 0)
-		return false;
-	target[len] = '\0';
-	return strcmp(target, "anon_inode:[eventpoll]") == 0;
+static int visit_epoll(void *ctx, int32_t fd, const char *target)
+{
+	const struct list *list = ctx;
+
+	return strcmp(target, "anon_inode:[eventpoll]") == 0 ? list->visit(list->ctx, fd) : 0;
 }
 
 int stint_epoll_fds_list(uint32_t pid, int (*visit)(void *ctx, int32_t epfd), void *ctx)
 {
-	struct dirent *entry;
-	char path[64];
-	DIR *folder;
-	int err = 0;
+	struct list list = {.visit = visit, .ctx = ctx};
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd", pid);
-	folder = opendir(path);
-	if (!folder)
-		return errno == ENOENT ? -ESRCH : -errno;
-	while (!err && (entry = readdir(folder)))
-		if (is_epoll(dirfd(folder), entry->d_name))
-			err = visit(ctx, (int32_t)strtol(entry->d_name, NULL, 10));
-	closedir(folder);
-	return err;
+	return stint_fds_read(pid, visit_epoll, &list);
 }
 
 static int count_one(void *ctx, int32_t epfd)

@@ -25,7 +25,8 @@ struct arrival {
 	u64 last_ns;
 	u64 replaced_ns;    /* the first before this one: nobody had told of its read when this one came */
 	u64 established_ns; /* of a connection that was not accepted yet */
-	u64 is_whole; /* nothing was in it before it was followed, or that was read: what arrives is known */
+	u32 is_whole; /* nothing was in it before it was followed, or that was read: what arrives is known */
+	u32 end_seq;  /* of what arrived */
 };
 
 struct {
@@ -87,16 +88,19 @@ static __always_inline void follow_arrivals(u64 sk)
 	bpf_map_update_elem(&arrivals, &sk, &fresh, BPF_NOEXIST);
 }
 
+static __always_inline u32 segment_end_seq(const struct sk_buff *skb)
+{
+	return *(const u32 *)(skb->cb + bpf_core_field_offset(struct tcp_skb_cb, end_seq));
+}
+
 /*
  * Is there anything in it that makes the socket readable: data, or a FIN, which takes a number too? By what TCP has read
  * of its header, which is in the buffer itself: most segments are mere ACKs, and are to cost nothing.
  */
 static __always_inline bool segment_is_news(const struct sk_buff *skb)
 {
-	const char *tcp = skb->cb;
-
-	return *(const u32 *)(tcp + bpf_core_field_offset(struct tcp_skb_cb, seq)) !=
-	       *(const u32 *)(tcp + bpf_core_field_offset(struct tcp_skb_cb, end_seq));
+	return *(const u32 *)(skb->cb + bpf_core_field_offset(struct tcp_skb_cb, seq)) !=
+	       segment_end_seq(skb);
 }
 
 static __always_inline void note_segment(const struct sock *sk, const struct sk_buff *skb)
@@ -107,6 +111,7 @@ static __always_inline void note_segment(const struct sock *sk, const struct sk_
 	if (!arrival)
 		return;
 	now_ns = bpf_ktime_get_ns();
+	arrival->end_seq = segment_end_seq(skb);
 	arrival->last_ns = now_ns;
 	if (arrival->first_ns && sk->sk_receive_queue.qlen)
 		return;
@@ -114,10 +119,15 @@ static __always_inline void note_segment(const struct sock *sk, const struct sk_
 	arrival->first_ns = now_ns;
 }
 
-/* Since when what a read that ended at `read_ns` took had been there: more may have come since, as a FIN that follows. */
-static __always_inline u64 first_arrival(const struct arrival *arrival, u64 read_ns)
+/*
+ * Since when what a read from `start_ns` to `read_ns` took had been there; 0: not known. More may have come since it
+ * began, as a FIN that follows: before its end, or before anybody told of that.
+ */
+static __always_inline u64 first_arrival(const struct arrival *arrival, u64 start_ns, u64 read_ns)
 {
-	return arrival->first_ns <= read_ns ? arrival->first_ns : arrival->replaced_ns;
+	if (arrival->first_ns >= start_ns && arrival->replaced_ns)
+		return arrival->replaced_ns;
+	return arrival->first_ns <= read_ns ? arrival->first_ns : 0;
 }
 
 /* A handshake is over: from now on the listener is readable, and data may come. */
@@ -181,18 +191,24 @@ __noinline int count_arrival(struct role_counters *role, struct thread *thread, 
 	return 0;
 }
 
-/* A read from `start_ns` to `read_ns` is over. `emptied`: it took less than it asked for. */
-static __always_inline void forget_read(struct arrival *arrival, u64 sk, u64 start_ns, u64 read_ns,
-					bool emptied)
+/* Has anything arrived that nobody read? It may be on its way to the queue still. */
+static __always_inline bool is_left(const struct arrival *arrival, u64 sk)
 {
-	bool is_left = has_unread(sk) || arrival->last_ns > read_ns;
+	return (s32)(arrival->end_seq - BPF_CORE_READ((struct tcp_sock *)sk, copied_seq)) > 0;
+}
+
+/* A read that began at `start_ns` is over. `emptied`: it took less than it asked for. */
+static __always_inline void forget_read(struct arrival *arrival, u64 sk, u64 start_ns, bool emptied)
+{
+	u64 first_ns = arrival->first_ns, last_ns = arrival->last_ns;
 
 	if (emptied)
 		arrival->is_whole = 1;
-	if (emptied && arrival->last_ns < start_ns)
-		arrival->first_ns = 0;
-	else
-		arrival->first_ns = is_left ? arrival->last_ns : 0;
+	if ((emptied && last_ns < start_ns) || !is_left(arrival, sk))
+		last_ns = 0;
+	arrival->replaced_ns = 0;
+	/* Not if another one has come just now. */
+	__sync_val_compare_and_swap(&arrival->first_ns, first_ns, last_ns);
 }
 
 #endif

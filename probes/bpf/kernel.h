@@ -47,7 +47,6 @@ enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
 #define AF_UNIX         1
 #define AF_INET         2
 #define AF_INET6        10
-#define SOCK_STREAM     1
 #define SOCK_DGRAM      2
 #define IPPROTO_TCP     6
 #define IPPROTO_UDP     17
@@ -353,6 +352,7 @@ struct inet_connection_sock {
 };
 
 struct tcp_sock {
+	u32 copied_seq;
 	u32 snd_una;
 	u32 snd_nxt;
 	u32 write_seq;

@@ -59,9 +59,9 @@ static __always_inline void note_established(struct socket_state *state, u64 sk,
  */
 static __always_inline void note_fin_event(struct socket_state *state, u64 sk, u64 now_ns)
 {
-	if (!state->fin_pending)
+	/* Two CPUs may look at once: one of them tells. */
+	if (!state->fin_pending || !__sync_lock_test_and_set(&state->fin_pending, 0))
 		return;
-	state->fin_pending = 0;
 	tell_life(state, sk, SOCKET_READ_EVENT, now_ns);
 }
 

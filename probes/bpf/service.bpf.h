@@ -207,7 +207,7 @@ static __always_inline void exit_read(struct thread *thread, struct role_counter
 	struct turns *turns = &thread->turns;
 	bool emptied = result <= 0 || (requested && (u64)result < requested);
 	struct arrival *arrival = find_arrival(turns->sock);
-	u64 arrived_ns = arrival ? first_arrival(arrival, now_ns) : 0;
+	u64 arrived_ns = arrival ? first_arrival(arrival, thread->syscall_start_ns, now_ns) : 0;
 
 	if (arrived_ns && role && result >= 0 && !(turns->flags & TURNS_READ_SEEN))
 		count_arrival(role, thread, arrived_ns, now_ns);
@@ -216,7 +216,7 @@ static __always_inline void exit_read(struct thread *thread, struct role_counter
 	if (result >= 0)
 		turns->flags |= TURNS_READ_SEEN;
 	if (arrival)
-		forget_read(arrival, turns->sock, thread->syscall_start_ns, now_ns, emptied);
+		forget_read(arrival, turns->sock, thread->syscall_start_ns, emptied);
 	if (!(turns->registered & EPOLLET))
 		return;
 	if (!emptied && has_unread(turns->sock)) {

@@ -262,9 +262,19 @@ static __always_inline struct sock *file_to_sock(const struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
+/* Its address, if stalls of such sockets are told: TCP, and unix sockets of all kinds. Else 0. */
+static __always_inline u64 sock_that_stalls(const struct sock *sk)
+{
+	if (!sk)
+		return 0;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
+		return (u64)sk;
+	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? (u64)sk : 0;
+}
+
 /*
- * The socket behind a descriptor of the current task, if a send on it may find it full: its struct sock if that is TCP
- * or a unix socket, and non-blocking, by itself or by `flags` of the call (MSG_DONTWAIT). Else 0.
+ * The socket behind a descriptor of the current task, if a send on it may find it full and return: one that is
+ * non-blocking, by itself or by `flags` of the call (MSG_DONTWAIT). Else 0.
  */
 static __noinline u64 fd_to_sock(s32 fd, u32 flags)
 {
@@ -273,9 +283,7 @@ static __noinline u64 fd_to_sock(s32 fd, u32 flags)
 
 	if (!sk || (!(flags & MSG_DONTWAIT) && !(BPF_CORE_READ(file, f_flags) & O_NONBLOCK)))
 		return 0;
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
-		return (u64)sk;
-	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? (u64)sk : 0;
+	return sock_that_stalls(sk);
 }
 
 static __always_inline bool is_unix(u64 sk)

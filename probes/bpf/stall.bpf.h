@@ -47,21 +47,26 @@ static __always_inline void note_levels(struct socket_state *state, u64 sk)
 static __always_inline void raise(struct socket_state *state, u64 sk, u64 at_ns, u32 tid, bool inferred)
 {
 	struct moment moment = {.kind = SOCKET_WRITE_EVENT, .tid = tid, .time_ns = at_ns};
+	/* Before: from that stage on, a send on another CPU may end the stall and tell of it. */
+	bool to_wait = state->told_ring ? is_waiting(tid) : waits_for_write(tid, sk);
 
 	if (!enter_stage(state, STALL_FULL, STALL_RAISED))
 		return;
-	state->raised_to_wait = state->told_ring ? is_waiting(tid) : waits_for_write(tid, sk);
 	state->raised_ns = at_ns;
+	state->raised_to_wait = to_wait;
 	state->raise_inferred = inferred;
 	note_levels(state, sk);
 	push_raised(tid, sk);
 	report_moment(state, sk, &moment);
 }
 
-/* What the announced ACK did to the queue is known now. Two CPUs may come to that at once: one of them tells. */
+/*
+ * What the announced ACK did to the queue is known now. Two CPUs may come to that at once, and one of them tells; to the
+ * other, all that is known of it may be the next one's already.
+ */
 static __always_inline void tell_ack(struct socket_state *state, u64 sk, bool opened)
 {
-	u64 time_ns = __sync_lock_test_and_set(&state->ack_time_ns, 0);
+	u64 time_ns = *(volatile u64 *)&state->ack_time_ns;
 	struct moment moment = {
 		.kind = SOCKET_ACK,
 		.tid = state->tid,
@@ -71,13 +76,13 @@ static __always_inline void tell_ack(struct socket_state *state, u64 sk, bool op
 		.cause = opened || state->early_cause_ns == time_ns,
 	};
 
-	if (!time_ns)
+	if (!time_ns || __sync_val_compare_and_swap(&state->ack_time_ns, time_ns, 0) != time_ns)
 		return;
 	report_moment(state, sk, &moment);
 	if (!is_stalled(state) || time_ns < state->start_ns)
 		return;
 	state->acks++;
-	state->acked_bytes += state->ack_bytes;
+	state->acked_bytes += moment.done_bytes;
 	account_ack(state, sk, opened, time_ns);
 }
 
@@ -206,11 +211,11 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 	state->segment_ns = now_ns;
 	if (acked <= 0)
 		return;
-	state->ack_time_ns = now_ns;
 	state->last_ack_ns = now_ns;
 	state->ack_lacked = lacks_space(sk);
 	state->ack_bytes = (u32)acked;
 	state->ack_queued_before = queued_bytes(sk);
+	*(volatile u64 *)&state->ack_time_ns = now_ns; /* last: it says that the rest is there */
 }
 
 /* False: another thread's send has begun one at the same time. */
@@ -362,6 +367,14 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 	note_send(sk, pid, fd, &moment, is_short);
 }
 
+/* Since when the thread has had a CPU for the event. One that was elsewhere had no need of one: all is its own loop's. */
+static __always_inline void note_got_cpu(struct socket_state *state, const struct thread *thread)
+{
+	state->on_cpu_ns = state->raised_ns;
+	if (state->raised_to_wait && thread->last_on_ns > state->raised_ns)
+		state->on_cpu_ns = thread->last_on_ns;
+}
+
 /* The wait returned this event of socket `sk`, or so it is inferred: it had been raised, and is asked for. */
 static __noinline int mark_returned(struct socket_state *state, u64 sk, struct thread *thread, u64 now_ns)
 {
@@ -372,10 +385,7 @@ static __noinline int mark_returned(struct socket_state *state, u64 sk, struct t
 	if (!enter_stage(state, STALL_RAISED, STALL_RETURNED))
 		return 0;
 	moment.tid = thread->tid;
-	/* A thread that was elsewhere had no need of a CPU for this: all is its own loop's. */
-	state->on_cpu_ns = state->raised_ns;
-	if (state->raised_to_wait && thread->last_on_ns > state->raised_ns)
-		state->on_cpu_ns = thread->last_on_ns;
+	note_got_cpu(state, thread);
 	state->returned_ns = now_ns;
 	moment.time_ns = state->on_cpu_ns;
 	report_moment(state, sk, &moment);

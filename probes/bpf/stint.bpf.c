@@ -522,7 +522,7 @@ SEC("tp_btf/io_uring_poll_arm")
 int BPF_PROG(on_ring_poll_arm, void *req, int mask, int events)
 {
 	if (rings_known > 0)
-		note_armed(as_number((u64)req), events, bpf_ktime_get_ns());
+		note_armed(as_number((u64)req), events);
 	return 0;
 }
 
@@ -530,36 +530,32 @@ SEC("tp_btf/io_uring_task_add")
 int BPF_PROG(on_ring_task_add, void *req, int events)
 {
 	if (rings_known > 0)
-		note_came_about(as_number((u64)req), (u32)events, bpf_ktime_get_ns());
+		note_came_about(as_number((u64)req), (u32)events);
 	return 0;
+}
+
+static __always_inline struct ring *known_ring(void *ring)
+{
+	return rings_known > 0 ? find_ring(as_number((u64)ring)) : NULL;
 }
 
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(on_ring_complete, void *ring, void *req, struct io_uring_cqe *cqe)
 {
-	u64 now_ns, result_and_flags;
+	struct ring *known = known_ring(ring);
 
-	if (rings_known <= 0)
-		return 0;
-	now_ns = bpf_ktime_get_ns();
-	result_and_flags = (u64)BPF_CORE_READ(cqe, flags) << 32 | (u32)BPF_CORE_READ(cqe, res);
-	note_completed_send(as_number((u64)ring), as_number((u64)req), (s32)result_and_flags, now_ns);
-	return note_completion(as_number((u64)ring), as_number((u64)req), BPF_CORE_READ(cqe, user_data),
-			       result_and_flags, now_ns);
+	return known ? note_completion(known, as_number((u64)req), BPF_CORE_READ(cqe, user_data),
+				       BPF_CORE_READ(cqe, res), BPF_CORE_READ(cqe, flags))
+		     : 0;
 }
 
 /* Before 6.16 it passes what is in the completion, and not where that is. */
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(on_ring_complete_by_value, void *ring, void *req, u64 user_data, int result, unsigned int flags)
 {
-	u64 now_ns;
+	struct ring *known = known_ring(ring);
 
-	if (rings_known <= 0)
-		return 0;
-	now_ns = bpf_ktime_get_ns();
-	note_completed_send(as_number((u64)ring), as_number((u64)req), result, now_ns);
-	return note_completion(as_number((u64)ring), as_number((u64)req), user_data,
-			       (u64)flags << 32 | (u32)result, now_ns);
+	return known ? note_completion(known, as_number((u64)req), user_data, result, flags) : 0;
 }
 
 /* These two are attached to each function that is asked for, in each process; the cookie is its slot. */

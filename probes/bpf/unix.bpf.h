@@ -163,14 +163,16 @@ static __noinline int raise_unix(struct socket_state *state, u64 sk, u64 now_ns,
 {
 	struct moment moment = {.kind = SOCKET_WRITE_EVENT, .time_ns = now_ns};
 	u32 wmem = wmem_bytes(sk);
+	bool to_wait;
 
-	if (!state)
+	if (!state || state->stage != STALL_FULL)
 		return 0;
 	moment.freed_bytes = wmem > queued ? wmem - queued : 0;
+	to_wait = waits_for_write(state->tid, sk); /* before, as in raise() */
 	if (!enter_stage(state, STALL_FULL, STALL_RAISED))
 		return 0;
-	state->raised_to_wait = waits_for_write(state->tid, sk);
 	state->raised_ns = now_ns;
+	state->raised_to_wait = to_wait;
 	state->raise_inferred = 1;
 	note_unix_levels(state, queued, sk);
 	push_raised(state->tid, sk);

@@ -72,6 +72,7 @@ struct ring_completion {
 };
 
 struct ring {
+	u64 address; /* of the struct io_ring_ctx */
 	u32 pid;
 	u32 tid; /* that waited for it last */
 	struct ring_completion log[RING_LOG];
@@ -80,7 +81,7 @@ struct ring {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, RINGS_MAX);
-	__type(key, u64); /* address of the struct io_ring_ctx */
+	__type(key, u64); /* its address */
 	__type(value, struct ring);
 } rings SEC(".maps");
 
@@ -146,6 +147,7 @@ static __noinline int know_ring(struct thread *thread, s32 fd, u64 flags)
 	}
 	if (!ring)
 		return 0;
+	ring->address = address;
 	ring->pid = thread->pid;
 	ring->tid = thread->tid;
 	thread->ring = address;
@@ -248,13 +250,15 @@ static __noinline int note_submitted(u64 req)
 {
 	struct io_kiocb *request = (struct io_kiocb *)req;
 	u64 ring = (u64)BPF_CORE_READ(request, ctx);
-	u64 user_data = BPF_CORE_READ(request, cqe.user_data);
 	struct ring_request fresh = {.fd = -1};
-	u8 opcode = BPF_CORE_READ(request, opcode);
 	struct ring_sqe sqe;
+	u64 user_data;
+	u8 opcode;
 
 	if (!find_ring(ring))
 		return 0;
+	user_data = BPF_CORE_READ(request, cqe.user_data);
+	opcode = BPF_CORE_READ(request, opcode);
 	if (read_last_sqe(&sqe, ring) && sqe.opcode == opcode && sqe.user_data == user_data) {
 		fresh.fd = sqe.flags & IOSQE_FIXED_FILE ? -1 : sqe.fd;
 		fresh.requested_bytes = ring_requested(&sqe);
@@ -280,16 +284,9 @@ static __always_inline u64 find_repeating(u64 ring, u64 user_data)
 
 /* ---- sends ---- */
 
-/* The socket of a request, if a send on it may find it full. */
 static __always_inline u64 ring_sock(const struct io_kiocb *request)
 {
-	struct sock *sk = file_to_sock(BPF_CORE_READ(request, file));
-
-	if (!sk)
-		return 0;
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
-		return BPF_CORE_READ(sk, sk_type) == SOCK_STREAM ? (u64)sk : 0;
-	return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? (u64)sk : 0;
+	return sock_that_stalls(file_to_sock(BPF_CORE_READ(request, file)));
 }
 
 static __always_inline u32 ring_write_seq(u64 sk)
@@ -302,11 +299,8 @@ static __always_inline void end_ring_stall(struct socket_state *state, u64 sk, u
 {
 	struct thread *thread = find_thread(tid);
 
-	if (state->stage == STALL_RAISED && thread) {
-		state->on_cpu_ns = state->raised_ns;
-		if (state->raised_to_wait && thread->last_on_ns > state->raised_ns)
-			state->on_cpu_ns = thread->last_on_ns;
-	}
+	if (state->stage == STALL_RAISED && thread)
+		note_got_cpu(state, thread);
 	end_by_send(state, sk, now_ns);
 }
 
@@ -349,18 +343,23 @@ static __always_inline u64 ring_done(const struct io_kiocb *request, u8 opcode)
 }
 
 /* A request waits for its file. */
-static __always_inline int note_armed(u64 req, u32 events, u64 now_ns)
+static __always_inline int note_armed(u64 req, u32 events)
 {
 	struct io_kiocb *request = (struct io_kiocb *)req;
-	struct ring *ring = find_ring((u64)BPF_CORE_READ(request, ctx));
-	struct ring_request *known = bpf_map_lookup_elem(&ring_requests, &req);
-	u8 opcode = BPF_CORE_READ(request, opcode);
-	struct moment moment = {.time_ns = now_ns};
+	struct ring *ring = events & EPOLLOUT ? find_ring((u64)BPF_CORE_READ(request, ctx)) : NULL;
+	struct moment moment = {0};
+	struct ring_request *known;
 	struct socket_state *state;
+	u8 opcode;
 	u64 sk;
 
-	if (!ring || !ring_sends(opcode) || !(events & EPOLLOUT))
+	if (!ring)
 		return 0;
+	opcode = BPF_CORE_READ(request, opcode);
+	if (!ring_sends(opcode))
+		return 0;
+	moment.time_ns = bpf_ktime_get_ns();
+	known = bpf_map_lookup_elem(&ring_requests, &req);
 	sk = ring_sock(request);
 	state = sk ? find_socket(sk) : NULL;
 	if (!sk || (state && is_stalled(state) && !took_some(state, sk, known)))
@@ -379,18 +378,21 @@ static __always_inline bool waits_for_space(u8 opcode, u32 events)
 }
 
 /* What a request waits for has come about: of one that waits for space that is the write event. */
-static __noinline int note_came_about(u64 req, u32 events, u64 now_ns)
+static __noinline int note_came_about(u64 req, u32 events)
 {
 	struct io_kiocb *request = (struct io_kiocb *)req;
 	u64 address = (u64)BPF_CORE_READ(request, ctx);
 	struct ring *ring = find_ring(address);
-	struct ring_request fresh = {.fd = -1, .ready_ns = now_ns}, *known;
-	u8 opcode = BPF_CORE_READ(request, opcode);
+	struct ring_request fresh = {.fd = -1}, *known;
 	struct socket_state *state;
-	u64 sk;
+	u64 sk, now_ns;
+	u8 opcode;
 
 	if (!ring)
 		return 0;
+	now_ns = bpf_ktime_get_ns();
+	opcode = BPF_CORE_READ(request, opcode);
+	fresh.ready_ns = now_ns;
 	known = bpf_map_lookup_elem(&ring_requests, &req);
 	if (known && !known->ready_ns)
 		known->ready_ns = now_ns;
@@ -411,16 +413,15 @@ static __noinline int note_came_about(u64 req, u32 events, u64 now_ns)
 	return 0;
 }
 
-/* A request is over; if it was a send, before note_completion(), which forgets it. Apart from that, and inline, for the stack's sake. */
-static __always_inline int note_completed_send(u64 address, u64 req, s32 result, u64 now_ns)
+/* A request is over, which may have been a send. Inline, for the stack's sake. */
+static __always_inline int note_completed_send(struct ring *ring, u64 req, s32 result, u64 now_ns)
 {
 	struct io_kiocb *request = (struct io_kiocb *)req;
-	struct ring *ring = req ? find_ring(address) : NULL;
 	struct moment moment = {.time_ns = now_ns, .done_bytes = result > 0 ? (u32)result : 0};
 	struct ring_request *known;
 	u64 sk;
 
-	if (!ring || !ring_sends(BPF_CORE_READ(request, opcode)) || (result < 0 && result != -EAGAIN))
+	if (!req || !ring_sends(BPF_CORE_READ(request, opcode)) || (result < 0 && result != -EAGAIN))
 		return 0;
 	sk = ring_sock(request);
 	known = bpf_map_lookup_elem(&ring_requests, &req);
@@ -446,9 +447,9 @@ static __always_inline void classify_request(struct role_key *role, const struct
 }
 
 /* Where in the queue it was put; NULL if the program has as many to look at as are kept. */
-static __always_inline struct ring_completion *log_place(struct ring *ring, u64 address)
+static __always_inline struct ring_completion *log_place(struct ring *ring)
 {
-	struct io_ring_ctx *context = (struct io_ring_ctx *)address;
+	struct io_ring_ctx *context = (struct io_ring_ctx *)ring->address;
 	u32 position = BPF_CORE_READ(context, cached_cq_tail) - 1;
 	struct ring_completion *place = &ring->log[position & (RING_LOG - 1)];
 
@@ -460,11 +461,11 @@ static __always_inline struct ring_completion *log_place(struct ring *ring, u64 
 }
 
 /* `result_and_flags`: of the completion, in the low and in the high 32 bits. */
-static __noinline int note_completion(u64 address, u64 req, u64 user_data, u64 result_and_flags, u64 now_ns)
+static __noinline int log_completion(struct ring *ring, u64 req, u64 user_data, u64 result_and_flags,
+				     u64 now_ns)
 {
 	u32 flags = result_and_flags >> 32;
 	s32 result = (s32)result_and_flags;
-	struct ring *ring = find_ring(address);
 	struct ring_request *known = NULL;
 	struct ring_completion *place;
 	struct io_kiocb *request;
@@ -472,13 +473,13 @@ static __noinline int note_completion(u64 address, u64 req, u64 user_data, u64 r
 
 	if (!ring || ring->pid != bpf_get_current_pid_tgid() >> 32)
 		return 0;
-	req = req ? req : find_repeating(address, user_data);
+	req = req ? req : find_repeating(ring->address, user_data);
 	request = (struct io_kiocb *)req;
 	if (request) {
 		opcode = BPF_CORE_READ(request, opcode);
 		known = bpf_map_lookup_elem(&ring_requests, &req);
 	}
-	place = log_place(ring, address);
+	place = log_place(ring);
 	if (place) {
 		place->completed_ns = now_ns;
 		place->ready_ns = known ? known->ready_ns : 0;
@@ -494,6 +495,15 @@ static __noinline int note_completion(u64 address, u64 req, u64 user_data, u64 r
 	if (request && !(flags & IORING_CQE_F_MORE))
 		bpf_map_delete_elem(&ring_requests, &req);
 	return 0;
+}
+
+/* The send first, as logging forgets the request. */
+static __always_inline int note_completion(struct ring *ring, u64 req, u64 user_data, s32 result, u32 flags)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+
+	note_completed_send(ring, req, result, now_ns);
+	return log_completion(ring, req, user_data, (u64)flags << 32 | (u32)result, now_ns);
 }
 
 /* ---- iterations ---- */
@@ -527,7 +537,8 @@ static __noinline int take_completion(struct thread *thread, struct ring *ring, 
 	turns->turn[at].role_slot = thread_role(thread, &from->role);
 	role = role_at(turns->turn[at].role_slot);
 	if (role) {
-		count_role(role, ROLE_WAIT, now_ns - from->completed_ns);
+		/* Another CPU, as a worker of the kernel's, may have completed it since the wait returned. */
+		count_role(role, ROLE_WAIT, now_ns > from->completed_ns ? now_ns - from->completed_ns : 0);
 		if (from->ready_ns)
 			count_arrival(role, thread, from->ready_ns, now_ns);
 	}

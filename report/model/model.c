@@ -135,13 +135,24 @@ uint64_t model_meta_number(const struct model *model, const char *key)
 	return meta ? meta->number : MODEL_UNKNOWN;
 }
 
-uint64_t model_lost(const struct model *model)
+static uint64_t sum_losses(const struct model *model, bool of_stacks)
 {
-	uint64_t lost = 0;
+	uint64_t sum = 0;
 
 	for (size_t i = 0; i < model->losses_len; i++)
-		lost += model->losses[i].count;
-	return lost;
+		if (model->losses[i].of_stacks == of_stacks)
+			sum += model->losses[i].count;
+	return sum;
+}
+
+uint64_t model_lost(const struct model *model)
+{
+	return sum_losses(model, false);
+}
+
+uint64_t model_stacks_incomplete(const struct model *model)
+{
+	return sum_losses(model, true);
 }
 
 static uint64_t within_extremes(const struct model_metric *metric, uint64_t value)

@@ -94,7 +94,7 @@ struct model_handler {
 	uint64_t budget_ns;
 	uint64_t overruns;
 	uint64_t over_ns;
-	uint64_t blame_ns;
+	uint64_t blame_ns; /* these two are unknown where no loop of its process told its batches */
 	uint64_t victims;
 	uint64_t jobs_refused;
 	uint64_t file_reads_cached; /* chunks that the page cache had */
@@ -203,7 +203,7 @@ struct model_overrun {
 	uint64_t blocked_ns;
 	uint64_t cpu_min_ns;
 	uint64_t cpu_max_ns;
-	uint64_t victims;
+	uint64_t victims; /* as of its handler */
 	uint64_t blame_ns;
 	uint64_t ready_events; /* these two may be unknown */
 	uint64_t syscall_count;
@@ -427,6 +427,7 @@ struct model_loss {
 	char *name;
 	uint64_t count;
 	char *meaning;
+	bool of_stacks; /* not lost: stacks without their beginning, or not to be had */
 };
 
 struct model {
@@ -476,7 +477,9 @@ struct model *model_free(struct model *model);
 const char *model_meta_text(const struct model *model, const char *key);
 uint64_t model_meta_number(const struct model *model, const char *key);
 
+/* What was lost, and the stacks that are incomplete, which are not among it. */
 uint64_t model_lost(const struct model *model);
+uint64_t model_stacks_incomplete(const struct model *model);
 
 /*
  * The value of rank ceil(permyriad / 10000 * count): the middle of its bucket, held within the exact min and

@@ -11,6 +11,7 @@
 #include "report/model/model_roles.h"
 #include "report/model/model_sockets.h"
 #include "report/model/verdicts.h"
+#include "report/record/recording.h"
 #include "stint/histogram.h"
 
 static bool take_meta(struct loader *loader, sqlite3_stmt *row, void *item)
@@ -30,6 +31,7 @@ static bool take_loss(struct loader *loader, sqlite3_stmt *row, void *item)
 	loss->count = loader_number(row, 1);
 	loss->name = loader_name(loader, row, 0);
 	loss->meaning = loader_text(loader, row, 2, LOADER_SENTENCE_BYTES);
+	loss->of_stacks = loader_number(row, 3) != 0;
 	return true;
 }
 
@@ -123,8 +125,9 @@ static bool take_overrun(struct loader *loader, sqlite3_stmt *row, void *item)
 
 static const struct loader_table meta_table = {"meta", "SELECT key, value FROM meta", MODEL_FACTS,
 					       sizeof(struct model_meta), take_meta};
-static const struct loader_table loss_table = {"loss", "SELECT name, count, meaning FROM loss", MODEL_FACTS,
-					       sizeof(struct model_loss), take_loss};
+static const struct loader_table loss_table = {
+	"loss", "SELECT name, count, meaning, name IN (" RECORDING_STACKS_INCOMPLETE ") FROM loss",
+	MODEL_FACTS, sizeof(struct model_loss), take_loss};
 static const struct loader_table process_table = {
 	"process",
 	"SELECT id, pid, command, exited_ns, appeared_ns, inside_pid, inside_netns FROM process ORDER BY id",
@@ -322,6 +325,58 @@ static void load_overrun_details(struct loader *loader)
 	free(index);
 }
 
+/* A loop that does not tell how many events its poll returned has no batch counted; so nobody is known to have waited. */
+static bool tells_batches(const struct model *model, const struct model_process *process)
+{
+	for (size_t i = 0; i < model->loops_len; i++)
+		if (model->loops[i].process == process && model->loops[i].source == MODEL_METER &&
+		    model->loops[i].metrics[MODEL_BATCH].count > 0)
+			return true;
+	return false;
+}
+
+static void forget_unmeasured(struct model *model)
+{
+	for (size_t i = 0; i < model->loops_len; i++)
+		if (model->loops[i].metrics[MODEL_BATCH].count == 0)
+			model->loops[i].metrics[MODEL_BATCH].known = false;
+	for (size_t i = 0; i < model->handlers_len; i++) {
+		struct model_handler *handler = &model->handlers[i];
+
+		if (handler->source == MODEL_METER && handler->victims == 0 &&
+		    !tells_batches(model, handler->process))
+			handler->blame_ns = handler->victims = MODEL_UNKNOWN;
+	}
+	for (size_t i = 0; i < model->overruns_len; i++) {
+		struct model_overrun *overrun = &model->overruns[i];
+
+		if (overrun->source != MODEL_PROBES && overrun->handler && overrun->victims == 0 &&
+		    overrun->handler->victims == MODEL_UNKNOWN)
+			overrun->blame_ns = overrun->victims = MODEL_UNKNOWN;
+	}
+}
+
+/*
+ * A program that ran before the recording may have set its maximum then; the one within it is only known to be in a
+ * bucket, and its bound is written. The longest overrun, if it is in that bucket, is the maximum itself.
+ */
+static void sharpen_maxima(struct model *model)
+{
+	for (size_t i = 0; i < model->overruns_len; i++) {
+		const struct model_overrun *overrun = &model->overruns[i];
+		struct model_metric *service;
+		uint32_t bucket;
+
+		if (!overrun->handler || overrun->handler->source == MODEL_PROBES || overrun->running)
+			continue;
+		service = &model->handlers[overrun->handler - model->handlers].metrics[MODEL_SERVICE];
+		bucket = stint_histogram_bucket(overrun->duration_ns);
+		if (bucket < STINT_HISTOGRAM_BUCKETS &&
+		    service->max == stint_histogram_bucket_low(bucket + 1) - 1)
+			service->max = overrun->duration_ns;
+	}
+}
+
 /* ---- the whole ---- */
 
 static uint64_t last_second(struct loader *loader)
@@ -380,6 +435,8 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 	load_loop_metrics(&loader);
 	load_handler_metrics(&loader);
 	loader_table(&loader, &overrun_table, &model->overruns, &model->overruns_len, &model->overruns_total);
+	sharpen_maxima(model);
+	forget_unmeasured(model);
 	load_overrun_details(&loader);
 	model_load_sockets(&loader);
 	model_load_roles(&loader);

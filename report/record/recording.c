@@ -184,7 +184,7 @@ void recording_sums(struct recording *recording, struct recording_sums *ret)
 	ret->overruns = query_number(recording, "SELECT count(*) FROM overrun");
 	ret->stalls = query_number(recording, "SELECT count(*) FROM write_stall");
 	ret->lost = query_number(recording, "SELECT total(count) FROM loss WHERE name NOT IN"
-					    " ('stacks_cut', 'watchdog_stacks')");
+					    " (" RECORDING_STACKS_INCOMPLETE ")");
 	ret->stacks_cut = query_number(recording, "SELECT total(count) FROM loss WHERE name IN"
-						  " ('stacks_cut', 'watchdog_stacks')");
+						  " (" RECORDING_STACKS_INCOMPLETE ")");
 }

@@ -46,6 +46,9 @@ int recording_finish(struct recording *recording);
 
 void recording_meta_text(struct recording *recording, const char *key, const char *value);
 void recording_meta_number(struct recording *recording, const char *key, int64_t value);
+
+/* The losses of which nothing is missing but a part of stacks, as a list for SQL. */
+#define RECORDING_STACKS_INCOMPLETE "'stacks_cut', 'watchdog_stacks'"
 void recording_loss(struct recording *recording, const char *name, uint64_t count, const char *meaning);
 
 /* These return the row's id, or 0 on failure. */

@@ -12,7 +12,8 @@ PRAGMA user_version = 2;
 -- recorder_pid, recorder_cpu_ns, bpf_ns, watchdog_stacks_skipped (watchdogs take but so many a second).
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 
--- What was lost, by what lost it ('ring_full', 'meter_overruns', ...), summed over the recording.
+-- What was lost, by what lost it ('ring_full', 'meter_overruns', ...), summed over the recording. Not lost, but stacks that
+-- are incomplete: 'stacks_cut', 'watchdog_stacks'.
 CREATE TABLE loss (name TEXT PRIMARY KEY, count INTEGER NOT NULL, meaning TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE process (

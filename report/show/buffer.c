@@ -59,6 +59,18 @@ void buffer_printf(struct buffer *buffer, const char *format, ...)
 	va_end(args);
 }
 
+void buffer_append(struct buffer *buffer, const struct buffer *text)
+{
+	if (text->err && !buffer->err)
+		buffer->err = text->err;
+	buffer_put(buffer, text->data ? text->data : "", text->len);
+}
+
+bool buffer_is_empty(const struct buffer *buffer)
+{
+	return buffer->len == 0 && !buffer->err;
+}
+
 const char *buffer_text(const struct buffer *buffer)
 {
 	if (buffer->err)

@@ -7,6 +7,7 @@
  * asks buffer_text(), so that callers need not check every piece.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct buffer {
@@ -19,6 +20,12 @@ struct buffer {
 void buffer_put(struct buffer *buffer, const char *bytes, size_t len);
 void buffer_string(struct buffer *buffer, const char *text);
 __attribute__((format(printf, 2, 3))) void buffer_printf(struct buffer *buffer, const char *format, ...);
+
+/* The other's text, and its failure. */
+void buffer_append(struct buffer *buffer, const struct buffer *text);
+
+/* Nothing was put, and nothing failed. */
+bool buffer_is_empty(const struct buffer *buffer);
 
 /* The text, "" if nothing was put; NULL if memory ran out. Belongs to the buffer. */
 const char *buffer_text(const struct buffer *buffer);

@@ -246,7 +246,7 @@ static void add_longest(struct headline *headline, words_escape escape, const st
 	}
 	buffer_string(out, ": ");
 	words_cause(out, escape, overrun);
-	if (overrun->victims > 0)
+	if (overrun->victims > 0 && overrun->victims != MODEL_UNKNOWN)
 		buffer_printf(out, "; it held up %s other event%s", units_count(overrun->victims).text,
 			      overrun->victims == 1 ? "" : "s");
 }

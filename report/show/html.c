@@ -83,13 +83,9 @@ static void put_headline(struct page *page, const struct model_process *process,
 	words_process(page->out, escape_html, process);
 	put(page, "</strong>: ");
 	for (size_t i = 0; i < headline.len; i++) {
-		const char *text = buffer_text(&headline.lines[i].text);
-
-		if (!text)
-			page->out->err = -ENOMEM;
 		if (i > 0)
 			buffer_printf(page->out, "<dt>%s</dt><dd>", headline.lines[i].label);
-		put(page, text ? text : "");
+		buffer_append(page->out, &headline.lines[i].text);
 		put(page, i > 0 ? "</dd>\n" : headline.len > 1 ? "</p><dl>\n" : "</p>");
 	}
 	put(page, headline.len > 1 ? "</dl></div>\n" : "</div>\n");
@@ -172,11 +168,9 @@ static bool put_inferred(struct page *page)
 	struct tables_rows rows;
 	struct table *table = tables_inferred(page->model, HANDLERS_SHOWN, &rows);
 
-	if (rows.total == 0) {
-		table_free(table);
-		return false;
-	}
 	table_html(table, page->out);
+	if (rows.total == 0)
+		return false;
 	html_left_out(page->out, rows.shown, rows.total, "handlers");
 	put(page,
 	    "<p class=\"soft\">Inferred from stacks, where they overran. Beyond: in sum beyond budget; mostly: what "
@@ -191,10 +185,8 @@ static void put_handlers(struct page *page)
 	struct table *table = tables_handlers(page->model, HANDLERS_SHOWN, &rows);
 
 	put(page, "<h2>Handlers</h2>\n");
-	if (rows.total == 0) {
-		table_free(table);
-	} else {
-		table_html(table, page->out);
+	table_html(table, page->out);
+	if (rows.total > 0) {
 		html_left_out(page->out, rows.shown, rows.total, "handlers");
 		put(page,
 		    "<p class=\"soft\">p50, p99 and max are service time, the length of one dispatch. Wait is a lower "
@@ -211,12 +203,11 @@ static void put_loops(struct page *page)
 	struct table *table = tables_loops(page->model, LOOPS_SHOWN, &rows);
 
 	put(page, "<h2>Loops</h2>\n");
+	table_html(table, page->out);
 	if (rows.shown == 0) {
-		table_free(table);
 		put(page, "<p>No thread was seen to wait in epoll.</p>\n");
 		return;
 	}
-	table_html(table, page->out);
 	html_left_out(page->out, rows.shown, rows.total, "loops");
 	put(page,
 	    "<p class=\"soft\">Busy is an iteration without its poll, a batch the events that one poll returned. A loop "
@@ -236,9 +227,9 @@ static void put_parts(struct page *page, const struct model_verdict *verdict)
 				      kind == MODEL_USER ? "cpu" : verdict_names[kind],
 				      100 * (double)verdict->parts_ns[kind] / (double)verdict->whole_ns);
 	verdict_words_parts(&words, verdict);
-	buffer_printf(page->out, "</div>\n<p>%s.</p>\n", words.err ? "" : words.data);
-	if (words.err)
-		page->out->err = words.err;
+	buffer_string(page->out, "</div>\n<p>");
+	buffer_append(page->out, &words);
+	buffer_string(page->out, ".</p>\n");
 	buffer_free(&words);
 }
 
@@ -297,7 +288,7 @@ static void put_place(struct page *page, const struct model_overrun *overrun, si
 
 static void put_details(struct page *page, const struct model_overrun *overrun)
 {
-	if (overrun->victims > 0)
+	if (overrun->victims > 0 && overrun->victims != MODEL_UNKNOWN)
 		buffer_printf(page->out, "<p>It held up %s%s other event%s, by %s in sum.</p>\n",
 			      overrun->source == MODEL_PROBES ? "~" : "", units_count(overrun->victims).text,
 			      overrun->victims == 1 ? "" : "s", units_ns(overrun->blame_ns).text);
@@ -466,8 +457,11 @@ static void put_stalls(struct page *page)
 			    ? "<p>The kernel's side was watched, and no send found its buffer full.</p>\n"
 			    : "<p>The stages of a stall are known only with the probes: run <code>stint record</code> as "
 			      "root; <code>stint doctor</code> says what is missing.</p>\n");
-	if (words_sends_unseen(&unseen, page->model) && buffer_text(&unseen))
-		buffer_printf(page->out, "<p class=\"soft\">%s</p>\n", buffer_text(&unseen));
+	if (words_sends_unseen(&unseen, page->model)) {
+		put(page, "<p class=\"soft\">");
+		buffer_append(page->out, &unseen);
+		put(page, "</p>\n");
+	}
 	buffer_free(&unseen);
 }
 
@@ -533,13 +527,8 @@ static void put_losses(struct page *page)
 	for (size_t i = 0; i < model->losses_len; i++) {
 		if (model->losses[i].count == 0)
 			continue;
-		buffer_printf(page->out, "<p class=\"late-figure\">%s ",
-			      units_count(model->losses[i].count).text);
-		escape_html(page->out, model->losses[i].name);
-		if (model->losses[i].meaning) {
-			put(page, ": ");
-			escape_html(page->out, model->losses[i].meaning);
-		}
+		put(page, model->losses[i].of_stacks ? "<p>" : "<p class=\"late-figure\">");
+		words_loss(page->out, escape_html, &model->losses[i]);
 		put(page, "</p>\n");
 	}
 }
@@ -590,7 +579,8 @@ void html_report(struct buffer *out, const struct model *model, char *why_no_plo
 		out->err = -ENOMEM;
 	} else {
 		describe_plots(&page);
-		plots_draw(page.plots, why_no_plots, why_size);
+		if (plots_draw(page.plots, why_no_plots, why_size) == -ENOMEM)
+			out->err = -ENOMEM;
 		put_head(&page);
 		html_alarms(out, model);
 		put_handlers(&page);

@@ -111,6 +111,8 @@ static void put_recording(struct json *json, const struct model *model)
 	json_text(json, "kernel", model_meta_text(model, "kernel"));
 	json_text(json, "host", model_meta_text(model, "host"));
 	json_number(json, "lost_events", model->losses_len ? model_lost(model) : MODEL_UNKNOWN);
+	json_number(json, "stacks_incomplete",
+		    model->losses_len ? model_stacks_incomplete(model) : MODEL_UNKNOWN);
 	put_losses(json, model);
 	json_text(json, "stint_version", model_meta_text(model, "stint_version"));
 	json_text(json, "clock", model_meta_text(model, "clock"));

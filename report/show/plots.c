@@ -96,7 +96,9 @@ static void put_title(struct plots *plots, const char *what, const char *name)
 		return;
 	buffer_printf(&title, "%s%s", what, name);
 	buffer_string(&plots->script, "set title ");
-	escape_gnuplot(&plots->script, title.err ? "" : title.data);
+	if (title.err)
+		plots->script.err = title.err;
+	escape_gnuplot(&plots->script, title.data ? title.data : "");
 	buffer_string(&plots->script, "\n");
 	buffer_free(&title);
 }

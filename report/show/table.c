@@ -105,6 +105,13 @@ void table_count(struct table *table, uint64_t count)
 	put_cell(table, units_count(count).text, 0);
 }
 
+void table_buffer(struct table *table, const struct buffer *text)
+{
+	if (table && text->err)
+		table->cells.err = text->err;
+	put_cell(table, text->data ? text->data : "", 0);
+}
+
 void table_name(struct table *table, const char *name, bool inferred)
 {
 	put_cell(table, name, CELL_NAME | (inferred ? CELL_INFERRED : 0));
@@ -122,11 +129,12 @@ void table_drop(struct table *table, size_t column)
 		table->columns[column].dropped = true;
 }
 
-void table_free(struct table *table)
+struct table *table_free(struct table *table)
 {
 	if (table)
 		buffer_free(&table->cells);
 	free(table);
+	return NULL;
 }
 
 static bool is_shown(const struct column *column)
@@ -161,6 +169,7 @@ static void render(struct buffer *out, const char *cell, size_t name_columns)
 	text = buffer_text(&escaped);
 	if (!text) {
 		out->err = -ENOMEM;
+		buffer_free(&escaped);
 		return;
 	}
 	buffer_string(out, *cell & CELL_INFERRED ? "~" : "");
@@ -301,7 +310,7 @@ void table_text(struct table *table, struct buffer *out, size_t width, bool *inf
 	}
 	if (!rendered || texts.err)
 		out->err = -ENOMEM;
-	else
+	else if (table->count > 0)
 		put_blocks(table, rendered, out, width);
 	free(rendered);
 	buffer_free(&texts);
@@ -332,6 +341,10 @@ void table_html(struct table *table, struct buffer *out)
 
 	if (!table || table->cells.err) {
 		out->err = -ENOMEM;
+		table_free(table);
+		return;
+	}
+	if (table->count == 0) {
 		table_free(table);
 		return;
 	}

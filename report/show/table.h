@@ -27,6 +27,9 @@ void table_number(struct table *table, uint64_t number);
 void table_ns(struct table *table, uint64_t ns);
 void table_count(struct table *table, uint64_t count);
 
+/* What a buffer holds, put as it is; a failure to fill it is the table's. */
+void table_buffer(struct table *table, const struct buffer *text);
+
 /* A name from a program under watch: escaped as the output needs it, and cut in its middle where it is long. */
 void table_name(struct table *table, const char *name, bool inferred);
 
@@ -37,11 +40,12 @@ void table_mark(struct table *table);
 void table_drop(struct table *table, size_t column);
 
 /*
- * Each line after two spaces. Where it is wider than `width`, the columns that are too many follow in a second table below, and
+ * A table without rows is nothing at all; no table (NULL), or one that memory ran out for, is a failure of `out`.
+ * As text each line comes after two spaces. Where it is wider than `width`, the columns that are too many follow in a second table below, and
  * so on. Sets *inferred, which is else left alone, if a name is marked so. Frees it, as the next one does.
  */
 void table_text(struct table *table, struct buffer *out, size_t width, bool *inferred);
 void table_html(struct table *table, struct buffer *out);
-void table_free(struct table *table);
+struct table *table_free(struct table *table);
 
 #endif

@@ -97,7 +97,9 @@ struct table *tables_handlers(const struct model *model, size_t max, struct tabl
 	const struct model_handler **sorted = sort_handlers(model, false, &rows->total);
 
 	rows->shown = rows->total < max ? rows->total : max;
-	for (size_t i = 0; sorted && i < rows->shown; i++)
+	if (!sorted)
+		return table_free(table);
+	for (size_t i = 0; i < rows->shown; i++)
 		put_handler(table, sorted[i]);
 	free(sorted);
 	return table;
@@ -106,17 +108,15 @@ struct table *tables_handlers(const struct model *model, size_t max, struct tabl
 static void put_inferred(struct table *table, const struct model *model, const struct model_handler *handler)
 {
 	struct buffer mostly = {0};
-	const char *text;
 	struct late late;
 
 	late_of(&late, model, handler->process, handler);
 	headline_mostly(&mostly, &late);
-	text = buffer_text(&mostly);
 	table_number(table, handler->process->pid);
 	table_name(table, handler->name, true);
 	put_overruns(table, handler);
 	table_ns(table, late.longest ? late.longest->duration_ns : MODEL_UNKNOWN);
-	table_cell(table, text ? text : "-");
+	table_buffer(table, &mostly);
 	put_blame(table, handler);
 	buffer_free(&mostly);
 }
@@ -129,7 +129,9 @@ struct table *tables_inferred(const struct model *model, size_t max, struct tabl
 	const struct model_handler **sorted = sort_handlers(model, true, &rows->total);
 
 	rows->shown = rows->total < max ? rows->total : max;
-	for (size_t i = 0; sorted && i < rows->shown; i++)
+	if (!sorted)
+		return table_free(table);
+	for (size_t i = 0; i < rows->shown; i++)
 		put_inferred(table, model, sorted[i]);
 	free(sorted);
 	return table;

@@ -40,17 +40,16 @@ static void put_headline(struct text_page *page, const struct model_process *pro
 {
 	struct headline headline;
 	struct buffer name = {0}, line = {0};
-	const char *text;
 
 	words_process(&name, escape_terminal, process);
 	headline_of(&headline, escape_terminal, page->model, process, first_only);
-	text = buffer_text(&name);
 	if (page->colour)
 		buffer_string(page->out, headline.late ? "\033[1;31m" : "\033[1;32m");
-	buffer_printf(page->out, "%s:%s", text ? text : "", page->colour ? "\033[0m" : "");
+	buffer_append(page->out, &name);
+	buffer_printf(page->out, ":%s", page->colour ? "\033[0m" : "");
 	buffer_string(&line, " ");
-	buffer_string(&line, headline.lines[0].text.data ? headline.lines[0].text.data : "");
-	text_continued(page, (text ? strlen(text) : 0) + 1, &line, 4);
+	buffer_append(&line, &headline.lines[0].text);
+	text_continued(page, name.len + 1, &line, 4);
 	for (size_t i = 1; i < headline.len; i++) {
 		char label[32];
 
@@ -74,7 +73,7 @@ static void put_headlines(struct text_page *page)
 	for (size_t i = 0; i < order.shown; i++)
 		put_headline(page, order.processes[i], i >= order.whole);
 	headline_rest(&line, &order, model);
-	if (line.len > 0)
+	if (!buffer_is_empty(&line))
 		text_sentence(page, &line, 0);
 	if (model->processes_len == 0)
 		buffer_string(page->out, "No process is in this recording: it ended before one was found.\n");
@@ -99,17 +98,11 @@ static void put_handlers(struct text_page *page)
 			       "lower bound. beyond: in sum beyond budget");
 	if (own.total + inferred.total == 0)
 		text_plain(page, "None: nothing was dispatched that has a name, and nothing overran.");
-	if (own.total > 0)
-		text_table(page, own_table);
-	else
-		table_free(own_table);
+	text_table(page, own_table);
 	text_left_out(page, own.shown, own.total + model->handlers_total - model->handlers_len, "handlers");
 	if (own.total > 0 && inferred.total > 0)
 		buffer_string(page->out, "\n");
-	if (inferred.total > 0)
-		text_table(page, inferred_table);
-	else
-		table_free(inferred_table);
+	text_table(page, inferred_table);
 	text_left_out(page, inferred.shown, inferred.total, "handlers");
 }
 
@@ -121,11 +114,8 @@ static void put_loops(struct text_page *page)
 	text_heading(page, "Loops",
 		     "busy: an iteration without its poll. batch: events that one poll returned. One with a "
 		     "meter is told of by its process and by the kernel.");
-	if (rows.shown == 0) {
+	if (rows.shown == 0)
 		text_plain(page, "None: no thread was seen to wait in epoll.");
-		table_free(table);
-		return;
-	}
 	text_table(page, table);
 	text_left_out(page, rows.shown, rows.total, "loops");
 }
@@ -147,7 +137,7 @@ static void put_split(struct text_page *page, struct buffer *line, const struct 
 	if (overrun->ready_events != MODEL_UNKNOWN)
 		buffer_printf(line, "; %s ready event%s", units_count(overrun->ready_events).text,
 			      overrun->ready_events == 1 ? "" : "s");
-	if (overrun->victims > 0) {
+	if (overrun->victims > 0 && overrun->victims != MODEL_UNKNOWN) {
 		bool inferred = overrun->source == MODEL_PROBES;
 
 		page->inferred |= inferred;
@@ -246,13 +236,13 @@ static void put_evidence(struct text_page *page, const struct model_verdict *ver
 
 	page->inferred = true; /* the word on the iteration is */
 	verdict_words_rivals(&line, escape_terminal, verdict);
-	if (line.len > 0)
+	if (!buffer_is_empty(&line))
 		text_sentence(page, &line, OVERRUN_INDENT);
 	verdict_words_faults(&line, verdict);
-	if (line.len > 0)
+	if (!buffer_is_empty(&line))
 		text_sentence(page, &line, OVERRUN_INDENT);
 	verdict_words_victims(&line, escape_terminal, verdict);
-	if (line.len > 0)
+	if (!buffer_is_empty(&line))
 		text_sentence(page, &line, OVERRUN_INDENT);
 }
 
@@ -290,7 +280,7 @@ static void put_overrun(struct text_page *page, const struct model_overrun *over
 	if (overrun->verdict)
 		put_evidence(page, overrun->verdict);
 	put_syscalls(&line, overrun);
-	if (line.len > 0)
+	if (!buffer_is_empty(&line))
 		text_sentence(page, &line, OVERRUN_INDENT);
 	if (overrun->functions_len > 0) {
 		buffer_string(&line, "functions: ");
@@ -298,7 +288,7 @@ static void put_overrun(struct text_page *page, const struct model_overrun *over
 		text_sentence(page, &line, OVERRUN_INDENT);
 	}
 	put_stack(&line, overrun);
-	if (line.len > 0)
+	if (!buffer_is_empty(&line))
 		text_sentence(page, &line, OVERRUN_INDENT);
 }
 
@@ -336,10 +326,7 @@ static bool has_meter_stalls(struct text_page *page)
 	struct tables_rows rows;
 	struct table *table = tables_own_stalls(page->model, &rows);
 
-	if (rows.total > 0)
-		text_table(page, table);
-	else
-		table_free(table);
+	text_table(page, table);
 	return rows.total > 0;
 }
 
@@ -458,27 +445,18 @@ static void put_losses(struct text_page *page)
 {
 	const struct model *model = page->model;
 	struct buffer line = {0};
-	bool any = false;
 
 	text_heading(page, "Lost", "");
+	if (model->losses_len == 0)
+		text_plain(page, "Not known: the recording has no account of it.");
+	else if (model_lost(model) == 0)
+		text_plain(page, "Nothing: every ring and table had room.");
 	for (size_t i = 0; i < model->losses_len; i++) {
-		const struct model_loss *loss = &model->losses[i];
-
-		if (loss->count == 0)
+		if (model->losses[i].count == 0)
 			continue;
-		any = true;
-		buffer_printf(&line, "%s ", units_count(loss->count).text);
-		escape_terminal(&line, loss->name);
-		if (loss->meaning) {
-			buffer_string(&line, ": ");
-			escape_terminal(&line, loss->meaning);
-		}
+		words_loss(&line, escape_terminal, &model->losses[i]);
 		text_sentence(page, &line, 2);
 	}
-	if (!any && model->losses_len > 0)
-		text_plain(page, "Nothing: every ring and table had room.");
-	else if (!any)
-		text_plain(page, "Not known: the recording has no account of it.");
 }
 
 static void put_limits(struct text_page *page)

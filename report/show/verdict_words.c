@@ -185,7 +185,8 @@ void verdict_words_victims(struct buffer *out, words_escape escape, const struct
 {
 	if (!verdict->victims_len)
 		return;
-	buffer_string(out, "~held up: ");
+	/* Behind all that was handled before them, of which this handler is a part: the blame is only its own. */
+	buffer_string(out, "~in all waited: ");
 	for (size_t i = 0; i < verdict->victims_len && i < VICTIMS_NAMED; i++) {
 		const struct model_victim *victim = &verdict->victims[i];
 
@@ -195,7 +196,7 @@ void verdict_words_victims(struct buffer *out, words_escape escape, const struct
 			escape(out, victim->name);
 			buffer_string(out, ")");
 		}
-		buffer_printf(out, " for %s", units_ns(victim->wait_ns).text);
+		buffer_printf(out, " %s", units_ns(victim->wait_ns).text);
 	}
 	if (verdict->victims_len > VICTIMS_NAMED)
 		buffer_printf(out, "; %zu more", verdict->victims_len - VICTIMS_NAMED);

@@ -21,7 +21,7 @@ void verdict_words_rivals(struct buffer *out, words_escape escape, const struct 
 /* "page faults: 128 read from disk, 2,001 others; blocked in them 4.00 ms"; nothing if there were few. */
 void verdict_words_faults(struct buffer *out, const struct model_verdict *verdict);
 
-/* "~held up: fd 7 (tcp ...) for 5.10 ms, ..."; nothing if nobody was. */
+/* "~in all waited: fd 7 (tcp ...) 5.10 ms, ..."; nothing if nobody was. */
 void verdict_words_victims(struct buffer *out, words_escape escape, const struct model_verdict *verdict);
 
 #endif

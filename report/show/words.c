@@ -117,6 +117,17 @@ void words_no_probes(struct buffer *out, words_escape escape, const struct model
 		"stint doctor");
 }
 
+void words_loss(struct buffer *out, words_escape escape, const struct model_loss *loss)
+{
+	buffer_printf(out, "%s%s ", loss->of_stacks ? "Not lost, but incomplete: " : "",
+		      units_count(loss->count).text);
+	escape(out, loss->name);
+	if (!loss->meaning)
+		return;
+	buffer_string(out, ": ");
+	escape(out, loss->meaning);
+}
+
 /* What stint itself did to those that it watched, where that is known: in overruns. */
 static void put_waits_behind(struct buffer *out, const struct model *model)
 {

@@ -43,6 +43,9 @@ const struct trace_cycle *words_best_cycle(const struct trace *trace);
 /* "Half of the 12,000 dispatches took 4.1 us or less, ..." */
 void words_distribution(struct buffer *out, const struct pick_distribution *distribution);
 
+/* "3 ring_full: overruns that found ..."; "Not lost, but incomplete: 7 stacks_cut: ...". */
+void words_loss(struct buffer *out, words_escape escape, const struct model_loss *loss);
+
 /* What stint cost. */
 void words_cost(struct buffer *out, const struct model *model);
 

@@ -185,6 +185,25 @@ static void blame_is_service_once_for_each_event_behind(void **state)
 	assert_true(fixture_block(meter, handler[2])->histogram[STINT_METER_HANDLER_WAIT].sum >= MS / 5);
 }
 
+static void a_poll_that_does_not_tell_its_events_is_no_batch(void **state)
+{
+	uint32_t handler = (uint32_t)stint_meter_handler(meter, "h", 0);
+	const struct stint_histogram *metrics =
+		(const struct stint_histogram *)((const char *)fixture_header(meter) +
+						 fixture_loop(meter, 0)->histograms_offset);
+
+	(void)state;
+	stint_meter_poll_begin(account);
+	stint_meter_poll_end(account, STINT_METER_EVENTS_UNKNOWN);
+	stint_meter_begin(account, handler, -1);
+	stint_meter_end(account);
+	stint_meter_poll_begin(account);
+	assert_int_equal(fixture_loop(meter, 0)->iterations, 1);
+	assert_int_equal(metrics[STINT_METER_LOOP_POLL].count, 1);
+	assert_int_equal(metrics[STINT_METER_LOOP_BATCH].count, 0);
+	assert_int_equal(fixture_block(meter, handler)->victims, 0);
+}
+
 static void an_inner_dispatch_is_not_the_outer_ones_time(void **state)
 {
 	uint32_t outer = (uint32_t)stint_meter_handler(meter, "outer", S);
@@ -523,6 +542,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_sleep_is_known_to_have_used_little_cpu, open_meter,
 						close_meter),
 		cmocka_unit_test_setup_teardown(blame_is_service_once_for_each_event_behind, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(a_poll_that_does_not_tell_its_events_is_no_batch, open_meter,
 						close_meter),
 		cmocka_unit_test_setup_teardown(an_inner_dispatch_is_not_the_outer_ones_time, open_meter,
 						close_meter),

@@ -3,9 +3,7 @@
 /* The probes' own life: who can be watched, how that ends, what is lost, and that nothing stays behind. */
 
 #include <bpf/bpf.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -19,10 +17,10 @@
 
 #include <cmocka.h>
 
+#include "bpf_ids.h"
 #include "watching_fixture.h"
 
-#define MS      1000000u
-#define IDS_MAX 256
+#define MS 1000000u
 
 static void open_probes(const struct stint_probes_options *options)
 {
@@ -364,32 +362,6 @@ static void options_that_make_no_sense_are_refused_with_a_reason(void **state)
 
 /* ---- what is in the kernel ---- */
 
-/* The ids that the descriptors of a process stand for: lines "prog_id:", "map_id:", "link_id:" of fdinfo. */
-static size_t read_ids(int pid, const char *kind, uint32_t *ids)
-{
-	char path[64], line[256], format[32];
-	struct dirent *entry;
-	size_t len = 0;
-	DIR *folder;
-
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo", pid);
-	folder = opendir(path);
-	assert_non_null(folder);
-	snprintf(format, sizeof(format), "%s:\t", kind);
-	while ((entry = readdir(folder))) {
-		int fd = openat(dirfd(folder), entry->d_name, O_RDONLY | O_CLOEXEC);
-		FILE *file = fd >= 0 ? fdopen(fd, "re") : NULL;
-
-		while (file && fgets(line, sizeof(line), file))
-			if (strncmp(line, format, strlen(format)) == 0 && len < IDS_MAX)
-				ids[len++] = (uint32_t)strtoul(line + strlen(format), NULL, 10);
-		if (file)
-			fclose(file);
-	}
-	closedir(folder);
-	return len;
-}
-
 static bool is_there(uint32_t id, int (*open_by_id)(uint32_t id))
 {
 	int fd = open_by_id(id);
@@ -410,15 +382,15 @@ static void wait_until_gone(const uint32_t *ids, size_t len, int (*open_by_id)(u
 }
 
 struct left {
-	uint32_t programs[IDS_MAX], maps[IDS_MAX], links[IDS_MAX];
+	uint32_t programs[BPF_IDS_MAX], maps[BPF_IDS_MAX], links[BPF_IDS_MAX];
 	size_t programs_len, maps_len, links_len;
 };
 
 static void note_what_is_loaded(struct left *left, int pid)
 {
-	left->programs_len = read_ids(pid, "prog_id", left->programs);
-	left->maps_len = read_ids(pid, "map_id", left->maps);
-	left->links_len = read_ids(pid, "link_id", left->links);
+	left->programs_len = bpf_ids(pid, "prog_id", left->programs);
+	left->maps_len = bpf_ids(pid, "map_id", left->maps);
+	left->links_len = bpf_ids(pid, "link_id", left->links);
 	assert_true(left->programs_len >= 10);
 	assert_true(left->maps_len >= 5);
 	assert_true(left->links_len >= 10);
@@ -436,13 +408,13 @@ static void assert_nothing_is_left(const struct left *left)
 static void nothing_is_left_in_the_kernel_afterwards(void **state)
 {
 	static struct left left;
-	uint32_t ids[IDS_MAX];
+	uint32_t ids[BPF_IDS_MAX];
 
 	(void)state;
 	open_probes(NULL);
 	note_what_is_loaded(&left, getpid());
 	watching_close(&watching);
-	assert_int_equal(read_ids(getpid(), "prog_id", ids), 0);
+	assert_int_equal(bpf_ids(getpid(), "prog_id", ids), 0);
 	assert_nothing_is_left(&left);
 }
 

@@ -241,6 +241,18 @@ static void what_another_thread_has_read_makes_nothing_older(void **state)
 	assert_true(age->sum_ns <= served.most_ns[SUBJECT_ROLE_CLIENT]);
 }
 
+static void a_read_is_as_old_as_what_was_there_when_it_began(void **state)
+{
+	const struct stint_probes_histogram *age;
+
+	(void)state;
+	run("parts", NULL);
+	age = metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE);
+	assert_int_equal(age->count, SUBJECT_ROUNDS);
+	assert_in_range(age->sum_ns, served.least_ns[SUBJECT_ROLE_CLIENT],
+			served.most_ns[SUBJECT_ROLE_CLIENT]);
+}
+
 static void taking_a_descriptor_out_of_the_set_is_a_turn_of_its_event(void **state)
 {
 	const struct stint_probes_histogram *service;
@@ -312,6 +324,8 @@ int main(void)
 			the_first_connection_of_a_listener_that_was_there_before_has_its_age, set_up,
 			tear_down),
 		cmocka_unit_test_setup_teardown(what_another_thread_has_read_makes_nothing_older, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_read_is_as_old_as_what_was_there_when_it_began, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(taking_a_descriptor_out_of_the_set_is_a_turn_of_its_event,
 						set_up, tear_down),

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "bpf_ids.h"
 #include "subject.h"
 #include "subject_rings.h"
 #include "watched_roles.h"
@@ -23,6 +24,7 @@
 static struct watching watching;
 static struct subject subject;
 static struct subject_rings account;
+static size_t links_without_rings;
 
 static int tear_down(void **state)
 {
@@ -33,15 +35,22 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* From its first instruction to its end. */
-static void run(const char *manner, const char *socket, const struct stint_probes_options *options)
+static size_t links(void)
+{
+	uint32_t ids[BPF_IDS_MAX];
+
+	return bpf_ids(getpid(), "link_id", ids);
+}
+
+/* From its first instruction to after its first wait for its ring. */
+static void start(const char *manner, const char *socket, const struct stint_probes_options *options)
 {
 	const char *arguments[] = {manner, socket, NULL};
-	struct stint_probes_losses losses;
 	char byte;
 
 	watching_or_skip();
 	watching_open(&watching, options);
+	links_without_rings = links();
 	subject_start(&subject, "tests/subjects/rings", arguments);
 	watching_add(&watching, subject.pid);
 	subject_go(&subject);
@@ -50,7 +59,16 @@ static void run(const char *manner, const char *socket, const struct stint_probe
 		skip();
 	}
 	watching_take(&watching);
+	assert_true(links() > links_without_rings);
 	assert_int_equal(write(subject.to, "x", 1), 1);
+}
+
+/* And to its end. */
+static void run(const char *manner, const char *socket, const struct stint_probes_options *options)
+{
+	struct stint_probes_losses losses;
+
+	start(manner, socket, options);
 	watching_until_exit(&watching, subject.pid);
 	watching_take(&watching);
 	assert_int_equal(read(subject.from, &account, sizeof(account)), sizeof(account));
@@ -156,6 +174,34 @@ static void stalls_of_unix_sockets_are_told_too(void **state)
 	assert_int_equal(watching.stalls_len, account.short_sends);
 }
 
+static void stalls_of_sequenced_packets_are_told_too(void **state)
+{
+	(void)state;
+	check_stalls("whole", "seqpacket");
+	assert_int_equal(account.short_sends, 0);
+}
+
+static void a_ring_is_forgotten_with_the_thread_that_waited_for_it(void **state)
+{
+	(void)state;
+	run("repeating", NULL, NULL);
+	assert_int_equal(links(), links_without_rings);
+}
+
+static void a_ring_is_forgotten_when_its_process_becomes_another_program(void **state)
+{
+	char byte;
+
+	(void)state;
+	start("exec", NULL, NULL);
+	/* The program that it becomes answers. */
+	assert_int_equal(write(subject.to, "y", 1), 1);
+	assert_int_equal(read(subject.from, &byte, 1), 1);
+	assert_int_equal(byte, 'y');
+	watching_take(&watching);
+	assert_int_equal(links(), links_without_rings);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +213,10 @@ int main(void)
 		cmocka_unit_test_teardown(a_program_that_polls_for_space_is_told_by_the_polls_completion,
 					  tear_down),
 		cmocka_unit_test_teardown(stalls_of_unix_sockets_are_told_too, tear_down),
+		cmocka_unit_test_teardown(stalls_of_sequenced_packets_are_told_too, tear_down),
+		cmocka_unit_test_teardown(a_ring_is_forgotten_with_the_thread_that_waited_for_it, tear_down),
+		cmocka_unit_test_teardown(a_ring_is_forgotten_when_its_process_becomes_another_program,
+					  tear_down),
 	};
 
 	/* An emulated CPU takes ten seconds to load the programs. */

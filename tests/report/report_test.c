@@ -505,6 +505,87 @@ static void unknown_figures_are_null_in_json(void **state)
 	model_free(model);
 }
 
+static void a_maximum_that_is_a_bucket_s_bound_is_that_of_the_longest_overrun(void **state)
+{
+	uint64_t bound = stint_histogram_bucket_low(stint_histogram_bucket(2000) + 1) - 1;
+	struct model *model;
+	char sql[64];
+
+	(void)state;
+	fill_hostile();
+	assert_int_not_equal(bound, 2000);
+	snprintf(sql, sizeof(sql), "UPDATE total SET max = %d", (int)bound);
+	execute(sql);
+	model = load();
+	assert_int_equal(model_maximum(&model->handlers[0].metrics[MODEL_SERVICE]), 2000);
+	model_free(model);
+	snprintf(sql, sizeof(sql), "UPDATE total SET max = %d", (int)bound + 100);
+	execute(sql);
+	model = load();
+	assert_int_equal(model_maximum(&model->handlers[0].metrics[MODEL_SERVICE]), bound + 100);
+	model_free(model);
+}
+
+static void fill_meter(uint64_t batches)
+{
+	const struct recording_total service = {3, 5000000, 1000, 4000000, 0}, batch = {batches, 0, 0, 0, 0};
+	const struct recording_handler_counts counts = {.overruns = 1, .over_ns = 3000000};
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "server");
+	int64_t handler = recording_handler(recording, process, "on_read", true, 1000000);
+	int64_t loop = recording_loop(recording, process, 7, -1, "libuv", true);
+
+	recording_loop_counts(recording, loop, 2, 5000000, 1000);
+	recording_handler_counts(recording, handler, &counts);
+	recording_total(recording, (struct recording_owner){.handler = handler}, "service", "ns", &service);
+	recording_total(recording, (struct recording_owner){.loop = loop}, "batch", "count", &batch);
+	if (batches)
+		recording_bucket(recording, (struct recording_owner){.loop = loop}, "batch", 0, 0, batches);
+	recording_overrun(recording, &(struct recording_overrun){.source = RECORDING_METER,
+								 .process = process,
+								 .handler = handler,
+								 .fd = -1,
+								 .start_ns = START,
+								 .duration_ns = 4000000});
+	recording_free(recording);
+}
+
+static void without_batches_it_is_not_known_who_waited(void **state)
+{
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	fill_meter(0);
+	model = load();
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out), "\"batch\":null"));
+	assert_non_null(strstr(buffer_text(&out), "\"blame_ns\":null,\"victims\":null,\"service\""));
+	assert_non_null(strstr(buffer_text(&out), "\"victims\":null,\"blame_ns\":null,"));
+	buffer_clear(&out);
+	text_report(&out, model, false, 200);
+	html_report(&out, model, why, sizeof(why));
+	assert_null(strstr(buffer_text(&out), "batch p99"));
+	assert_null(strstr(buffer_text(&out), "victims</th>"));
+	buffer_free(&out);
+	model_free(model);
+}
+
+static void a_batch_of_no_event_is_a_measurement(void **state)
+{
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	fill_meter(2);
+	model = load();
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out), "\"batch\":{\"count\":2,\"p50\":0,"));
+	assert_non_null(strstr(buffer_text(&out), "\"blame_ns\":0,\"victims\":0,\"service\""));
+	buffer_free(&out);
+	model_free(model);
+}
+
 static void json_has_the_promised_keys_and_jq_reads_it(void **state)
 {
 	char command[512];
@@ -531,6 +612,75 @@ static void json_has_the_promised_keys_and_jq_reads_it(void **state)
 	fwrite(out.data, 1, out.len, jq);
 	assert_int_equal(pclose(jq), 0);
 	buffer_free(&out);
+	model_free(model);
+}
+
+static void add_stall(struct recording *recording, int64_t process, uint64_t socket, uint64_t ms,
+		      enum stint_probes_ending ending)
+{
+	struct stint_probes_stall stall = {.fd = (int32_t)socket,
+					   .socket = socket,
+					   .local = "127.0.0.1:80",
+					   .start_ns = START,
+					   .duration_ns = ms * 1000000,
+					   .ack_ns = ms * 1000000,
+					   .cause = STINT_PROBES_LIMIT_RECEIVE_WINDOW,
+					   .alarm = -1,
+					   .ending = ending};
+
+	snprintf(stall.remote, sizeof(stall.remote), "127.0.0.1:%u", 4000 + (unsigned)socket);
+	recording_stall(recording, process, &stall);
+}
+
+static void the_outputs_and_the_recorder_count_alike(void **state)
+{
+	struct recording_sums sums;
+	struct recording *recording;
+	struct buffer text = {0}, html = {0}, json = {0};
+	struct model *model;
+	int64_t process;
+
+	(void)state;
+	recording = begin();
+	process = recording_process(recording, 7, "server");
+	recording_loss(recording, "ring_full", 2, "r");
+	recording_loss(recording, "table_full", 3, "t");
+	recording_loss(recording, "stacks_cut", 11, "s");
+	recording_loss(recording, "watchdog_stacks", 2, "w");
+	for (int i = 0; i < 5; i++)
+		recording_overrun(recording, &(struct recording_overrun){.source = RECORDING_PROBES,
+									 .process = process,
+									 .fd = -1,
+									 .start_ns = START,
+									 .duration_ns = 2000000});
+	for (int i = 0; i < 3; i++)
+		add_stall(recording, process, 5, 20, STINT_PROBES_SENT);
+	add_stall(recording, process, 6, 7000, STINT_PROBES_CLOSED);
+	recording_sums(recording, &sums);
+	recording_free(recording);
+	assert_int_equal(sums.lost, 5);
+	assert_int_equal(sums.stacks_cut, 13);
+	assert_int_equal(sums.overruns, 5);
+	assert_int_equal(sums.stalls, 4);
+	model = load();
+	text_report(&text, model, false, 200);
+	html_report(&html, model, why, sizeof(why));
+	json_report(&json, model);
+	assert_non_null(strstr(buffer_text(&json), "\"lost_events\":5,\"stacks_incomplete\":13,"));
+	assert_non_null(strstr(buffer_text(&json), "\"overruns\":5,\"write_stalls\":4,"));
+	for (int i = 0; i < 2; i++) {
+		const char *page = buffer_text(i ? &html : &text);
+
+		assert_non_null(strstr(page, "2 ring_full: r"));
+		assert_non_null(strstr(page, "3 table_full: t"));
+		assert_non_null(strstr(page, "Not lost, but incomplete: 11 stacks_cut: s"));
+		assert_non_null(strstr(page, "Not lost, but incomplete: 2 watchdog_stacks: w"));
+		assert_non_null(strstr(page, "5 iterations beyond"));
+		assert_non_null(strstr(page, "had 4 write stalls on 2 sockets"));
+	}
+	buffer_free(&text);
+	buffer_free(&html);
+	buffer_free(&json);
 	model_free(model);
 }
 
@@ -744,23 +894,6 @@ static void the_longest_stall_is_the_one_that_is_shown(void **state)
 	model_free(model);
 }
 
-static void add_stall(struct recording *recording, int64_t process, uint64_t socket, uint64_t ms,
-		      enum stint_probes_ending ending)
-{
-	struct stint_probes_stall stall = {.fd = (int32_t)socket,
-					   .socket = socket,
-					   .local = "127.0.0.1:80",
-					   .start_ns = START,
-					   .duration_ns = ms * 1000000,
-					   .ack_ns = ms * 1000000,
-					   .cause = STINT_PROBES_LIMIT_RECEIVE_WINDOW,
-					   .alarm = -1,
-					   .ending = ending};
-
-	snprintf(stall.remote, sizeof(stall.remote), "127.0.0.1:%u", 4000 + (unsigned)socket);
-	recording_stall(recording, process, &stall);
-}
-
 static void fill_stalls(bool sent)
 {
 	struct recording *recording = begin();
@@ -911,7 +1044,11 @@ int main(void)
 		test(hostile_names_are_harmless_in_every_output),
 		test(what_turns_the_direction_of_text_is_written_out),
 		test(unknown_figures_are_null_in_json),
+		test(a_maximum_that_is_a_bucket_s_bound_is_that_of_the_longest_overrun),
+		test(without_batches_it_is_not_known_who_waited),
+		test(a_batch_of_no_event_is_a_measurement),
 		test(json_has_the_promised_keys_and_jq_reads_it),
+		test(the_outputs_and_the_recorder_count_alike),
 		test(an_empty_recording_gives_sentences_and_no_plot),
 		test(handlers_that_did_nothing_are_said_to_have_done_nothing),
 		test(of_loops_in_io_uring_it_is_said_that_no_roles_are_told),

@@ -192,7 +192,7 @@ static void the_text_says_why_and_who(void **state)
 	assert_has(out.data, "~one slow handler");
 	assert_has(out.data, "behind: cc1 (pid 77) 1.00 ms, nobody, it was asleep 9 ns");
 	assert_has(out.data, "page faults: 3 read from disk, 4,000 others; blocked in them 1.00 ms");
-	assert_has(out.data, "~held up: fd 8 (tcp 10.0.0.1:80 > 10.0.0.2:99) for 9.00 ms, fd 5 for 8.00 ms");
+	assert_has(out.data, "~in all waited: fd 8 (tcp 10.0.0.1:80 > 10.0.0.2:99) 9.00 ms, fd 5 8.00 ms");
 	assert_has(out.data, "main (src/main.c:12) > on_request > [k] do_sys_poll");
 	buffer_free(&out);
 	model_free(model);
@@ -283,7 +283,7 @@ static void html_has_them_escaped(void **state)
 	html_report(&out, model, why, sizeof(why));
 	assert_has(out.data, "blocked in flock 70.0 % on /srv/data&lt;b&gt;");
 	assert_has(out.data, "class=\"blocked\" style=\"width:70.00%\"");
-	assert_has(out.data, "held up: fd 8");
+	assert_has(out.data, "in all waited: fd 8");
 	assert_null(strstr(out.data, "/srv/data<b>"));
 	buffer_free(&out);
 	model_free(model);

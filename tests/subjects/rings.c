@@ -5,7 +5,9 @@
  *
  *	rings roles            serves what enum subject_rings_role says, one completion an iteration
  *	rings repeating        waits for a pipe by one request that completes again and again, and reads it by read()
- *	rings MANNER tcp|unix  sends to a peer of its own making, which reads slowly
+ *	rings exec             becomes another program, which has no ring, and waits for the end of its input
+ *	rings MANNER tcp|unix|seqpacket
+ *	                       sends to a peer of its own making, which reads slowly; in messages where these have an end
  *
  * MANNER, by how it sends: whole (MSG_WAITALL: the kernel goes on until all is taken), parts (it takes what it can, and the
  * rest is asked for again), polling (the socket is non-blocking: after EAGAIN, or less than all, a request waits for POLLOUT).
@@ -30,10 +32,11 @@
 #include "../helpers/subject_ring.h"
 #include "../helpers/subject_rings.h"
 
-#define TOTAL_BYTES  4194304u
-#define SEND_BUFFER  131072 /* the kernel doubles it */
-#define SMALL_BUFFER 65536
-#define READ_BYTES   32768
+#define TOTAL_BYTES   4194304u
+#define SEND_BUFFER   131072 /* the kernel doubles it */
+#define SMALL_BUFFER  65536
+#define READ_BYTES    32768
+#define MESSAGE_BYTES 16384
 
 static char data[TOTAL_BYTES];
 static struct ring ring;
@@ -244,12 +247,12 @@ static int connect_tcp(struct subject_rings *account)
 	return fd;
 }
 
-static int connect_unix(void)
+static int connect_unix(int type)
 {
 	int fds[2];
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) < 0)
 		die("socketpair");
 	pid = fork();
 	if (pid < 0)
@@ -271,7 +274,7 @@ static void wait_for_space(int fd)
 		die("poll");
 }
 
-static void send_all(int fd, const char *manner, struct subject_rings *account)
+static void send_all(int fd, const char *manner, uint32_t most_bytes, struct subject_rings *account)
 {
 	bool whole = strcmp(manner, "whole") == 0, polling = strcmp(manner, "polling") == 0;
 	uint32_t sent = 0;
@@ -280,10 +283,11 @@ static void send_all(int fd, const char *manner, struct subject_rings *account)
 		die("O_NONBLOCK");
 	account->start_ns = now_ns();
 	while (sent < TOTAL_BYTES) {
+		uint32_t left = TOTAL_BYTES - sent;
 		const struct io_uring_sqe sqe = {.opcode = IORING_OP_SEND,
 						 .fd = fd,
 						 .addr = (uint64_t)(uintptr_t)(data + sent),
-						 .len = TOTAL_BYTES - sent,
+						 .len = left < most_bytes ? left : most_bytes,
 						 .msg_flags = MSG_NOSIGNAL | (whole ? MSG_WAITALL : 0)};
 		int done;
 
@@ -292,8 +296,8 @@ static void send_all(int fd, const char *manner, struct subject_rings *account)
 		if (done < 0 && done != -EAGAIN)
 			die("send");
 		sent += done > 0 ? (uint32_t)done : 0;
-		if (sent == TOTAL_BYTES)
-			break;
+		if (done == (int)sqe.len)
+			continue;
 		account->short_sends++;
 		if (polling)
 			wait_for_space(fd);
@@ -316,15 +320,23 @@ int main(int argc, char **argv)
 	memset(&account, 0, sizeof(account));
 	if (write(STDOUT_FILENO, &go, 1) != 1 || read(STDIN_FILENO, &go, 1) != 1)
 		return 0;
-	if (argc == 2 && strcmp(argv[1], "repeating") == 0) {
+	if (argc == 2 && strcmp(argv[1], "exec") == 0) {
+		execlp("cat", "cat", NULL);
+		die("cat");
+	} else if (argc == 2 && strcmp(argv[1], "repeating") == 0) {
 		serve_repeating(&account);
 	} else if (argc == 2) {
 		serve_roles(&account);
 	} else {
-		fd = strcmp(argv[2], "unix") == 0 ? connect_unix() : connect_tcp(&account);
+		bool messages = strcmp(argv[2], "seqpacket") == 0;
+
+		if (messages || strcmp(argv[2], "unix") == 0)
+			fd = connect_unix(messages ? SOCK_SEQPACKET : SOCK_STREAM);
+		else
+			fd = connect_tcp(&account);
 		if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SEND_BUFFER}, sizeof(int)) < 0)
 			die("SO_SNDBUF");
-		send_all(fd, argv[1], &account);
+		send_all(fd, argv[1], messages ? MESSAGE_BYTES : TOTAL_BYTES, &account);
 		close(fd);
 	}
 	if (write(STDOUT_FILENO, &account, sizeof(account)) != sizeof(account))

@@ -7,6 +7,7 @@
  *	roles batch  two clients are ready at once: both are read, then both are answered
  *	roles busy   data arrives for a client while another handler computes for BUSY_NS
  *	roles helped another thread reads what arrived for a client, and after BUSY_NS the loop reads what comes then
+ *	roles parts  one read takes what arrived for a client, and waits for what comes BUSY_NS after it has taken that
  *	roles poll | ppoll | select | pselect	as each, the loop being in that, and with one event of the eventfd before
  *	roles reused	a pipe is taken out of the set in its turn, and closed in that of the third event after it; its number
  *			has another descriptor from the turn of the last one on, which is written to there
@@ -31,6 +32,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
@@ -368,6 +370,41 @@ static void helped(void)
 	}
 }
 
+/* Once the reader has taken what there is. */
+static void *put_rest(void *unused)
+{
+	int unread;
+
+	(void)unused;
+	do
+		checked(ioctl(near[0], FIONREAD, &unread), "FIONREAD");
+	while (unread > 0);
+	spin(SUBJECT_BUSY_NS);
+	put(far[0]);
+	return NULL;
+}
+
+/* What is noted of the client is how old the first part was when both had been read. */
+static void parts(void)
+{
+	struct epoll_event events[16];
+	uint64_t both[2];
+
+	checked(fcntl(near[0], F_SETFL, 0), "fcntl");
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		uint64_t before_ns = now_ns();
+		pthread_t other;
+
+		put(far[0]);
+		if (wait_for(events) != 1 || pthread_create(&other, NULL, put_rest, NULL) != 0)
+			die("no other thread");
+		if (recv(near[0], both, sizeof(both), MSG_WAITALL) != sizeof(both))
+			die("recv");
+		note(SUBJECT_ROLE_CLIENT, SUBJECT_BUSY_NS, now_ns() - before_ns);
+		pthread_join(other, NULL);
+	}
+}
+
 static void ctl(void)
 {
 	struct epoll_event events[16];
@@ -468,6 +505,7 @@ static void run(const char *what)
 		     {"batch", batch},
 		     {"busy", busy},
 		     {"helped", helped},
+		     {"parts", parts},
 		     {"ctl", ctl},
 		     {"reused", reused},
 		     {"poll", each_in_poll},

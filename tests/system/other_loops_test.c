@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -98,7 +99,7 @@ static void record(const char *example)
 	assert_int_equal(command_end(&recorder, 0, NULL, 0), 0); /* ends with the last process */
 }
 
-static void handlers_are_recorded_under_their_names(const char *example, const char *loop)
+static void handlers_are_recorded_under_their_names(const char *example, const char *loop, bool tells_events)
 {
 	char name[64];
 
@@ -111,25 +112,28 @@ static void handlers_are_recorded_under_their_names(const char *example, const c
 	assert_string_equal(name, loop);
 	assert_true(query_number(recording, "SELECT iterations FROM loop") >= FAST + SLOW);
 	assert_true(query_number(recording, "SELECT poll_ns FROM loop") > 0);
+	assert_int_equal(query_number(recording,
+				      "SELECT total(count) > 0 FROM histogram WHERE metric = 'batch'"),
+			 tells_events);
 	unlink(recording);
 }
 
 static void handlers_on_libuv_are_recorded_under_their_names(void **state)
 {
 	(void)state;
-	handlers_are_recorded_under_their_names("meter_libuv", "libuv");
+	handlers_are_recorded_under_their_names("meter_libuv", "libuv", false);
 }
 
 static void handlers_on_libev_are_recorded_under_their_names(void **state)
 {
 	(void)state;
-	handlers_are_recorded_under_their_names("meter_libev", "libev");
+	handlers_are_recorded_under_their_names("meter_libev", "libev", true);
 }
 
 static void handlers_on_libevent_are_recorded_under_their_names(void **state)
 {
 	(void)state;
-	handlers_are_recorded_under_their_names("meter_libevent", "libevent");
+	handlers_are_recorded_under_their_names("meter_libevent", "libevent", true);
 }
 
 int main(void)

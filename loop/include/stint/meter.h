@@ -124,9 +124,10 @@ STINT_API int stint_meter_end(struct stint_meter_loop *account);
 /*
  * The loop is about to wait; the wait has returned `events` ready events (0 for a timeout). With these,
  * the account knows iterations, utilization, waits, and who delayed whom. A loop that cannot tell how many (libuv) gives
- * 0: its batches, blame and victims then read 0, which is not a measurement. Not for accounts of the
- * reactor, which calls them itself.
+ * STINT_METER_EVENTS_UNKNOWN, every time: no batch is counted then, and `stint` shows batches, blame and victims as not
+ * known. Not for accounts of the reactor, which calls them itself.
  */
+#define STINT_METER_EVENTS_UNKNOWN UINT32_MAX
 STINT_API int stint_meter_poll_begin(struct stint_meter_loop *account);
 STINT_API int stint_meter_poll_end(struct stint_meter_loop *account, uint32_t events);
 
