@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "report/show/escape.h"
+#include "report/show/shorten.h"
 #include "report/show/units.h"
 
 #define COLUMNS_MAX    24
@@ -158,31 +159,18 @@ static size_t width_of(const char *text)
 static void render(struct buffer *out, const char *cell, size_t name_columns)
 {
 	struct buffer escaped = {0};
-	const char *text, *tail;
-	size_t len, head = name_columns / 2 - 3;
+	size_t tail = name_columns / 2;
 
 	if (!(*cell & CELL_NAME)) {
 		buffer_put(out, cell + 1, strlen(cell + 1) + 1);
 		return;
 	}
 	escape_terminal(&escaped, cell + 1);
-	text = buffer_text(&escaped);
-	if (!text) {
-		out->err = -ENOMEM;
-		buffer_free(&escaped);
-		return;
-	}
 	buffer_string(out, *cell & CELL_INFERRED ? "~" : "");
-	len = strlen(text);
-	tail = text + len - (len < name_columns / 2 ? len : name_columns / 2);
-	while (head > 0 && head < len && ((unsigned char)text[head] & 0xc0) == 0x80)
-		head--;
-	while (((unsigned char)*tail & 0xc0) == 0x80)
-		tail++;
-	if (len <= name_columns)
-		buffer_string(out, text);
+	if (escaped.err)
+		out->err = escaped.err;
 	else
-		buffer_printf(out, "%.*s...%s", (int)head, text, tail);
+		shorten(out, escaped.data ? escaped.data : "", name_columns - tail - 3, tail);
 	buffer_put(out, "", 1);
 	buffer_free(&escaped);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "report/show/shorten.h"
 #include "report/show/units.h"
 #include "report/show/verdict_words.h"
 
@@ -53,27 +54,30 @@ void words_recording(struct buffer *out, words_escape escape, const struct model
 			      "had written.");
 }
 
-static bool continues(char byte)
+/* The program without its directory. */
+static const char *base_of(const char *command)
 {
-	return ((unsigned char)byte & 0xc0) == 0x80;
+	const char *base = command;
+
+	for (size_t i = 0; command[i] && command[i] != ' '; i++)
+		if (command[i] == '/' && command[i + 1] && command[i + 1] != ' ')
+			base = command + i + 1;
+	return base;
 }
 
-/* A long command keeps its beginning and its end: what it is, and often which one. */
+/* A long command keeps its beginning and its end: what it is, and often which one. Its directory goes first. */
 static void put_command(struct buffer *out, words_escape escape, const char *command)
 {
-	size_t len = strlen(command), head = COMMAND_HEAD, tail = len - COMMAND_TAIL;
-	char text[COMMAND_HEAD + COMMAND_TAIL + 8];
+	struct buffer text = {0};
 
-	if (len <= COMMAND_HEAD + COMMAND_TAIL + 3) {
-		escape(out, command);
-		return;
-	}
-	while (head > 0 && continues(command[head]))
-		head--;
-	while (continues(command[tail]))
-		tail++;
-	snprintf(text, sizeof(text), "%.*s...%s", (int)head, command, command + tail);
-	escape(out, text);
+	if (strlen(command) > COMMAND_HEAD + 3 + COMMAND_TAIL)
+		command = base_of(command);
+	shorten(&text, command, COMMAND_HEAD, COMMAND_TAIL);
+	if (text.err)
+		out->err = text.err;
+	else
+		escape(out, text.data ? text.data : "");
+	buffer_free(&text);
 }
 
 void words_process(struct buffer *out, words_escape escape, const struct model_process *process)

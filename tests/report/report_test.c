@@ -22,7 +22,9 @@
 #include "report/show/escape.h"
 #include "report/show/html.h"
 #include "report/show/json.h"
+#include "report/show/shorten.h"
 #include "report/show/text.h"
+#include "report/show/words.h"
 
 #define HOSTILE "<script>\x1b[31m\"',\n\xff"
 #define START   UINT64_C(1000000000000)
@@ -484,6 +486,50 @@ static void what_turns_the_direction_of_text_is_written_out(void **state)
 	escape_terminal(&out, "a\xe2\x80\xae"
 			      "b\xc3\xa9\xc0\x80");
 	assert_string_equal(buffer_text(&out), "a\\u202eb\xc3\xa9\\xc0\\x80");
+	buffer_free(&out);
+}
+
+static void a_text_is_cut_between_characters(void **state)
+{
+	struct buffer out = {0};
+
+	(void)state;
+	shorten(&out,
+		"abc\xc3\xa9"
+		"defg",
+		3, 3);
+	assert_string_equal(buffer_text(&out), "abc\xc3\xa9"
+					       "defg");
+	buffer_clear(&out);
+	shorten(&out,
+		"abc\xc3\xa9"
+		"defgh\xe2\x82\xac",
+		4, 2);
+	assert_string_equal(buffer_text(&out), "abc...");
+	buffer_clear(&out);
+	shorten(&out,
+		"abc\xc3\xa9"
+		"defgh\xe2\x82\xac",
+		5, 3);
+	assert_string_equal(buffer_text(&out), "abc\xc3\xa9...\xe2\x82\xac");
+	buffer_free(&out);
+}
+
+static void of_a_long_command_the_directory_goes_first(void **state)
+{
+	struct model_process process = {.pid = 7, .inside_pid = MODEL_UNKNOWN, .inside_netns = MODEL_UNKNOWN};
+	struct buffer out = {0};
+	char command[128];
+
+	(void)state;
+	process.command = command;
+	strcpy(command, "/srv/server --root /");
+	words_process(&out, escape_terminal, &process);
+	assert_string_equal(buffer_text(&out), "/srv/server --root / (pid 7)");
+	buffer_clear(&out);
+	strcpy(command, "/home/somebody/projects/a-service/build/examples/server --port 18914 --root /srv/");
+	words_process(&out, escape_terminal, &process);
+	assert_string_equal(buffer_text(&out), "server --port 18914 --root /srv/ (pid 7)");
 	buffer_free(&out);
 }
 
@@ -1043,6 +1089,8 @@ int main(void)
 		test(functions_are_shown_with_what_it_costs_to_time_them),
 		test(hostile_names_are_harmless_in_every_output),
 		test(what_turns_the_direction_of_text_is_written_out),
+		test(a_text_is_cut_between_characters),
+		test(of_a_long_command_the_directory_goes_first),
 		test(unknown_figures_are_null_in_json),
 		test(a_maximum_that_is_a_bucket_s_bound_is_that_of_the_longest_overrun),
 		test(without_batches_it_is_not_known_who_waited),
