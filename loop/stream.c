@@ -7,121 +7,10 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-/* The life of a stream: made, shut down, closed, freed. */
+/* A stream is made, and told what to do; how it ends is in stream_end.c. */
 
 #define HIGH_DEFAULT 1048576u
 #define CLOSE_NS     10000000000u
-
-/*
- * With data in the queue the peer was promised more: a reset tells it that there is none, where an end would pass for
- * the whole. In a child of the process that has the connection, the socket is not ours to change.
- */
-static void reset_if_cut_short(const struct stint_stream *stream)
-{
-	const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-
-	if (stream->queue.bytes && !loop_is_foreign(stream->object.loop))
-		(void)setsockopt(stint_fd_descriptor(stream->source), SOL_SOCKET, SO_LINGER, &at_once,
-				 sizeof(at_once));
-}
-
-static void close_descriptor(struct stint_stream *stream)
-{
-	if (!stream->source)
-		return;
-	if (stream->trace)
-		stint_socket_trace_end(stream->trace);
-	reset_if_cut_short(stream);
-	stream->source = stint_fd_free(stream->source);
-}
-
-static void destroy(struct object *object)
-{
-	struct stint_stream *stream = (struct stint_stream *)object;
-
-	if (stream->freed)
-		return;
-	stream->freed = true;
-	close_descriptor(stream);
-	stint_timer_free(stream->timer);
-	deferral_cancel(object->loop, &stream->deferral);
-	write_queue_clear(&stream->queue);
-	loop_bury(object);
-}
-
-struct stint_stream *stint_stream_free(struct stint_stream *stream)
-{
-	if (stream && !stream->freed)
-		destroy(&stream->object);
-	return NULL;
-}
-
-/* It is over; `closed` comes from the loop. The descriptor goes quiet at once. */
-void stream_finish(struct stint_stream *stream, int error)
-{
-	if (stream->finished || stream->freed)
-		return;
-	stream->finished = true;
-	stream->error = error;
-	close_descriptor(stream);
-	write_queue_clear(&stream->queue);
-	deferral_schedule(stream->object.loop, &stream->deferral);
-}
-
-static void on_finished(struct deferral *deferral)
-{
-	struct stint_stream *stream =
-		(struct stint_stream *)((char *)deferral - offsetof(struct stint_stream, deferral));
-
-	if (stream->callbacks.closed)
-		stream->callbacks.closed(stream, stream->error, stream->ctx);
-	if (!stream->freed)
-		destroy(&stream->object);
-}
-
-/* Asks for the events that the state calls for. */
-void stream_update_events(struct stint_stream *stream)
-{
-	if (!stream->source)
-		return;
-	if (stream_reading(stream))
-		fd_set_edge(stream->source, false);
-	stint_fd_set_events(stream->source, (stream_reading(stream) ? STINT_READ : 0) |
-						    (stream->queue.bytes ? STINT_WRITE : 0));
-}
-
-/* A connection that the peer has reset is not connected any more, which the event has yet to tell. */
-static int send_fin(const struct stint_stream *stream)
-{
-	int fd = stint_fd_descriptor(stream->source), error = 0;
-	socklen_t bytes = sizeof(error);
-
-	if (shutdown(fd, SHUT_WR) == 0)
-		return 0;
-	if (errno != ENOTCONN)
-		return -errno;
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &bytes) < 0 || error == 0)
-		return -ECONNRESET;
-	return -error;
-}
-
-/* Sends the FIN once nothing is queued; ends the stream once both directions have ended. */
-void stream_advance_shutdown(struct stint_stream *stream)
-{
-	if (stream->finished || stream->freed)
-		return;
-	if (stream->shutting && !stream->shut && stream->queue.bytes == 0) {
-		int error = send_fin(stream);
-
-		stream->shut = true;
-		if (error < 0) {
-			stream_finish(stream, error);
-			return;
-		}
-	}
-	if (stream->shut && stream->ended)
-		stream_finish(stream, 0);
-}
 
 static int check_socket(int fd)
 {
@@ -195,13 +84,12 @@ int stint_stream_new(struct stint_stream **ret, struct stint_loop *loop, int fd,
 	stream->ctx = ctx;
 	stream->handler = (uint16_t)handler;
 	stream->gone_bytes = INT64_MIN;
-	deferral_init(&stream->deferral, handler, on_finished);
-	loop_add_object(loop, &stream->object, destroy);
+	stream_enter_loop(stream, loop);
 	error = configure(stream, fd, &options);
 	if (error == 0)
 		error = stream_open_parts(stream, fd);
 	if (error < 0) {
-		destroy(&stream->object);
+		stint_stream_free(stream);
 		return error;
 	}
 	stint_fd_own(stream->source, true);
@@ -248,35 +136,6 @@ int stint_stream_expect(struct stint_stream *stream, bool expecting)
 		stream->expect_at_ns = stint_loop_now_ns(stream->object.loop);
 	stream->expecting = expecting;
 	return 0;
-}
-
-int stint_stream_shutdown(struct stint_stream *stream)
-{
-	if (!stream || stream->freed)
-		return -EINVAL;
-	stream->shutting = true;
-	stream_advance_shutdown(stream);
-	return 0;
-}
-
-int stint_stream_close(struct stint_stream *stream)
-{
-	int error;
-
-	if (!stream || stream->freed)
-		return -EINVAL;
-	if (stream->closing || stream->finished)
-		return 0;
-	error = stream_need_timer(stream);
-	if (error < 0)
-		return error;
-	stream->closing = true;
-	stream->closing_at_ns = stint_loop_now_ns(stream->object.loop);
-	error = stream_watch_limits(stream);
-	if (error < 0)
-		return error;
-	stream_update_events(stream);
-	return stint_stream_shutdown(stream);
 }
 
 int stint_stream_set_handler(struct stint_stream *stream, uint32_t handler)

@@ -3,9 +3,9 @@
 #define STREAM_H
 
 /*
- * The insides of streams, shared by the files that implement them: stream.c (life), stream_read.c, stream_send.c (what all
- * ways of sending share), stream_write.c, stream_file.c (file ranges in the queue), stream_limits.c (timeouts),
- * stream_move.c (from one loop to another).
+ * The insides of streams, shared by the files that implement them: stream.c, stream_end.c (how they end), stream_read.c,
+ * stream_send.c (what all ways of sending share), stream_write.c, stream_file.c (file ranges in the queue),
+ * stream_limits.c (timeouts, closing), stream_move.c (from one loop to another).
  *
  * Life: open -> (end seen, FIN sent, in any order) -> closed. `finished` streams wait for their deferral,
  * which is the only place that calls `closed`: never from inside a call of the user's.
@@ -55,14 +55,19 @@ static inline bool stream_reading(const struct stint_stream *stream)
 
 /* stream.c */
 
+/* Opens what a stream has beside its memory; on failure the caller destroys it, the descriptor stays open. */
+int stream_open_parts(struct stint_stream *stream, int fd);
+
+/* stream_end.c: calls none of the others. */
+
+/* From now on it belongs to the loop, and is undone by stint_stream_free(). */
+void stream_enter_loop(struct stint_stream *stream, struct stint_loop *loop);
 /* It is over; `closed` comes from the loop. The descriptor goes quiet at once. */
 void stream_finish(struct stint_stream *stream, int error);
 /* Asks for the events that the state calls for. */
 void stream_update_events(struct stint_stream *stream);
 /* Sends the FIN once nothing is queued; ends the stream once both directions have ended. */
 void stream_advance_shutdown(struct stint_stream *stream);
-/* Opens what a stream has beside its memory; on failure the caller destroys it, the descriptor stays open. */
-int stream_open_parts(struct stint_stream *stream, int fd);
 
 /* stream_read.c */
 void stream_on_ready(struct stint_fd *source, uint32_t events, void *ctx);

@@ -8,7 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-/* The time limits of a stream: one timer for all of them. */
+/* The time limits of a stream, of which the closing of one is made: one timer for all of them. */
 
 /* For how long no ACK has come; 0 if that cannot be known (unix sockets). */
 static uint64_t since_last_ack_ns(int fd)
@@ -117,4 +117,24 @@ int stream_need_timer(struct stint_stream *stream)
 	if (stream->timer)
 		return 0;
 	return stint_timer_new(&stream->timer, stream->object.loop, stream->handler, on_limit, stream);
+}
+
+int stint_stream_close(struct stint_stream *stream)
+{
+	int error;
+
+	if (!stream || stream->freed)
+		return -EINVAL;
+	if (stream->closing || stream->finished)
+		return 0;
+	error = stream_need_timer(stream);
+	if (error < 0)
+		return error;
+	stream->closing = true;
+	stream->closing_at_ns = stint_loop_now_ns(stream->object.loop);
+	error = stream_watch_limits(stream);
+	if (error < 0)
+		return error;
+	stream_update_events(stream);
+	return stint_stream_shutdown(stream);
 }

@@ -59,8 +59,7 @@ int stint_stream_attach(struct stint_stream **ret, struct stint_detached *detach
 		stream->callbacks = *callbacks;
 	stream->ctx = ctx;
 	stream->handler = (uint16_t)handler;
-	deferral_init(&stream->deferral, handler, stream->deferral.run);
-	loop_add_object(loop, &stream->object, stream->object.destroy);
+	stream_enter_loop(stream, loop);
 	error = stream_open_parts(stream, detached->fd);
 	if (error < 0) {
 		stream->queue = (struct write_queue){0}; /* which stays where it was */
