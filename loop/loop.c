@@ -104,7 +104,7 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 	while (loop->objects.next != &loop->objects)
 		loop->objects.next->destroy(loop->objects.next);
 	fd_free_all(loop);
-	loop->timers_armed = 0;
+	loop->timers_armed = loop->timers_background = 0;
 	wheel_init(&loop->wheel);
 	loop->due_left = 0;
 	if (!loop->running)
@@ -114,7 +114,8 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 
 static bool has_work(const struct stint_loop *loop)
 {
-	return loop->fd_live > loop->fd_background || loop->timers_armed || loop->urgent || loop->jobs_out;
+	return loop->fd_live > loop->fd_background || loop->timers_armed > loop->timers_background ||
+	       loop->urgent || loop->jobs_out;
 }
 
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */

@@ -109,7 +109,8 @@ struct stint_loop {
 	uint32_t by_number_size;
 
 	uint64_t timers_armed;
-	uint64_t due_left; /* expired timers of this iteration, not yet dispatched */
+	uint64_t timers_background; /* of these, those that do not keep the loop running */
+	uint64_t due_left;          /* expired timers of this iteration, not yet dispatched */
 	struct stint_timer *timer_free;
 	struct timer_chunk *timer_blocks; /* the newest, of timer_block_chunks chunks */
 	uint32_t timer_block_chunks;

@@ -46,6 +46,13 @@ static bool is_due(const struct stint_loop *loop, const struct stint_timer *time
 	return loop->due_left && wheel_armed(timer) && timer->due_ns <= loop->batch_ns;
 }
 
+static void count_armed(struct stint_loop *loop, const struct stint_timer *timer)
+{
+	if (loop->timers_armed++ == 0)
+		wheel_begin(&loop->wheel, loop->clock->now_ns);
+	loop->timers_background += timer->background;
+}
+
 int timer_arm_any(struct stint_loop *loop, struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns)
 {
 	if (loop->dead)
@@ -60,11 +67,17 @@ int timer_arm_any(struct stint_loop *loop, struct stint_timer *timer, uint64_t d
 		timer_call(timer)->period_ns = period_ns;
 	if (wheel_armed(timer))
 		wheel_remove(&loop->wheel, timer);
-	else if (loop->timers_armed++ == 0)
-		wheel_begin(&loop->wheel, loop->clock->now_ns);
+	else
+		count_armed(loop, timer);
 	timer->due_ns = due_ns;
 	wheel_add(&loop->wheel, timer);
 	return 0;
+}
+
+static void count_disarmed(struct stint_loop *loop, const struct stint_timer *timer)
+{
+	loop->timers_armed--;
+	loop->timers_background -= timer->background;
 }
 
 void timer_disarm(struct stint_loop *loop, struct stint_timer *timer)
@@ -72,7 +85,7 @@ void timer_disarm(struct stint_loop *loop, struct stint_timer *timer)
 	if (is_due(loop, timer))
 		timer_forget_due(loop, 1);
 	wheel_remove(&loop->wheel, timer);
-	loop->timers_armed--;
+	count_disarmed(loop, timer);
 }
 
 /* As a call of its own: see timer_arm(). */
@@ -114,6 +127,19 @@ int stint_timer_stop(struct stint_timer *timer)
 	if (loop->dead)
 		return 0;
 	timer_disarm(loop, timer);
+	return 0;
+}
+
+int stint_timer_set_background(struct stint_timer *timer, bool background)
+{
+	struct stint_loop *loop;
+
+	if (!timer || !timer->used)
+		return -EINVAL;
+	loop = timer_loop(timer);
+	if (wheel_armed(timer) && !loop->dead)
+		loop->timers_background += (uint64_t)background - timer->background;
+	timer->background = background;
 	return 0;
 }
 
@@ -175,7 +201,7 @@ static void dispatch_due(struct stint_loop *loop, struct stint_timer *timer)
 	account_due(loop, due_ns);
 	wheel_remove(&loop->wheel, timer);
 	if (!timer->periodic)
-		loop->timers_armed--;
+		count_disarmed(loop, timer);
 	if (timer->is_timeout) {
 		timeout_dispatch(loop, timer);
 		return;

@@ -39,6 +39,7 @@ static inline int timer_arm(struct stint_loop *loop, struct stint_timer *timer, 
 		return 0;
 	}
 	loop->timers_armed++;
+	loop->timers_background += timer->background;
 	timer->due_ns = due_ns;
 	wheel_add(&loop->wheel, timer);
 	return 0;

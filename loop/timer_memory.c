@@ -69,7 +69,7 @@ struct stint_timer *timer_allocate(struct stint_loop *loop)
 		return NULL;
 	timer = loop->timer_free;
 	loop->timer_free = timer->next;
-	timer->periodic = false;
+	timer->periodic = timer->background = false;
 	timer->used = true;
 	return timer;
 }

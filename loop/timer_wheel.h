@@ -44,6 +44,7 @@ struct stint_timer {
 	bool periodic;
 	bool used; /* false: free; it tells nothing of a timeout */
 	bool is_timeout;
+	bool background; /* armed, it does not keep the loop running */
 };
 
 _Static_assert(sizeof(struct stint_timer) == 32, "no timer lies in two cache lines");

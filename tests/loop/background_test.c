@@ -144,6 +144,57 @@ static void a_mailbox_does_not_but_its_posts_run(void **state)
 	assert_int_equal(calls, 2);
 }
 
+static void a_timer_does_not_but_it_is_due_while_another_keeps_the_loop_running(void **state)
+{
+	struct stint_timer *behind, *ahead;
+
+	(void)state;
+	assert_int_equal(stint_timer_new(&behind, loop, 0, on_timer, NULL), 0);
+	assert_int_equal(stint_timer_set_background(behind, true), 0);
+	assert_int_equal(stint_timer_start(behind, 0, 60 * S), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 0);
+	assert_int_equal(stint_timer_new(&ahead, loop, 0, on_timer, NULL), 0);
+	assert_int_equal(stint_timer_start(ahead, 2 * MS, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 2);
+	assert_true(stint_timer_due_ns(behind) > 0);
+}
+
+static void a_timer_may_change_its_mind_while_it_is_armed(void **state)
+{
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_timer_new(&timer, loop, 0, on_timer, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+	assert_int_equal(stint_timer_set_background(timer, true), 0);
+	assert_int_equal(stint_timer_set_background(timer, true), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 0);
+	assert_int_equal(stint_timer_set_background(timer, false), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+}
+
+static void what_a_background_timer_counted_for_is_gone_with_it(void **state)
+{
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_timer_new(&timer, loop, 0, on_timer, NULL), 0);
+	assert_int_equal(stint_timer_set_background(timer, true), 0);
+	assert_int_equal(stint_timer_start(timer, 60 * S, 0), 0);
+	assert_int_equal(stint_timer_start(timer, 30 * S, 0), 0);
+	stint_timer_free(timer);
+	/* The next one has its memory, and is in the foreground. */
+	assert_int_equal(stint_timer_new(&timer, loop, 0, on_timer, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 2 * MS, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+	assert_int_equal(stint_timer_set_background(NULL, true), -EINVAL);
+}
+
 static void a_child_and_a_listener_do_not(void **state)
 {
 	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -185,6 +236,9 @@ int main(void)
 		TEST(a_descriptor_does_not_keep_the_loop_running),
 		TEST(signals_do_not_once_all_are_in_the_background),
 		TEST(a_mailbox_does_not_but_its_posts_run),
+		TEST(a_timer_does_not_but_it_is_due_while_another_keeps_the_loop_running),
+		TEST(a_timer_may_change_its_mind_while_it_is_armed),
+		TEST(what_a_background_timer_counted_for_is_gone_with_it),
 		TEST(a_child_and_a_listener_do_not),
 		TEST(an_iteration_of_an_empty_loop_returns_at_once),
 	};

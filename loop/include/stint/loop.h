@@ -157,7 +157,7 @@ STINT_API int stint_fd_own(struct stint_fd *source, bool own);
 /*
  * A source in the background does not keep stint_loop_run() from returning, as with uv_unref(); it is called as ever while
  * the loop runs. For what serves the rest: a signal that ends the program, a mailbox for results. The same is there for
- * listeners, signals, mailboxes and children, not for timers. New sources are in the foreground.
+ * timers, listeners, signals, mailboxes and children. New sources are in the foreground.
  */
 STINT_API int stint_fd_set_background(struct stint_fd *source, bool background);
 
@@ -187,6 +187,9 @@ STINT_API int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, u
 
 /* Disarms it. 0 also if it was not armed. */
 STINT_API int stint_timer_stop(struct stint_timer *timer);
+
+/* Whether it keeps the loop running while it is armed: see stint_fd_set_background(). -EINVAL. */
+STINT_API int stint_timer_set_background(struct stint_timer *timer, bool background);
 
 /* Next deadline; 0 if it is not armed. */
 STINT_API uint64_t stint_timer_due_ns(const struct stint_timer *timer);
