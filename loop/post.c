@@ -79,18 +79,12 @@ struct stint_mailbox *stint_mailbox_unref(struct stint_mailbox *mailbox)
 	return NULL;
 }
 
-int stint_mailbox_post(struct stint_mailbox *mailbox, struct stint_post *post)
+/* Where the queue was found empty and the loop asleep, or the mailbox closed. */
+__attribute__((noinline)) static int post_rarely(struct stint_mailbox *mailbox, struct stint_post *post)
 {
+	struct stint_post *head = __atomic_load_n(&mailbox->head, __ATOMIC_RELAXED);
 	struct stint_mailbox *held = NULL;
-	struct stint_post *head;
 
-	if (!mailbox || !post || !post->callback)
-		return -EINVAL;
-	/* An exchange also where it changes nothing: so the call to come is after what was written before this one. */
-	if (__atomic_exchange_n(&post->posted, 1, __ATOMIC_ACQ_REL))
-		return -EALREADY;
-	post->posted_at = clock_stamp_now(mailbox->stamp);
-	head = __atomic_load_n(&mailbox->head, __ATOMIC_RELAXED);
 	do {
 		if (head == CLOSED) {
 			__atomic_store_n(&post->posted, 0, __ATOMIC_RELEASE);
@@ -106,6 +100,34 @@ int stint_mailbox_post(struct stint_mailbox *mailbox, struct stint_post *post)
 		wake(mailbox);
 	stint_mailbox_unref(held);
 	return 0;
+}
+
+/* A call in this would cost every post the saving of registers. */
+__attribute__((noinline)) static uint64_t moment_without_ticks(enum clock_stamp stamp)
+{
+	return clock_stamp_now(stamp);
+}
+
+int stint_mailbox_post(struct stint_mailbox *mailbox, struct stint_post *post)
+{
+	struct stint_post *head;
+
+	if (!mailbox || !post || !post->callback)
+		return -EINVAL;
+	/* An exchange also where it changes nothing: so the call to come is after what was written before this one. */
+	if (__atomic_exchange_n(&post->posted, 1, __ATOMIC_ACQ_REL))
+		return -EALREADY;
+	post->posted_at = __builtin_expect(mailbox->stamp == CLOCK_STAMP_TICKS, 1)
+				  ? clock_ticks()
+				  : moment_without_ticks(mailbox->stamp);
+	head = __atomic_load_n(&mailbox->head, __ATOMIC_RELAXED);
+	while (__builtin_expect(head != IDLE && head != CLOSED, 1)) {
+		post->next = head == AWAKE ? NULL : head;
+		if (__atomic_compare_exchange_n(&mailbox->head, &head, post, true, __ATOMIC_ACQ_REL,
+						__ATOMIC_RELAXED))
+			return 0;
+	}
+	return post_rarely(mailbox, post);
 }
 
 uint64_t stint_mailbox_wakeups(const struct stint_mailbox *mailbox)
