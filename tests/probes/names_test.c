@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Names that the probes give: to handlers by their stacks, to mangled symbols, system calls and sockets. */
+
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <cmocka.h>
+
+#include "probes/convert.h"
+#include "probes/demangle.h"
+#include "probes/handler_name.h"
+#include "probes/socket_names.h"
+#include "probes/syscall_names.h"
+
+/* ---- handler names: frames are innermost first ---- */
+
+static struct stint_frame frame(const char *name, uint64_t function_start)
+{
+	struct stint_frame ret = {.pc = function_start ? function_start + 5 : 0x999,
+				  .function_start = function_start};
+
+	snprintf(ret.name, sizeof(ret.name), "%s", name);
+	return ret;
+}
+
+static const char *handler_of(const struct stint_frame *loop, size_t loop_len,
+			      const struct stint_frame *overrun, size_t overrun_len, int fd)
+{
+	static char name[64];
+
+	stint_handler_name(name, sizeof(name), loop, loop_len, overrun, overrun_len, fd);
+	return name;
+}
+
+static void the_handler_is_where_the_stack_leaves_the_loops_own(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("poll", 20), frame("run", 30),
+				     frame("main", 40)};
+	struct stint_frame overrun[] = {frame("spin", 60), frame("on_read", 50), frame("run", 30),
+					frame("main", 40)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 4, overrun, 4, 3), "on_read");
+}
+
+static void the_handler_is_found_where_either_stack_is_cut(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("poll", 20), frame("run", 30),
+				     frame("main", 40)};
+	struct stint_frame overrun[] = {frame("spin", 60), frame("on_read", 50), frame("poll", 20),
+					frame("run", 30), frame("main", 40)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "on_read");
+	assert_string_equal(handler_of(loop, 4, overrun, 3, 3), "on_read");
+}
+
+static void a_frame_without_a_name_is_passed_over(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("run", 30), frame("main", 40)};
+	struct stint_frame overrun[] = {frame("spin", 60), frame("lib+0x10", 0), frame("run", 30),
+					frame("main", 40)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 4, 3), "spin");
+	assert_string_equal(handler_of(loop, 3, overrun + 1, 3, 3), "lib+0x10");
+}
+
+static void without_a_name_the_place_tells_functions_apart(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("app+0x1", 0), frame("app+0x2", 0)};
+	struct stint_frame overrun[] = {frame("work", 60), frame("app+0x3", 0), frame("app+0x2", 0)};
+
+	(void)state;
+	loop[1].pc = 1, loop[2].pc = overrun[2].pc = 2, overrun[1].pc = 3;
+	assert_string_equal(handler_of(loop, 3, overrun, 3, 3), "work");
+}
+
+static void time_in_the_loops_own_function_is_said_to_be(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("run", 30), frame("main", 40)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, loop + 1, 2, 3), "run (the loop itself)");
+}
+
+static void without_the_loops_stack_the_handler_is_what_main_called(void **state)
+{
+	struct stint_frame overrun[] = {frame("spin", 60), frame("run", 30), frame("main", 40),
+					frame("_start", 70)};
+
+	(void)state;
+	assert_string_equal(handler_of(NULL, 0, overrun, 4, 3), "run");
+	assert_string_equal(handler_of(NULL, 0, overrun, 1, 3), "spin");
+}
+
+static void a_loops_stack_that_is_cut_is_found_in_the_other(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("poll", 20), frame("run", 30)};
+	struct stint_frame overrun[] = {frame("spin", 60), frame("on_read", 50), frame("run", 30),
+					frame("main", 40), frame("_start", 70)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "on_read");
+	assert_string_equal(handler_of(loop, 3, overrun + 2, 3, 3), "run (the loop itself)");
+}
+
+static void what_runs_before_main_is_no_handler(void **state)
+{
+	struct stint_frame overrun[] = {frame("spin", 60), frame("begin", 30), frame("__libc_start_main", 40),
+					frame("_start", 70)};
+
+	(void)state;
+	assert_string_equal(handler_of(NULL, 0, overrun, 4, 3), "begin");
+}
+
+/* As node --perf-basic-prof names them. */
+static void the_handler_of_a_script_is_its_own_first_function(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_pwait", 10), frame("uv__io_poll", 20)};
+	struct stint_frame overrun[] = {frame("JS:~inner /srv/app.js:9:1", 80),
+					frame("JS:*render /srv/app.js:3:19", 70),
+					frame("JS:^emit node:events:471:44", 60), frame("uv__stream_io", 50),
+					frame("uv__io_poll", 20)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 2, overrun, 5, 3), "JS:render /srv/app.js:3:19");
+	assert_string_equal(handler_of(loop, 2, overrun + 2, 3, 3), "JS:emit node:events:471:44");
+	assert_string_equal(handler_of(loop, 2, overrun + 3, 2, 3), "uv__stream_io");
+}
+
+static struct stint_frame frame_in(const char *module, const char *name, uint64_t function_start)
+{
+	struct stint_frame ret = frame(name, function_start);
+
+	snprintf(ret.module, sizeof(ret.module), "%s", module);
+	return ret;
+}
+
+static void an_interpreter_is_no_handler_where_it_calls_a_library(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "epoll_wait", 10),
+				     frame_in("python3.11", "_PyEval_EvalFrameDefault", 20)};
+	struct stint_frame overrun[] = {frame_in("libc.so.6", "memcpy", 70),
+					frame_in("libcrypto.so.3", "PKCS5_PBKDF2_HMAC", 60),
+					frame_in("_hashlib.so", "_hashlib.so+0x8792", 0),
+					frame_in("python3.11", "PyIter_Send", 50),
+					frame_in("python3.11", "_PyEval_EvalFrameDefault", 20)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 2, overrun, 5, 3), "PKCS5_PBKDF2_HMAC");
+	assert_string_equal(handler_of(loop, 2, overrun + 2, 3, 3), "PyIter_Send");
+	overrun[2] = overrun[0];
+	assert_string_equal(handler_of(loop, 2, overrun + 2, 3, 3), "PyIter_Send");
+}
+
+static void without_a_stack_the_handler_is_the_descriptor(void **state)
+{
+	(void)state;
+	assert_string_equal(handler_of(NULL, 0, NULL, 0, 7), "fd 7");
+	assert_string_equal(handler_of(NULL, 0, NULL, 0, -1), "unknown");
+}
+
+static void a_long_handler_name_is_cut_and_terminated(void **state)
+{
+	struct stint_frame overrun = {.function_start = 1};
+	char name[8];
+
+	(void)state;
+	memset(overrun.name, 'x', sizeof(overrun.name) - 1);
+	stint_handler_name(name, sizeof(name), NULL, 0, &overrun, 1, -1);
+	assert_string_equal(name, "xxxxxxx");
+}
+
+/* ---- names of C++ ---- */
+
+static void assert_demangled(const char *symbol, const char *expected)
+{
+	char name[STINT_FRAME_NAME_BYTES];
+
+	stint_demangle(name, sizeof(name), symbol, strlen(symbol));
+	assert_string_equal(name, expected);
+}
+
+/* Each as `c++filt -p` has it. */
+static void names_of_cpp_are_demangled_without_parameters(void **state)
+{
+	(void)state;
+	assert_demangled("_ZN2v88internal9Execution4CallEPNS0_7IsolateENS0_6HandleINS0_6ObjectEEES6_iPS6_",
+			 "v8::internal::Execution::Call");
+	assert_demangled("_ZN2v88internal12_GLOBAL__N_16InvokeEPNS0_7IsolateERKNS1_12InvokeParamsE",
+			 "v8::internal::(anonymous namespace)::Invoke");
+	assert_demangled("_ZNKSs4sizeEv", "std::string::size");
+	assert_demangled("_ZNSolsEi", "std::ostream::operator<<");
+	assert_demangled("_ZSt4moveIRiEONSt16remove_referenceIT_E4typeEOS2_", "std::move<int&>");
+	assert_demangled("_ZN3icu1A4withEv.cold", "icu::A::with");
+	assert_demangled("_ZNKR1A1bEv", "A::b");
+}
+
+static void a_rust_name_has_no_hash(void **state)
+{
+	(void)state;
+	assert_demangled("_ZN5tokio7runtime4park17h0123456789abcdefE", "tokio::runtime::park");
+}
+
+static void what_is_not_mangled_stays(void **state)
+{
+	char name[8];
+
+	(void)state;
+	assert_demangled("main", "main");
+	assert_demangled("_Z", "_Z");
+	assert_demangled("_ZN", "_ZN");
+	assert_demangled("_Znonsense", "_Znonsense");
+	assert_demangled("", "");
+	stint_demangle(name, sizeof(name), "_ZN9following3one", 4);
+	assert_string_equal(name, "_ZN9");
+	stint_demangle(name, sizeof(name), "_ZN4long4nameEv", 15);
+	assert_string_equal(name, "long::n");
+}
+
+/* ---- names ---- */
+
+static void system_calls_have_their_names(void **state)
+{
+	static const struct {
+		uint32_t number;
+		const char *name;
+		bool has_fd;
+	} calls[] = {
+		{SYS_read, "read", true},
+		{SYS_write, "write", true},
+		{SYS_epoll_wait, "epoll_wait", true},
+		{SYS_epoll_pwait, "epoll_pwait", true},
+		{SYS_epoll_pwait2, "epoll_pwait2", true},
+		{SYS_epoll_ctl, "epoll_ctl", true},
+		{SYS_clock_nanosleep, "clock_nanosleep", false},
+		{SYS_futex, "futex", false},
+		{SYS_fsync, "fsync", true},
+		{SYS_openat, "openat", true},
+		{SYS_sendmsg, "sendmsg", true},
+		{SYS_mmap, "mmap", false},
+		{SYS_getrandom, "getrandom", false},
+		{SYS_connect, "connect", true},
+		{SYS_kill, "kill", false},
+		{SYS_clock_gettime, "clock_gettime", false},
+	};
+	char name[24];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		stint_syscall_name(calls[i].number, name, sizeof(name));
+		assert_string_equal(name, calls[i].name);
+		assert_int_equal(stint_syscall_has_fd(calls[i].number), calls[i].has_fd);
+	}
+}
+
+static void an_unknown_system_call_has_its_number(void **state)
+{
+	char name[24];
+
+	(void)state;
+	stint_syscall_name(4000000000u, name, sizeof(name));
+	assert_string_equal(name, "syscall_4000000000");
+	assert_false(stint_syscall_has_fd(4000000000u));
+	stint_syscall_name(SYS_clock_nanosleep, name, 6);
+	assert_string_equal(name, "clock");
+}
+
+static void sockets_have_the_names_of_their_family(void **state)
+{
+	static const uint8_t v4[16] = {192, 0, 2, 1}, v6[16] = {[15] = 1};
+	static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff, [12] = 10, [15] = 7};
+	static const uint8_t all[16] = {0x20, 1,   0xd, 0xb8, 255, 255, 255, 255,
+					255,  255, 255, 255,  255, 255, 255, 255};
+	char name[64];
+
+	(void)state;
+	stint_socket_name(name, sizeof(name), AF_INET, v4, 80);
+	assert_string_equal(name, "192.0.2.1:80");
+	stint_socket_name(name, sizeof(name), AF_INET6, v6, 65535);
+	assert_string_equal(name, "[::1]:65535");
+	stint_socket_name(name, sizeof(name), AF_INET6, mapped, 1);
+	assert_string_equal(name, "10.0.0.7:1");
+	stint_socket_name(name, sizeof(name), AF_INET6, all, 65535);
+	assert_string_equal(name, "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535");
+	stint_socket_name(name, sizeof(name), AF_UNIX, v4, 0);
+	assert_string_equal(name, "family 1");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_handler_is_where_the_stack_leaves_the_loops_own),
+		cmocka_unit_test(the_handler_is_found_where_either_stack_is_cut),
+		cmocka_unit_test(a_frame_without_a_name_is_passed_over),
+		cmocka_unit_test(without_a_name_the_place_tells_functions_apart),
+		cmocka_unit_test(time_in_the_loops_own_function_is_said_to_be),
+		cmocka_unit_test(without_the_loops_stack_the_handler_is_what_main_called),
+		cmocka_unit_test(a_loops_stack_that_is_cut_is_found_in_the_other),
+		cmocka_unit_test(what_runs_before_main_is_no_handler),
+		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
+		cmocka_unit_test(the_handler_of_a_script_is_its_own_first_function),
+		cmocka_unit_test(an_interpreter_is_no_handler_where_it_calls_a_library),
+		cmocka_unit_test(a_long_handler_name_is_cut_and_terminated),
+		cmocka_unit_test(names_of_cpp_are_demangled_without_parameters),
+		cmocka_unit_test(a_rust_name_has_no_hash),
+		cmocka_unit_test(what_is_not_mangled_stays),
+		cmocka_unit_test(system_calls_have_their_names),
+		cmocka_unit_test(an_unknown_system_call_has_its_number),
+		cmocka_unit_test(sockets_have_the_names_of_their_family),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

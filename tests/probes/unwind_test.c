@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Copied stacks are unwound, here those of this very program. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "probes/unwind.h"
+
+/* ---- unwinding: this very program ---- */
+
+/* glibc's: the stack pointer as the process began. */
+extern void *__libc_stack_end;
+
+struct captured {
+	struct stint_unwind_regs regs;
+	unsigned char stack[32768];
+	size_t stack_bytes;
+};
+
+static void keep_registers(struct stint_unwind_regs *regs, const greg_t *from)
+{
+	static const int order[STINT_UNWIND_REGISTERS] = {
+		REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8,
+		REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP,
+	};
+
+	for (int i = 0; i < STINT_UNWIND_REGISTERS; i++)
+		regs->reg[i] = (uint64_t)from[order[i]];
+}
+
+static __attribute__((noinline)) void capture(struct captured *captured, int depth)
+{
+	volatile unsigned char bytes[2048] = {0};
+	ucontext_t context;
+	size_t stack_bytes;
+
+	bytes[depth] = 1;
+	if (depth > 0) {
+		capture(captured, depth - 1);
+		bytes[0]++;
+		return;
+	}
+	getcontext(&context);
+	keep_registers(&captured->regs, context.uc_mcontext.gregs);
+	/* To where the process began, and no further: beyond the top there is nothing. */
+	stack_bytes = (size_t)((uintptr_t)__libc_stack_end + sizeof(uint64_t) - captured->regs.reg[7]);
+	captured->stack_bytes = stack_bytes < sizeof(captured->stack) ? stack_bytes : sizeof(captured->stack);
+	memcpy(captured->stack, (const void *)(uintptr_t)captured->regs.reg[7], captured->stack_bytes);
+}
+
+static struct stint_unwinder *own_unwinder(void)
+{
+	struct stint_unwinder *unwinder;
+
+	assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)getpid()), 0);
+	return unwinder;
+}
+
+static void a_copied_stack_is_unwound_with_names(void **state)
+{
+	static struct captured captured;
+	static struct stint_frame frames[64];
+	struct stint_unwinder *unwinder = own_unwinder();
+	bool complete, has_test = false;
+	int len;
+
+	(void)state;
+	capture(&captured, 3);
+	len = stint_unwinder_run(unwinder, &captured.regs, captured.stack, captured.stack_bytes, frames, 64,
+				 &complete);
+	assert_true(len > 5);
+	assert_true(complete);
+	for (int i = 0; i < 4; i++) {
+		assert_string_equal(frames[i].name, "capture");
+		assert_int_equal(frames[i].function_start, frames[0].function_start);
+	}
+	for (int i = 4; i < len; i++)
+		has_test |= strcmp(frames[i].name, __func__) == 0;
+	assert_true(has_test);
+	stint_unwinder_free(unwinder);
+}
+
+static void a_stack_that_is_cut_is_said_to_be(void **state)
+{
+	static struct captured captured;
+	static struct stint_frame frames[64];
+	struct stint_unwinder *unwinder = own_unwinder();
+	bool complete = true;
+
+	(void)state;
+	capture(&captured, 3);
+	assert_in_range(stint_unwinder_run(unwinder, &captured.regs, captured.stack, 3000, frames, 64,
+					   &complete),
+			1, 3);
+	assert_false(complete);
+	complete = true;
+	assert_int_equal(stint_unwinder_run(unwinder, &captured.regs, captured.stack, 16384, frames, 2,
+					    &complete),
+			 2);
+	assert_false(complete);
+	complete = true;
+	assert_int_equal(stint_unwinder_run(unwinder, &captured.regs, NULL, 0, frames, 64, &complete), 1);
+	assert_false(complete);
+	stint_unwinder_free(unwinder);
+}
+
+static void a_stack_of_rubbish_is_no_stack(void **state)
+{
+	static unsigned char rubbish[16384];
+	static struct stint_frame frames[256];
+	struct stint_unwinder *unwinder = own_unwinder();
+	struct stint_unwind_regs regs;
+	bool complete;
+
+	(void)state;
+	srand(1);
+	for (int round = 0; round < 50; round++) {
+		int len;
+
+		for (size_t i = 0; i < sizeof(rubbish); i++)
+			rubbish[i] = (unsigned char)rand();
+		memcpy(&regs, rubbish + round, sizeof(regs));
+		if (round % 2)
+			regs.reg[16] = (uint64_t)(uintptr_t)a_stack_of_rubbish_is_no_stack + 20;
+		len = stint_unwinder_run(unwinder, &regs, rubbish, sizeof(rubbish), frames, 256, &complete);
+		assert_true(len == -ENODATA || (len > 0 && len <= 256));
+	}
+	assert_int_equal(stint_unwinder_run(unwinder, NULL, rubbish, 1, frames, 256, &complete), -EINVAL);
+	assert_int_equal(stint_unwinder_run(unwinder, &regs, rubbish, 1, frames, 0, &complete), -EINVAL);
+	stint_unwinder_free(unwinder);
+	assert_null(stint_unwinder_free(NULL));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_copied_stack_is_unwound_with_names),
+		cmocka_unit_test(a_stack_that_is_cut_is_said_to_be),
+		cmocka_unit_test(a_stack_of_rubbish_is_no_stack),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
