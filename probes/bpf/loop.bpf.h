@@ -65,15 +65,11 @@ static __always_inline struct loop_counters *loop_at(u32 slot)
 static __noinline u32 new_loop(struct thread *thread, const struct loop_key *key)
 {
 	u32 slot, limit = has_object(key->wait) || loop_limit == 1 ? loop_limit : loop_limit / 2;
-	struct loop_counters *loop;
+	struct loop_counters *loop = NULL;
 
-	if (!thread || loops_used >= limit || bpf_map_pop_elem(&free_loops, &slot) != 0) {
-		lost_entry();
-		return LOOPS_MAX;
-	}
-	loop = loop_at(slot);
-	if (!loop || bpf_map_update_elem(&loop_index, key, &slot, BPF_NOEXIST) != 0) {
-		bpf_map_push_elem(&free_loops, &slot, 0);
+	if (thread && loops_used < limit)
+		loop = take_slot(&loop_table, &loop_index, &free_loops, key, &slot);
+	if (!loop) {
 		lost_entry();
 		return LOOPS_MAX;
 	}

@@ -51,16 +51,13 @@ static __always_inline u32 lost_role(void)
 
 static __noinline u32 new_role(struct thread *thread, const struct role_key *key)
 {
-	struct role_counters *role;
+	struct role_counters *role = NULL;
 	u32 slot;
 
-	if (!thread || bpf_map_pop_elem(&free_roles, &slot) != 0)
+	if (thread)
+		role = take_slot(&role_table, &role_index, &free_roles, key, &slot);
+	if (!role)
 		return lost_role();
-	role = role_at(slot);
-	if (!role || bpf_map_update_elem(&role_index, key, &slot, BPF_NOEXIST) != 0) {
-		bpf_map_push_elem(&free_roles, &slot, 0);
-		return lost_role();
-	}
 	__sync_fetch_and_add(&roles_used, 1);
 	role->key = *key;
 	for (u32 i = 0; i < ROLE_METRICS; i++)

@@ -13,6 +13,7 @@
  *   send.bpf.h    how much there was to send, from files and pipes
  *   waits.bpf.h   which system calls are waits, and which wait is the loop's own
  *   ready.bpf.h   what a wait found ready
+ *   slot.bpf.h    tables that user space reads by slot
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
  *   function.bpf.h functions that are timed on request
  *   stack.bpf.h   copies of user stacks
@@ -62,6 +63,8 @@
 #include "waits.bpf.h"
 
 #include "ready.bpf.h"
+
+#include "slot.bpf.h"
 
 #include "loop.bpf.h"
 
