@@ -200,9 +200,11 @@ static void a_child_and_a_listener_do_not(void **state)
 	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct stint_listener *listener;
 	struct stint_child *child;
-	pid_t pid = fork();
+	pid_t pid;
 
 	(void)state;
+	fixture_skip_without_pidfds();
+	pid = fork();
 	if (pid == 0) {
 		pause();
 		_exit(0);

@@ -90,6 +90,7 @@ static void a_handler_that_computes_past_its_budget_has_its_stack_taken_while_it
 
 	(void)state;
 	skip_without_registers();
+	fixture_skip_on_valgrind("takes the signal itself, and keeps it for later");
 	start();
 	assert_int_equal(stint_meter_begin(account, handler, 7), 0);
 	compute_until_seen(&frame[1], 1);
@@ -111,6 +112,7 @@ static void an_overrun_is_looked_at_again_each_time_it_has_doubled(void **state)
 
 	(void)state;
 	skip_without_registers();
+	fixture_skip_on_valgrind("takes the signal itself, and keeps it for later");
 	start();
 	assert_int_equal(stint_meter_begin(account, handler, -1), 0);
 	compute_until_seen(&mark, 4);
