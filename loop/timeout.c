@@ -97,26 +97,15 @@ struct stint_timeouts *stint_timeouts_free(struct stint_timeouts *kind)
 	return NULL;
 }
 
-/* As a call of its own: see timer_arm(). */
-static __attribute__((noinline)) int start_outside(struct stint_loop *loop, struct stint_timer *timer,
-						   uint64_t delay_ns)
-{
-	return timer_arm_any(loop, timer, timer_time_after(stint_loop_now_ns(loop), delay_ns), 0);
-}
-
 int stint_timeout_start(struct stint_timeouts *kind, struct stint_timeout *timeout, uint64_t delay_ns)
 {
 	struct stint_timer *timer = entry_of(timeout);
-	struct stint_loop *loop;
 
 	if (!kind || kind->freed || !timeout)
 		return -EINVAL;
-	loop = kind->object.loop;
 	timer->is_timeout = true;
 	timer->handler = kind->number;
-	if (!loop->dispatching)
-		return start_outside(loop, timer, delay_ns);
-	return timer_arm(loop, timer, timer_time_after(loop->clock->now_ns, delay_ns), 0);
+	return timer_start(kind->object.loop, timer, delay_ns, 0);
 }
 
 int stint_timeout_stop(struct stint_timeouts *kind, struct stint_timeout *timeout)

@@ -88,9 +88,8 @@ void timer_disarm(struct stint_loop *loop, struct stint_timer *timer)
 	count_disarmed(loop, timer);
 }
 
-/* As a call of its own: see timer_arm(). */
-static __attribute__((noinline)) int start_outside(struct stint_loop *loop, struct stint_timer *timer,
-						   uint64_t delay_ns, uint64_t period_ns)
+__attribute__((noinline)) int timer_start_outside(struct stint_loop *loop, struct stint_timer *timer,
+						  uint64_t delay_ns, uint64_t period_ns)
 {
 	return timer_arm_any(loop, timer, timer_time_after(stint_loop_now_ns(loop), delay_ns), period_ns);
 }
@@ -104,14 +103,9 @@ int stint_timer_start_at(struct stint_timer *timer, uint64_t due_ns, uint64_t pe
 
 int stint_timer_start(struct stint_timer *timer, uint64_t delay_ns, uint64_t period_ns)
 {
-	struct stint_loop *loop;
-
 	if (!timer || !timer->used)
 		return -EINVAL;
-	loop = timer_loop(timer);
-	if (!loop->dispatching)
-		return start_outside(loop, timer, delay_ns, period_ns);
-	return timer_arm(loop, timer, timer_time_after(loop->clock->now_ns, delay_ns), period_ns);
+	return timer_start(timer_loop(timer), timer, delay_ns, period_ns);
 }
 
 int stint_timer_stop(struct stint_timer *timer)

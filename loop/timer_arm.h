@@ -45,4 +45,17 @@ static inline int timer_arm(struct stint_loop *loop, struct stint_timer *timer, 
 	return 0;
 }
 
+/* timer_start() where no callback runs: the clock is read. As a call of its own, see timer_arm(). */
+int timer_start_outside(struct stint_loop *loop, struct stint_timer *timer, uint64_t delay_ns,
+			uint64_t period_ns);
+
+/* Arms it for `delay_ns` after stint_loop_now_ns(). */
+static inline int timer_start(struct stint_loop *loop, struct stint_timer *timer, uint64_t delay_ns,
+			      uint64_t period_ns)
+{
+	if (!loop->dispatching)
+		return timer_start_outside(loop, timer, delay_ns, period_ns);
+	return timer_arm(loop, timer, timer_time_after(loop->clock->now_ns, delay_ns), period_ns);
+}
+
 #endif
