@@ -20,7 +20,6 @@
 
 struct stint_bpf {
 	struct stint_skeleton *skeleton;
-	struct bpf_link *survey;
 	struct bpf_link *rings[RING_PROGRAMS]; /* all or none */
 	bool rings_refused;
 	uint32_t watched;
@@ -206,21 +205,6 @@ static int free_all_slots(struct stint_skeleton *skeleton)
 	return err ? err : free_all(skeleton->maps.free_roles);
 }
 
-static int attach_survey(struct stint_bpf *bpf)
-{
-	union bpf_iter_link_info info = {
-		.map.map_fd = (uint32_t)bpf_map__fd(bpf->skeleton->maps.sockets),
-	};
-	struct bpf_iter_attach_opts options;
-
-	memset(&options, 0, sizeof(options)); /* libbpf looks at the padding too */
-	options.sz = sizeof(options);
-	options.link_info = &info;
-	options.link_info_len = sizeof(info);
-	bpf->survey = bpf_program__attach_iter(bpf->skeleton->progs.on_survey, &options);
-	return bpf->survey ? 0 : -errno;
-}
-
 static int load(struct stint_bpf *bpf, const struct stint_probes_options *options,
 		struct stint_kernel_symbols *kernel)
 {
@@ -230,13 +214,12 @@ static int load(struct stint_bpf *bpf, const struct stint_probes_options *option
 	if (!bpf->skeleton)
 		return -errno;
 	configure(bpf->skeleton, options, kernel);
-	bpf_program__set_autoattach(bpf->skeleton->progs.on_survey, false);
 	err = stint_skeleton__load(bpf->skeleton);
 	if (!err)
 		err = free_all_slots(bpf->skeleton);
 	if (!err)
 		err = stint_skeleton__attach(bpf->skeleton);
-	return err ? err : attach_survey(bpf);
+	return err;
 }
 
 static int print_nothing(enum libbpf_print_level level, const char *format, va_list args)
@@ -270,7 +253,6 @@ struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf)
 {
 	if (!bpf)
 		return NULL;
-	bpf_link__destroy(bpf->survey);
 	for (int i = 0; i < RING_PROGRAMS; i++)
 		bpf_link__destroy(bpf->rings[i]);
 	stint_skeleton__destroy(bpf->skeleton);
@@ -400,9 +382,11 @@ int stint_bpf_free_loop(struct stint_bpf *bpf, uint32_t slot)
 
 int stint_bpf_survey_sockets(struct stint_bpf *bpf)
 {
+	LIBBPF_OPTS(bpf_test_run_opts, options);
+
 	if (__atomic_load_n(&bpf->skeleton->bss->sockets_known, __ATOMIC_RELAXED) <= 0)
 		return 0;
-	return run_iterator(bpf->survey);
+	return bpf_prog_test_run_opts(bpf_program__fd(bpf->skeleton->progs.on_survey), &options);
 }
 
 int stint_bpf_tell_open(struct stint_bpf *bpf)

@@ -395,25 +395,7 @@ struct tcp_skb_cb {
 
 #pragma clang attribute pop
 
-/* What an iterator over the elements of a map is given; both sides of each union are 64 bits wide. */
-struct bpf_iter__bpf_map_elem {
-	union {
-		struct bpf_iter_meta *meta;
-		__u64 : 64;
-	} __attribute__((aligned(8)));
-	union {
-		struct bpf_map *map;
-		__u64 : 64;
-	} __attribute__((aligned(8)));
-	union {
-		void *key;
-		__u64 : 64;
-	} __attribute__((aligned(8)));
-	union {
-		void *value;
-		__u64 : 64;
-	} __attribute__((aligned(8)));
-};
+struct bpf_map; /* only its address is given to those who walk one */
 
 /* User space's, of a fixed layout: not relocated. A struct timeval is the same to who asks whether it is 0. */
 struct timespec64_user {

@@ -399,14 +399,20 @@ int BPF_PROG(on_tcp_destroy, struct sock *sk)
 	return 0;
 }
 
-/* Run for each known socket whenever user space reads the iterator; nothing is put into what it reads. */
-SEC("iter/bpf_map_elem")
-int on_survey(struct bpf_iter__bpf_map_elem *ctx)
+static long survey_each(struct bpf_map *map, const u64 *sk, struct socket_state *state, void *ctx)
 {
-	u64 *key = ctx->key;
+	survey_socket(*sk, bpf_ktime_get_ns());
+	return 0;
+}
 
-	if (key)
-		survey_socket(*key, bpf_ktime_get_ns());
+/*
+ * Run by user space, a few times a second. No iterator over the elements of a map: kernels there are, locked down ones of
+ * 2026 among them, that refuse to load one (EPERM) and allow all other iterators.
+ */
+SEC("syscall")
+int on_survey(void *ctx)
+{
+	bpf_for_each_map_elem(&sockets, survey_each, NULL, 0);
 	return 0;
 }
 
