@@ -56,6 +56,19 @@ static inline uint64_t clock_ticks(void)
 #endif
 }
 
+/* Lets so many ticks pass, or fewer: if the processors have different ones, the thread may have gone to one that is behind. */
+static inline void clock_pass(uint64_t ticks)
+{
+#if defined(__x86_64__)
+	uint64_t until = clock_ticks() + ticks;
+
+	for (uint64_t i = 0; i < ticks / 16 && clock_ticks() < until; i++)
+		_mm_pause();
+#else
+	(void)ticks;
+#endif
+}
+
 /* The time of a moment at which any thread read the ticks; only where the clock is made of them. */
 static inline uint64_t clock_from_ticks(const struct clock *clock, uint64_t ticks)
 {

@@ -22,7 +22,7 @@ static void bury(struct file *file)
 {
 	close(file->fd);
 	file->release(file);
-	pool_release(file->pool);
+	pool_release(file->pool, 1);
 	loop_bury(&file->object);
 }
 

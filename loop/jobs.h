@@ -55,7 +55,8 @@ bool pool_withdraw(struct stint_pool *pool, struct stint_job *job);
 
 bool pool_stopping(const struct stint_pool *pool);
 void pool_reference(struct stint_pool *pool);
-void pool_release(struct stint_pool *pool);
+/* Gives back so many references. */
+void pool_release(struct stint_pool *pool, uint32_t count);
 
 /* job.c */
 

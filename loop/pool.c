@@ -11,30 +11,53 @@
 /*
  * The pool: threads that take jobs from one queue, first in, first out.
  *
+ * The queue is in two: jobs are submitted to its back, and threads take them from its front. When that is empty, all that
+ * is at the back comes forward at once, so that who submits and who takes meet once for many jobs, and not at each: what
+ * two processors write in turn costs either more than all else that is done for a job. Whoever needs both locks takes the
+ * front's first.
+ *
  * One thread is being woken at a time, at most, and takes its job before it wakes another if there is more: a burst makes
  * no system call for each job, and where one thread is enough, the others sleep on. A submission starts a thread only if
  * none sleeps. They sleep on a semaphore, and not on a condition, as the latter's mutex is taken by whoever wakes up in a
- * way that costs a system call more. A pool lives until its last job is back:
- * each holds a reference, so that a loop may still cancel what another thread's stint_pool_free() is returning.
+ * way that costs a system call more.
+ *
+ * A thread that has had several jobs and runs out of them lingers for about as long as it takes to wake one, and looks once more before it sleeps.
+ * Else short jobs, submitted one after the other, were done by one that another processor has to wake for every few of
+ * them, which costs the submitter some us each time.
+ *
+ * A pool lives until its last job is back: each holds a reference, so that a loop may still cancel what another thread's
+ * stint_pool_free() is returning.
  */
 
 #define THREADS_DEFAULT 4u
 #define THREADS_MAX     1024u
 #define QUEUE_DEFAULT   1024u
 #define NAME_BYTES      16
+#define LINGER_TICKS    4096u /* 1 to 2 us */
+
+/* One end of the queue, in cache lines of its own: the first has all that is used. */
+struct queue_end {
+	pthread_mutex_t lock;
+	/* Of jobs that ever came to the back; of those that ever left the queue, at the front or not: atomic. */
+	uint32_t count;
+	struct stint_job head; /* of a ring */
+} __attribute__((aligned(64)));
 
 struct stint_pool {
-	pthread_mutex_t lock;   /* of all that is not said to be atomic */
-	sem_t wake;             /* where idle threads sleep */
-	struct stint_job queue; /* head of a ring */
-	uint32_t queued, queue_limit;
+	struct queue_end front;
+	struct queue_end back; /* its lock is of all below, too, that is not said to be atomic */
+	sem_t wake;            /* where idle threads sleep */
+	uint32_t queue_limit;
+	uint32_t left_before; /* what front.count was when that was looked at last */
 	pthread_t *threads;
 	uint32_t thread_count, thread_limit;
 	uint32_t idle;   /* threads that sleep */
 	uint32_t waking; /* of these, those that have been woken */
 	uint64_t refused;
+	/* Ticks: until then a thread without work is about to look again. 0: none is. */
+	uint64_t linger_until;
 	char name[NAME_BYTES];
-	bool stopping; /* atomic: jobs that run ask for it */
+	bool stopping; /* atomic: jobs that run ask for it; set with both locks */
 	/* Atomic, and on a line of its own: the loop counts there what the threads need not see. */
 	uint32_t references __attribute__((aligned(64)));
 };
@@ -44,12 +67,13 @@ void pool_reference(struct stint_pool *pool)
 	__atomic_fetch_add(&pool->references, 1, __ATOMIC_RELAXED);
 }
 
-void pool_release(struct stint_pool *pool)
+void pool_release(struct stint_pool *pool, uint32_t count)
 {
-	if (__atomic_sub_fetch(&pool->references, 1, __ATOMIC_ACQ_REL) > 0)
+	if (__atomic_sub_fetch(&pool->references, count, __ATOMIC_ACQ_REL) > 0)
 		return;
 	sem_destroy(&pool->wake);
-	pthread_mutex_destroy(&pool->lock);
+	pthread_mutex_destroy(&pool->back.lock);
+	pthread_mutex_destroy(&pool->front.lock);
 	free(pool->threads);
 	free(pool);
 }
@@ -59,58 +83,169 @@ bool pool_stopping(const struct stint_pool *pool)
 	return __atomic_load_n(&pool->stopping, __ATOMIC_RELAXED);
 }
 
-/* ---- the queue, under the lock ---- */
+/* ---- the queue ---- */
 
+static void lock_both(struct stint_pool *pool)
+{
+	pthread_mutex_lock(&pool->front.lock);
+	pthread_mutex_lock(&pool->back.lock);
+}
+
+static void unlock_both(struct stint_pool *pool)
+{
+	pthread_mutex_unlock(&pool->back.lock);
+	pthread_mutex_unlock(&pool->front.lock);
+}
+
+static void init_end(struct queue_end *end)
+{
+	end->head.next = end->head.previous = &end->head;
+/* Held for a few instructions: who finds it taken does better to look again than to sleep at once. */
+#if defined(PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP)
+	end->lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+#else
+	pthread_mutex_init(&end->lock, NULL);
+#endif
+}
+
+static bool is_empty(const struct queue_end *end)
+{
+	return end->head.next == &end->head;
+}
+
+/* With the back's lock. */
 static void append(struct stint_pool *pool, struct stint_job *job)
 {
-	job->next = &pool->queue;
-	job->previous = pool->queue.previous;
+	struct stint_job *head = &pool->back.head;
+
+	job->next = head;
+	job->previous = head->previous;
 	job->previous->next = job;
-	pool->queue.previous = job;
-	pool->queued++;
+	head->previous = job;
+	pool->back.count++;
 	__atomic_store_n(&job->state, JOB_QUEUED, __ATOMIC_RELAXED);
 }
 
-static void unlink_job(struct stint_pool *pool, struct stint_job *job)
+/* With both locks: what is at the back follows what is at the front. */
+static void bring_forward(struct stint_pool *pool)
+{
+	struct stint_job *front = &pool->front.head, *back = &pool->back.head;
+
+	if (is_empty(&pool->back))
+		return;
+	back->next->previous = front->previous;
+	front->previous->next = back->next;
+	back->previous->next = front;
+	front->previous = back->previous;
+	back->next = back->previous = back;
+}
+
+/* With the front's lock, and the back's if it may be there. */
+static void leave(struct stint_pool *pool, struct stint_job *job, enum job_state state)
 {
 	job->next->previous = job->previous;
 	job->previous->next = job->next;
-	pool->queued--;
+	__atomic_store_n(&pool->front.count, pool->front.count + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&job->state, state, __ATOMIC_RELAXED);
 }
 
-/* The first in the queue, which must not be empty. */
-static struct stint_job *pop(struct stint_pool *pool, enum job_state state)
+/* With the back's lock. How many have left changes all the time, so it is looked at only if it matters. */
+static bool is_full(struct stint_pool *pool)
 {
-	struct stint_job *job = pool->queue.next;
+	if (pool->back.count - pool->left_before >= pool->queue_limit)
+		pool->left_before = __atomic_load_n(&pool->front.count, __ATOMIC_RELAXED);
+	return pool->back.count - pool->left_before >= pool->queue_limit;
+}
 
-	unlink_job(pool, job);
-	__atomic_store_n(&job->state, state, __ATOMIC_RELAXED);
-	return job;
+/* A thread that looks for work. */
+struct seeker {
+	enum {
+		SEEKS,
+		LINGERS,
+		SLEEPS
+	} rest;        /* how it rested before it looked; how it is to rest if it finds none */
+	uint32_t jobs; /* how many it has had since it slept */
+};
+
+/* With the back's lock. Not if it should have been back by now: then it has lost its processor. */
+static bool somebody_lingers(const struct stint_pool *pool)
+{
+	return pool->linger_until != 0 && clock_ticks() < pool->linger_until;
+}
+
+/* With the back's lock. One lingers at a time, once and if jobs have been coming; without ticks none does. */
+static void choose_rest(struct stint_pool *pool, struct seeker *seeker)
+{
+	uint64_t now = clock_ticks();
+
+	if (seeker->rest == SEEKS && seeker->jobs > 1 && now != 0 && now >= pool->linger_until) {
+		pool->linger_until = now + LINGER_TICKS;
+		seeker->rest = LINGERS;
+		return;
+	}
+	pool->idle++;
+	seeker->rest = SLEEPS;
+}
+
+/*
+ * With the front's lock, by a thread that has found nothing there, or has rested. False: there is nothing at the back
+ * either, and it is to rest. `ret_wake`: another is to be woken, by sem_post().
+ */
+static bool find_work(struct stint_pool *pool, struct seeker *seeker, bool *ret_wake)
+{
+	bool found;
+
+	pthread_mutex_lock(&pool->back.lock);
+	if (seeker->rest == SLEEPS) {
+		pool->idle--;
+		pool->waking--;
+	} else if (seeker->rest == LINGERS) {
+		pool->linger_until = 0;
+	}
+	bring_forward(pool);
+	found = !is_empty(&pool->front) || pool->stopping;
+	if (!found)
+		choose_rest(pool, seeker);
+	/* One job is this thread's. What comes later wakes somebody as it comes. */
+	*ret_wake = found && pool->front.head.next != pool->front.head.previous && pool->idle > 0 &&
+		    pool->waking == 0;
+	pool->waking += *ret_wake;
+	pthread_mutex_unlock(&pool->back.lock);
+	return found;
+}
+
+static void take_rest(struct stint_pool *pool, struct seeker *seeker)
+{
+	if (seeker->rest == LINGERS) {
+		clock_pass(LINGER_TICKS);
+		return;
+	}
+	seeker->jobs = 0;
+	while (sem_wait(&pool->wake) < 0)
+		; /* EINTR */
 }
 
 /* Waits for work. NULL: the pool is ending. */
-static struct stint_job *take(struct stint_pool *pool)
+static struct stint_job *take(struct stint_pool *pool, struct seeker *seeker)
 {
 	struct stint_job *job = NULL;
-	bool wake;
+	bool wake = false;
 
-	pthread_mutex_lock(&pool->lock);
-	while (pool->queued == 0 && !pool->stopping) {
-		pool->idle++;
-		pthread_mutex_unlock(&pool->lock);
-		while (sem_wait(&pool->wake) < 0)
-			; /* EINTR */
-		pthread_mutex_lock(&pool->lock);
-		pool->idle--;
-		pool->waking--;
+	pthread_mutex_lock(&pool->front.lock);
+	while ((seeker->rest != SEEKS || is_empty(&pool->front)) && !find_work(pool, seeker, &wake)) {
+		pthread_mutex_unlock(&pool->front.lock);
+		take_rest(pool, seeker);
+		pthread_mutex_lock(&pool->front.lock);
 	}
-	if (!pool->stopping)
-		job = pop(pool, JOB_RUNNING);
-	wake = pool->queued > 0 && pool->idle > 0 && pool->waking == 0;
-	pool->waking += wake;
-	pthread_mutex_unlock(&pool->lock);
+	if (!pool->stopping) {
+		job = pool->front.head.next;
+		leave(pool, job, JOB_RUNNING);
+	}
+	pthread_mutex_unlock(&pool->front.lock);
 	if (wake)
 		sem_post(&pool->wake);
+	seeker->rest = SEEKS;
+	seeker->jobs++;
 	return job;
 }
 
@@ -118,13 +253,11 @@ bool pool_withdraw(struct stint_pool *pool, struct stint_job *job)
 {
 	bool queued;
 
-	pthread_mutex_lock(&pool->lock);
+	lock_both(pool);
 	queued = __atomic_load_n(&job->state, __ATOMIC_RELAXED) == JOB_QUEUED;
-	if (queued) {
-		unlink_job(pool, job);
-		__atomic_store_n(&job->state, JOB_WITHDRAWN, __ATOMIC_RELAXED);
-	}
-	pthread_mutex_unlock(&pool->lock);
+	if (queued)
+		leave(pool, job, JOB_WITHDRAWN);
+	unlock_both(pool);
 	return queued;
 }
 
@@ -141,10 +274,11 @@ static enum stint_job_outcome end_job(struct stint_job *job)
 static void *work(void *ctx)
 {
 	struct stint_pool *pool = ctx;
+	struct seeker seeker = {.rest = SEEKS};
 	struct stint_job *job;
 
 	pthread_setname_np(pthread_self(), pool->name);
-	while ((job = take(pool))) {
+	while ((job = take(pool, &seeker))) {
 		job->begin_at = clock_stamp_now(job->stamp);
 		job->run(job, job->ctx);
 		job->end_at = clock_stamp_now(job->stamp);
@@ -153,7 +287,7 @@ static void *work(void *ctx)
 	return NULL;
 }
 
-/* Under the lock. A signal to the process is for the threads that the program knows of. */
+/* With the back's lock. A signal to the process is for the threads that the program knows of. */
 static int start_thread(struct stint_pool *pool)
 {
 	sigset_t all, before;
@@ -169,11 +303,13 @@ static int start_thread(struct stint_pool *pool)
 	return 0;
 }
 
-/* Under the lock. `ret_wake`: a thread is to be woken, by sem_post(), when it has been let go of. */
+/* With the back's lock. `ret_wake`: a thread is to be woken, by sem_post(), when it has been let go of. */
 static int see_to_thread(struct stint_pool *pool, bool *ret_wake)
 {
 	int error;
 
+	if (somebody_lingers(pool))
+		return 0; /* it wakes another if there is more than it can take */
 	if (pool->idle > pool->waking) {
 		*ret_wake = pool->waking == 0;
 		pool->waking += *ret_wake;
@@ -190,10 +326,10 @@ int pool_submit(struct stint_pool *pool, struct stint_job *job, bool bounded)
 	bool wake = false;
 	int error = 0;
 
-	pthread_mutex_lock(&pool->lock);
+	pthread_mutex_lock(&pool->back.lock);
 	if (pool->stopping) {
 		error = -ECANCELED;
-	} else if (bounded && pool->queued >= pool->queue_limit) {
+	} else if (bounded && is_full(pool)) {
 		pool->refused++;
 		error = -EAGAIN;
 	} else {
@@ -201,23 +337,13 @@ int pool_submit(struct stint_pool *pool, struct stint_job *job, bool bounded)
 	}
 	if (error == 0)
 		append(pool, job);
-	pthread_mutex_unlock(&pool->lock);
+	pthread_mutex_unlock(&pool->back.lock);
 	if (wake)
 		sem_post(&pool->wake);
 	return error;
 }
 
 /* ---- the public face ---- */
-
-/* Held for a few instructions: who finds it taken does better to look again than to sleep at once. */
-static void init_lock(pthread_mutex_t *lock)
-{
-#if defined(PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP)
-	*lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-#else
-	pthread_mutex_init(lock, NULL);
-#endif
-}
 
 int stint_pool_new(struct stint_pool **ret, const struct stint_pool_options *given)
 {
@@ -244,9 +370,9 @@ int stint_pool_new(struct stint_pool **ret, const struct stint_pool_options *giv
 		return -ENOMEM;
 	}
 	meter_map_copy_name(pool->name, sizeof(pool->name), options.name ? options.name : "stint-pool");
-	pool->queue.next = pool->queue.previous = &pool->queue;
+	init_end(&pool->front);
+	init_end(&pool->back);
 	pool->references = 1;
-	init_lock(&pool->lock);
 	sem_init(&pool->wake, 0, 0);
 	*ret = pool;
 	return 0;
@@ -258,9 +384,12 @@ static void return_queued(struct stint_pool *pool)
 	struct stint_job *job;
 
 	do {
-		pthread_mutex_lock(&pool->lock);
-		job = pool->queued ? pop(pool, JOB_WITHDRAWN) : NULL;
-		pthread_mutex_unlock(&pool->lock);
+		lock_both(pool);
+		bring_forward(pool);
+		job = is_empty(&pool->front) ? NULL : pool->front.head.next;
+		if (job)
+			leave(pool, job, JOB_WITHDRAWN);
+		unlock_both(pool);
 		if (job)
 			job_port_return(job, STINT_JOB_CANCELLED);
 	} while (job);
@@ -270,15 +399,15 @@ struct stint_pool *stint_pool_free(struct stint_pool *pool)
 {
 	if (!pool)
 		return NULL;
-	pthread_mutex_lock(&pool->lock);
+	lock_both(pool);
 	__atomic_store_n(&pool->stopping, true, __ATOMIC_RELAXED);
 	for (; pool->waking < pool->idle; pool->waking++)
 		sem_post(&pool->wake);
-	pthread_mutex_unlock(&pool->lock);
+	unlock_both(pool);
 	for (uint32_t i = 0; i < pool->thread_count; i++)
 		pthread_join(pool->threads[i], NULL);
 	return_queued(pool);
-	pool_release(pool);
+	pool_release(pool, 1);
 	return NULL;
 }
 
@@ -286,11 +415,11 @@ int stint_pool_figures(struct stint_pool *pool, struct stint_pool_figures *ret)
 {
 	if (!pool || !ret)
 		return -EINVAL;
-	pthread_mutex_lock(&pool->lock);
+	lock_both(pool);
 	*ret = (struct stint_pool_figures){.threads = pool->thread_count,
 					   .idle = pool->idle,
-					   .queued = pool->queued,
+					   .queued = pool->back.count - pool->front.count,
 					   .refused = pool->refused};
-	pthread_mutex_unlock(&pool->lock);
+	unlock_both(pool);
 	return 0;
 }

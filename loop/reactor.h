@@ -83,6 +83,7 @@ struct slice_link {
 struct timer_chunk;
 struct stint_job;
 struct job_port;
+union job_entry;
 
 struct stint_loop {
 	struct stint_meter_loop *account; /* NULL: not metered */
@@ -137,10 +138,12 @@ struct stint_loop {
 	uint64_t slice_share_ns;
 	uint64_t slice_rank_ns; /* the most that a slice had used when it was the first */
 
-	struct job_port *port;           /* where jobs come back; NULL until the first */
-	struct stint_job *jobs_out;      /* those that `done` has not been called for */
-	struct stint_job *jobs_returned; /* of these, those that this iteration dispatches */
-	struct stint_job *jobs_free;     /* memory for the next */
+	struct job_port *port;                      /* where jobs come back; NULL until the first */
+	struct stint_job *jobs_out;                 /* those that `done` has not been called for */
+	struct stint_job *jobs_returned;            /* of these, those that this iteration dispatches */
+	struct stint_job *jobs_free;                /* memory for the next, */
+	union job_entry *job_blocks;                /* and the newest block of such, */
+	uint32_t job_block_entries, job_block_used; /* of which so many are, or were, in use */
 
 	struct object objects; /* head of a ring */
 	struct object *graves;

@@ -236,6 +236,46 @@ static void cancelled_before_it_runs_it_never_does(void **state)
 	assert_int_equal(fixture_block(meter, handler)->histogram[STINT_METER_HANDLER_WORK_RUN].count, 2);
 }
 
+/* What waited as a thread looked is apart from what came since: it is one queue all the same. */
+static void a_queue_is_one_wherever_its_jobs_are(void **state)
+{
+	enum { FIRST, RUNNING, FRONT, FRONT_TOO, BACK, BACK_TOO, LATER, LATER_TOO, TASKS };
+	struct task tasks[TASKS] = {[FIRST].gated = true, [RUNNING].gated = true}, refused = {0};
+	struct stint_pool_figures figures;
+
+	(void)state;
+	open_pool(1, 4);
+	for (int i = FIRST; i < TASKS; i++)
+		tasks[i].after = i ? &tasks[i - 1] : NULL;
+	submit(&tasks[FIRST]);
+	await_begin(&tasks[FIRST]);
+	for (int i = RUNNING; i <= FRONT_TOO; i++)
+		submit(&tasks[i]);
+	sem_post(&tasks[FIRST].go);
+	await_begin(&tasks[RUNNING]);
+	submit(&tasks[BACK]);
+	submit(&tasks[BACK_TOO]);
+	assert_int_equal(stint_job_new(NULL, loop, pool, handler, run_task, task_done, &refused), -EAGAIN);
+	assert_int_equal(stint_job_cancel(tasks[FRONT].job), 0);
+	assert_int_equal(stint_job_cancel(tasks[BACK_TOO].job), 0);
+	tasks[FRONT].after = tasks[FRONT_TOO].after = tasks[BACK_TOO].after =
+		NULL; /* they are back at once */
+	tasks[LATER].after = &tasks[BACK];
+	submit(&tasks[LATER]);
+	submit(&tasks[LATER_TOO]);
+	assert_int_equal(stint_job_new(NULL, loop, pool, handler, run_task, task_done, &refused), -EAGAIN);
+	assert_int_equal(stint_pool_figures(pool, &figures), 0);
+	assert_int_equal(figures.queued, 4);
+	sem_post(&tasks[RUNNING].go);
+	assert_int_equal(stint_loop_run(loop), 0);
+	for (int i = FIRST; i < TASKS; i++) {
+		assert_int_equal(tasks[i].dones, 1);
+		assert_int_equal(tasks[i].runs, i != FRONT && i != BACK_TOO);
+	}
+	assert_int_equal(stint_pool_figures(pool, &figures), 0);
+	assert_int_equal(figures.queued, 0);
+}
+
 static void cancelled_while_it_runs_it_is_told(void **state)
 {
 	struct task task = {.watchful = true};
@@ -534,6 +574,7 @@ int main(void)
 		TEST(as_many_idle_threads_wake_as_there_are_jobs),
 		TEST(a_full_queue_says_eagain_and_takes_more_when_a_job_is_back),
 		TEST(cancelled_before_it_runs_it_never_does),
+		TEST(a_queue_is_one_wherever_its_jobs_are),
 		TEST(cancelled_while_it_runs_it_is_told),
 		TEST(cancelled_after_it_ran_it_is_done),
 		TEST(the_three_times_are_under_the_handler),

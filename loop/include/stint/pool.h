@@ -18,7 +18,7 @@
  * are from. Its threads block all signals, and are started as they are needed, one for each submission that
  * finds none idle. A child that comes by fork has no pool threads: it must not use the parent's pools.
  *
- * Price: 120 bytes a job, which the loop keeps for its next ones.
+ * Price: 128 bytes a job, in blocks of 4 KiB and up to 2 MiB, which the loop keeps for its next ones.
  *
  * Rules for callbacks and errors as in loop.h.
  */
