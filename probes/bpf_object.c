@@ -222,12 +222,23 @@ static int load(struct stint_bpf *bpf, const struct stint_probes_options *option
 	return err;
 }
 
-static int print_nothing(enum libbpf_print_level level, const char *format, va_list args)
+/* The program that the kernel refused last: libbpf tells of it only in what it prints, and the callback has no context. */
+static _Thread_local char refused_program[64];
+
+static int note_refused(enum libbpf_print_level level, const char *format, va_list args)
 {
+	char line[256];
+
 	(void)level;
-	(void)format;
-	(void)args;
+	vsnprintf(line, sizeof(line), format, args);
+	if (strstr(line, ": failed to load: "))
+		(void)sscanf(line, "libbpf: prog '%63[^']'", refused_program);
 	return 0;
+}
+
+const char *stint_bpf_refused_program(void)
+{
+	return refused_program;
 }
 
 int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *options,
@@ -238,8 +249,9 @@ int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *opt
 
 	if (!bpf)
 		return -ENOMEM;
+	refused_program[0] = '\0';
 	if (!getenv("STINT_LIBBPF_DEBUG"))
-		libbpf_set_print(print_nothing);
+		libbpf_set_print(note_refused);
 	err = load(bpf, options, kernel);
 	if (err) {
 		stint_bpf_free(bpf);

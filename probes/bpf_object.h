@@ -20,7 +20,13 @@ int stint_bpf_new(struct stint_bpf **ret, const struct stint_probes_options *opt
 		  struct stint_kernel_symbols *kernel);
 struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf);
 
-/* From now on the programs note what `pid` does. -ENOSPC if the table is full, or what iterators say. */
+/*
+ * The name of the program that was refused by the kernel as this thread's last stint_bpf_new() failed; empty if that failed
+ * otherwise, or libbpf's messages go to stderr (STINT_LIBBPF_DEBUG). Never NULL.
+ */
+const char *stint_bpf_refused_program(void);
+
+/* From now on the programs note what `pid` does. -ENOSPC if the table is full, or what the iterator over tasks says. */
 int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid);
 
 /* What `pid` does is noted no more; the programs have done that themselves if they told of its exit. */

@@ -372,6 +372,17 @@ static int map_loops(struct stint_probes *probes)
 					     probes->habits, probes->options.loop_limit);
 }
 
+/* Capabilities that lack have been told of before: this is a kernel that stint does not know. */
+static int fail_to_load(struct stint_probes *probes, int err)
+{
+	const char *program = stint_bpf_refused_program();
+
+	return fail(
+		probes, err,
+		"the kernel refused stint's eBPF program%s%s: %s (its log: STINT_LIBBPF_DEBUG=1 stint doctor)",
+		*program ? " " : "s", program, strerror(-err));
+}
+
 static int start(struct stint_probes *probes)
 {
 	struct stint_probes_support support;
@@ -392,10 +403,7 @@ static int start(struct stint_probes *probes)
 	probes->steal_is_told = stint_steal_is_told();
 	err = stint_bpf_new(&probes->bpf, &probes->options, probes->kernel);
 	if (err)
-		return fail(probes, err, "the kernel refused stint's eBPF programs: %s%s", strerror(-err),
-			    err == -EPERM || err == -EACCES
-				    ? " (run as root, or give CAP_BPF and CAP_PERFMON)"
-				    : "");
+		return fail_to_load(probes, err);
 	err = stint_samplers_new(&probes->samplers, probes->options.sample_ns);
 	if (!err)
 		err = stint_unix_names_new(&probes->unix_names);

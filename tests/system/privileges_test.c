@@ -551,6 +551,23 @@ static void doctor_names_the_capability_that_is_missing(void **state)
 					    "yes      stint's probes ", command, NULL});
 }
 
+/* A program takes a descriptor as it is loaded; how many the maps before them take is stint's own affair. */
+static void doctor_names_the_program_that_the_kernel_refuses(void **state)
+{
+	char output[8192] = "", limit[32];
+	const char *const argv[] = {"prlimit", limit, program, "doctor", NULL};
+
+	(void)state;
+	need_root_and_probes();
+	for (int files = 44; files < 80 && !strstr(output, "eBPF program on_"); files++) {
+		snprintf(limit, sizeof(limit), "--nofile=%d", files);
+		command_run(argv, output, sizeof(output));
+	}
+	assert_non_null(
+		strstr(output, "MISSING  stint's probes       the kernel refused stint's eBPF program on_"));
+	assert_non_null(strstr(output, ": Too many open files (its log: STINT_LIBBPF_DEBUG=1 stint doctor)"));
+}
+
 static void doctor_sees_that_capabilities_of_a_file_do_not_count(void **state)
 {
 	const char *const argv[] = {"setpriv",       "--no-new-privs", "--reuid=65534", "--clear-groups",
@@ -707,6 +724,7 @@ int main(void)
 		TEST(where_functions_are_timed_root_keeps_cap_sys_admin),
 		TEST(a_command_runs_with_all_that_its_user_has),
 		TEST(doctor_names_the_capability_that_is_missing),
+		TEST(doctor_names_the_program_that_the_kernel_refuses),
 		TEST(doctor_sees_that_capabilities_of_a_file_do_not_count),
 		TEST(killed_it_leaves_nothing_in_the_kernel),
 		TEST(crashed_it_leaves_nothing_in_the_kernel),
