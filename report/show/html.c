@@ -367,6 +367,25 @@ static void put_overruns_words(struct page *page)
 		model_seconds(model, longest->start_ns), half, model->overruns_len - half);
 }
 
+/* What the colours of an overrun's bar are. */
+static void put_key(struct page *page)
+{
+	static const struct {
+		const char *class, *words;
+	} colours[] = {
+		{"cpu", "on CPU in user space"},
+		{"kernel", "in the kernel"},
+		{"runnable", "runnable, waiting for a CPU"},
+		{"throttled", "throttled by its cgroup"},
+		{"blocked", "blocked"},
+		{"stolen", "stolen by the hypervisor"},
+	};
+
+	for (size_t i = 0; i < sizeof(colours) / sizeof(colours[0]); i++)
+		buffer_printf(page->out, "<span><i class=\"%s\"></i>%s</span> ", colours[i].class,
+			      colours[i].words);
+}
+
 static void put_overruns(struct page *page)
 {
 	const struct model *model = page->model;
@@ -381,11 +400,9 @@ static void put_overruns(struct page *page)
 	put(page, "<figure>");
 	put_plot(page, page->overruns);
 	put_overruns_words(page);
-	put(page,
-	    "</figure>\n<p class=\"soft key\"><i class=\"cpu\"></i>on CPU in user space<i class=\"kernel\"></i>in the "
-	    "kernel<i class=\"runnable\"></i>runnable, waiting for a CPU<i class=\"throttled\"></i>throttled by its "
-	    "cgroup<i class=\"blocked\"></i>blocked<i class=\"stolen\"></i>stolen by the hypervisor. Longest first; open "
-	    "one for its system calls and stack.</p>\n");
+	put(page, "</figure>\n<p class=\"soft key\">");
+	put_key(page);
+	put(page, "Longest first; open one for its system calls and stack.</p>\n");
 	for (size_t i = 0; i < shown; i++)
 		put_overrun(page, picked[i]);
 	html_left_out(page->out, shown, model->overruns_total, "overruns");
