@@ -113,6 +113,17 @@ __attribute__((unused)) static const struct stint_meter_file_overrun *fixture_ov
 	       i % loop->overrun_slots;
 }
 
+/* The first overrun of `handler`: the machine may have made one of any other dispatch. */
+__attribute__((unused)) static const struct stint_meter_file_overrun *fixture_overrun_of(
+	struct stint_meter *meter, uint32_t handler)
+{
+	for (uint64_t i = 0; i < fixture_loop(meter, 0)->overruns_written; i++)
+		if (fixture_overrun(meter, i)->handler == handler)
+			return fixture_overrun(meter, i);
+	fail_msg("no overrun of handler %u", (unsigned)handler);
+	return NULL;
+}
+
 /* A sanitizer ends a program that runs out of memory. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define FIXTURE_SANITIZED true
@@ -174,6 +185,12 @@ __attribute__((unused)) static void fixture_take_memory(struct rlimit *before)
 	}
 	print_message("skipped: memory cannot be limited under a sanitizer or valgrind\n");
 	skip();
+}
+
+/* What `ns` of CLOCK_MONOTONIC are at least by the clock of a loop, which is new: its rate is known to better than 1 %. */
+__attribute__((unused)) static uint64_t fixture_at_least(uint64_t ns)
+{
+	return ns - ns / 100;
 }
 
 __attribute__((unused)) static void assert_within_percent(uint64_t value, uint64_t expected, uint64_t percent)

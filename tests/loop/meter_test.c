@@ -149,8 +149,8 @@ static void a_sleep_is_known_to_have_used_little_cpu(void **state)
 	stint_meter_begin(account, (uint32_t)handler, -1);
 	nanosleep(&duration, NULL);
 	stint_meter_end(account);
-	assert_true(fixture_overrun(meter, 0)->duration_ns >= 5 * MS);
-	assert_true(fixture_overrun(meter, 0)->cpu_max_ns < fixture_overrun(meter, 0)->duration_ns / 2);
+	/* All of the sleep is missing, whatever the machine did to us before it and after. */
+	assert_true(fixture_overrun(meter, 0)->duration_ns - fixture_overrun(meter, 0)->cpu_max_ns >= 4 * MS);
 }
 
 /* Three events in a batch: the first makes two wait, the second one, the third none. */
@@ -177,12 +177,13 @@ static void blame_is_service_once_for_each_event_behind(void **state)
 		const struct stint_meter_file_block *block = fixture_block(meter, handler[i]);
 
 		service_ns = block->histogram[STINT_METER_HANDLER_SERVICE].sum;
-		assert_true(service_ns >= MS / 10);
+		assert_true(service_ns >= fixture_at_least(MS / 10));
 		assert_int_equal(block->victims, 2 - i);
 		assert_int_equal(block->blame_ns, service_ns * (2 - i));
 	}
 	/* The last waited for the two before it. */
-	assert_true(fixture_block(meter, handler[2])->histogram[STINT_METER_HANDLER_WAIT].sum >= MS / 5);
+	assert_true(fixture_block(meter, handler[2])->histogram[STINT_METER_HANDLER_WAIT].sum >=
+		    fixture_at_least(MS / 5));
 }
 
 static void a_poll_that_does_not_tell_its_events_is_no_batch(void **state)
