@@ -12,11 +12,22 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #define ARGUMENTS_MAX 8
+
+/* Commands of all subjects, the last of them. */
+#define DONE_MAX 4096
+
+static struct done {
+	int32_t tid;
+	enum subject_verb verb;
+	uint64_t sent_ns, answered_ns;
+} done[DONE_MAX];
+static size_t done_len;
 
 /* The build's folder is the one with this test in tests/MODULE/. */
 static void find_program(char *ret, size_t bytes, const char *program)
@@ -117,9 +128,45 @@ struct subject_answer subject_answer(const struct subject *subject)
 	return answer;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 struct subject_answer subject_do(const struct subject *subject, uint32_t loop, enum subject_verb verb,
 				 uint64_t arg)
 {
+	struct done *noted = &done[done_len++ % DONE_MAX];
+	struct subject_answer answer;
+
+	*noted = (struct done){.verb = verb, .sent_ns = now_ns()};
 	subject_send(subject, loop, verb, arg);
-	return subject_answer(subject);
+	answer = subject_answer(subject);
+	noted->answered_ns = now_ns();
+	noted->tid = answer.tid;
+	return answer;
+}
+
+/* When the thread can have been at it no more: as it has answered the next, or now. */
+static uint64_t last_moment_ns(const struct done *of)
+{
+	const struct done *next = NULL;
+
+	for (size_t i = 0; i < DONE_MAX; i++)
+		if (done[i].tid == of->tid && done[i].sent_ns > of->sent_ns &&
+		    (!next || done[i].sent_ns < next->sent_ns))
+			next = &done[i];
+	return next ? next->answered_ns : now_ns();
+}
+
+bool subject_did_nothing_for(int32_t tid, uint64_t start_ns, uint64_t least_ns)
+{
+	for (size_t i = 0; i < DONE_MAX; i++)
+		if (done[i].tid == tid && done[i].sent_ns <= start_ns && start_ns <= done[i].answered_ns)
+			return (done[i].verb == SUBJECT_SYNC || done[i].verb == SUBJECT_PIN) &&
+			       last_moment_ns(&done[i]) - done[i].sent_ns >= least_ns;
+	return false;
 }

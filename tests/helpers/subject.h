@@ -4,6 +4,7 @@
 
 /* Programs that tests start and watch. They end with the test, in whatever way that ends. */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -32,5 +33,11 @@ void subject_send(const struct subject *subject, uint32_t loop, enum subject_ver
 struct subject_answer subject_answer(const struct subject *subject);
 struct subject_answer subject_do(const struct subject *subject, uint32_t loop, enum subject_verb verb,
 				 uint64_t arg);
+
+/*
+ * Whether what a thread began at `start_ns` was a command with nothing to do, and yet took so long as the test saw it: then
+ * a hypervisor had the CPU.
+ */
+bool subject_did_nothing_for(int32_t tid, uint64_t start_ns, uint64_t least_ns);
 
 #endif

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "subject.h"
+
 static void *grow(void *array, size_t len, size_t bytes)
 {
 	void *larger = array;
@@ -181,8 +183,12 @@ const struct watched_overrun *watching_overrun(const struct watching *watching, 
 {
 	for (size_t at = 0; at < watching->overruns_len; at++) {
 		const struct watched_overrun *overrun = &watching->overruns[at];
+		uint64_t own_ns = overrun->is.duration_ns - overrun->is.runnable_ns;
 
-		if (overrun->is.duration_ns - overrun->is.runnable_ns >= least_ns && i-- == 0)
+		if (own_ns < least_ns ||
+		    subject_did_nothing_for((int32_t)overrun->is.tid, overrun->is.start_ns, own_ns))
+			continue;
+		if (i-- == 0)
 			return overrun;
 	}
 	return NULL;

@@ -17,8 +17,9 @@
 #include "server.h"
 #include "watching.h"
 
-#define MS    UINT64_C(1000000)
-#define TIMES 3
+#define MS         UINT64_C(1000000)
+#define TIMES      6
+#define TIMES_TEXT "6" /* in scripts */
 
 static struct watching watching;
 static struct server server;
@@ -135,7 +136,7 @@ static void node_and_its_event_loop_delay(void **state)
 		"function tell() {\n"
 		"	console.log('delay ' + delay.max / 1e6);\n"
 		"	delay.reset();\n"
-		"	if (++times < 3) setTimeout(stall, 20); else delay.disable();\n"
+		"	if (++times < " TIMES_TEXT ") setTimeout(stall, 20); else delay.disable();\n"
 		"}\n"
 		"setTimeout(() => { delay.enable(); setTimeout(() => { delay.reset(); stall(); }, 20); }, 100);\n";
 	const char *argv[] = {"/usr/bin/node", "stall.js", NULL};
@@ -162,7 +163,7 @@ static void asyncio_and_its_log_of_slow_callbacks(void **state)
 				     "async def main():\n"
 				     "    loop = asyncio.get_running_loop()\n"
 				     "    loop.slow_callback_duration = 0.03\n"
-				     "    for i in range(3):\n"
+				     "    for i in range(" TIMES_TEXT "):\n"
 				     "        loop.call_later(0.05, time.sleep, 0.05)\n"
 				     "        await asyncio.sleep(0.2)\n"
 				     "asyncio.run(main(), debug=True)\n";
@@ -178,22 +179,26 @@ static void asyncio_and_its_log_of_slow_callbacks(void **state)
 	assert_blocked_in("clock_nanosleep", 49 * MS);
 }
 
-/* A watch of `pid`, requests that make it stall, and their times as the client sees them. */
+/*
+ * A watch of `pid`, requests that make it stall, and their times as the client sees them. `least_ns` 0: half the shortest of
+ * those.
+ */
 static void ask_and_compare(int pid, const char *request, size_t bytes, const char *end, uint64_t least_ns,
 			    uint64_t exact_ns)
 {
-	uint64_t other_ns[TIMES];
+	uint64_t other_ns[TIMES], shortest_ns = UINT64_MAX;
 
 	watching_open(&watching, NULL);
 	watching_add(&watching, pid);
 	for (int i = 0; i < TIMES; i++) {
 		other_ns[i] = server_ask(client, request, bytes, end);
+		shortest_ns = other_ns[i] < shortest_ns ? other_ns[i] : shortest_ns;
 		usleep(20000);
 		watching_take(&watching);
 	}
 	server_stop(&server);
 	watching_take(&watching);
-	assert_agrees(other_ns, least_ns, exact_ns);
+	assert_agrees(other_ns, least_ns ? least_ns : shortest_ns / 2, exact_ns);
 }
 
 /*
@@ -290,7 +295,7 @@ static void memcached_and_its_client(void **state)
 	server_go(&server);
 	client = server_connect(&server);
 	server_ask(client, set, sizeof(set) - 1, "STORED\r\n");
-	ask_and_compare(server.pid, request, len + 1, "END\r\n", 3 * MS, 10 * MS);
+	ask_and_compare(server.pid, request, len + 1, "END\r\n", 0, 10 * MS);
 }
 
 int main(void)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -180,17 +181,31 @@ static void each_lua_loop_is_an_overrun_on_the_cpu(void **state)
 	}
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Were one of its iterations long by what the machine did, its client has seen that too. */
 static void redis_at_work_has_iterations_and_no_overrun_of_its_own(void **state)
 {
 	struct stint_probes_losses losses;
+	size_t late = 0;
 
 	(void)state;
 	watch_redis();
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < 1000; i++) {
+		uint64_t begin_ns = now_ns();
+
 		REDIS_DO(&redis, "SET", "key", "value");
+		late += now_ns() - begin_ns >= 15 * MS;
+	}
 	take_all();
 	assert_int_equal(watching_loops(&watching), 1);
-	assert_int_equal(watching_count(&watching, 15 * MS), 0);
+	assert_in_range(watching_count(&watching, 15 * MS), 0, late);
 	stint_probes_losses(watching.probes, &losses);
 	assert_int_equal(losses.ring_full, 0);
 	assert_int_equal(losses.table_full, 0);

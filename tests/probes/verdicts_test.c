@@ -110,9 +110,14 @@ static const struct watched_overrun *do_late(enum subject_verb verb, uint64_t ar
 	if (answer)
 		*answer = given;
 	sync_subject();
-	for (size_t i = before; i < watching.overruns_len; i++)
-		if (!longest || watching.overruns[i].is.duration_ns > longest->is.duration_ns)
+	for (size_t i = before; i < watching.overruns_len; i++) {
+		const struct stint_probes_overrun *overrun = &watching.overruns[i].is;
+
+		if (subject_did_nothing_for((int32_t)overrun->tid, overrun->start_ns, overrun->duration_ns))
+			continue;
+		if (!longest || overrun->duration_ns > longest->is.duration_ns)
 			longest = &watching.overruns[i];
+	}
 	assert_non_null(longest);
 	assert_overruns_consistent(&watching);
 	return longest;
