@@ -225,7 +225,8 @@ static int load(struct stint_bpf *bpf, const struct stint_probes_options *option
 /* The program that the kernel refused last: libbpf tells of it only in what it prints, and the callback has no context. */
 static _Thread_local char refused_program[64];
 
-static int note_refused(enum libbpf_print_level level, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static int note_refused(enum libbpf_print_level level,
+							      const char *format, va_list args)
 {
 	char line[256];
 
@@ -394,8 +395,10 @@ int stint_bpf_free_loop(struct stint_bpf *bpf, uint32_t slot)
 
 int stint_bpf_survey_sockets(struct stint_bpf *bpf)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, options);
+	struct bpf_test_run_opts options;
 
+	memset(&options, 0, sizeof(options)); /* libbpf looks at the padding too */
+	options.sz = sizeof(options);
 	if (__atomic_load_n(&bpf->skeleton->bss->sockets_known, __ATOMIC_RELAXED) <= 0)
 		return 0;
 	return bpf_prog_test_run_opts(bpf_program__fd(bpf->skeleton->progs.on_survey), &options);
