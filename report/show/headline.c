@@ -26,16 +26,6 @@ static const char *const kind_words[LATE_KINDS] = {
 
 /* ---- pieces ---- */
 
-static void put_percent(struct buffer *out, uint64_t part, uint64_t whole)
-{
-	double percent = whole ? 100 * (double)part / (double)whole : 0;
-
-	if (percent > 0 && percent < 1)
-		buffer_string(out, "< 1 %");
-	else
-		buffer_printf(out, "%.0f %%", percent);
-}
-
 static void put_party(struct buffer *out, words_escape escape, const struct late_party *party)
 {
 	if (party->is_recorder)
@@ -227,8 +217,7 @@ static void add_sum(struct headline *headline, words_escape escape, const struct
 		if (i > 0 && late->causes[i].sum_ns < late->sum_ns / 100)
 			break;
 		buffer_string(out, i ? "; " : "");
-		put_percent(out, late->causes[i].sum_ns, late->sum_ns);
-		buffer_string(out, " ");
+		buffer_printf(out, "%s ", units_percent(late->causes[i].sum_ns, late->sum_ns).text);
 		put_cause(out, escape, &late->causes[i]);
 	}
 }
@@ -362,18 +351,6 @@ void headline_free(struct headline *headline)
 	for (size_t i = 0; i < headline->len; i++)
 		buffer_free(&headline->lines[i].text);
 	headline->len = 0;
-}
-
-void headline_mostly(struct buffer *out, const struct late *late)
-{
-	static const char *const others[] = {"computing", "off the CPU"};
-	enum late_kind kind = late->causes_len ? late->causes[0].kind : LATE_UNKNOWN;
-
-	if (kind == LATE_UNKNOWN)
-		return;
-	buffer_printf(out, "%s ",
-		      kind < LATE_COMPUTING ? verdict_names[kind] : others[kind - LATE_COMPUTING]);
-	put_percent(out, late->causes[0].sum_ns, late->sum_ns);
 }
 
 /* ---- which processes ---- */

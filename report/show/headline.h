@@ -26,9 +26,6 @@ void headline_of(struct headline *ret, words_escape escape, const struct model *
 		 const struct model_process *process, bool first_only);
 void headline_free(struct headline *headline);
 
-/* What it mostly was, by the name of the part, with its share: "runnable 92 %". Nothing if nothing is known. */
-void headline_mostly(struct buffer *out, const struct late *late);
-
 /* The processes to show, the worst first: how many with all their lines, then how many with one, of model->processes_len. */
 struct headline_order {
 	const struct model_process *processes[MODEL_PROCESSES];

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/model/late.h"
-#include "report/show/headline.h"
 #include "report/show/units.h"
+#include "report/show/verdict_words.h"
 
 static void put_p50_p99_max(struct table *table, const struct model_metric *metric)
 {
@@ -111,7 +110,7 @@ static void put_inferred(struct table *table, const struct model *model, const s
 	struct late late;
 
 	late_of(&late, model, handler->process, handler);
-	headline_mostly(&mostly, &late);
+	verdict_words_mostly(&mostly, &late);
 	table_number(table, handler->process->pid);
 	table_name(table, handler->name, true);
 	put_overruns(table, handler);

@@ -78,3 +78,15 @@ struct figure units_share(uint64_t part, uint64_t whole)
 	snprintf(figure.text, sizeof(figure.text), "%.1f %%", 100 * (double)part / (double)whole);
 	return figure;
 }
+
+struct figure units_percent(uint64_t part, uint64_t whole)
+{
+	double percent = whole ? 100 * (double)part / (double)whole : 0;
+	struct figure figure;
+
+	if (percent > 0 && percent < 1)
+		snprintf(figure.text, sizeof(figure.text), "< 1 %%");
+	else
+		snprintf(figure.text, sizeof(figure.text), "%.0f %%", percent);
+	return figure;
+}

@@ -27,4 +27,7 @@ struct figure units_bytes(uint64_t bytes);
 /* "98.2 %"; "-" if `whole` is 0. */
 struct figure units_share(uint64_t part, uint64_t whole);
 
+/* In sentences: "98 %", "< 1 %". Of nothing it is "0 %". */
+struct figure units_percent(uint64_t part, uint64_t whole);
+
 #endif

@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 
-#include "report/model/late.h"
 #include "report/show/units.h"
 
 #define RIVALS_NAMED  3
@@ -200,4 +199,16 @@ void verdict_words_victims(struct buffer *out, words_escape escape, const struct
 	}
 	if (verdict->victims_len > VICTIMS_NAMED)
 		buffer_printf(out, "; %zu more", verdict->victims_len - VICTIMS_NAMED);
+}
+
+void verdict_words_mostly(struct buffer *out, const struct late *late)
+{
+	static const char *const others[] = {"computing", "off the CPU"};
+	enum late_kind kind = late->causes_len ? late->causes[0].kind : LATE_UNKNOWN;
+
+	if (kind == LATE_UNKNOWN)
+		return;
+	buffer_printf(out, "%s %s",
+		      kind < LATE_COMPUTING ? verdict_names[kind] : others[kind - LATE_COMPUTING],
+		      units_percent(late->causes[0].sum_ns, late->sum_ns).text);
 }

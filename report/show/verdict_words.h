@@ -4,6 +4,7 @@
 
 /* The verdict on an overrun in plain words. `overrun->verdict` is never NULL here. */
 
+#include "report/model/late.h"
 #include "report/show/words.h"
 
 extern const char *const verdict_names[MODEL_VERDICTS];     /* "user", "kernel", ... */
@@ -23,5 +24,8 @@ void verdict_words_faults(struct buffer *out, const struct model_verdict *verdic
 
 /* "~in all waited: fd 7 (tcp ...) 5.10 ms, ..."; nothing if nobody was. */
 void verdict_words_victims(struct buffer *out, words_escape escape, const struct model_verdict *verdict);
+
+/* What overruns mostly were, by the name of the part, with its share: "runnable 92 %". Nothing if nothing is known. */
+void verdict_words_mostly(struct buffer *out, const struct late *late);
 
 #endif
