@@ -601,14 +601,17 @@ static void note(uint32_t *ids, size_t *len, const char *line, const char *key)
 	ids[(*len)++] = (uint32_t)strtoul(line + key_len, NULL, 10);
 }
 
-/* A link's own description names its program too. */
+/* A link's own description names its program too. Some are open for a moment only, as SQLite's journal is. */
 static void note_descriptor(struct things *things, const char *path)
 {
 	FILE *file = fopen(path, "re");
 	char line[256];
 	size_t links = things->links_len;
 
-	assert_non_null(file);
+	if (!file) {
+		assert_int_equal(errno, ENOENT);
+		return;
+	}
 	while (fgets(line, sizeof(line), file)) {
 		note(things->links, &things->links_len, line, "link_id:");
 		if (things->links_len == links)
