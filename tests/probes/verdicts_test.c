@@ -75,7 +75,7 @@ static bool is_emulated(void)
 /* Long enough to be the greatest part also where each system call takes a millisecond. */
 static uint64_t block_ns(void)
 {
-	return is_emulated() ? 300 * MS : 20 * MS;
+	return is_emulated() ? 300 * MS : 50 * MS;
 }
 
 static void sync_subject(void)
