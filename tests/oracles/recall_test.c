@@ -24,8 +24,10 @@
 
 #define BUDGET_NS    UINT64_C(1000000)
 #define TOLERANCE_NS UINT64_C(20000) /* or 1 %, whichever is more */
-#define SUBJECTS     2
-#define TRUTH_MAX    65536
+#define SWITCH_NS \
+	30000 /* each takes some us, on a busy machine some tens: whose they are, the clocks see differently */
+#define SUBJECTS  2
+#define TRUTH_MAX 65536
 
 static struct watching watching;
 static struct subject subjects[SUBJECTS];
@@ -33,7 +35,7 @@ static char directory[] = "/tmp/stint-recall-XXXXXX";
 
 struct tally {
 	size_t stalls[STALL_CAUSES]; /* over the budget */
-	size_t missed, invented, beyond_tolerance, by_machine, wrong_cause;
+	size_t missed, invented, beyond_tolerance, by_machine, wrong_cause, wrong_share;
 	uint64_t worst_ns;
 };
 
@@ -99,19 +101,51 @@ static const char *call_of(enum stall_cause cause)
 	return cause == STALL_SLEEPS ? "clock_nanosleep" : cause == STALL_READS_PIPE ? "read" : "flock";
 }
 
-/* It computed, or it blocked in the call, and on the descriptor, that it was made to. */
+/*
+ * It computed, or it blocked in the call, and on the descriptor, that it was made to. Another call can have taken longer
+ * only where the machine kept it waiting in that, or took its CPU.
+ */
 static bool cause_is_right(const struct stint_probes_overrun *overrun, const struct stall_truth *of)
 {
-	uint64_t blocked_ns = of->end_ns - of->start_ns - of->cpu_ns;
+	uint64_t by_machine_ns = of->cpu_ns + overrun->runnable_ns;
 
 	if (of->cause == STALL_COMPUTES)
-		return overrun->on_cpu_ns > overrun->blocked_ns &&
-		       overrun->on_cpu_ns + overrun->runnable_ns + tolerance_ns(of->cpu_ns) >= of->cpu_ns;
-	return overrun->syscalls_len > 0 &&
-	       strcmp(overrun->syscalls[0].name, call_of((enum stall_cause)of->cause)) == 0 &&
-	       (of->fd < 0 || overrun->syscalls[0].fd == of->fd) &&
-	       overrun->blocked_ns <= blocked_ns + tolerance_ns(blocked_ns) &&
-	       overrun->blocked_ns + overrun->runnable_ns + tolerance_ns(blocked_ns) >= blocked_ns;
+		return overrun->on_cpu_ns > overrun->blocked_ns;
+	for (uint32_t i = 0; i < overrun->syscalls_len; i++) {
+		const struct stint_probes_syscall *call = &overrun->syscalls[i];
+
+		if (strcmp(call->name, call_of((enum stall_cause)of->cause)) == 0 &&
+		    (of->fd < 0 || call->fd == of->fd))
+			return true;
+		if (call->duration_ns > by_machine_ns + tolerance_ns(by_machine_ns))
+			return false;
+	}
+	return false;
+}
+
+/* So long on a CPU, or blocked, as the thread's own clock has it. */
+static bool share_is_right(const struct stint_probes_overrun *overrun, const struct stall_truth *of)
+{
+	uint64_t blocked_ns = of->end_ns - of->start_ns - of->cpu_ns;
+	uint64_t switches_ns = (overrun->segments_len + overrun->segments_lost) * (uint64_t)SWITCH_NS;
+
+	if (of->cause == STALL_COMPUTES)
+		return overrun->on_cpu_ns + overrun->runnable_ns + tolerance_ns(of->cpu_ns) >= of->cpu_ns;
+	return overrun->blocked_ns <= blocked_ns + tolerance_ns(blocked_ns) + switches_ns &&
+	       overrun->blocked_ns + overrun->runnable_ns + tolerance_ns(blocked_ns) + switches_ns >=
+		       blocked_ns;
+}
+
+static void print_wrong(const struct stint_probes_overrun *overrun, const struct stall_truth *of)
+{
+	print_message("wrong: %s %" PRIu64 " ns, of which on a CPU %" PRIu64 "; told: on a CPU %" PRIu64
+		      ", runnable %" PRIu64 ", blocked %" PRIu64 "\n",
+		      of->cause == STALL_COMPUTES ? "computed" : call_of((enum stall_cause)of->cause),
+		      of->end_ns - of->start_ns, of->cpu_ns, overrun->on_cpu_ns, overrun->runnable_ns,
+		      overrun->blocked_ns);
+	for (uint32_t i = 0; i < overrun->syscalls_len; i++)
+		print_message("  %s on %d: %" PRIu64 " ns\n", overrun->syscalls[i].name,
+			      overrun->syscalls[i].fd, overrun->syscalls[i].duration_ns);
 }
 
 static void compare_stall(struct tally *tally, const struct stall_truth *of, pid_t pid)
@@ -134,8 +168,11 @@ static void compare_stall(struct tally *tally, const struct stall_truth *of, pid
 		/* Preempted between the kernel's end of the wait and the first reading of the clock, or likewise. */
 		tally->by_machine += more_ns <= overrun->runnable_ns + tolerance_ns(duration_ns);
 	}
-	if (of->cause != STALL_NONE && !cause_is_right(overrun, of))
-		tally->wrong_cause++;
+	if (of->cause == STALL_NONE || (cause_is_right(overrun, of) && share_is_right(overrun, of)))
+		return;
+	print_wrong(overrun, of);
+	tally->wrong_cause += !cause_is_right(overrun, of);
+	tally->wrong_share += !share_is_right(overrun, of);
 }
 
 /* Nothing in the truth is in it, nor was it the machine that made it long outside of what the truth sees. */
@@ -196,11 +233,12 @@ static void every_stall_is_found_none_invented_and_causes_are_right(void **state
 	stint_probes_losses(watching.probes, &losses);
 	printf("seed %" PRIu64
 	       ": over the budget %zu computing, %zu sleeping, %zu reading, %zu locking, %zu of the machine: "
-	       "%zu missed, %zu invented, %zu with a wrong cause; durations at most %" PRIu64
+	       "%zu missed, %zu invented, %zu with a wrong cause, %zu with a wrong share of it; durations at most %" PRIu64
 	       " ns more, %zu beyond 1 %% or 20 us, of which %zu waited for a CPU at an end\n",
 	       seed, tally.stalls[STALL_COMPUTES], tally.stalls[STALL_SLEEPS], tally.stalls[STALL_READS_PIPE],
 	       tally.stalls[STALL_WANTS_LOCK], tally.stalls[STALL_NONE], tally.missed, tally.invented,
-	       tally.wrong_cause, tally.worst_ns, tally.beyond_tolerance, tally.by_machine);
+	       tally.wrong_cause, tally.wrong_share, tally.worst_ns, tally.beyond_tolerance,
+	       tally.by_machine);
 	assert_int_equal(losses.ring_full + losses.table_full, 0);
 	assert_true(tally.stalls[STALL_COMPUTES] > stalls / 10 && tally.stalls[STALL_SLEEPS] > stalls / 10);
 	assert_true(tally.stalls[STALL_READS_PIPE] > stalls / 10);
@@ -208,7 +246,8 @@ static void every_stall_is_found_none_invented_and_causes_are_right(void **state
 	assert_int_equal(tally.missed, 0);
 	assert_int_equal(tally.invented, 0);
 	assert_int_equal(tally.wrong_cause, 0);
-	/* What the hypervisor takes between the two clocks is in no one's account: a few, on such machines. */
+	/* What the hypervisor takes between two clocks is in no one's account: a few, on such machines. */
+	assert_true(tally.wrong_share <= stalls / 50);
 	assert_true(tally.beyond_tolerance - tally.by_machine <= stalls / 50);
 }
 

