@@ -13,13 +13,26 @@
 /*
  * getaddrinfo() in threads. It may take half a minute and cannot be interrupted, so nobody ever waits for it:
  * that is why these are not jobs of a pool. What is cancelled is forgotten, and the thread that comes back
- * with it throws it away; what threads and loop share lives until the last of them has let go.
+ * with it throws it away; what threads and loop share lives until the last of them has let go. Only a program that ends, or
+ * unloads this library, may have to wait for them.
  *
  * The eventfd is watched only while an answer is wanted, so that a loop with nothing else to do can end.
  */
 
 #define THREADS_DEFAULT 16u
 #define THREADS_MAX     1024u
+
+/*
+ * All such threads of the process. One that ends joins the one that ended before it, so the last to end is the only one that
+ * is left to be joined.
+ */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	uint32_t running;
+	bool any_ended;
+	pthread_t ended;
+} all = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 enum query_state { QUERY_WAITING, QUERY_RUNNING, QUERY_DONE };
 
@@ -90,6 +103,68 @@ static void release_shared(struct shared *shared)
 	free(shared);
 }
 
+/* ---- all threads ---- */
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&all.lock);
+}
+
+static void in_parent(void)
+{
+	pthread_mutex_unlock(&all.lock);
+}
+
+/* It has none of them. */
+static void in_child(void)
+{
+	pthread_mutex_init(&all.lock, NULL);
+	pthread_cond_init(&all.changed, NULL);
+	all.running = 0;
+	all.any_ended = false;
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(before_fork, in_parent, in_child);
+}
+
+/* Called with the lock, which is let go of; joins the last that ended, in whose place is the calling thread if `ends`. */
+static void join_last(bool ends)
+{
+	bool any = all.any_ended;
+	pthread_t last = all.ended;
+
+	all.any_ended = ends;
+	all.ended = pthread_self();
+	pthread_mutex_unlock(&all.lock);
+	if (any)
+		pthread_join(last, NULL);
+}
+
+static void end_thread(void)
+{
+	pthread_mutex_lock(&all.lock);
+	if (--all.running == 0)
+		pthread_cond_broadcast(&all.changed);
+	join_last(true);
+}
+
+/* It does not wait for those that run. */
+static void join_ended(void)
+{
+	pthread_mutex_lock(&all.lock);
+	join_last(false);
+}
+
+void stint_thread_resolver_wait(void)
+{
+	pthread_mutex_lock(&all.lock);
+	while (all.running > 0)
+		pthread_cond_wait(&all.changed, &all.lock);
+	join_last(false);
+}
+
 /* ---- in a thread ---- */
 
 static int translate_error(int error)
@@ -153,6 +228,7 @@ static void *run(void *ctx)
 	}
 	shared->threads--;
 	release_shared(shared);
+	end_thread();
 	return NULL;
 }
 
@@ -161,19 +237,19 @@ static void *run(void *ctx)
 /* Called with the lock held. Threads get none of the program's signals. */
 static int start_thread(struct shared *shared)
 {
-	sigset_t all, before;
-	pthread_attr_t attributes;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	sigset_t every, before;
 	pthread_t thread;
-	int error = pthread_attr_init(&attributes);
+	int error;
 
-	if (error)
-		return -error;
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&thread, &attributes, run, shared);
+	pthread_once(&once, watch_forks);
+	sigfillset(&every);
+	pthread_sigmask(SIG_SETMASK, &every, &before);
+	pthread_mutex_lock(&all.lock);
+	error = pthread_create(&thread, NULL, run, shared);
+	all.running += error == 0;
+	pthread_mutex_unlock(&all.lock);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
 	if (error)
 		return -error;
 	shared->threads++;
@@ -306,6 +382,7 @@ static void free_resolver(void *backend)
 		free(query);
 	release_shared(resolver->shared);
 	free(resolver);
+	join_ended();
 }
 
 static struct shared *make_shared(uint32_t threads)

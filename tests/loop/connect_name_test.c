@@ -7,6 +7,13 @@
 
 #include "names_fixture.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
 #define NEVER_NS (3600 * S)
 
 static struct stint_resolver *resolver;
@@ -459,6 +466,55 @@ static void what_cannot_be_begun_is_refused(void **state)
 
 /* ---- the loop's own resolver ---- */
 
+static sem_t gate; /* what lookups in threads wait for, to fail then; unless they are libc's */
+static bool gated;
+static atomic_int looking; /* threads in getaddrinfo() */
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
+{
+	int (*of_libc)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+	int error = EAI_NONAME;
+
+	looking++;
+	if (!gated || hints->ai_flags & AI_NUMERICHOST) { /* the latter is called by the loop */
+		*(void **)&of_libc = dlsym(RTLD_NEXT, "getaddrinfo");
+		error = of_libc(node, service, hints, ret);
+	} else {
+		while (sem_wait(&gate) < 0)
+			;
+	}
+	looking--;
+	return error;
+}
+
+/* With lookups that end once so many are let through. */
+static int open_gate(void **state)
+{
+	gated = true;
+	sem_init(&gate, 0, 0);
+	return open_resolver(state);
+}
+
+static int close_gate(void **state)
+{
+	gated = false;
+	sem_destroy(&gate);
+	return close_loop(state);
+}
+
+static void let_through(int lookups)
+{
+	while (lookups-- > 0)
+		sem_post(&gate);
+}
+
+/* One for each family. */
+static void await_both_lookups(void)
+{
+	while (looking < 2)
+		sched_yield();
+}
+
 static void a_name_of_the_hosts_file_is_found_by_libc_in_threads(void **state)
 {
 	struct stint_connect_name *name;
@@ -495,7 +551,7 @@ static void many_names_are_looked_up_by_few_threads(void **state)
 	assert_null(stint_resolver_free(options.resolver));
 }
 
-/* Whether they wait, run or are done: nobody waits for libc. */
+/* Whether they wait, run or are done: nobody waits for libc, unless that is asked for. */
 static void lookups_in_threads_can_be_given_up(void **state)
 {
 	struct stint_connect_name *names[40];
@@ -515,8 +571,67 @@ static void lookups_in_threads_can_be_given_up(void **state)
 				 0);
 	loop = stint_loop_free(loop);
 	assert_int_equal(results, 0);
+	let_through(160);
+	stint_thread_resolver_wait();
+	assert_int_equal(looking, 0);
 }
 
+static void what_was_given_up_can_be_waited_for(void **state)
+{
+	struct stint_connect_name *name;
+
+	(void)state;
+	assert_int_equal(stint_connect_name_new(&name, loop, "localhost", 1, NULL, handler, on_result, NULL),
+			 0);
+	await_both_lookups();
+	loop = stint_loop_free(loop);
+	let_through(2);
+	stint_thread_resolver_wait();
+	assert_int_equal(looking, 0);
+	stint_thread_resolver_wait(); /* for none */
+}
+
+/* The child has none of its parent's threads, and may look up names by its own. */
+static void a_child_waits_for_its_own_lookups_alone(void **state)
+{
+	struct stint_connect_name *name;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(stint_connect_name_new(&name, loop, "localhost", 1, NULL, handler, on_result, NULL),
+			 0);
+	await_both_lookups();
+	pid = fork();
+	if (pid == 0) {
+		looking = 0;
+		let_through(2);
+		stint_thread_resolver_wait();
+		if (stint_loop_new(&loop, NULL) < 0 ||
+		    stint_connect_name_new(&name, loop, "localhost", 1, NULL,
+					   (uint32_t)stint_loop_handler(loop, "child", 0), on_result,
+					   NULL) < 0)
+			_exit(1);
+		stint_loop_free(loop);
+		stint_thread_resolver_wait();
+		_exit(looking == 0 ? 0 : 2);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	loop = stint_loop_free(loop);
+	let_through(2);
+	stint_thread_resolver_wait();
+	assert_int_equal(looking, 0);
+}
+
+static int wait_for_libc(void **state)
+{
+	stint_thread_resolver_wait();
+	return fixture_remove_directory(state);
+}
+
+#define GATED(name)    cmocka_unit_test_setup_teardown(name, open_gate, close_gate)
 #define SCRIPTED(name) cmocka_unit_test_setup_teardown(name, open_resolver, close_loop)
 
 int main(void)
@@ -542,11 +657,13 @@ int main(void)
 		SCRIPTED(a_resolver_that_is_freed_ends_its_lookups),
 		SCRIPTED(the_callback_may_free_the_loop),
 		SCRIPTED(what_cannot_be_begun_is_refused),
+		GATED(lookups_in_threads_can_be_given_up),
+		GATED(what_was_given_up_can_be_waited_for),
+		GATED(a_child_waits_for_its_own_lookups_alone),
+		/* Last: libc may go on to look for the other family. */
 		SCRIPTED(a_name_of_the_hosts_file_is_found_by_libc_in_threads),
 		SCRIPTED(many_names_are_looked_up_by_few_threads),
-		SCRIPTED(lookups_in_threads_can_be_given_up),
 	};
 
-	return cmocka_run_group_tests_name("connect_name", tests, fixture_make_directory,
-					   fixture_remove_directory);
+	return cmocka_run_group_tests_name("connect_name", tests, fixture_make_directory, wait_for_libc);
 }
