@@ -61,6 +61,8 @@ static void a_program_watched_from_before_its_exec_has_its_own_stacks(void **sta
 	watching_take(&watching);
 	assert_int_equal(watching_count(&watching, 30 * MS), 3);
 	for (size_t i = 0; (overrun = watching_overrun(&watching, 30 * MS, i)); i++) {
+		if (overrun->is.runnable_ns >= overrun->is.blocked_ns) /* then the stack is of that */
+			continue;
 		assert_true(watched_stack_has(overrun, "main"));
 		assert_true(watched_stack_has(overrun, "sleep_in_handler"));
 		assert_string_equal(overrun->handler, "on_command");
@@ -263,8 +265,13 @@ static void records_across_the_end_of_the_ring_are_whole(void **state)
 	}
 	assert_overruns_consistent(&watching);
 	assert_int_equal(watching_count(&watching, 2 * MS), 40);
-	for (size_t i = 0; i < 40; i++)
-		assert_true(watched_stack_has(watching_overrun(&watching, 2 * MS, i), "sleep_in_handler"));
+	for (size_t i = 0; i < 40; i++) {
+		const struct watched_overrun *overrun = watching_overrun(&watching, 2 * MS, i);
+
+		/* Where it was kept from a CPU for longer than it slept, the stack is of that. */
+		assert_true(overrun->is.runnable_ns >= overrun->is.blocked_ns ||
+			    watched_stack_has(overrun, "sleep_in_handler"));
+	}
 	stint_probes_losses(watching.probes, &losses);
 	assert_int_equal(losses.ring_full, 0);
 }

@@ -95,6 +95,9 @@ static void a_sleep_is_blocked_in_its_system_call(void **state)
 		const struct watched_overrun *overrun = watching_overrun(&watching, ABOUT(SLEEP_NS), i);
 
 		assert_true(overrun->is.blocked_ns > overrun->is.on_cpu_ns);
+		/* Where it was kept from a CPU for longer than it slept, call and stack may be of that. */
+		if (overrun->is.runnable_ns >= overrun->is.blocked_ns)
+			continue;
 		assert_true(overrun->is.syscalls_len >= 1);
 		assert_string_equal(overrun->is.syscalls[0].name, "clock_nanosleep");
 		assert_true(overrun->is.syscalls[0].duration_ns >= SLEEP_NS);

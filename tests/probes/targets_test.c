@@ -92,8 +92,13 @@ static void follow_a_child(const char *how, const char *function)
 	answer = block_some_times();
 	assert_int_not_equal(answer.tid, subject.pid);
 	assert_followed(&answer, TIMES);
-	for (size_t i = 0; i < TIMES; i++)
-		assert_true(watched_stack_has(watching_overrun(&watching, 3 * MS, i), function));
+	for (size_t i = 0; i < TIMES; i++) {
+		const struct watched_overrun *overrun = watching_overrun(&watching, 3 * MS, i);
+
+		/* Where it was kept from a CPU for longer than it slept, the stack is of that. */
+		assert_true(overrun->is.runnable_ns >= overrun->is.blocked_ns ||
+			    watched_stack_has(overrun, function));
+	}
 	pid = subject.pid;
 	close(subject.to); /* the child ends, and so does its parent */
 	subject.to = open("/dev/null", O_WRONLY | O_CLOEXEC);

@@ -32,7 +32,7 @@ static const char source[] =
 	"#include <unistd.h>\n"
 	"__attribute__((noinline)) static int nap_of_mine(void)\n"
 	"{\n"
-	"	struct timespec pause = {0, 5000000};\n"
+	"	struct timespec pause = {0, 30000000};\n"
 	"	return nanosleep(&pause, NULL) + 1;\n" /* 7 */
 	"}\n"
 	"__attribute__((noinline)) static int handle_byte(void)\n"
