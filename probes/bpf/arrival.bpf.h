@@ -26,7 +26,7 @@ struct arrival {
 	u64 replaced_ns;    /* the first before this one: nobody had told of its read when this one came */
 	u64 established_ns; /* of a connection that was not accepted yet */
 	u32 is_whole; /* nothing was in it before it was followed, or that was read: what arrives is known */
-	u32 end_seq;  /* of what arrived */
+	u32 end_seq;  /* of what arrived, the highest; once `last_ns` is set */
 };
 
 struct {
@@ -103,15 +103,24 @@ static __always_inline bool segment_is_news(const struct sk_buff *skb)
 	       segment_end_seq(skb);
 }
 
+/* Of sequence numbers, which begin anew after 2^32. */
+static __always_inline bool is_after(u32 a, u32 b)
+{
+	return (s32)(a - b) > 0;
+}
+
 static __always_inline void note_segment(const struct sock *sk, const struct sk_buff *skb)
 {
 	struct arrival *arrival = segment_is_news(skb) ? find_arrival((u64)sk) : NULL;
+	u32 end_seq = segment_end_seq(skb);
 	u64 now_ns;
 
-	if (!arrival)
+	/* What was sent again has been there before. */
+	if (!arrival || !is_after(end_seq, BPF_CORE_READ((const struct tcp_sock *)sk, rcv_nxt)))
 		return;
 	now_ns = bpf_ktime_get_ns();
-	arrival->end_seq = segment_end_seq(skb);
+	if (!arrival->last_ns || is_after(end_seq, arrival->end_seq)) /* else it fills a gap */
+		arrival->end_seq = end_seq;
 	arrival->last_ns = now_ns;
 	if (arrival->first_ns && sk->sk_receive_queue.qlen)
 		return;
@@ -194,7 +203,7 @@ __noinline int count_arrival(struct role_counters *role, struct thread *thread, 
 /* Has anything arrived that nobody read? It may be on its way to the queue still. */
 static __always_inline bool is_left(const struct arrival *arrival, u64 sk)
 {
-	return (s32)(arrival->end_seq - BPF_CORE_READ((struct tcp_sock *)sk, copied_seq)) > 0;
+	return is_after(arrival->end_seq, BPF_CORE_READ((struct tcp_sock *)sk, copied_seq));
 }
 
 /* A read that began at `start_ns` is over. `emptied`: it took less than it asked for. */

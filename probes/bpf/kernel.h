@@ -353,6 +353,7 @@ struct inet_connection_sock {
 
 struct tcp_sock {
 	u32 copied_seq;
+	u32 rcv_nxt;
 	u32 snd_una;
 	u32 snd_nxt;
 	u32 write_seq;

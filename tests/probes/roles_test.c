@@ -253,6 +253,21 @@ static void a_read_is_as_old_as_what_was_there_when_it_began(void **state)
 			served.most_ns[SUBJECT_ROLE_CLIENT]);
 }
 
+static void what_is_sent_again_makes_nothing_younger_or_unknown(void **state)
+{
+	const struct stint_probes_histogram *age;
+	struct stint_probes_losses losses;
+
+	(void)state;
+	run("again", NULL);
+	stint_probes_losses(watching.probes, &losses);
+	assert_int_equal(losses.arrivals_unseen, 0);
+	age = metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE);
+	assert_int_equal(age->count, 3);
+	assert_in_range(age->sum_ns, served.least_ns[SUBJECT_ROLE_CLIENT],
+			served.most_ns[SUBJECT_ROLE_CLIENT]);
+}
+
 static void taking_a_descriptor_out_of_the_set_is_a_turn_of_its_event(void **state)
 {
 	const struct stint_probes_histogram *service;
@@ -326,6 +341,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_another_thread_has_read_makes_nothing_older, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_read_is_as_old_as_what_was_there_when_it_began, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(what_is_sent_again_makes_nothing_younger_or_unknown, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(taking_a_descriptor_out_of_the_set_is_a_turn_of_its_event,
 						set_up, tear_down),

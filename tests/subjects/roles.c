@@ -11,6 +11,7 @@
  *	roles poll | ppoll | select | pselect	as each, the loop being in that, and with one event of the eventfd before
  *	roles reused	a pipe is taken out of the set in its turn, and closed in that of the third event after it; its number
  *			has another descriptor from the turn of the last one on, which is written to there
+ *	roles again	what a client has sent, and was read, it sends once more, after other data that is read in two parts
  *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
  *
  * With one more argument the descriptors are registered first of all, else when it starts. It writes its port to its
@@ -20,6 +21,8 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -405,6 +408,72 @@ static void parts(void)
 	}
 }
 
+/* Whatever the client is sent from now on, it never gets: so it sends again what it has sent. */
+static void lose_acks(int fd)
+{
+	struct sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct sock_fprog program = {.len = 1, .filter = &drop_all};
+
+	checked(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)), "SO_ATTACH_FILTER");
+}
+
+static struct tcp_info ask_kernel(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	checked(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), "TCP_INFO");
+	return info;
+}
+
+/* Until a timer of the client has gone off, and all that it has sent is there. */
+static void wait_for_retransmission(uint32_t sent_before, uint32_t got_before)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	while (!ask_kernel(far[0]).tcpi_retransmits ||
+	       ask_kernel(far[0]).tcpi_segs_out - sent_before > ask_kernel(near[0]).tcpi_segs_in - got_before)
+		nanosleep(&pause, NULL);
+}
+
+static void put_apart(int fd)
+{
+	uint64_t one = 1;
+
+	if (send(fd, &one, sizeof(one), MSG_EOR) !=
+	    sizeof(one)) /* is not made one segment with what follows */
+		die("send");
+}
+
+/* What is noted of the client is how old the first data and, twice, the other was when it was read. */
+static void again(void)
+{
+	uint32_t sent = ask_kernel(far[0]).tcpi_segs_out, got = ask_kernel(near[0]).tcpi_segs_in;
+	uint64_t before_ns, after_ns, both[2] = {0}, one_ns = now_ns();
+	struct epoll_event events[16];
+	int on = 1;
+
+	checked(setsockopt(far[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), "TCP_NODELAY");
+	lose_acks(far[0]);
+	put_apart(far[0]);
+	if (wait_for(events) != 1)
+		die("more than the client");
+	take(near[0]);
+	note(SUBJECT_ROLE_CLIENT, 0, now_ns() - one_ns);
+	before_ns = now_ns();
+	if (write(far[0], both, sizeof(both)) != sizeof(both))
+		die("write");
+	after_ns = now_ns();
+	wait_for_retransmission(sent, got);
+	for (int i = 0; i < 2; i++) {
+		uint64_t read_ns = now_ns();
+
+		if (wait_for(events) != 1 || read(near[0], both, sizeof(both[0])) != sizeof(both[0]))
+			die("read");
+		note(SUBJECT_ROLE_CLIENT, read_ns - after_ns, now_ns() - before_ns);
+	}
+}
+
 static void ctl(void)
 {
 	struct epoll_event events[16];
@@ -506,6 +575,7 @@ static void run(const char *what)
 		     {"busy", busy},
 		     {"helped", helped},
 		     {"parts", parts},
+		     {"again", again},
 		     {"ctl", ctl},
 		     {"reused", reused},
 		     {"poll", each_in_poll},
