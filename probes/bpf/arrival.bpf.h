@@ -159,7 +159,7 @@ static __always_inline void forget_arrivals(u64 sk)
 
 static __always_inline void note_woken(struct thread *thread, u64 now_ns)
 {
-	if (thread->state != THREAD_WAITING || !thread->off_ns || thread->runnable_ns)
+	if (thread->state != THREAD_WAITING || (thread->off_ns && thread->runnable_ns))
 		return;
 	thread->turns.woken_ns = now_ns;
 	thread->turns.woken_on_ns = 0;

@@ -64,6 +64,7 @@ enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
 #define NET_RX_SOFTIRQ  3
 #define SOCK_NOSPACE    2 /* bit number in socket.flags, include/linux/net.h; the same since 2.6 */
 #define TASK_RUNNING    0
+#define TASK_WAKING     0x200 /* the same since 4.14 */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

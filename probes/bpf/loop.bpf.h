@@ -497,6 +497,8 @@ static __always_inline void made_runnable(void *ctx, struct thread *thread, stru
 {
 	u64 off_ns = thread->off_ns;
 
+	if (!off_ns) /* it may be about to leave its CPU, and be woken before it has: switch_in() needs to know */
+		*(volatile u32 *)&thread->woken_before_off = 1;
 	if (!off_ns || thread->runnable_ns)
 		return;
 	if (now_ns < off_ns)
@@ -507,16 +509,28 @@ static __always_inline void made_runnable(void *ctx, struct thread *thread, stru
 		verdict_waking(ctx, &thread->verdict, task, off_ns, now_ns - off_ns, thread->in_syscall);
 }
 
+/*
+ * One that slept was woken. If no wake-up was seen since it left its CPU, but one before, that was it: the waker, on another
+ * CPU, came between the thread's leaving its queue and the switch.
+ */
+static __always_inline u64 since_when_runnable(const struct thread *thread, u64 now_ns)
+{
+	if (thread->runnable_ns)
+		return thread->runnable_ns;
+	return thread->woken_before_off ? thread->off_ns : now_ns;
+}
+
 /* `task` is the thread's; `prev` had the CPU before, NULL if that is not known. */
 static __always_inline void switch_in(struct thread *thread, const struct task_struct *task,
 				      struct task_struct *prev, u64 now_ns)
 {
-	u64 runnable_ns = thread->runnable_ns ? thread->runnable_ns : now_ns;
 	u64 off_ns = thread->off_ns;
+	u64 runnable_ns = since_when_runnable(thread, now_ns);
 	u32 at = thread->segments_len;
 	u64 throttled_ns;
 
 	thread->off_ns = 0;
+	thread->woken_before_off = 0;
 	thread->last_on_ns = now_ns;
 	if (!off_ns || thread->state != THREAD_DISPATCHING)
 		return;
@@ -578,9 +592,10 @@ static __always_inline void switch_out(struct thread *thread, const struct task_
 		if (!runnable && !thread->in_syscall)
 			note_fault_stack(thread, now_ns);
 	}
-	thread->off_ns = now_ns;
 	thread->off_cpu_clock_ns = task->se.sum_exec_runtime;
-	thread->runnable_ns = runnable ? now_ns : 0;
+	/* In this order: once it is off, who wakes it writes the former. */
+	*(volatile u64 *)&thread->runnable_ns = runnable ? now_ns : 0;
+	*(volatile u64 *)&thread->off_ns = now_ns;
 }
 
 #endif

@@ -235,6 +235,15 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	return is_marked(place_of(regs)) ? exit_call(regs, result) : 0;
 }
 
+/*
+ * By now somebody may have begun to wake it. And some kernels (6.1, 6.12) tell the state that a task had before a signal kept it
+ * from sleeping.
+ */
+static __always_inline bool is_awake(const struct task_struct *task)
+{
+	return task->__state == TASK_RUNNING || task->__state == TASK_WAKING;
+}
+
 static __always_inline void on_switch(struct task_struct *prev, struct task_struct *next, bool runnable)
 {
 	u64 now_ns = 0;
@@ -256,7 +265,7 @@ static __always_inline void on_switch(struct task_struct *prev, struct task_stru
 		thread = find_thread(prev->pid);
 		now_ns = now_ns ? now_ns : bpf_ktime_get_ns();
 		if (thread)
-			switch_out(thread, prev, next, now_ns, runnable);
+			switch_out(thread, prev, next, now_ns, runnable || is_awake(prev));
 	}
 }
 
