@@ -17,4 +17,12 @@ static __noinline u64 fd_to_file(s32 fd)
 	return (u64)file;
 }
 
+/* The struct eventpoll behind a descriptor of the current process. */
+static __always_inline u64 epoll_set(s32 fd)
+{
+	struct file *file = (struct file *)fd_to_file(fd);
+
+	return file ? (u64)BPF_CORE_READ(file, private_data) : 0;
+}
+
 #endif

@@ -129,8 +129,10 @@ struct pipe_inode_info {
 /* One registration: a file in an epoll set. */
 struct epitem {
 	struct hlist_node fllink; /* in the file's f_ep */
+	struct eventpoll *ep;     /* the set */
 	struct epoll_event {
 		__u32 events;
+		__u64 data;
 	} event;
 };
 

@@ -395,11 +395,83 @@ static __noinline int mark_returned(struct socket_state *state, u64 sk, struct t
 	return 0;
 }
 
+/* Is EPOLLOUT with that data among the first `len` events? */
+__noinline bool is_event_out(const struct turns *turns, u32 len, u64 data)
+{
+	if (!turns)
+		return false;
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		const struct user_event *event = &turns->event[i];
+
+		if (i >= len)
+			break;
+		if (event->events & (EPOLLOUT | EPOLLWRNORM) && event->data_low == (u32)data &&
+		    event->data_high == (u32)(data >> 32))
+			return true;
+	}
+	return false;
+}
+
+#define ARRAY_READS 16
+
 /*
- * A wait of this thread returned: the write events raised for it before are among what it returned, but those that
- * nobody asks for. They stay, as they may be asked for later. (Not static: the verifier goes through it once.)
+ * The same of the array that epoll_wait() has filled, of which a part at a time is read to where the thread's events stand:
+ * those of the iteration before are done with. True also where it is too long, or cannot be read.
  */
-__noinline int note_returned(struct thread *thread, u64 now_ns)
+__noinline bool is_in_array(struct thread *thread, u64 array, u32 len, u64 data)
+{
+	if (!thread)
+		return true;
+	for (u32 i = 0; i < ARRAY_READS; i++) {
+		const u32 first = i * TURNS_MAX;
+		u32 part;
+
+		if (first >= len)
+			return false;
+		part = len - first < TURNS_MAX ? len - first : TURNS_MAX;
+		asm volatile("" : "+r"(part)); /* so that the check stays: Linux 6.1 has lost the one above */
+		if (part > TURNS_MAX)
+			return true;
+		if (bpf_probe_read_user(thread->turns.event, part * sizeof(thread->turns.event[0]),
+					(void *)(array + first * sizeof(thread->turns.event[0]))) != 0)
+			return true;
+		if (is_event_out(&thread->turns, part, data))
+			return true;
+	}
+	return true;
+}
+
+/*
+ * Did a wait for `set` return the socket's write event? It may have been raised once the wait had looked, or have found no
+ * room in the array. A socket that is not in that set, but in one within it, is taken for returned.
+ */
+__noinline bool is_returned(struct thread *thread, u64 sk, u64 set, u64 array, u32 len)
+{
+	struct hlist_node *node = first_registration(sk);
+	u64 offset = bpf_core_field_offset(struct epitem, fllink);
+	bool is_in_set = false;
+
+	if (!thread)
+		return true;
+	for (u32 i = 0; i < REGISTRATIONS_MAX && node; i++) {
+		struct epitem *item = (struct epitem *)((u64)node - offset);
+
+		node = BPF_CORE_READ(node, next);
+		if ((u64)BPF_CORE_READ(item, ep) != set)
+			continue;
+		is_in_set = true;
+		if (is_in_array(thread, array, len, BPF_CORE_READ(item, event.data)))
+			return true;
+	}
+	return !is_in_set;
+}
+
+/*
+ * A wait of this thread returned `len` events: the write events raised for it before are among them, but those that
+ * nobody asks for, and, of an epoll `set` (else 0), those that are not in its array. They stay, as they may be asked for or
+ * returned later. (Not static: the verifier goes through it once.)
+ */
+__noinline int note_returned(struct thread *thread, u64 now_ns, u64 set, u64 array, u32 len)
 {
 	u32 head;
 
@@ -418,7 +490,8 @@ __noinline int note_returned(struct thread *thread, u64 now_ns)
 		if (!state || state->stage != STALL_RAISED)
 			continue;
 		read_interest(&interest, sk);
-		if (asks_for_write(&interest) || (interest.events & EPOLLONESHOT))
+		if ((asks_for_write(&interest) || (interest.events & EPOLLONESHOT)) &&
+		    (!set || is_returned(thread, sk, set, array, len)))
 			mark_returned(state, sk, thread, now_ns);
 		else if (interest.registered)
 			push_raised(thread->tid, sk);

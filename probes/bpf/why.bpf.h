@@ -29,12 +29,19 @@ struct interest {
 	bool other_waits; /* somebody waits for it by other means: poll(), io_uring, a blocked call */
 };
 
-__noinline int read_interest(struct interest *ret, u64 sk)
+static __always_inline struct hlist_node *first_registration(u64 sk)
 {
 	struct socket *socket = sk_socket(sk);
 	struct file *file = socket ? BPF_CORE_READ(socket, file) : NULL;
 	struct hlist_head *registrations = file ? BPF_CORE_READ(file, f_ep) : NULL;
-	struct hlist_node *node = registrations ? BPF_CORE_READ(registrations, first) : NULL;
+
+	return registrations ? BPF_CORE_READ(registrations, first) : NULL;
+}
+
+__noinline int read_interest(struct interest *ret, u64 sk)
+{
+	struct socket *socket = sk_socket(sk);
+	struct hlist_node *node = first_registration(sk);
 	u64 offset = bpf_core_field_offset(struct epitem, fllink);
 
 	if (!ret)
