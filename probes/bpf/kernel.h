@@ -341,6 +341,8 @@ struct sock {
 	u32 sk_max_ack_backlog;
 	struct pid *sk_peer_pid;
 	struct {
+		struct spinlock {
+		} slock;   /* of who is amid the processing of a segment; begins with its state */
 		int owned; /* by a system call */
 	} sk_lock;
 	void (*sk_write_space)(struct sock *sk);

@@ -52,10 +52,10 @@ struct socket_state {
 	u32 ack_bytes;
 	u32 ack_queued_before;
 	u32 ack_lacked; /* the bit was set then */
-	u32 segment_pending;
 	u32 why_changed;
 	u32 raised_to_wait; /* the event found its thread waiting for it */
-	u64 segment_ns;     /* when that came */
+	u32 reserved2;
+	u64 segment_ns;     /* when any segment was announced that was not looked at since; 0: none was */
 	u64 early_cause_ns; /* the ACK that cleared the bit while no stall was known; 0: none */
 	u64 last_ack_ns;    /* of the stall */
 	u32 snd_una;        /* as the segments that were announced leave it, once `follows_una` is set */
@@ -195,6 +195,19 @@ static __always_inline bool has_room_unsent(u64 sk)
 static __always_inline bool is_owned(u64 sk)
 {
 	return BPF_CORE_READ((struct sock *)sk, sk_lock.owned) != 0;
+}
+
+/*
+ * Is anybody amid the processing of a segment, here or on another CPU? It is done under the socket's spinlock, or by its owner.
+ * Where that is no mere spinlock (PREEMPT_RT), only the latter is known.
+ */
+static __always_inline bool is_in_use(u64 sk)
+{
+	u64 slock = sk + bpf_core_field_offset(struct sock, sk_lock.slock);
+	u32 locked = 0;
+
+	bpf_probe_read_kernel(&locked, sizeof(locked), (void *)slock);
+	return locked || is_owned(sk);
 }
 
 static __noinline int read_addresses(struct record_addresses *addresses, u64 sk)

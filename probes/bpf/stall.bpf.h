@@ -60,58 +60,84 @@ static __always_inline void raise(struct socket_state *state, u64 sk, u64 at_ns,
 	report_moment(state, sk, &moment);
 }
 
-/*
- * What the announced ACK did to the queue is known now. Two CPUs may come to that at once, and one of them tells; to the
- * other, all that is known of it may be the next one's already.
- */
-static __always_inline void tell_ack(struct socket_state *state, u64 sk, bool opened)
+static __always_inline u64 pending(const u64 *at)
 {
-	u64 time_ns = *(volatile u64 *)&state->ack_time_ns;
+	return *(const volatile u64 *)at;
+}
+
+/* The ACK of that time is one of the stall. */
+static __always_inline void count_ack(struct socket_state *state, u64 sk, bool opened, u64 time_ns, u32 bytes)
+{
+	if (!is_stalled(state) || time_ns < state->start_ns)
+		return;
+	state->acks++;
+	state->acked_bytes += bytes;
+	account_ack(state, sk, opened, time_ns);
+}
+
+/* What the ACK announced at `time_ns` did to the queue is known now. Two CPUs may come to that at once: one of them tells. */
+static __always_inline void tell_ack(struct socket_state *state, u64 sk, bool opened, u64 time_ns)
+{
 	struct moment moment = {
 		.kind = SOCKET_ACK,
 		.tid = state->tid,
 		.time_ns = time_ns,
 		.done_bytes = state->ack_bytes,
 		.queued_before_bytes = state->ack_queued_before,
-		.cause = opened || state->early_cause_ns == time_ns,
+		.cause = opened || state->early_cause_ns == time_ns || state->cause_ns == time_ns,
 	};
 
-	if (!time_ns || __sync_val_compare_and_swap(&state->ack_time_ns, time_ns, 0) != time_ns)
+	if (__sync_val_compare_and_swap(&state->ack_time_ns, time_ns, 0) != time_ns)
 		return;
 	report_moment(state, sk, &moment);
-	if (!is_stalled(state) || time_ns < state->start_ns)
-		return;
-	state->acks++;
-	state->acked_bytes += moment.done_bytes;
-	account_ack(state, sk, opened, time_ns);
+	count_ack(state, sk, moment.cause, time_ns, moment.done_bytes);
+}
+
+/* With a low-water mark, a segment that acknowledges nothing may open the buffer: it opens the window. */
+static __always_inline void note_cause(struct socket_state *state)
+{
+	u64 cause_ns = pending(&state->segment_ns);
+
+	if (!cause_ns)
+		cause_ns = pending(&state->ack_time_ns);
+	if (cause_ns) /* else another CPU has looked before, and noted it */
+		state->cause_ns = cause_ns;
 }
 
 /*
- * What the last announced segment did, seen now. `waking` is the thread that is being woken, 0 if this look
- * has another reason. Returns with no ACK pending, unless it is too early.
+ * What the last announced segment did, seen now. `waking` is the thread that is being woken, 0 if this look has another
+ * reason; `is_over`: that segment's processing is known to be over. Else another CPU may be amid that, and what it will have
+ * done is not to be seen yet: the segment is then left pending, for who looks next. That CPU does, at the softirq's end or
+ * the next segment.
  */
-__noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking)
+__noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking, bool is_over)
 {
-	bool lacks, opened;
+	u64 segment_ns, ack_ns;
+	bool lacks, opened, too_early;
 
 	if (!state)
 		return 0;
+	/* In this order: what was pending is over by the time that nobody was found amid it, and so is what it did. */
+	segment_ns = pending(&state->segment_ns);
+	ack_ns = pending(&state->ack_time_ns);
+	too_early = waking || (!is_over && (segment_ns || ack_ns) && is_in_use(sk));
 	lacks = lacks_space(sk);
 	opened = state->stage == STALL_FULL && !lacks;
-	if (state->stage == STALL_NONE && state->ack_time_ns && state->ack_lacked && !lacks)
-		state->early_cause_ns = state->ack_time_ns;
+	if (state->stage == STALL_NONE && ack_ns && state->ack_lacked && !lacks)
+		state->early_cause_ns = ack_ns;
 	note_fin_event(state, sk, now_ns);
-	if (waking && !opened)
-		return 0; /* woken for another reason, amid the ACK's processing: too early to say what it did */
-	if (state->segment_pending && trace_sockets)
-		note_window(state, sk, state->segment_ns);
-	if (state->stage == STALL_FULL && state->segment_pending)
+	if (too_early && !opened)
+		return 0;
+	if (segment_ns && trace_sockets)
+		note_window(state, sk, segment_ns);
+	if (state->stage == STALL_FULL && segment_ns)
 		look_at_limit(state, sk, true);
-	if (opened) /* with a low-water mark, a segment that acknowledges nothing may do: it opens the window */
-		state->cause_ns = state->segment_pending ? state->segment_ns : state->ack_time_ns;
-	state->segment_pending = 0;
-	if (state->ack_time_ns)
-		tell_ack(state, sk, opened);
+	if (opened)
+		note_cause(state);
+	if (segment_ns) /* not one that was announced meanwhile */
+		__sync_val_compare_and_swap(&state->segment_ns, segment_ns, 0);
+	if (ack_ns)
+		tell_ack(state, sk, opened, ack_ns);
 	if (!opened)
 		return 0;
 	if (!state->cause_ns) /* what opened it was not seen: all until now was waiting for it */
@@ -142,10 +168,10 @@ __noinline int settle_touched(u64 now_ns, u32 waking_pid, u32 waking_tid)
 		state = find_socket(sk);
 		if (!state)
 			continue;
-		if (!waking_pid && is_owned(sk))
+		if (!waking_pid && is_in_use(sk))
 			touched->sk[kept++ & (TOUCHED_MAX - 1)] = sk;
 		else if (!waking_pid || state->pid == waking_pid)
-			settle(state, sk, now_ns, waking_tid);
+			settle(state, sk, now_ns, waking_tid, false);
 	}
 	if (!waking_pid)
 		touched->len = kept;
@@ -200,15 +226,14 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 	u32 wnd = BPF_CORE_READ((struct tcp_sock *)sk, snd_wnd);
 	s32 acked = (s32)(segment_ack(skb) - una);
 
-	settle(state, sk, now_ns, 0);
+	settle(state, sk, now_ns, 0, true);
 	find_unseen_ack(state, una, acked);
 	if (wnd < state->snd_wnd_min_bytes)
 		state->snd_wnd_min_bytes = wnd;
 	touch(sk);
 	if (state->stage == STALL_FULL)
 		end_gap(state, sk, now_ns);
-	state->segment_pending = 1;
-	state->segment_ns = now_ns;
+	*(volatile u64 *)&state->segment_ns = now_ns;
 	if (acked <= 0)
 		return;
 	state->last_ack_ns = now_ns;
@@ -249,11 +274,16 @@ static __always_inline bool begin_stall(struct socket_state *state, u64 sk, u64 
 __noinline int end_stall(struct socket_state *state, u64 sk, u64 now_ns, u32 ending)
 {
 	bool opened;
+	u64 ack_ns;
 
 	if (!state)
 		return 0;
-	settle(state, sk, now_ns, 0);
+	settle(state, sk, now_ns, 0, ending == RECORD_CLOSED);
 	opened = state->stage != STALL_FULL;
+	ack_ns = pending(&state->ack_time_ns);
+	if (ack_ns &&
+	    ending == RECORD_SENT) /* what it does goes on; but it came in this stall, and is told later */
+		count_ack(state, sk, false, ack_ns, state->ack_bytes);
 	if (!opened) { /* nothing had opened it */
 		end_gap(state, sk, now_ns);
 		note_levels(state, sk);
@@ -330,7 +360,7 @@ static __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, 
 		return 0;
 	/* It may have come by ways that are no accept: a ring, another process. */
 	find_owner(state, sk, pid, moment->tid, fd);
-	settle(state, sk, now_ns, 0);
+	settle(state, sk, now_ns, 0, false);
 	state->tid = moment->tid;
 	state->fd = fd;
 	moment->kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
@@ -341,6 +371,8 @@ static __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, 
 		state->cause_ns = 0; /* it was opened, and filled up again, within the call */
 		return 0;
 	}
+	if (!state->cause_ns) /* another CPU is amid the segment that has opened it just now */
+		note_cause(state);
 	if (state->cause_ns)
 		account_early_cause(state, sk);
 	raise(state, sk, state->cause_ns ? state->cause_ns : now_ns, moment->tid, true);

@@ -409,7 +409,7 @@ static __noinline int note_came_about(u64 req, u32 events)
 		return 0;
 	state->told_ring = 1;
 	if (state->addresses.family != AF_UNIX)
-		settle(state, sk, now_ns, ring->tid);
+		settle(state, sk, now_ns, ring->tid, false);
 	return 0;
 }
 
