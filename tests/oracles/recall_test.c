@@ -35,7 +35,7 @@ static char directory[] = "/tmp/stint-recall-XXXXXX";
 
 struct tally {
 	size_t stalls[STALL_CAUSES]; /* over the budget */
-	size_t missed, invented, beyond_tolerance, by_machine, wrong_cause, wrong_share;
+	size_t missed, invented, on_cpu_only, beyond_tolerance, by_machine, wrong_cause, wrong_share;
 	uint64_t worst_ns;
 };
 
@@ -191,8 +191,11 @@ static void compare_subject(struct tally *tally, int subject, pid_t pid)
 	for (size_t i = 0; i < len; i++)
 		compare_stall(tally, &truth[i], pid);
 	for (size_t i = 0; i < watching.overruns_len; i++)
-		if (watching.overruns[i].is.pid == (uint32_t)pid)
-			tally->invented += is_invented(&watching.overruns[i].is, len);
+		if (watching.overruns[i].is.pid == (uint32_t)pid &&
+		    is_invented(&watching.overruns[i].is, len)) {
+			tally->invented += watching.overruns[i].is.blocked_ns > BUDGET_NS;
+			tally->on_cpu_only += watching.overruns[i].is.blocked_ns <= BUDGET_NS;
+		}
 }
 
 static void run_subjects(uint64_t seed, unsigned stalls, pid_t *pids)
@@ -233,18 +236,20 @@ static void every_stall_is_found_none_invented_and_causes_are_right(void **state
 	stint_probes_losses(watching.probes, &losses);
 	printf("seed %" PRIu64
 	       ": over the budget %zu computing, %zu sleeping, %zu reading, %zu locking, %zu of the machine: "
-	       "%zu missed, %zu invented, %zu with a wrong cause, %zu with a wrong share of it; durations at most %" PRIu64
+	       "%zu missed, %zu invented, %zu more on a CPU outside of what the truth sees, %zu with a wrong cause, %zu with a wrong share of it; durations at most %" PRIu64
 	       " ns more, %zu beyond 1 %% or 20 us, of which %zu waited for a CPU at an end\n",
 	       seed, tally.stalls[STALL_COMPUTES], tally.stalls[STALL_SLEEPS], tally.stalls[STALL_READS_PIPE],
 	       tally.stalls[STALL_WANTS_LOCK], tally.stalls[STALL_NONE], tally.missed, tally.invented,
-	       tally.wrong_cause, tally.wrong_share, tally.worst_ns, tally.beyond_tolerance,
-	       tally.by_machine);
+	       tally.on_cpu_only, tally.wrong_cause, tally.wrong_share, tally.worst_ns,
+	       tally.beyond_tolerance, tally.by_machine);
 	assert_int_equal(losses.ring_full + losses.table_full, 0);
 	assert_true(tally.stalls[STALL_COMPUTES] > stalls / 10 && tally.stalls[STALL_SLEEPS] > stalls / 10);
 	assert_true(tally.stalls[STALL_READS_PIPE] > stalls / 10);
 	assert_true(tally.stalls[STALL_WANTS_LOCK] > stalls / 10);
 	assert_int_equal(tally.missed, 0);
 	assert_int_equal(tally.invented, 0);
+	/* On a CPU between the kernel's end of the wait and the first reading of the clock: it was stolen there. */
+	assert_true(tally.on_cpu_only <= stalls / 50);
 	assert_int_equal(tally.wrong_cause, 0);
 	/* What the hypervisor takes between two clocks is in no one's account: a few, on such machines. */
 	assert_true(tally.wrong_share <= stalls / 50);
