@@ -236,3 +236,24 @@ bool stint_kernel_waker(struct stint_kernel_symbols *symbols, const __u64 *stack
 	}
 	return interrupt;
 }
+
+const char *stint_kernel_stop(struct stint_kernel_symbols *symbols, const __u64 *stack, uint32_t len)
+{
+	static const struct {
+		const char *function;
+		const char *stop;
+	} known[] = {
+		{"do_signal_stop", "a stop by a signal"}, {"ptrace_stop", "a stop by a tracer"},
+		{"do_freezer_trap", "a frozen cgroup"},   {"cgroup_enter_frozen", "a frozen cgroup"},
+		{"__refrigerator", "a frozen cgroup"},
+	};
+
+	for (uint32_t i = 0; i < len; i++) {
+		const char *name = stint_kernel_symbol(symbols, stack[i]);
+
+		for (size_t of = 0; name && of < sizeof(known) / sizeof(known[0]); of++)
+			if (strncmp(name, known[of].function, strlen(known[of].function)) == 0)
+				return known[of].stop;
+	}
+	return NULL;
+}

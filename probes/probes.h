@@ -124,8 +124,8 @@ struct stint_probes_rival {
 struct stint_probes_block {
 	uint64_t start_ns;
 	uint64_t duration_ns; /* 0: none was long enough to be looked into */
-	bool in_syscall;      /* else by a page fault, or another exception */
-	char in[24];          /* that system call; "" if it was none, or not one of those listed */
+	bool in_syscall;      /* else by a page fault, or another exception, or it was stopped */
+	char in[24]; /* that system call, or "a stop by a signal"; "" if it was neither, or not one of those listed */
 	char on[192]; /* "/var/lib/x", "tcp 10.0.0.1:80 > 10.0.0.2:4242", "lock at 0x55..."; "" if unknown */
 	uint32_t waker_pid;
 	char waker[16];      /* the task that woke it; "" if an interrupt did */
@@ -187,7 +187,8 @@ struct stint_probes_overrun {
 	struct stint_probes_segment segments[STINT_PROBES_SEGMENTS];
 	uint32_t marks_len; /* the first at its start, the last at its end */
 	struct stint_probes_mark marks[STINT_PROBES_MARKS];
-	enum stint_probes_stack stack_kind;
+	enum stint_probes_stack
+		stack_kind; /* COMPUTED also of a system call in which it was not blocked for most of the time */
 	uint64_t stack_time_ns;
 	uint32_t stack_len;
 	const char *const *stack; /* names, outermost first; "name+0xoff" or "module+0xoff" */

@@ -10,6 +10,7 @@
 #include "probes/descriptor_name.h"
 #include "probes/epoll_fds.h"
 #include "probes/handler_name.h"
+#include "probes/moment.h"
 #include "probes/ready.h"
 #include "probes/unwind.h"
 #include "probes/verdict.h"
@@ -186,22 +187,34 @@ static uint32_t wanted_stack(const struct stint_probes_overrun *overrun, const s
 {
 	if (stint_verdict_ns(&overrun->parts, overrun->verdict) <= overrun->duration_ns / 2)
 		return record->longest_in_syscall ? RECORD_STACK_BLOCKED : RECORD_STACK_COMPUTED;
+	/* A stop is in no system call, as a page fault is. */
 	if (overrun->verdict == STINT_PROBES_BLOCKED)
-		return overrun->fault_blocked_ns > overrun->blocked_ns / 2 ? RECORD_STACK_FAULT
-									   : RECORD_STACK_BLOCKED;
+		return record->verdict.fault_blocked_ns > overrun->blocked_ns / 2 ? RECORD_STACK_FAULT
+										  : RECORD_STACK_BLOCKED;
 	if (overrun->verdict == STINT_PROBES_USER || overrun->verdict == STINT_PROBES_KERNEL)
 		return RECORD_STACK_COMPUTED;
 	return record->longest_in_syscall ? RECORD_STACK_BLOCKED : RECORD_STACK_COMPUTED;
 }
 
+/* Whether it shows the block that the verdict is about. */
+static bool is_of_main_block(const struct stint_probes_overrun *overrun, const struct record_stack *stack)
+{
+	if (overrun->verdict != STINT_PROBES_BLOCKED ||
+	    !stint_moment_in_block(overrun, (enum record_stack_kind)stack->kind, stack->time_ns))
+		return false;
+	return stack->kind == RECORD_STACK_FAULT || overrun->block.duration_ns > overrun->blocked_ns / 2;
+}
+
 /*
- * The stack that explains the overrun: the last of the kind that its verdict asks for, within its longest part if there
- * is one; else any of the iteration, but for those of page faults, which are taken before it is known whether they matter.
+ * The stack that explains the overrun: that of the block that it was mostly, else the last of the kind that its verdict asks for,
+ * within its longest part if there is one; else any of the iteration, but for those of page faults, which are taken before
+ * it is known whether they matter.
  */
 static const struct record_stack *choose_stack(const struct stint_process *process,
-					       const struct record_overrun *overrun, uint32_t wanted)
+					       const struct stint_probes_overrun *overrun,
+					       const struct record_overrun *record, uint32_t wanted)
 {
-	uint64_t end_ns = overrun->longest_start_ns + overrun->longest_ns;
+	uint64_t end_ns = record->longest_start_ns + record->longest_ns;
 	const struct record_stack *best = NULL;
 	int best_rank = -1;
 
@@ -209,11 +222,11 @@ static const struct record_stack *choose_stack(const struct stint_process *proce
 		const struct record_stack *stack = process->stacks[i];
 		int rank;
 
-		if (!stack || stack->tid != overrun->tid || stack->iteration != overrun->iteration ||
+		if (!stack || stack->tid != overrun->tid || stack->iteration != record->iteration ||
 		    (stack->kind == RECORD_STACK_FAULT && wanted != RECORD_STACK_FAULT))
 			continue;
-		rank = stack->time_ns >= overrun->longest_start_ns && stack->time_ns <= end_ns;
-		rank += 2 * (stack->kind == wanted);
+		rank = stack->time_ns >= record->longest_start_ns && stack->time_ns <= end_ns;
+		rank += 2 * (stack->kind == wanted) + 4 * is_of_main_block(overrun, stack);
 		if (rank > best_rank || (rank == best_rank && stack->time_ns > best->time_ns)) {
 			best = stack;
 			best_rank = rank;
@@ -299,15 +312,16 @@ static int show_interrupted(struct stint_process *process, int len, const struct
 	return len;
 }
 
-/* The kernel's side of the same moment: the sample's own, or where it was blocked for longest. */
-static int complete_kernel_stack(struct stint_process *process, const struct record_overrun *record,
-				 const struct record_stack *stack, int len)
+/* The kernel's side of the same moment, if it is known: the sample's own, or where it was blocked for longest. */
+static int complete_kernel_stack(struct stint_process *process, const struct stint_probes_overrun *overrun,
+				 const struct record_overrun *record, const struct record_stack *stack,
+				 int len)
 {
 	const struct record_block *block = &record->verdict.block;
 
 	if (stack->kind == RECORD_STACK_COMPUTED)
 		return show_interrupted(process, len, stack);
-	if (block->duration_ns && block->in_syscall == (stack->kind == RECORD_STACK_BLOCKED))
+	if (stint_moment_in_block(overrun, (enum record_stack_kind)stack->kind, stack->time_ns))
 		return show_kernel_frames(process, len, block->stack, block->stack_len);
 	return len;
 }
@@ -315,7 +329,8 @@ static int complete_kernel_stack(struct stint_process *process, const struct rec
 static bool complete_stack(struct stint_process *process, struct stint_probes_overrun *overrun,
 			   const struct record_overrun *record)
 {
-	const struct record_stack *stack = choose_stack(process, record, wanted_stack(overrun, record));
+	const struct record_stack *stack =
+		choose_stack(process, overrun, record, wanted_stack(overrun, record));
 	bool complete = true;
 	int len = stack ? unwind(process, stack, process->frames, &complete) : 0;
 
@@ -325,11 +340,14 @@ static bool complete_stack(struct stint_process *process, struct stint_probes_ov
 	name_handler(process, overrun, (size_t)len);
 	overrun->stack = process->names;
 	overrun->frames = process->shown;
-	overrun->stack_len = (uint32_t)(len ? complete_kernel_stack(process, record, stack, len) : 0);
+	overrun->stack_len =
+		(uint32_t)(len ? complete_kernel_stack(process, overrun, record, stack, len) : 0);
 	overrun->stack_time_ns = stack ? stack->time_ns : 0;
 	if (len)
-		overrun->stack_kind = stack->kind == RECORD_STACK_COMPUTED ? STINT_PROBES_STACK_COMPUTED
-									   : STINT_PROBES_STACK_BLOCKED;
+		overrun->stack_kind =
+			stint_moment_blocked(overrun, (enum record_stack_kind)stack->kind, stack->time_ns)
+				? STINT_PROBES_STACK_BLOCKED
+				: STINT_PROBES_STACK_COMPUTED;
 	return stack && (!len || !complete);
 }
 
@@ -340,24 +358,27 @@ static bool is_futex(const struct stint_probes_syscall *call)
 	return strncmp(call->name, "futex", 5) == 0;
 }
 
-/* The system call that was under way then, if it was long enough to be listed. */
-static const struct stint_probes_syscall *call_at(const struct stint_probes_overrun *overrun,
-						  uint64_t time_ns)
+/* Time off the CPU in no system call was counted as of page faults, for it mostly is. */
+static void tell_stop(struct stint_process *process, struct stint_probes_overrun *overrun,
+		      const struct record_block *block)
 {
-	for (uint32_t i = 0; i < overrun->syscalls_len; i++) {
-		const struct stint_probes_syscall *call = &overrun->syscalls[i];
+	uint32_t len = block->stack_len < RECORD_KERNEL_FRAMES ? block->stack_len : RECORD_KERNEL_FRAMES;
+	const char *stop = stint_kernel_stop(process->kernel, block->stack, len);
 
-		if (time_ns >= call->start_ns && time_ns - call->start_ns <= call->duration_ns)
-			return call;
-	}
-	return NULL;
+	if (!stop)
+		return;
+	snprintf(overrun->block.in, sizeof(overrun->block.in), "%s", stop);
+	overrun->fault_blocked_ns -= block->duration_ns < overrun->fault_blocked_ns
+					     ? block->duration_ns
+					     : overrun->fault_blocked_ns;
 }
 
 static void complete_block(struct stint_process *process, struct stint_probes_overrun *overrun,
 			   const struct record_overrun *record)
 {
 	const struct record_block *from = &record->verdict.block;
-	const struct stint_probes_syscall *call = from->in_syscall ? call_at(overrun, from->start_ns) : NULL;
+	const struct stint_probes_syscall *call =
+		from->in_syscall ? stint_moment_call(overrun, from->start_ns) : NULL;
 	struct stint_probes_block *block = &overrun->block;
 	uint32_t len =
 		from->waker_stack_len < RECORD_KERNEL_FRAMES ? from->waker_stack_len : RECORD_KERNEL_FRAMES;
@@ -367,6 +388,8 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 		return;
 	if (call)
 		snprintf(block->in, sizeof(block->in), "%s", call->name);
+	else if (!from->in_syscall)
+		tell_stop(process, overrun, from);
 	if (call && is_futex(call))
 		stint_unwinder_name(process->unwinder, call->argument, "lock ", block->on, sizeof(block->on));
 	else if (call && call->fd >= 0)

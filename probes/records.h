@@ -113,7 +113,7 @@ struct record_block {
 	__u64 start_ns;
 	__u64 duration_ns; /* 0: there was none */
 	__u32 waker_pid; /* of the task that was running where the wake-up was made, which may be no cause of it */
-	__u32 in_syscall; /* else it was a page fault, or another exception */
+	__u32 in_syscall; /* else it was a page fault, or another exception, or it was stopped */
 	__u32 stack_len;
 	__u32 waker_stack_len;
 	char waker_comm[RECORD_COMM_BYTES];

@@ -174,7 +174,7 @@ CREATE TABLE overrun_verdict (
 	waker_pid INTEGER,
 	waker_what TEXT,                       -- the kernel's function that asked for it
 	waker_inferred INTEGER,
-	blocked_in TEXT                        -- the system call; NULL: a page fault
+	blocked_in TEXT                        -- the system call, or 'a stop by a signal' or 'by a tracer', 'a frozen cgroup'; NULL: a page fault
 );
 
 -- Who ran on the CPU that the thread wanted, as seen at the switches. pid 0: nobody, the CPU was asleep.

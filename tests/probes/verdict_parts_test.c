@@ -22,6 +22,7 @@
 #include "probes/descriptor_name.h"
 #include "probes/kernel_symbols.h"
 #include "probes/modules.h"
+#include "probes/moment.h"
 #include "probes/perf_map.h"
 #include "probes/steal.h"
 #include "probes/verdict.h"
@@ -235,6 +236,48 @@ static void rivals_are_in_order_of_their_time(void **state)
 
 /* ---- names ---- */
 
+/* A read from 100 to 200, in which it waited for a CPU, and a futex from 300 to 320, in which it was blocked. */
+static const struct stint_probes_overrun read_and_futex = {
+	.on_cpu_ns = 60,
+	.blocked_ns = 18,
+	.syscalls_len = 2,
+	.syscalls = {{.start_ns = 100, .duration_ns = 100}, {.start_ns = 300, .duration_ns = 20}},
+	.segments_len = 2,
+	.segments = {{.off_ns = 130, .runnable_ns = 130, .on_ns = 190},
+		     {.off_ns = 301, .runnable_ns = 319, .on_ns = 319}},
+	.block = {.start_ns = 301, .duration_ns = 18, .in_syscall = true},
+};
+
+static void the_kernels_stack_of_a_block_continues_no_other_stack(void **state)
+{
+	struct stint_probes_overrun fault = {.block = {.start_ns = 301, .duration_ns = 18}};
+
+	(void)state;
+	assert_false(stint_moment_in_block(&read_and_futex, RECORD_STACK_BLOCKED, 200));
+	assert_true(stint_moment_in_block(&read_and_futex, RECORD_STACK_BLOCKED, 320));
+	assert_false(stint_moment_in_block(&read_and_futex, RECORD_STACK_COMPUTED, 310));
+	assert_false(stint_moment_in_block(&read_and_futex, RECORD_STACK_FAULT, 301));
+	assert_true(stint_moment_in_block(&fault, RECORD_STACK_FAULT, 301));
+	assert_false(stint_moment_in_block(&fault, RECORD_STACK_FAULT, 250));
+	fault.block.duration_ns = 0;
+	assert_false(stint_moment_in_block(&fault, RECORD_STACK_FAULT, 301));
+}
+
+static void a_system_call_that_waited_for_a_cpu_was_not_blocked(void **state)
+{
+	struct stint_probes_overrun lost = read_and_futex;
+
+	(void)state;
+	assert_false(stint_moment_blocked(&read_and_futex, RECORD_STACK_BLOCKED, 200));
+	assert_true(stint_moment_blocked(&read_and_futex, RECORD_STACK_BLOCKED, 320));
+	assert_false(stint_moment_blocked(&read_and_futex, RECORD_STACK_COMPUTED, 320));
+	assert_true(stint_moment_blocked(&read_and_futex, RECORD_STACK_FAULT, 250));
+	lost.segments_lost = 1; /* then the whole iteration tells */
+	assert_false(stint_moment_blocked(&lost, RECORD_STACK_BLOCKED, 320));
+	lost.on_cpu_ns = 2;
+	assert_true(stint_moment_blocked(&lost, RECORD_STACK_BLOCKED, 320));
+}
+
 static char temporary[] = "/tmp/stint-parts-XXXXXX";
 
 static void write_temporary(const char *text)
@@ -253,6 +296,7 @@ static void kernel_functions_have_their_names(void **state)
 	static const __u64 timer[] = {0xffffffff81000010, 0xffffffff81001004, 0xffffffff81002001,
 				      0xffffffff81003040};
 	static const __u64 task[] = {0xffffffff81000010, 0xffffffff81004000};
+	static const __u64 stopped[] = {0xffffffff81004000, 0xffffffff81005008};
 	struct stint_kernel_symbols *symbols;
 	const char *what;
 
@@ -265,7 +309,8 @@ static void kernel_functions_have_their_names(void **state)
 			"ffffffff81003030 t __pfx_asm_sysvec_apic_timer_interrupt\n"
 			"ffffffff81003040 T asm_sysvec_apic_timer_interrupt\n"
 			"ffffffff81003f00 D some_data\n"
-			"ffffffff81004000 t futex_wake\t[a_module]\n");
+			"ffffffff81004000 t futex_wake\t[a_module]\n"
+			"ffffffff81005000 t do_signal_stop\n");
 	assert_int_equal(stint_kernel_symbols_new(&symbols, temporary), 0);
 	assert_string_equal(stint_kernel_symbol(symbols, 0xffffffff81002abc), "hrtimer_wakeup");
 	assert_null(stint_kernel_symbol(symbols, 0xffffffff80ffffff));
@@ -276,6 +321,8 @@ static void kernel_functions_have_their_names(void **state)
 	assert_string_equal(what, "futex_wake");
 	assert_false(stint_kernel_waker(symbols, task, 0, &what));
 	assert_null(what);
+	assert_string_equal(stint_kernel_stop(symbols, stopped, 2), "a stop by a signal");
+	assert_null(stint_kernel_stop(symbols, task, 2));
 	stint_kernel_symbols_free(symbols);
 	unlink(temporary);
 }
@@ -453,6 +500,8 @@ int main(void)
 		cmocka_unit_test(victims_are_those_that_came_after_the_slow_one),
 		cmocka_unit_test(of_many_victims_those_that_waited_longest_are_kept),
 		cmocka_unit_test(rivals_are_in_order_of_their_time),
+		cmocka_unit_test(the_kernels_stack_of_a_block_continues_no_other_stack),
+		cmocka_unit_test(a_system_call_that_waited_for_a_cpu_was_not_blocked),
 		cmocka_unit_test(kernel_functions_have_their_names),
 		cmocka_unit_test(where_the_kernel_hides_its_addresses_there_are_no_names),
 		cmocka_unit_test(lines_of_a_perf_map_are_parsed),

@@ -302,6 +302,63 @@ static void pages_that_are_made_are_counted(void **state)
 	       overrun->is.kernel_samples);
 }
 
+/* ---- a stop ---- */
+
+static bool is_stopped(pid_t pid)
+{
+	char path[64], line[256] = "";
+	const char *state;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (!fgets(line, sizeof(line), file))
+		*line = '\0';
+	fclose(file);
+	state = strrchr(line, ')');
+	return state && state[1] && state[2] == 'T';
+}
+
+/* Somebody who continues it, some time after it has stopped. */
+static pid_t start_continuer(pid_t stopped, uint64_t ns)
+{
+	struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+	struct timespec moment = {.tv_nsec = 1000000};
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid > 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (!is_stopped(stopped))
+		nanosleep(&moment, NULL);
+	nanosleep(&ts, NULL);
+	kill(stopped, SIGCONT);
+	_exit(0);
+}
+
+static void a_stop_by_a_signal_is_no_page_fault(void **state)
+{
+	const struct watched_overrun *overrun;
+	pid_t continuer;
+
+	(void)state;
+	start();
+	continuer = start_continuer(subject.pid, block_ns());
+	overrun = do_late(SUBJECT_STOP, 0, NULL);
+	waitpid(continuer, NULL, 0);
+	print_parts(__func__, &overrun->is);
+	assert_true(overrun->is.parts.blocked_ns >= block_ns());
+	assert_false(overrun->is.block.in_syscall);
+	assert_true(overrun->is.block.duration_ns >= block_ns());
+	assert_string_equal(overrun->is.block.in, "a stop by a signal");
+	assert_int_equal(overrun->is.block.waker_pid, continuer);
+	assert_true(overrun->is.fault_blocked_ns < overrun->is.block.duration_ns / 2);
+	assert_int_equal(overrun->is.stack_kind, STINT_PROBES_STACK_BLOCKED);
+}
+
 /* ---- a rival for the CPU ---- */
 
 static pid_t start_rival(int cpu)
@@ -446,6 +503,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(pages_read_from_a_file_are_counted_as_faults, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(pages_that_are_made_are_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_stop_by_a_signal_is_no_page_fault, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(waiting_for_a_cpu_is_told_with_who_had_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(being_throttled_by_its_cgroup_is_told, set_up, tear_down),
 	};

@@ -213,6 +213,8 @@ static struct subject_answer carry_out(const struct subject_command *command)
 		answer.cpu_ns = read_cold_pages();
 	else if (command->verb == SUBJECT_PAGES)
 		answer.cpu_ns = touch_new_pages(command->arg);
+	else if (command->verb == SUBJECT_STOP)
+		raise(SIGSTOP);
 	return answer;
 }
 
