@@ -148,6 +148,8 @@ static const char *blocked_in(const struct model_overrun *overrun, uint64_t bloc
 
 	if (!verdict || verdict->verdict == MODEL_BLOCKED)
 		return late_call(overrun);
+	if (verdict->fault_blocked_ns > blocked_ns / 2)
+		return "page faults";
 	if (verdict->blocked_in && verdict->block_ns != MODEL_UNKNOWN && verdict->block_ns > blocked_ns / 2)
 		return verdict->blocked_in;
 	return NULL;

@@ -70,13 +70,33 @@ static int64_t add_handler(int64_t process, const char *name)
 	return recording_handler(recording, process, name, false, MS);
 }
 
+static void add_probed(int64_t process, int64_t handler, const struct stint_probes_overrun *probed)
+{
+	const struct stint_probes_parts *parts = &probed->parts;
+
+	recording_overrun(recording, &(struct recording_overrun){.source = RECORDING_PROBES,
+								 .process = process,
+								 .handler = handler,
+								 .fd = -1,
+								 .start_ns = next_ns += 100 * MS,
+								 .duration_ns = probed->duration_ns,
+								 .iteration_ns = probed->duration_ns,
+								 .on_cpu_ns = parts->user_ns,
+								 .runnable_ns = parts->runnable_ns,
+								 .blocked_ns = parts->blocked_ns,
+								 .cpu_min_ns = RECORDING_UNKNOWN,
+								 .cpu_max_ns = RECORDING_UNKNOWN,
+								 .ready_events = 1,
+								 .syscall_count = 0,
+								 .probed = probed});
+}
+
 /* An iteration that took the sum of these. `rival` had the CPU while it was runnable, if it was. */
 static void add_overrun(int64_t process, int64_t handler, uint64_t user_ns, uint64_t runnable_ns,
 			uint64_t blocked_ns, const struct stint_probes_rival *rival)
 {
-	uint64_t duration_ns = user_ns + runnable_ns + blocked_ns;
 	struct stint_probes_overrun probed = {
-		.duration_ns = duration_ns,
+		.duration_ns = user_ns + runnable_ns + blocked_ns,
 		.parts = {.user_ns = user_ns, .runnable_ns = runnable_ns, .blocked_ns = blocked_ns},
 		.verdict = runnable_ns > user_ns && runnable_ns > blocked_ns ? STINT_PROBES_RUNNABLE
 			   : blocked_ns > user_ns                            ? STINT_PROBES_BLOCKED
@@ -89,21 +109,7 @@ static void add_overrun(int64_t process, int64_t handler, uint64_t user_ns, uint
 		probed.rivals[0] = *rival;
 		probed.rivals[0].duration_ns = runnable_ns;
 	}
-	recording_overrun(recording, &(struct recording_overrun){.source = RECORDING_PROBES,
-								 .process = process,
-								 .handler = handler,
-								 .fd = -1,
-								 .start_ns = next_ns += 100 * MS,
-								 .duration_ns = duration_ns,
-								 .iteration_ns = duration_ns,
-								 .on_cpu_ns = user_ns,
-								 .runnable_ns = runnable_ns,
-								 .blocked_ns = blocked_ns,
-								 .cpu_min_ns = RECORDING_UNKNOWN,
-								 .cpu_max_ns = RECORDING_UNKNOWN,
-								 .ready_events = 1,
-								 .syscall_count = 0,
-								 .probed = &probed});
+	add_probed(process, handler, &probed);
 }
 
 static const struct stint_probes_rival first_cc1 = {.pid = 70, .comm = "cc1"};
@@ -375,9 +381,33 @@ static void what_does_not_fit_goes_on_below_with_the_names_again(void **state)
 
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* Many short ones, none of which is half of it; and mostly it waited for a CPU. */
+static void time_blocked_in_page_faults_is_said_to_be(void **state)
+{
+	struct stint_probes_overrun probed = {
+		.duration_ns = 100 * MS,
+		.parts = {.user_ns = 10 * MS, .runnable_ns = 60 * MS, .blocked_ns = 30 * MS},
+		.verdict = STINT_PROBES_RUNNABLE,
+		.fault_blocked_ns = 30 * MS,
+		.block = {.duration_ns = MS},
+	};
+	int64_t process = recording_process(recording, 1, "server");
+	struct late late;
+
+	(void)state;
+	add_probed(process, add_handler(process, "on_read"), &probed);
+	load();
+	late_of(&late, model, &model->processes[0], NULL);
+	assert_int_equal(late.causes[1].kind, LATE_BLOCKED);
+	assert_int_equal(late.causes[1].parties_len, 1);
+	assert_string_equal(late.causes[1].parties[0].name, "page faults");
+	assert_string_equal(late.own.longest_call, "page faults");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		test(time_blocked_in_page_faults_is_said_to_be),
 		test(the_parts_of_all_overruns_are_summed_up),
 		test(an_overrun_is_its_own_doing_only_without_the_wait_for_a_cpu),
 		test(processes_are_in_the_order_of_their_lateness),
