@@ -11,11 +11,13 @@
 #include "probes/socket_names.h"
 
 #define SOCKETS_MAX 65536
-#define REREAD_NS   1000000000u /* the table of sockets is read at most this often: it costs 1 us a socket */
+#define REST_MAX_NS 1000000000u
+#define REST_SHARE  100
 
 struct stint_descriptors {
 	uint32_t pid;
-	uint64_t read_ns;
+	uint64_t read_ns; /* when the table of sockets was read */
+	uint64_t cost_ns; /* and how long that took */
 	struct stint_tcp_socket *sockets;
 	uint32_t len;
 	uint32_t capacity;
@@ -74,16 +76,22 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t stint_descriptors_rest_ns(uint64_t cost_ns)
+{
+	return cost_ns < REST_MAX_NS / REST_SHARE ? cost_ns * REST_SHARE : REST_MAX_NS;
+}
+
 static const struct stint_tcp_socket *look_up(struct stint_descriptors *descriptors, uint64_t inode)
 {
 	const struct stint_tcp_socket *found = find_socket(descriptors, inode);
 	uint64_t at_ns = now_ns();
 
-	if (found || at_ns - descriptors->read_ns < REREAD_NS)
+	if (found || at_ns - descriptors->read_ns < stint_descriptors_rest_ns(descriptors->cost_ns))
 		return found;
-	descriptors->read_ns = at_ns;
 	descriptors->len = 0;
 	stint_tcp_sockets_read(descriptors->pid, add_socket, descriptors);
+	descriptors->read_ns = now_ns();
+	descriptors->cost_ns = descriptors->read_ns - at_ns;
 	return find_socket(descriptors, inode);
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TCP_LISTENING 0x0a /* as /proc/net/tcp has it */
@@ -49,6 +50,15 @@ bool stint_fd_target(uint32_t pid, int32_t fd, char *ret)
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd/%" PRId32, pid, fd);
 	return read_target(AT_FDCWD, path, ret);
+}
+
+bool stint_fd_is_file(uint32_t pid, int32_t fd)
+{
+	char path[64];
+	struct stat is;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd/%" PRId32, pid, fd);
+	return stat(path, &is) == 0 && (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode));
 }
 
 bool stint_is_socket(const char *target, uint64_t *inode)

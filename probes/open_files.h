@@ -20,6 +20,9 @@ int stint_fds_read(uint32_t pid, int (*visit)(void *ctx, int32_t fd, const char 
 /* The same of one descriptor, in `ret`, which has STINT_FD_TARGET_BYTES. False if it cannot be read. */
 bool stint_fd_target(uint32_t pid, int32_t fd, char *ret);
 
+/* Whether it is a file or a directory, which no epoll set takes. False if that cannot be found out. */
+bool stint_fd_is_file(uint32_t pid, int32_t fd);
+
 /* Is that the target of a socket? Then its inode. */
 bool stint_is_socket(const char *target, uint64_t *inode);
 

@@ -11,6 +11,7 @@
 #include "probes/epoll_fds.h"
 #include "probes/handler_name.h"
 #include "probes/moment.h"
+#include "probes/open_files.h"
 #include "probes/ready.h"
 #include "probes/unwind.h"
 #include "probes/verdict.h"
@@ -405,11 +406,14 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 		snprintf(block->waker_what, sizeof(block->waker_what), "%s", what);
 }
 
+/* One that was closed since, and has become a file, was something else as its event waited. */
 static void name_victims(struct stint_process *process, struct stint_probes_overrun *overrun)
 {
 	for (uint32_t i = 0; i < overrun->victims_len; i++) {
 		struct stint_probes_victim *victim = &overrun->victims_list[i];
 
+		if (overrun->wait == STINT_PROBES_WAIT_EPOLL && stint_fd_is_file(process->pid, victim->fd))
+			continue;
 		stint_descriptor_name(process->descriptors, victim->fd, victim->name, sizeof(victim->name));
 	}
 }

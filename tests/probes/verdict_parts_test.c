@@ -23,6 +23,7 @@
 #include "probes/kernel_symbols.h"
 #include "probes/modules.h"
 #include "probes/moment.h"
+#include "probes/open_files.h"
 #include "probes/perf_map.h"
 #include "probes/steal.h"
 #include "probes/verdict.h"
@@ -472,6 +473,32 @@ static void descriptors_are_named_as_what_they_are(void **state)
 	unlink(temporary);
 }
 
+static void a_table_of_sockets_is_good_for_as_long_as_it_is_dear(void **state)
+{
+	(void)state;
+	assert_int_equal(stint_descriptors_rest_ns(200000), 20000000);
+	assert_int_equal(stint_descriptors_rest_ns(10000000), 1000000000);
+	assert_int_equal(stint_descriptors_rest_ns(UINT64_MAX), 1000000000);
+}
+
+static void what_no_epoll_set_takes_is_known(void **state)
+{
+	int folder = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+	    file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	assert_true(stint_fd_is_file((uint32_t)getpid(), folder));
+	assert_true(stint_fd_is_file((uint32_t)getpid(), file));
+	assert_false(stint_fd_is_file((uint32_t)getpid(), ends[0]));
+	close(file);
+	close(folder);
+	close(ends[0]);
+	close(ends[1]);
+	assert_false(stint_fd_is_file((uint32_t)getpid(), ends[0]));
+}
+
 /* This machine's own account of it: once some was stolen, the hypervisor is known to tell. */
 static void whether_a_hypervisor_tells_is_known(void **state)
 {
@@ -509,6 +536,8 @@ int main(void)
 		cmocka_unit_test(a_nul_in_a_perf_map_hides_none_of_what_follows),
 		cmocka_unit_test(a_perf_map_that_is_no_file_of_its_own_is_not_read),
 		cmocka_unit_test(descriptors_are_named_as_what_they_are),
+		cmocka_unit_test(a_table_of_sockets_is_good_for_as_long_as_it_is_dear),
+		cmocka_unit_test(what_no_epoll_set_takes_is_known),
 		cmocka_unit_test(whether_a_hypervisor_tells_is_known),
 	};
 
