@@ -53,15 +53,23 @@ static size_t parting_depth(const struct stint_frame *loop, size_t loop_len,
 	return common_depth(loop, loop_len - skipped, overrun, overrun_len);
 }
 
+static bool is_libc(const struct stint_frame *frame)
+{
+	return strncmp(frame->module, "libc.", 5) == 0;
+}
+
 /*
  * The first function below `depth` that has a name: in stripped binaries static functions have none, and
- * what calls the handler (the loop's own dispatch) is often one of them.
+ * what calls the handler (the loop's own dispatch) is often one of them. But libc handles no events: what called it does.
  */
 static const struct stint_frame *first_named(const struct stint_frame *frames, size_t len, size_t depth)
 {
-	for (size_t below = depth; below < len; below++)
-		if (at_depth(frames, len, below)->function_start)
-			return at_depth(frames, len, below);
+	for (size_t below = depth; below < len; below++) {
+		const struct stint_frame *frame = at_depth(frames, len, below);
+
+		if (frame->function_start)
+			return below > depth && is_libc(frame) ? at_depth(frames, len, below - 1) : frame;
+	}
 	return at_depth(frames, len, depth);
 }
 
@@ -116,22 +124,50 @@ static bool is_interpreter(const struct stint_frame *frame)
 	return strncmp(name, "Py", 2) == 0 && isupper((unsigned char)name[2]);
 }
 
-/* What the interpreter called, if that is in a library that is neither its own nor libc; else NULL. */
-static const struct stint_frame *first_foreign(const struct stint_frame *frames, size_t len, size_t depth)
+/* What it calls its own built-in functions by. */
+static bool is_way_to_call(const struct stint_frame *frame)
 {
-	const struct stint_frame *interpreter = NULL;
+	static const char *const ways[] = {"cfunction_", "method_",     "slot_",  "wrap_", "type_call",
+					   "object_",    "vectorcall_", "descr_", NULL};
 
-	for (size_t below = depth; below < len; below++) {
+	for (const char *const *way = ways; *way; way++)
+		if (strncmp(frame->name, *way, strlen(*way)) == 0)
+			return true;
+	return false;
+}
+
+/* The depth of the last function of Python's own that runs: what it called is below. `depth` if none is. */
+static size_t last_evaluated(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	size_t last = depth;
+
+	for (size_t below = depth; below < len; below++)
+		if (strcmp(at_depth(frames, len, below)->name, "_PyEval_EvalFrameDefault") == 0)
+			last = below;
+	return last;
+}
+
+/*
+ * What the interpreter called at last: the first function in a library that is neither its own nor libc, else the first of its
+ * built-in ones ("time_sleep"). NULL if neither is there, or has a name.
+ */
+static const struct stint_frame *called_at_last(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	const struct stint_frame *interpreter = NULL, *builtin = NULL;
+
+	for (size_t below = last_evaluated(frames, len, depth); below < len; below++) {
 		const struct stint_frame *frame = at_depth(frames, len, below);
 
 		if (is_interpreter(frame))
 			interpreter = frame;
-		else if (interpreter && frame->function_start && *frame->module &&
-			 strncmp(frame->module, "libc.", 5) != 0 &&
-			 strcmp(frame->module, interpreter->module) != 0)
+		else if (!interpreter || !frame->function_start || !*frame->module || is_libc(frame))
+			continue;
+		else if (strcmp(frame->module, interpreter->module) != 0)
 			return frame;
+		else if (!builtin && !is_way_to_call(frame))
+			builtin = frame;
 	}
-	return NULL;
+	return builtin;
 }
 
 /* How well it is compiled ('~', '^', '*') makes no other function of it; one without a name has its place. */
@@ -142,17 +178,31 @@ static void write_script(char *ret, size_t ret_bytes, const char *name)
 	snprintf(ret, ret_bytes, "JS:%s", name);
 }
 
+/* `named` is what the stack leaves the loop's own by; the interpreter may be just before that. */
+static const struct stint_frame *interpreted(const struct stint_frame *frames, size_t len, size_t depth,
+					     const struct stint_frame *named)
+{
+	size_t from = depth ? depth - 1 : 0, evaluated = last_evaluated(frames, len, from);
+	const struct stint_frame *called = called_at_last(frames, len, from);
+
+	if (called)
+		return called;
+	return evaluated > from ? at_depth(frames, len, evaluated) : named;
+}
+
 static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *frames, size_t len,
 		       size_t depth)
 {
 	const struct stint_frame *script = first_script(frames, len, depth);
 	const struct stint_frame *named = first_named(frames, len, depth);
-	const struct stint_frame *foreign = is_interpreter(named) ? first_foreign(frames, len, depth) : NULL;
 
-	if (script)
+	if (script) {
 		write_script(ret, ret_bytes, script->name);
-	else
-		snprintf(ret, ret_bytes, "%s", foreign ? foreign->name : named->name);
+		return;
+	}
+	if (is_interpreter(named) || (depth && is_interpreter(at_depth(frames, len, depth - 1))))
+		named = interpreted(frames, len, depth, named);
+	snprintf(ret, ret_bytes, "%s", named->name);
 }
 
 void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *loop, size_t loop_len,

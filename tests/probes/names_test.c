@@ -162,6 +162,44 @@ static void an_interpreter_is_no_handler_where_it_calls_a_library(void **state)
 	assert_string_equal(handler_of(loop, 2, overrun + 2, 3, 3), "PyIter_Send");
 }
 
+/* As a python with all its symbols has them. */
+static void what_the_interpreter_calls_is_told_by_its_built_in_function(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "epoll_wait", 10),
+				     frame_in("python3.11", "_PyEval_EvalFrameDefault", 20)};
+	struct stint_frame overrun[] = {frame_in("libc.so.6", "clock_nanosleep", 70),
+					frame_in("python3.11", "pysleep", 60),
+					frame_in("python3.11", "time_sleep", 50),
+					frame_in("python3.11", "cfunction_vectorcall_O", 40),
+					frame_in("python3.11", "PyObject_Vectorcall", 35),
+					frame_in("python3.11", "_PyEval_EvalFrameDefault", 20),
+					frame_in("_asyncio.so", "task_step", 30),
+					frame_in("python3.11", "cfunction_vectorcall_FASTCALL_KEYWORDS", 25),
+					frame_in("python3.11", "_PyEval_EvalFrameDefault", 20)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 2, overrun, 9, 3), "time_sleep");
+	assert_string_equal(handler_of(loop, 2, overrun + 5, 4, 3), "_PyEval_EvalFrameDefault");
+	overrun[1] = frame_in("_socket.so", "sock_recv", 60);
+	assert_string_equal(handler_of(loop, 2, overrun, 9, 3), "sock_recv");
+}
+
+/* As memcached has them, on libevent. */
+static void libc_is_no_handler(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "epoll_wait", 10),
+				     frame_in("libevent.so", "event_base_loop", 20)};
+	struct stint_frame overrun[] = {frame_in("libc.so.6", "read", 50),
+					frame_in("memcached", "memcached+0xd14e", 0),
+					frame_in("libevent.so", "libevent.so+0x215a4", 0),
+					frame_in("libevent.so", "event_base_loop", 20)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 2, overrun, 4, 3), "memcached+0xd14e");
+	overrun[2] = overrun[0];
+	assert_string_equal(handler_of(loop, 2, overrun + 2, 2, 3), "read");
+}
+
 static void without_a_stack_the_handler_is_the_descriptor(void **state)
 {
 	(void)state;
@@ -307,6 +345,8 @@ int main(void)
 		cmocka_unit_test(without_the_loops_stack_the_handler_is_what_main_called),
 		cmocka_unit_test(a_loops_stack_that_is_cut_is_found_in_the_other),
 		cmocka_unit_test(what_runs_before_main_is_no_handler),
+		cmocka_unit_test(what_the_interpreter_calls_is_told_by_its_built_in_function),
+		cmocka_unit_test(libc_is_no_handler),
 		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
 		cmocka_unit_test(the_handler_of_a_script_is_its_own_first_function),
 		cmocka_unit_test(an_interpreter_is_no_handler_where_it_calls_a_library),
