@@ -437,19 +437,34 @@ static void discard(struct recorder *recorder, const struct request *request)
 		unlink(request->path);
 }
 
+/* It may be the master, or the shell, of those that do the work. */
+static int tell_none(const struct recorder *recorder, const struct request *request)
+{
+	static const char none[] = "no event loop was seen";
+	char comm[32];
+
+	if (recorder_probes_missing(recorder))
+		return complain(1, "%s: no meter of libstint, and no probes: %s", none,
+				recorder_probes_missing(recorder));
+	for (size_t i = 0; i < request->pids_len; i++) {
+		uint32_t child = target_child_of(request->pids[i], comm, sizeof(comm));
+
+		if (child)
+			return complain(1,
+					"%s: nothing came back to a wait; of the children of %" PRIu32
+					" only later ones are recorded: try -p %" PRIu32 " (%s)",
+					none, request->pids[i], child, comm);
+	}
+	return complain(1, "%s: nothing came back to a wait in epoll, poll, select or io_uring", none);
+}
+
 static int tell_result(const struct recorder *recorder, const struct request *request)
 {
 	struct recording_sums sums;
 
 	recorder_sums(recorder, &sums);
-	if (!sums.loops) {
-		if (recorder_probes_missing(recorder))
-			return complain(1, "no event loop was seen: no meter of libstint, and no probes: %s",
-					recorder_probes_missing(recorder));
-		return complain(
-			1,
-			"no event loop was seen: nothing came back to a wait in epoll, poll, select or io_uring");
-	}
+	if (!sums.loops)
+		return tell_none(recorder, request);
 	printf("recorded %.1f s: %" PRIu64 " loop%s", (double)recorder_duration_ns(recorder) / 1e9,
 	       sums.loops, sums.loops == 1 ? "" : "s");
 	if (sums.loops_twice)

@@ -25,6 +25,7 @@ static size_t read_proc(char *ret, size_t size, uint32_t pid, const char *name)
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/%s", pid, name);
+	*ret = '\0';
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0;
@@ -46,6 +47,23 @@ void target_command(char *ret, size_t size, uint32_t pid)
 			ret[i] = ' ';
 	if (!len)
 		read_proc(ret, size, pid, "comm");
+}
+
+uint32_t target_child_of(uint32_t pid, char *comm, size_t size)
+{
+	char name[32], pids[4096], *at = pids;
+
+	snprintf(name, sizeof(name), "task/%" PRIu32 "/children", pid);
+	read_proc(pids, sizeof(pids), pid, name);
+	while (*at) {
+		uint32_t child = (uint32_t)strtoul(at, &at, 10);
+
+		if (child && child != (uint32_t)getpid() && read_proc(comm, size, child, "comm"))
+			return child;
+		at += strcspn(at, " ");
+		at += strspn(at, " ");
+	}
+	return 0;
 }
 
 int target_find(uint32_t **ret, size_t *ret_len, const char *name)

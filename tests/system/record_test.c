@@ -14,8 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -471,6 +473,32 @@ static void a_process_that_waits_for_nothing(void **state)
 	assert_int_not_equal(access(recording, F_OK), 0);
 }
 
+/* As a server's master does, or the shell that it was started by. */
+static void a_process_whose_children_do_the_work(void **state)
+{
+	char pid[16], output[2048], hint[64];
+	pid_t child = fork();
+
+	(void)state;
+	assert_true(child >= 0);
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		prctl(PR_SET_NAME, "worker");
+		for (;;)
+			pause();
+	}
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	snprintf(hint, sizeof(hint), "try -p %d (", (int)child);
+	assert_int_equal(command_run((const char *const[]){"stint", "record", "-d", "0.2", "-o", recording,
+							   "-p", pid, NULL},
+				     output, sizeof(output)),
+			 1);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	if (!strstr(output, "no probes"))
+		assert_non_null(strstr(output, hint));
+}
+
 static void a_name_that_nobody_has(void **state)
 {
 	(void)state;
@@ -581,6 +609,7 @@ int main(void)
 		TEST(the_end_of_the_process_ends_the_recording),
 		TEST(a_pid_that_is_not_there),
 		TEST(a_process_that_waits_for_nothing),
+		TEST(a_process_whose_children_do_the_work),
 		TEST(a_name_that_nobody_has),
 		TEST(a_command_that_is_not_there),
 		TEST(an_output_that_cannot_be_written),
