@@ -498,7 +498,7 @@ static __always_inline void made_runnable(void *ctx, struct thread *thread, stru
 	u64 off_ns = thread->off_ns;
 
 	if (!off_ns) /* it may be about to leave its CPU, and be woken before it has: switch_in() needs to know */
-		*(volatile u32 *)&thread->woken_before_off = 1;
+		*(volatile u64 *)&thread->woken_on_cpu_ns = now_ns;
 	if (!off_ns || thread->runnable_ns)
 		return;
 	if (now_ns < off_ns)
@@ -509,15 +509,19 @@ static __always_inline void made_runnable(void *ctx, struct thread *thread, stru
 		verdict_waking(ctx, &thread->verdict, task, off_ns, now_ns - off_ns, thread->in_syscall);
 }
 
+/* From a wake-up on another CPU, as the thread leaves the queue that it slept in, to its switch: some ns, or a hypervisor's turn. */
+#define WAKE_TO_SWITCH_NS 100000
+
 /*
- * One that slept was woken. If no wake-up was seen since it left its CPU, but one before, that was it: the waker, on another
- * CPU, came between the thread's leaving its queue and the switch.
+ * One that slept was woken. If no wake-up was seen since it left its CPU, but one just before, that was it: the waker, on
+ * another CPU, came between the thread's leaving its queue and the switch. One long before was another's, and the one
+ * that was meant came where no program runs, as in some interrupts.
  */
 static __always_inline u64 since_when_runnable(const struct thread *thread, u64 now_ns)
 {
 	if (thread->runnable_ns)
 		return thread->runnable_ns;
-	return thread->woken_before_off ? thread->off_ns : now_ns;
+	return thread->off_ns < thread->woken_on_cpu_ns + WAKE_TO_SWITCH_NS ? thread->off_ns : now_ns;
 }
 
 /* `task` is the thread's; `prev` had the CPU before, NULL if that is not known. */
@@ -530,7 +534,7 @@ static __always_inline void switch_in(struct thread *thread, const struct task_s
 	u64 throttled_ns;
 
 	thread->off_ns = 0;
-	thread->woken_before_off = 0;
+	thread->woken_on_cpu_ns = 0;
 	thread->last_on_ns = now_ns;
 	if (!off_ns || thread->state != THREAD_DISPATCHING)
 		return;

@@ -116,8 +116,7 @@ struct thread {
 	u32 stack_wanted;     /* the loop's own stack, at its next wait */
 	u32 after_empty_poll; /* the wait before this iteration had a timeout of 0 and returned nothing */
 
-	u32 woken_before_off; /* a wake-up found it on a CPU, since it got on that */
-	u32 reserved2;
+	u64 woken_on_cpu_ns;  /* the last wake-up that found it on a CPU, since it got on that; 0: none did */
 	u64 off_cpu_clock_ns; /* its CPU clock as it left the CPU */
 	u64 runnable_ns;
 	u64 last_on_ns;
