@@ -254,8 +254,10 @@ enum stint_probes_no_event {
 };
 
 /*
- * A write stall: from a send that found the buffer full to the next send on that socket. One that did not end so is told
- * until its end, or until now; the last of its time is in the stage that it had come to.
+ * A write stall: from a send that found the buffer full to the next send on that socket; but one that is refused
+ * before anything has opened the buffer, as where a program sends once more at once, is of the same stall, and one that
+ * takes something then ends it as it returns. A stall that did not end so is told until its end, or until now; the last of
+ * its time is in the stage that it had come to.
  */
 struct stint_probes_stall {
 	enum stint_probes_ending ending;

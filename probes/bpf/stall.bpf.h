@@ -295,7 +295,7 @@ __noinline int end_stall(struct socket_state *state, u64 sk, u64 now_ns, u32 end
 	return 0;
 }
 
-/* A send begins on a socket that was stalled: the stall is over. */
+/* A send through a ring begins on a socket that was stalled: the stall is over. */
 static __noinline int end_by_send(struct socket_state *state, u64 sk, u64 now_ns)
 {
 	if (!state)
@@ -304,6 +304,21 @@ static __noinline int end_by_send(struct socket_state *state, u64 sk, u64 now_ns
 		enter_unix_send(state, sk, now_ns);
 	else
 		end_stall(state, sk, now_ns, RECORD_SENT);
+	return 0;
+}
+
+/*
+ * A system call sends on a socket that was stalled: the stall is over, unless nothing has opened the buffer. Then it is if the
+ * call takes anything, which is seen as it returns: who sends again at once, and is refused, is stalled as before.
+ */
+static __noinline int end_by_call(struct socket_state *state, u64 sk, u64 now_ns)
+{
+	if (!state)
+		return 0;
+	if (state->addresses.family != AF_UNIX)
+		settle(state, sk, now_ns, 0, false);
+	if (state->addresses.family == AF_UNIX || state->stage != STALL_FULL)
+		end_by_send(state, sk, now_ns);
 	return 0;
 }
 
@@ -318,7 +333,7 @@ static __always_inline void enter_send(s32 fd, u64 now_ns)
 	sk = fd_to_sock(fd, MSG_DONTWAIT);
 	state = sk ? find_socket(sk) : NULL;
 	if (state && is_stalled(state))
-		end_by_send(state, sk, now_ns);
+		end_by_call(state, sk, now_ns);
 }
 
 /*
@@ -365,6 +380,8 @@ static __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, 
 	state->fd = fd;
 	moment->kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
 	report_moment(state, sk, moment);
+	if (is_stalled(state) && moment->done_bytes) /* it began before anything had opened the buffer */
+		end_stall(state, sk, now_ns, RECORD_SENT);
 	if (!is_short || !begin_stall(state, sk, now_ns))
 		return 0;
 	if (lacks_space(sk)) {
@@ -388,7 +405,7 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 	bool is_chosen = trace_fd >= 0 && fd == trace_fd;
 	u64 sk;
 
-	if (!is_short && requested && !is_chosen && !(trace_sockets && sockets_known > 0))
+	if (!is_short && requested && !is_chosen && stalls_open <= 0 && !(trace_sockets && sockets_known > 0))
 		return;
 	if (result < 0 && result != -EAGAIN)
 		return;

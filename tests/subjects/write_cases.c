@@ -287,7 +287,7 @@ static void send_all(const char *manner, int fd)
 		sent += done > 0 ? (size_t)done : 0;
 		if (sent == TOTAL_BYTES)
 			break;
-		account.short_sends++;
+		account.short_sends += done > 0 || sent == 0;
 		await_space(manner, epfd, fd);
 	}
 }
