@@ -56,7 +56,10 @@ static inline uint64_t clock_ticks(void)
 #endif
 }
 
-/* Lets so many ticks pass, or fewer: if the processors have different ones, the thread may have gone to one that is behind. */
+/*
+ * Lets so many ticks pass, or fewer: if the processors have different ones, the thread may have gone to one that is
+ * behind.
+ */
 static inline void clock_pass(uint64_t ticks)
 {
 #if defined(__x86_64__)

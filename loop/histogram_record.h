@@ -20,7 +20,10 @@
 #endif
 
 #if defined(__LP64__) && !defined(__SANITIZE_THREAD__)
-/* The same store. Of an atomic one, compilers keep the address in a register of its own, and the dispatch is short of them. */
+/*
+ * The same store. Of an atomic one, compilers keep the address in a register of its own, and the dispatch is short of
+ * them.
+ */
 #define relaxed_store(place, value) (*(volatile __typeof__(*(place)) *)(place) = (value))
 #else
 #define relaxed_store(place, value) __atomic_store_n((place), (value), __ATOMIC_RELAXED)

@@ -8,9 +8,9 @@
 /* The loop's side of a job: out to the pool, back through the loop's port, and `done`. */
 
 /*
- * Memory of jobs stays with the loop, for the next ones, and comes in blocks of 4 KiB, then 8, and up to a huge page, if there
- * is one to be had: of a burst of jobs, the first use of each page cost more than all else that is done for the jobs in it.
- * Each is in cache lines of its own, as other threads write to it.
+ * Memory of jobs stays with the loop, for the next ones, and comes in blocks of 4 KiB, then 8, and up to a huge page,
+ * if there is one to be had: of a burst of jobs, the first use of each page cost more than all else that is done for
+ * the jobs in it. Each is in cache lines of its own, as other threads write to it.
  */
 union job_entry {
 	struct stint_job job;
@@ -74,7 +74,10 @@ void job_free_memory(struct stint_loop *loop)
 	}
 }
 
-/* References of jobs that are back. An atomic operation costs as much as several: those of one pool are given back together. */
+/*
+ * References of jobs that are back. An atomic operation costs as much as several: those of one pool are given back
+ * together.
+ */
 struct released {
 	struct stint_pool *pool;
 	uint32_t count;

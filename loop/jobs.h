@@ -2,7 +2,10 @@
 #ifndef JOBS_H
 #define JOBS_H
 
-/* Jobs between loop and pool: job.c (the loop's side) uses pool.c (threads and queue), and both job_port.c (the way back). */
+/*
+ * Jobs between loop and pool: job.c (the loop's side) uses pool.c (threads and queue), and both job_port.c (the way
+ * back).
+ */
 
 #include "reactor.h"
 

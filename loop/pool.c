@@ -21,9 +21,9 @@
  * none sleeps. They sleep on a semaphore, and not on a condition, as the latter's mutex is taken by whoever wakes up in a
  * way that costs a system call more.
  *
- * A thread that has had several jobs and runs out of them lingers for about as long as it takes to wake one, and looks once more before it sleeps.
- * Else short jobs, submitted one after the other, were done by one that another processor has to wake for every few of
- * them, which costs the submitter some us each time.
+ * A thread that has had several jobs and runs out of them lingers for about as long as it takes to wake one, and
+ * looks once more before it sleeps. Else short jobs, submitted one after the other, were done by one that another
+ * processor has to wake for every few of them, which costs the submitter some us each time.
  *
  * A pool lives until its last job is back: each holds a reference, so that a loop may still cancel what another thread's
  * stint_pool_free() is returning.

@@ -23,8 +23,8 @@
 #define THREADS_MAX     1024u
 
 /*
- * All such threads of the process. One that ends joins the one that ended before it, so the last to end is the only one that
- * is left to be joined.
+ * All such threads of the process. One that ends joins the one that ended before it, so the last to end is the only
+ * one that is left to be joined.
  */
 static struct {
 	pthread_mutex_t lock;

@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-/* What all ways of sending share, memory (stream_write.c) and files (stream_file.c): stalls, limits, and the queue's marks. */
+/*
+ * What all ways of sending share, memory (stream_write.c) and files (stream_file.c): stalls, limits, and the queue's
+ * marks.
+ */
 
 static void end_stall(struct stint_stream *stream, uint64_t now_ns)
 {

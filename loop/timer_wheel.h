@@ -91,7 +91,10 @@ struct wheel_removed {
 	uint64_t due; /* of these */
 };
 
-/* Takes off all timeouts of one kind, by a look at all there is; tells how many, and how many of these were due at `now_ns`. */
+/*
+ * Takes off all timeouts of one kind, by a look at all there is; tells how many, and how many of these were due at
+ * `now_ns`.
+ */
 struct wheel_removed wheel_remove_timeouts(struct timer_wheel *wheel, uint32_t kind, uint64_t now_ns);
 
 /* Puts a timer there whose tick the wheel has come to. */

@@ -20,8 +20,9 @@ struct stint_descriptors *stint_descriptors_free(struct stint_descriptors *descr
 void stint_descriptor_name(struct stint_descriptors *descriptors, int32_t fd, char *ret, size_t ret_bytes);
 
 /*
- * How long a reading of the table of sockets, which costs 1 us a socket or more, is good for if a socket is not in it: a hundred
- * times what it cost, a second at most. Where connections are short, those of the last moment are not in it.
+ * How long a reading of the table of sockets, which costs 1 us a socket or more, is good for if a socket is not in
+ * it: a hundred times what it cost, a second at most. Where connections are short, those of the last moment are not
+ * in it.
  */
 uint64_t stint_descriptors_rest_ns(uint64_t cost_ns);
 

@@ -10,8 +10,8 @@
 #include <stdbool.h>
 
 /*
- * Calls `run`. False if it was ended by such a fault: what it was working on is then in no certain state, and only fit to be
- * forgotten. From one thread at a time; SIGBUS has its own handler again afterwards.
+ * Calls `run`. False if it was ended by such a fault: what it was working on is then in no certain state, and only
+ * fit to be forgotten. From one thread at a time; SIGBUS has its own handler again afterwards.
  */
 bool stint_file_fault_guard(void (*run)(void *ctx), void *ctx);
 

@@ -148,8 +148,8 @@ static size_t last_evaluated(const struct stint_frame *frames, size_t len, size_
 }
 
 /*
- * What the interpreter called at last: the first function in a library that is neither its own nor libc, else the first of its
- * built-in ones ("time_sleep"). NULL if neither is there, or has a name.
+ * What the interpreter called at last: the first function in a library that is neither its own nor libc, else the
+ * first of its built-in ones ("time_sleep"). NULL if neither is there, or has a name.
  */
 static const struct stint_frame *called_at_last(const struct stint_frame *frames, size_t len, size_t depth)
 {

@@ -42,8 +42,8 @@ bool stint_kernel_waker(struct stint_kernel_symbols *symbols, const __u64 *stack
 			const char **what);
 
 /*
- * What kept a task from running that wanted nothing, by its stack, innermost first: "a stop by a signal", "a stop by a tracer",
- * "a frozen cgroup". NULL if it was none of those, or that is not known.
+ * What kept a task from running that wanted nothing, by its stack, innermost first: "a stop by a signal", "a stop by
+ * a tracer", "a frozen cgroup". NULL if it was none of those, or that is not known.
  */
 const char *stint_kernel_stop(struct stint_kernel_symbols *symbols, const __u64 *stack, uint32_t len);
 

@@ -68,7 +68,10 @@ bool stint_module_is_own(uint32_t pid)
 	       own.st_ino == other.st_ino;
 }
 
-/* The program's own file, which needs no capability, also where it was deleted or replaced, before `path` was read or after. */
+/*
+ * The program's own file, which needs no capability, also where it was deleted or replaced, before `path` was read or
+ * after.
+ */
 static int open_program(uint32_t pid, const char *path)
 {
 	char exe[64], target[PATH_MAX];

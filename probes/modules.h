@@ -11,7 +11,10 @@
 /* A path without its folders. */
 const char *stint_module_base_name(const char *path);
 
-/* The length of a path as the kernel shows it, without the " (deleted)" that it appends once the file is gone or replaced. */
+/*
+ * The length of a path as the kernel shows it, without the " (deleted)" that it appends once the file is gone or
+ * replaced.
+ */
 size_t stint_module_path_len(const char *path);
 
 /* Whether a process runs this very program: a COMMAND does, before its exec. */

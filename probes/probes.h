@@ -403,7 +403,10 @@ struct stint_probes_losses {
 	uint64_t not_sampled; /* closer looks not to be had: too many threads, or no descriptors left */
 	uint64_t functions;   /* calls of timed functions that were not, and functions that got no probes */
 	uint64_t acks_unseen; /* gaps in the ACKs of known sockets: the kernel ran no program for them */
-	/* Reads of what no program had seen arrive (as above, or it came while the connection was closing): they have no age. */
+	/*
+	 * Reads of what no program had seen arrive (as above, or it came while the connection was closing): they have
+	 * no age.
+	 */
 	uint64_t arrivals_unseen;
 };
 
@@ -436,7 +439,10 @@ struct stint_probes_options {
 	uint32_t role_limit; /* as that; 0: 128; at most 1024, each 75 KiB, and twice that more once in use */
 	uint8_t trace_address
 		[16]; /* with trace_port: at the same end; IPv6, or IPv4 mapped into it; all 0: any */
-	/* Functions to be timed, each "NAME" or "MODULE:NAME", see stint_probes_read_functions(); to be kept by the caller. */
+	/*
+	 * Functions to be timed, each "NAME" or "MODULE:NAME", see stint_probes_read_functions(); to be kept by the
+	 * caller.
+	 */
 	const char *const *functions;
 	uint32_t functions_len; /* at most STINT_PROBES_FUNCTIONS */
 	/* With trace_sockets: those that are this descriptor of their process, from their first send on, full or not. */

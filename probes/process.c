@@ -207,9 +207,9 @@ static bool is_of_main_block(const struct stint_probes_overrun *overrun, const s
 }
 
 /*
- * The stack that explains the overrun: that of the block that it was mostly, else the last of the kind that its verdict asks for,
- * within its longest part if there is one; else any of the iteration, but for those of page faults, which are taken before
- * it is known whether they matter.
+ * The stack that explains the overrun: that of the block that it was mostly, else the last of the kind that its
+ * verdict asks for, within its longest part if there is one; else any of the iteration, but for those of page faults,
+ * which are taken before it is known whether they matter.
  */
 static const struct record_stack *choose_stack(const struct stint_process *process,
 					       const struct stint_probes_overrun *overrun,
@@ -396,7 +396,10 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 	else if (call && call->fd >= 0)
 		stint_descriptor_name(process->descriptors, call->fd, block->on, sizeof(block->on));
 	/* The idle task wakes nobody, nor does the one that serves interrupts for its own sake. */
-	/* Without names an interrupt is not told from the task that it came upon; its own threads are not that by chance. */
+	/*
+	 * Without names an interrupt is not told from the task that it came upon; its own threads are not that by
+	 * chance.
+	 */
 	if (stint_kernel_waker(process->kernel, from->waker_stack, len, &what) || !block->waker_pid ||
 	    strncmp(block->waker, "ksoftirqd/", 10) == 0 ||
 	    (!stint_kernel_symbols_known(process->kernel) && block->waker_pid != process->pid))

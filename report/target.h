@@ -15,7 +15,10 @@ int target_find(uint32_t **ret, size_t *len, const char *name);
 /* What a process calls itself: its command line with spaces between arguments, cut to fit; else its comm. */
 void target_command(char *ret, size_t size, uint32_t pid);
 
-/* A child of a process, of its main thread, that is not the caller, and has a name into `comm`; 0 if there is none, or that is not known. */
+/*
+ * A child of a process, of its main thread, that is not the caller, and has a name into `comm`; 0 if there is none,
+ * or that is not known.
+ */
 uint32_t target_child_of(uint32_t pid, char *comm, size_t size);
 
 struct target_child {

@@ -262,8 +262,8 @@ __noinline int add_descriptor(u64 epfd_and_fd, u64 data, u32 events)
 }
 
 /*
- * A descriptor that poll(), select() or a ring (`epfd`) returned, `known` being what is known under its number: that may be another
- * file, closed since by another thread. Nothing registers them, so each is added at its first turn.
+ * A descriptor that poll(), select() or a ring (`epfd`) returned, `known` being what is known under its number: that
+ * may be another file, closed since by another thread. Nothing registers them, so each is added at its first turn.
  */
 static __noinline struct descriptor *polled_descriptor(struct descriptor *known, u32 pid, s32 epfd, s32 fd)
 {

@@ -3,8 +3,9 @@
 #define STINT_PROBES_LIFE_BPF_H
 
 /*
- * The life of sockets that were asked for by port or descriptor, from the handshake to the close: states as inet_sock_set_state
- * tells them. A connection that comes in is established before any process has it; its owner is known from accept().
+ * The life of sockets that were asked for by port or descriptor, from the handshake to the close: states as
+ * inet_sock_set_state tells them. A connection that comes in is established before any process has it; its owner is
+ * known from accept().
  */
 
 /* include/net/tcp_states.h; the same since 2.6 */

@@ -509,7 +509,10 @@ static __always_inline void made_runnable(void *ctx, struct thread *thread, stru
 		verdict_waking(ctx, &thread->verdict, task, off_ns, now_ns - off_ns, thread->in_syscall);
 }
 
-/* From a wake-up on another CPU, as the thread leaves the queue that it slept in, to its switch: some ns, or a hypervisor's turn. */
+/*
+ * From a wake-up on another CPU, as the thread leaves the queue that it slept in, to its switch: some ns, or a
+ * hypervisor's turn.
+ */
 #define WAKE_TO_SWITCH_NS 100000
 
 /*

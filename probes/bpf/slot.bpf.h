@@ -3,9 +3,9 @@
 #define STINT_PROBES_SLOT_BPF_H
 
 /*
- * Tables that user space reads by slot, and programs find by key: an array, an index from keys to slots, and the queue of the
- * slots that nobody has. User space sets the size of all three, puts every slot into the queue, and puts back what is over
- * once it has read it.
+ * Tables that user space reads by slot, and programs find by key: an array, an index from keys to slots, and the
+ * queue of the slots that nobody has. User space sets the size of all three, puts every slot into the queue, and puts
+ * back what is over once it has read it.
  */
 
 /* Takes a slot for a key that has none. Returns its entry, which has yet to be filled in; NULL: there is none left. */

@@ -114,7 +114,8 @@ __s64 stalls_open;
 
 /*
  * The stage that the stall was in, which is the caller's to tell of now; below STALL_FULL: there is none. A stage only goes
- * up, so what is not there now, looked for from below, is not there at all; and one that begins meanwhile is another stall's.
+ * up, so what is not there now, looked for from below, is not there at all; and one that begins meanwhile is another
+ * stall's.
  */
 static __always_inline u32 leave_stall(struct socket_state *state)
 {
@@ -198,8 +199,8 @@ static __always_inline bool is_owned(u64 sk)
 }
 
 /*
- * Is anybody amid the processing of a segment, here or on another CPU? It is done under the socket's spinlock, or by its owner.
- * Where that is no mere spinlock (PREEMPT_RT), only the latter is known.
+ * Is anybody amid the processing of a segment, here or on another CPU? It is done under the socket's spinlock, or by
+ * its owner. Where that is no mere spinlock (PREEMPT_RT), only the latter is known.
  */
 static __always_inline bool is_in_use(u64 sk)
 {
@@ -244,8 +245,8 @@ static __always_inline u64 unix_peer_sock(u64 sk)
 }
 
 /*
- * Of datagrams, that the peer has not received as many as may wait (net.unix.max_dgram_qlen): unix_recvq_full(). It does not
- * hold for two that are connected with each other, as all streams and sequenced packets are.
+ * Of datagrams, that the peer has not received as many as may wait (net.unix.max_dgram_qlen): unix_recvq_full(). It
+ * does not hold for two that are connected with each other, as all streams and sequenced packets are.
  */
 static __noinline bool is_peer_queue_full(u64 sk)
 {

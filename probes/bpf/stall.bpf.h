@@ -75,7 +75,10 @@ static __always_inline void count_ack(struct socket_state *state, u64 sk, bool o
 	account_ack(state, sk, opened, time_ns);
 }
 
-/* What the ACK announced at `time_ns` did to the queue is known now. Two CPUs may come to that at once: one of them tells. */
+/*
+ * What the ACK announced at `time_ns` did to the queue is known now. Two CPUs may come to that at once: one of them
+ * tells.
+ */
 static __always_inline void tell_ack(struct socket_state *state, u64 sk, bool opened, u64 time_ns)
 {
 	struct moment moment = {
@@ -106,9 +109,9 @@ static __always_inline void note_cause(struct socket_state *state)
 
 /*
  * What the last announced segment did, seen now. `waking` is the thread that is being woken, 0 if this look has another
- * reason; `is_over`: that segment's processing is known to be over. Else another CPU may be amid that, and what it will have
- * done is not to be seen yet: the segment is then left pending, for who looks next. That CPU does, at the softirq's end or
- * the next segment.
+ * reason; `is_over`: that segment's processing is known to be over. Else another CPU may be amid that, and what it
+ * will have done is not to be seen yet: the segment is then left pending, for who looks next. That CPU does, at the
+ * softirq's end or the next segment.
  */
 __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking, bool is_over)
 {
@@ -308,8 +311,9 @@ static __noinline int end_by_send(struct socket_state *state, u64 sk, u64 now_ns
 }
 
 /*
- * A system call sends on a socket that was stalled: the stall is over, unless nothing has opened the buffer. Then it is if the
- * call takes anything, which is seen as it returns: who sends again at once, and is refused, is stalled as before.
+ * A system call sends on a socket that was stalled: the stall is over, unless nothing has opened the buffer. Then it
+ * is if the call takes anything, which is seen as it returns: who sends again at once, and is refused, is stalled as
+ * before.
  */
 static __noinline int end_by_call(struct socket_state *state, u64 sk, u64 now_ns)
 {

@@ -238,8 +238,8 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 }
 
 /*
- * By now somebody may have begun to wake it. And some kernels (6.1, 6.12) tell the state that a task had before a signal kept it
- * from sleeping.
+ * By now somebody may have begun to wake it. And some kernels (6.1, 6.12) tell the state that a task had before a
+ * signal kept it from sleeping.
  */
 static __always_inline bool is_awake(const struct task_struct *task)
 {

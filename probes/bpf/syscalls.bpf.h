@@ -37,7 +37,10 @@ enum {
 	NR_epoll_pwait2 = 441,
 };
 
-/* Made by the kernel's own code in the process (since 6.11, 6.18), as a probed function returns or begins: not the program's. */
+/*
+ * Made by the kernel's own code in the process (since 6.11, 6.18), as a probed function returns or begins: not the
+ * program's.
+ */
 static __always_inline bool is_probe(long number)
 {
 	return number == NR_uretprobe || number == NR_uprobe;

@@ -7,7 +7,10 @@
 #define TURNS_MAX     RECORD_READY
 #define UNDRAINED_MAX 4
 
-/* As the kernel writes it on x86-64 (packed): read 32 bits at a time. Of poll() and select(), the data is the descriptor. */
+/*
+ * As the kernel writes it on x86-64 (packed): read 32 bits at a time. Of poll() and select(), the data is the
+ * descriptor.
+ */
 struct user_event {
 	u32 events;
 	u32 data_low;

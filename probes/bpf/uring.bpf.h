@@ -294,7 +294,10 @@ static __always_inline u32 ring_write_seq(u64 sk)
 	return BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
 }
 
-/* Where the kernel tries again by itself, no wait has returned the event: from the CPU on, all is its own way to the send. */
+/*
+ * Where the kernel tries again by itself, no wait has returned the event: from the CPU on, all is its own way to the
+ * send.
+ */
 static __always_inline void end_ring_stall(struct socket_state *state, u64 sk, u32 tid, u64 now_ns)
 {
 	struct thread *thread = find_thread(tid);

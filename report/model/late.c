@@ -141,7 +141,10 @@ static void add_rivals(struct sums *sums, struct late_cause *cause, const struct
 	}
 }
 
-/* Of an overrun that was mostly something else, the longest call says nothing of the time blocked; the longest block does. */
+/*
+ * Of an overrun that was mostly something else, the longest call says nothing of the time blocked; the longest block
+ * does.
+ */
 static const char *blocked_in(const struct model_overrun *overrun, uint64_t blocked_ns)
 {
 	const struct model_verdict *verdict = overrun->verdict;

@@ -41,7 +41,10 @@ struct late_cause {
 	uint64_t parties_ns; /* of all, also those that are not listed, or have no name */
 };
 
-/* Overruns that went beyond their budget by what the process itself did: without their time runnable, throttled or stolen. */
+/*
+ * Overruns that went beyond their budget by what the process itself did: without their time runnable, throttled or
+ * stolen.
+ */
 struct late_own {
 	uint64_t overruns;
 	const struct model_handler *handler; /* that has most of that time; NULL: none is known */

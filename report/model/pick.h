@@ -8,7 +8,8 @@
 
 /*
  * The longest overruns, but at most `alike_max` of those alike, so that what is late all the time does not hide
- * the rest. Alike: of one handler, which had called the same function, with the same verdict. Writes at most `max` into `ret`, longest first, and returns how many.
+ * the rest. Alike: of one handler, which had called the same function, with the same verdict. Writes at most `max`
+ * into `ret`, longest first, and returns how many.
  */
 size_t pick_overruns(const struct model_overrun **ret, size_t max, size_t alike_max,
 		     const struct model *model);

@@ -148,8 +148,8 @@ out_of_memory:
 /* ---- what the kernel knows of a dispatch ---- */
 
 /*
- * By its middle: the two clocks agree to a few us, and an overrun is many of those long. One that had not ended was looked at
- * when its thread may have been gone: by the middle of its budget, which it has used up.
+ * By its middle: the two clocks agree to a few us, and an overrun is many of those long. One that had not ended was
+ * looked at when its thread may have been gone: by the middle of its budget, which it has used up.
  */
 static bool contains(const struct iteration *iteration, const struct dispatch *dispatch)
 {

@@ -26,7 +26,10 @@ void headline_of(struct headline *ret, words_escape escape, const struct model *
 		 const struct model_process *process, bool first_only);
 void headline_free(struct headline *headline);
 
-/* The processes to show, the worst first: how many with all their lines, then how many with one, of model->processes_len. */
+/*
+ * The processes to show, the worst first: how many with all their lines, then how many with one, of
+ * model->processes_len.
+ */
 struct headline_order {
 	const struct model_process *processes[MODEL_PROCESSES];
 	size_t whole;

@@ -318,7 +318,10 @@ static void put_marks(struct plots *plots, const size_t *counts, double top)
 	}
 }
 
-/* The first of those cycles that are drawn: they have the longest in their middle, as far as there are some on its sides. */
+/*
+ * The first of those cycles that are drawn: they have the longest in their middle, as far as there are some on its
+ * sides.
+ */
 static const struct trace_cycle *first_cycle(const struct trace *trace, size_t cycles)
 {
 	size_t first = trace->longest > cycles / 2 ? trace->longest - cycles / 2 : 0;

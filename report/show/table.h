@@ -41,8 +41,9 @@ void table_drop(struct table *table, size_t column);
 
 /*
  * A table without rows is nothing at all; no table (NULL), or one that memory ran out for, is a failure of `out`.
- * As text each line comes after two spaces. Where it is wider than `width`, the columns that are too many follow in a second table below, and
- * so on. Sets *inferred, which is else left alone, if a name is marked so. Frees it, as the next one does.
+ * As text each line comes after two spaces. Where it is wider than `width`, the columns that are too many follow in a
+ * second table below, and so on. Sets *inferred, which is else left alone, if a name is marked so. Frees it, as the
+ * next one does.
  */
 void table_text(struct table *table, struct buffer *out, size_t width, bool *inferred);
 void table_html(struct table *table, struct buffer *out);

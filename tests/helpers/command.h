@@ -29,8 +29,8 @@ int command_end(struct command *command, int signal, char *output, size_t size);
 int command_run(const char *const argv[], char *output, size_t size);
 
 /*
- * Starts `stint record -o recording -p pid` with more options, a list that ends with NULL, and returns once it records. `pid`
- * 0: they say what to record. At its end it has succeeded, or the test has failed.
+ * Starts `stint record -o recording -p pid` with more options, a list that ends with NULL, and returns once it
+ * records. `pid` 0: they say what to record. At its end it has succeeded, or the test has failed.
  */
 void command_record(struct command *recorder, const char *recording, pid_t pid, const char *const *options);
 void command_record_end(struct command *recorder);

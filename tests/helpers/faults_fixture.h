@@ -4,8 +4,8 @@
 
 /*
  * Faults on demand: the n-th allocation, or the n-th system call of a kind, made by what is linked into the test
- * program fails. The linker sends those calls here (--wrap, set in the Makefile for the tests that include this), so it works
- * beside a sanitizer, which has an allocator of its own. What libc allocates for itself is let alone.
+ * program fails. The linker sends those calls here (--wrap, set in the Makefile for the tests that include this), so
+ * it works beside a sanitizer, which has an allocator of its own. What libc allocates for itself is let alone.
  */
 
 #include <errno.h>

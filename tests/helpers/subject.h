@@ -17,8 +17,9 @@ struct subject {
 };
 
 /*
- * Starts a program of the build: "tests/subjects/epoll_loop", "examples/write_buffer"; or, with a leading slash, another. It is held before its
- * first instruction until subject_go(), so that it can be watched from its beginning. Fails the test if it cannot.
+ * Starts a program of the build: "tests/subjects/epoll_loop", "examples/write_buffer"; or, with a leading slash,
+ * another. It is held before its first instruction until subject_go(), so that it can be watched from its beginning.
+ * Fails the test if it cannot.
  */
 void subject_start(struct subject *subject, const char *program, const char *const *arguments);
 void subject_go(const struct subject *subject);

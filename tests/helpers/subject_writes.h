@@ -8,7 +8,7 @@
 
 struct subject_writes {
 	uint64_t short_sends; /* but those refused after another one: nothing was sent between them */
-	uint64_t events; /* returns of epoll_wait with EPOLLOUT, the first one left out */
+	uint64_t events;      /* returns of epoll_wait with EPOLLOUT, the first one left out */
 	uint64_t rwnd_limited_us;
 	uint64_t sndbuf_limited_us;
 	uint64_t retransmits;

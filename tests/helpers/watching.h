@@ -63,8 +63,9 @@ void watching_take(struct watching *watching);
 void watching_until_exit(struct watching *watching, int pid);
 
 /*
- * The `i`th overrun with at least `least_ns` of its own: not runnable, so on a CPU or blocked. NULL: no more. Those in which
- * a subject was told to do nothing, and of which the test saw the time go by as well, are the machine's, and left out.
+ * The `i`th overrun with at least `least_ns` of its own: not runnable, so on a CPU or blocked. NULL: no more. Those
+ * in which a subject was told to do nothing, and of which the test saw the time go by as well, are the machine's, and
+ * left out.
  */
 const struct watched_overrun *watching_overrun(const struct watching *watching, uint64_t least_ns, size_t i);
 size_t watching_count(const struct watching *watching, uint64_t least_ns);

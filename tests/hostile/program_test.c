@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * What a program under watch can put before the recorder: its ELF files, damaged, cut while they are read, replaced; names of
- * any length; maps of code made at run time. Each gives a name or none; nothing crashes, hangs, or grows without bound.
+ * What a program under watch can put before the recorder: its ELF files, damaged, cut while they are read, replaced;
+ * names of any length; maps of code made at run time. Each gives a name or none; nothing crashes, hangs, or grows
+ * without bound.
  */
 
 #include "hostile_fixture.h"

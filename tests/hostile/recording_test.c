@@ -2,8 +2,9 @@
 
 /*
  * Recordings that are not what stint wrote: bytes flipped, files cut, and by SQL any value in any column of tables
- * that have lost all their constraints. Each is a report in every format, or a refusal by one line; nothing of what is in the
- * file gets out unescaped, JSON is always JSON, and nothing takes for ever. A sanitizer watches over memory.
+ * that have lost all their constraints. Each is a report in every format, or a refusal by one line; nothing of what
+ * is in the file gets out unescaped, JSON is always JSON, and nothing takes for ever. A sanitizer watches over
+ * memory.
  */
 
 #include "hostile_fixture.h"

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
-/* A child by fork() shares its parent's epoll set: whatever it does with what it has from the parent, the parent goes on. */
+/*
+ * A child by fork() shares its parent's epoll set: whatever it does with what it has from the parent, the parent goes
+ * on.
+ */
 
 #include "loop_fixture.h"
 

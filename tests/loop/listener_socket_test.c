@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Which socket a listener accepts from, and when it does not: adopted ones, pauses, IPv6 alone, the file of a unix socket. */
+/*
+ * Which socket a listener accepts from, and when it does not: adopted ones, pauses, IPv6 alone, the file of a unix
+ * socket.
+ */
 
 #include "loop_fixture.h"
 

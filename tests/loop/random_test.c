@@ -4,7 +4,8 @@
  * All kinds of sources at once, driven at random against a model of each: bytes that arrive in order and none twice, timers
  * in the order of their deadlines and never early, deferreds in the order in which they were scheduled, each job back once,
  * posts in each thread's order, nothing called that is freed or stopped. Callbacks free, stop, change and make others. Each
- * life of a loop ends at random: drained, when all that was promised must have come; or freed as it is, in a callback or out.
+ * life of a loop ends at random: drained, when all that was promised must have come; or freed as it is, in a callback
+ * or out.
  *
  * STINT_SEED repeats a run (as far as the kernel and threads do), STINT_STEPS (iterations) makes it longer.
  */

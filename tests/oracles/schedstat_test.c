@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The time that a loop waited for a CPU, against the scheduler's own account of the thread: /proc/PID/task/TID/schedstat. */
+/*
+ * The time that a loop waited for a CPU, against the scheduler's own account of the thread:
+ * /proc/PID/task/TID/schedstat.
+ */
 
 #include <inttypes.h>
 #include <setjmp.h>

@@ -180,8 +180,8 @@ static void asyncio_and_its_log_of_slow_callbacks(void **state)
 }
 
 /*
- * A watch of `pid`, requests that make it stall, and their times as the client sees them. `least_ns` 0: half the shortest of
- * those.
+ * A watch of `pid`, requests that make it stall, and their times as the client sees them. `least_ns` 0: half the
+ * shortest of those.
  */
 static void ask_and_compare(int pid, const char *request, size_t bytes, const char *end, uint64_t least_ns,
 			    uint64_t exact_ns)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * A thread that is woken while it is about to leave its CPU wants that from then on: it is runnable, and not blocked. Of each
- * sleep a moment is known at which the thread was woken, which comes before that at which it was on a CPU again.
+ * A thread that is woken while it is about to leave its CPU wants that from then on: it is runnable, and not blocked.
+ * Of each sleep a moment is known at which the thread was woken, which comes before that at which it was on a CPU
+ * again.
  */
 
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Sockets that are asked for by port or descriptor, from the handshake to the close: a server and a client of one connection each,
- * which do one thing after another, so that the order of what they see is known.
+ * Sockets that are asked for by port or descriptor, from the handshake to the close: a server and a client of one
+ * connection each, which do one thing after another, so that the order of what they see is known.
  */
 
 #include <arpa/inet.h>

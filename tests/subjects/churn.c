@@ -11,8 +11,8 @@
  *	churn workers	in a process that stays until a SUBJECT_CHURN_END comes
  *	churn kept	in the main thread, which keeps all of its sets
  *
- * Each handles CHURN_EVENTS events of a pipe (poll: CHURN_EVENTS and one before), one in an iteration; then a byte is written to
- * standard output. The last of its iterations ends as it is closed, or as the thread or the process ends.
+ * Each handles CHURN_EVENTS events of a pipe (poll: CHURN_EVENTS and one before), one in an iteration; then a byte is
+ * written to standard output. The last of its iterations ends as it is closed, or as the thread or the process ends.
  */
 
 #include <poll.h>

@@ -5,10 +5,10 @@
  *
  *	last_stall tcp|unix close|shutdown|exit|reset|told|stay
  *
- * close, shutdown, exit: what it does then. reset: the peer does that. told: the peer reads all, and the sender closes its end
- * once it was told so. stay: nothing, until its input ends. That is LAST_ROUNDS times, on a connection each, but for exit
- * and stay. Each time it waits for a byte on its standard input before the end. It writes a struct subject_last a round to its
- * standard output: exit before the end, and the others after it.
+ * close, shutdown, exit: what it does then. reset: the peer does that. told: the peer reads all, and the sender
+ * closes its end once it was told so. stay: nothing, until its input ends. That is LAST_ROUNDS times, on a connection
+ * each, but for exit and stay. Each time it waits for a byte on its standard input before the end. It writes a struct
+ * subject_last a round to its standard output: exit before the end, and the others after it.
  */
 
 #include <arpa/inet.h>

@@ -10,8 +10,8 @@
  *	                       sends to a peer of its own making, which reads slowly; in messages where these have an end
  *
  * MANNER, by how it sends: whole (MSG_WAITALL: the kernel goes on until all is taken), parts (it takes what it can, and the
- * rest is asked for again), polling (the socket is non-blocking: after EAGAIN, or less than all, a request waits for POLLOUT).
- * Tells of itself on standard output. Exits with 77 where the kernel refuses a ring.
+ * rest is asked for again), polling (the socket is non-blocking: after EAGAIN, or less than all, a request waits for
+ * POLLOUT). Tells of itself on standard output. Exits with 77 where the kernel refuses a ring.
  */
 
 #include <arpa/inet.h>

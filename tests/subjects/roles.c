@@ -15,8 +15,8 @@
  *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
  *
  * With one more argument the descriptors are registered first of all, else when it starts. It writes its port to its
- * standard output, starts when a byte is there on its standard input, writes a struct subject_served when it is done, and waits
- * for the end of its input.
+ * standard output, starts when a byte is there on its standard input, writes a struct subject_served when it is done,
+ * and waits for the end of its input.
  */
 
 #include <arpa/inet.h>

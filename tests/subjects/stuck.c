@@ -6,8 +6,8 @@
  *	stuck compute|block|forever
  *
  * The handler "stuck" computes in a function of its own, or is blocked in a read, until its stack was taken, and
- * the program ends; forever: it prints "late" then, and never returns. Prints "ready", begins upon SIGUSR1, prints "stuck" from within the
- * handler.
+ * the program ends; forever: it prints "late" then, and never returns. Prints "ready", begins upon SIGUSR1, prints
+ * "stuck" from within the handler.
  */
 
 #include <pthread.h>

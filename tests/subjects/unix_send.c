@@ -9,9 +9,9 @@
  * server, client: which end of a connection to PATH (with "@" first: an abstract one) the sender is. packets, datagrams: as
  * pair, of that type. logger: it is connected to a datagram socket at PATH, which is not connected back.
  * chunks: sends of 8 KiB (logger: 256 bytes), until one is refused. large: one send of more than the buffer holds, which is
- * short. busy: as chunks, and the sender sleeps before it waits. dontwait: as chunks, by MSG_DONTWAIT on a blocking descriptor.
- * starved: as chunks, and another process has the sender's CPU as it is woken. threads: as chunks, after some threads have
- * sent on the same socket at once, and were refused.
+ * short. busy: as chunks, and the sender sleeps before it waits. dontwait: as chunks, by MSG_DONTWAIT on a blocking
+ * descriptor. starved: as chunks, and another process has the sender's CPU as it is woken. threads: as chunks, after
+ * some threads have sent on the same socket at once, and were refused.
  */
 
 #include <errno.h>

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Programs that do what they can to be a nuisance, recorded as users would: to the end, with nothing of theirs in the terminal. */
+/*
+ * Programs that do what they can to be a nuisance, recorded as users would: to the end, with nothing of theirs in the
+ * terminal.
+ */
 
 #include <setjmp.h>
 #include <signal.h>

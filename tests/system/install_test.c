@@ -82,7 +82,10 @@ static void the_shared_library_shows_only_what_is_public(void **state)
 	shell("nm -D --defined-only $D/usr/lib/libstint.so | awk '$3 !~ /^stint_/ { print; bad = 1 } END { exit bad }'");
 }
 
-/* What is not public is no name for a program to run into. _.stapsdt.base is in every object with USDT probes, once a program. */
+/*
+ * What is not public is no name for a program to run into. _.stapsdt.base is in every object with USDT probes, once a
+ * program.
+ */
 static void the_archive_shows_only_what_is_public(void **state)
 {
 	(void)state;

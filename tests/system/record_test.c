@@ -268,7 +268,10 @@ static void handlers_that_the_meter_had_no_room_for_are_a_loss(void **state)
 	assert_non_null(strstr(output, " meter_handlers: handlers that found no room"));
 }
 
-/* crowded leaves its file; here that lies under the number of the process that becomes full_meter, until that makes its own. */
+/*
+ * crowded leaves its file; here that lies under the number of the process that becomes full_meter, until that makes
+ * its own.
+ */
 static void a_meter_file_left_by_an_earlier_process_of_that_pid_is_passed_over(void **state)
 {
 	static const char script[] = BUILD_DIRECTORY "/tests/subjects/crowded 0; mv \"$STINT_DIR\"/*.meter "

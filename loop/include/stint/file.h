@@ -116,9 +116,9 @@ struct stint_file_writer_options {
 /*
  * Makes a writer of `fd`, a regular file or a block device open for writing, which it owns from then on (on
  * failure it stays the caller's). `callbacks` are copied, and may be NULL.
- * -EINVAL also for a descriptor of another kind, and for one with O_APPEND, to which Linux writes at the file's end whatever
- * the offset, unless that is STINT_FILE_APPEND (then offsets are right as long as nobody else appends); -EBADF, also: not
- * open for writing; -ENOMEM.
+ * -EINVAL also for a descriptor of another kind, and for one with O_APPEND, to which Linux writes at the file's end
+ * whatever the offset, unless that is STINT_FILE_APPEND (then offsets are right as long as nobody else appends);
+ * -EBADF, also: not open for writing; -ENOMEM.
  */
 STINT_API int stint_file_writer_new(struct stint_file_writer **ret, struct stint_loop *loop,
 				    struct stint_pool *pool, int fd,

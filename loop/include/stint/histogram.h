@@ -15,7 +15,8 @@
  *
  * One thread writes. Any number of readers may look on, from other processes too: every counter is
  * written with a relaxed atomic store, so a reader sees whole counters. They may be some records apart from each
- * other: the loop counts buckets at once, the rest at the end of its batch at the latest. An interval is the difference of two reads; nobody ever clears.
+ * other: the loop counts buckets at once, the rest at the end of its batch at the latest. An interval is the
+ * difference of two reads; nobody ever clears.
  */
 
 #include <stdint.h>

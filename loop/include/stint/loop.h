@@ -31,7 +31,8 @@
  *
  * A handler is an index from stint_loop_handler(); 0 is "other" and always there. What that returns may be cast to
  * uint32_t and handed on without a look: its one error, -EINVAL, is no handler, and the functions that take one
- * return -EINVAL for it (a post has no such moment: it counts as "other"). Times are ns; points in time are of CLOCK_MONOTONIC.
+ * return -EINVAL for it (a post has no such moment: it counts as "other"). Times are ns; points in time are of
+ * CLOCK_MONOTONIC.
  */
 
 #include <stdbool.h>
@@ -170,8 +171,9 @@ typedef void (*stint_timer_callback)(struct stint_timer *timer, void *ctx);
 
 /*
  * Makes a timer that is not armed. 56 bytes, which the loop keeps for the next one when it is freed. From 37,000 timers
- * on their memory comes 2 MiB at a time, as a huge page where the kernel gives one: 0.3 ms for one call in 37,000. One for each
- * of many things, as a connection's timeout, is smaller and faster as a part of those: timeout.h. -ENOMEM.
+ * on their memory comes 2 MiB at a time, as a huge page where the kernel gives one: 0.3 ms for one call in 37,000.
+ * One for each of many things, as a connection's timeout, is smaller and faster as a part of those: timeout.h.
+ * -ENOMEM.
  */
 STINT_API int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t handler,
 			      stint_timer_callback callback, void *ctx);

@@ -91,7 +91,8 @@ STINT_API const void *stint_meter_data(const struct stint_meter *meter, size_t *
 /*
  * Registers a handler by name (copied; cut to STINT_METER_NAME_BYTES - 1 bytes), or finds it if the name
  * is known. `budget_ns` 0: the meter's default; for a known name, a budget other than 0 replaces the old
- * one, which loops that run take notice of within 0.1 s. Returns its index, which is 0 ("other") if the table is full. -EINVAL: no name.
+ * one, which loops that run take notice of within 0.1 s. Returns its index, which is 0 ("other") if the table is
+ * full. -EINVAL: no name.
  */
 STINT_API int stint_meter_handler(struct stint_meter *meter, const char *name, uint64_t budget_ns);
 

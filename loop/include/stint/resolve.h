@@ -129,10 +129,10 @@ STINT_API int stint_thread_resolver_new(struct stint_resolver **ret, struct stin
 					const struct stint_thread_resolver_options *options);
 
 /*
- * Waits until no lookup by such threads runs any more, whichever loop it is or was of: nobody can interrupt getaddrinfo(), so
- * one that is given up ends on its own, after half a minute perhaps. Else there is no need to wait for it; but a program that
- * unloads the library has to, and one under a leak checker will, after its loops have ended. Any thread. In a child by
- * fork() there are none.
+ * Waits until no lookup by such threads runs any more, whichever loop it is or was of: nobody can interrupt
+ * getaddrinfo(), so one that is given up ends on its own, after half a minute perhaps. Else there is no need to wait
+ * for it; but a program that unloads the library has to, and one under a leak checker will, after its loops have
+ * ended. Any thread. In a child by fork() there are none.
  */
 STINT_API void stint_thread_resolver_wait(void);
 

@@ -38,8 +38,8 @@ typedef void (*stint_signal_callback)(struct stint_signal *signal, const struct 
 				      void *ctx);
 
 /*
- * Watches a signal. It keeps stint_loop_run() from returning until it is freed, or in the background. In the figures, its wait is from the run
- * of the signal handler to the callback.
+ * Watches a signal. It keeps stint_loop_run() from returning until it is freed, or in the background. In the figures,
+ * its wait is from the run of the signal handler to the callback.
  *
  * -EINVAL also for what cannot be handled (SIGKILL, SIGSTOP) or not later (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP,
  * SIGSYS: the faulty instruction would run again); -ENOMEM, -EMFILE, -ENFILE.

@@ -144,9 +144,9 @@ STINT_API void *stint_stream_ctx(const struct stint_stream *stream);
 STINT_API int stint_stream_set_ctx(struct stint_stream *stream, void *ctx);
 
 /*
- * Watermarks from now on, as they are: with 0 and 0 the stream is full while anything is queued, and `drained` says that the
- * kernel has all of it. stint_stream_full() answers by the new ones at once, without a call of `drained`. -EINVAL also for
- * a low one above the high one.
+ * Watermarks from now on, as they are: with 0 and 0 the stream is full while anything is queued, and `drained` says
+ * that the kernel has all of it. stint_stream_full() answers by the new ones at once, without a call of `drained`.
+ * -EINVAL also for a low one above the high one.
  */
 STINT_API int stint_stream_set_watermarks(struct stint_stream *stream, uint64_t high_bytes,
 					  uint64_t low_bytes);

@@ -37,12 +37,15 @@ STINT_API int stint_timeouts_new(struct stint_timeouts **ret, struct stint_loop 
 				 stint_timeout_callback callback, void *ctx);
 
 /*
- * Disarms all timeouts of that kind, by a look at all timers of the loop, and frees the kind; stint_loop_free() does so too. NULL
- * is allowed. Returns NULL.
+ * Disarms all timeouts of that kind, by a look at all timers of the loop, and frees the kind; stint_loop_free() does
+ * so too. NULL is allowed. Returns NULL.
  */
 STINT_API struct stint_timeouts *stint_timeouts_free(struct stint_timeouts *kind);
 
-/* Arms it, or arms it anew, of whatever kind of this loop it was: due `delay_ns` after stint_loop_now_ns(). -EINVAL: a NULL. */
+/*
+ * Arms it, or arms it anew, of whatever kind of this loop it was: due `delay_ns` after stint_loop_now_ns(). -EINVAL:
+ * a NULL.
+ */
 STINT_API int stint_timeout_start(struct stint_timeouts *kind, struct stint_timeout *timeout,
 				  uint64_t delay_ns);
 

@@ -8,10 +8,11 @@
  * pay nothing for it.
  *
  * A stack is taken when the budget is used up and each time the overrun has doubled, so a handler that runs for a
- * second costs ten copies, and at most 32 are taken of a loop in a second: those beyond are counted. It is a copy of the registers and of the top 16 KiB of the stack, put into the meter's
- * file, and nothing more: `stint` unwinds it, elsewhere. A thread that computes is sent a signal, whose handler
- * makes the copy; one that is blocked in the kernel is left alone (a signal would end its system call early), and
- * copied from outside, with only its stack pointer and program counter known.
+ * second costs ten copies, and at most 32 are taken of a loop in a second: those beyond are counted. It is a copy of
+ * the registers and of the top 16 KiB of the stack, put into the meter's file, and nothing more: `stint` unwinds it,
+ * elsewhere. A thread that computes is sent a signal, whose handler makes the copy; one that is blocked in the kernel
+ * is left alone (a signal would end its system call early), and copied from outside, with only its stack pointer and
+ * program counter known.
  *
  * What it needs of the program: the signal must not be blocked by loops' threads, nor used by others, and a handler's
  * stack needs room for a signal frame (some 4 KiB, 11 KiB with AMX) beyond what it uses itself, unless the
