@@ -97,10 +97,10 @@ static void unlock_both(struct stint_pool *pool)
 	pthread_mutex_unlock(&pool->front.lock);
 }
 
+/* Its lock is held for a few instructions: who finds it taken does better to look again than to sleep at once. */
 static void init_end(struct queue_end *end)
 {
 	end->head.next = end->head.previous = &end->head;
-/* Held for a few instructions: who finds it taken does better to look again than to sleep at once. */
 #if defined(PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP)
 	end->lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 #else

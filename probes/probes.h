@@ -187,8 +187,8 @@ struct stint_probes_overrun {
 	struct stint_probes_segment segments[STINT_PROBES_SEGMENTS];
 	uint32_t marks_len; /* the first at its start, the last at its end */
 	struct stint_probes_mark marks[STINT_PROBES_MARKS];
-	enum stint_probes_stack
-		stack_kind; /* COMPUTED also of a system call in which it was not blocked for most of the time */
+	/* COMPUTED also of a system call in which it was not blocked for most of the time. */
+	enum stint_probes_stack stack_kind;
 	uint64_t stack_time_ns;
 	uint32_t stack_len;
 	const char *const *stack; /* names, outermost first; "name+0xoff" or "module+0xoff" */
