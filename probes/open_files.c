@@ -55,10 +55,12 @@ bool stint_fd_target(uint32_t pid, int32_t fd, char *ret)
 bool stint_fd_is_file(uint32_t pid, int32_t fd)
 {
 	char path[64];
-	struct stat is;
+	struct statx is;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd/%" PRId32, pid, fd);
-	return stat(path, &is) == 0 && (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode));
+	/* Its file system is not asked: the program may have mounted it, and not answer. */
+	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &is) == 0 &&
+	       (S_ISREG(is.stx_mode) || S_ISDIR(is.stx_mode));
 }
 
 bool stint_is_socket(const char *target, uint64_t *inode)
