@@ -58,6 +58,7 @@ static void convert_verdict(struct stint_probes_overrun *ret, const struct recor
 	ret->minor_faults = verdict->minor_faults;
 	ret->major_faults = verdict->major_faults;
 	ret->fault_blocked_ns = verdict->fault_blocked_ns;
+	ret->stopped_ns = verdict->stopped_ns;
 	ret->samples = verdict->samples;
 	ret->kernel_samples = verdict->kernel_samples;
 	ret->user_samples = verdict->user_samples;
@@ -65,6 +66,7 @@ static void convert_verdict(struct stint_probes_overrun *ret, const struct recor
 	ret->block.start_ns = verdict->block.start_ns;
 	ret->block.duration_ns = verdict->block.duration_ns;
 	ret->block.in_syscall = verdict->block.in_syscall != 0;
+	ret->block.is_stopped = verdict->block.is_stopped != 0;
 	ret->block.waker_pid = verdict->block.waker_pid;
 	memcpy(ret->block.waker, verdict->block.waker_comm, sizeof(ret->block.waker));
 	ret->block.waker[sizeof(ret->block.waker) - 1] = '\0';
@@ -87,6 +89,7 @@ static void convert_marks(struct stint_probes_overrun *ret, const struct record_
 			.throttled_ns = from->throttled_us * 1000ull,
 			.blocked_ns = from->blocked_us * 1000ull,
 			.fault_blocked_ns = from->fault_blocked_us * 1000ull,
+			.stopped_ns = from->stopped_us * 1000ull,
 			.stolen_ns = from->stolen_us * 1000ull,
 			.minor_faults = from->minor_faults,
 			.major_faults = from->major_faults,
@@ -131,6 +134,7 @@ void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record
 		ret->segments[i].on_ns = record->segments[i].on_ns;
 		ret->segments[i].throttled_ns = record->segments[i].throttled_us * 1000ull;
 		ret->segments[i].in_syscall = record->segments[i].in_syscall != 0;
+		ret->segments[i].is_stopped = record->segments[i].is_stopped != 0;
 	}
 	convert_marks(ret, record);
 }

@@ -127,7 +127,8 @@ static void add_segments(struct stint_probes_mark *sums, const struct stint_prob
 		uint64_t runnable_ns = overlap_ns(segment->runnable_ns, segment->on_ns, start_ns, end_ns);
 
 		sums->blocked_ns += blocked_ns;
-		sums->fault_blocked_ns += segment->in_syscall ? 0 : blocked_ns;
+		sums->stopped_ns += segment->is_stopped ? blocked_ns : 0;
+		sums->fault_blocked_ns += segment->in_syscall || segment->is_stopped ? 0 : blocked_ns;
 		sums->runnable_ns += runnable_ns;
 		sums->throttled_ns +=
 			segment->throttled_ns < runnable_ns ? segment->throttled_ns : runnable_ns;
@@ -146,6 +147,7 @@ static uint64_t add_marked(struct stint_probes_mark *sums, const struct stint_pr
 	sums->throttled_ns = throttled.likely;
 	sums->blocked_ns = blocked.likely;
 	sums->fault_blocked_ns = BETWEEN(whole, start_ns, end_ns, fault_blocked_ns, true).likely;
+	sums->stopped_ns = BETWEEN(whole, start_ns, end_ns, stopped_ns, true).likely;
 	return runnable.uncertain + throttled.uncertain + blocked.uncertain;
 }
 
@@ -195,6 +197,7 @@ static void take_parts(struct stint_probes_overrun *part, const struct stint_pro
 	part->blocked_ns = sums->blocked_ns;
 	part->on_cpu_ns = part->duration_ns - sums->runnable_ns - sums->blocked_ns;
 	part->fault_blocked_ns = sums->fault_blocked_ns;
+	part->stopped_ns = sums->stopped_ns;
 	part->minor_faults = sums->minor_faults;
 	part->major_faults = sums->major_faults;
 	part->samples = (uint32_t)sums->samples;

@@ -52,7 +52,8 @@ struct stint_probes_segment {
 	uint64_t runnable_ns;
 	uint64_t on_ns;
 	uint64_t throttled_ns; /* of the time from runnable_ns to on_ns */
-	bool in_syscall;       /* else it was preempted, or a page fault */
+	bool in_syscall;       /* else it was preempted, or stopped, or a page fault */
+	bool is_stopped;
 };
 
 /* What was summed of an iteration until then. */
@@ -63,6 +64,7 @@ struct stint_probes_mark {
 	uint64_t throttled_ns;
 	uint64_t blocked_ns;
 	uint64_t fault_blocked_ns;
+	uint64_t stopped_ns;
 	uint64_t stolen_ns;
 	uint64_t minor_faults;
 	uint64_t major_faults;
@@ -125,6 +127,7 @@ struct stint_probes_block {
 	uint64_t start_ns;
 	uint64_t duration_ns; /* 0: none was long enough to be looked into */
 	bool in_syscall;      /* else by a page fault, or another exception, or it was stopped */
+	bool is_stopped;      /* by a tracer, a signal, or with its cgroup */
 	char in[24]; /* that system call, or "a stop by a signal"; "" if it was neither, or not one of those listed */
 	char on[192]; /* "/var/lib/x", "tcp 10.0.0.1:80 > 10.0.0.2:4242", "lock at 0x55..."; "" if unknown */
 	uint32_t waker_pid;
@@ -199,10 +202,11 @@ struct stint_probes_overrun {
 	struct stint_probes_parts parts;
 	enum stint_probes_verdict verdict;
 	enum stint_probes_iteration iteration;
-	uint64_t minor_faults; /* page faults in it: memory was there, or was made */
-	uint64_t major_faults; /* and had to be read from a file or from swap */
-	uint64_t fault_blocked_ns;
-	uint32_t samples;        /* while over budget and on a CPU, at each tick of a timer */
+	uint64_t minor_faults;     /* page faults in it: memory was there, or was made */
+	uint64_t major_faults;     /* and had to be read from a file or from swap */
+	uint64_t fault_blocked_ns; /* of blocked_ns: in no system call, so in page faults as a rule */
+	uint64_t stopped_ns; /* of blocked_ns: stopped by a tracer or a signal, or its cgroup was frozen */
+	uint32_t samples;    /* while over budget and on a CPU, at each tick of a timer */
 	uint32_t kernel_samples; /* of those: in the kernel, in a page fault or an interrupt */
 	uint32_t user_samples;   /* of those: in user space. The rest: in system calls */
 	uint32_t rivals_len;     /* longest first */

@@ -188,10 +188,11 @@ static uint32_t wanted_stack(const struct stint_probes_overrun *overrun, const s
 {
 	if (stint_verdict_ns(&overrun->parts, overrun->verdict) <= overrun->duration_ns / 2)
 		return record->longest_in_syscall ? RECORD_STACK_BLOCKED : RECORD_STACK_COMPUTED;
-	/* A stop is in no system call, as a page fault is. */
+	/* A stop is in no system call as a rule, as a page fault is. */
 	if (overrun->verdict == STINT_PROBES_BLOCKED)
-		return record->verdict.fault_blocked_ns > overrun->blocked_ns / 2 ? RECORD_STACK_FAULT
-										  : RECORD_STACK_BLOCKED;
+		return record->verdict.fault_blocked_ns + record->verdict.stopped_ns > overrun->blocked_ns / 2
+			       ? RECORD_STACK_FAULT
+			       : RECORD_STACK_BLOCKED;
 	if (overrun->verdict == STINT_PROBES_USER || overrun->verdict == STINT_PROBES_KERNEL)
 		return RECORD_STACK_COMPUTED;
 	return record->longest_in_syscall ? RECORD_STACK_BLOCKED : RECORD_STACK_COMPUTED;
@@ -359,19 +360,14 @@ static bool is_futex(const struct stint_probes_syscall *call)
 	return strncmp(call->name, "futex", 5) == 0;
 }
 
-/* Time off the CPU in no system call was counted as of page faults, for it mostly is. */
+/* That it was one is known from the task's state; by what, only from the stack, so where the kernel's symbols are known. */
 static void tell_stop(struct stint_process *process, struct stint_probes_overrun *overrun,
 		      const struct record_block *block)
 {
 	uint32_t len = block->stack_len < RECORD_KERNEL_FRAMES ? block->stack_len : RECORD_KERNEL_FRAMES;
 	const char *stop = stint_kernel_stop(process->kernel, block->stack, len);
 
-	if (!stop)
-		return;
-	snprintf(overrun->block.in, sizeof(overrun->block.in), "%s", stop);
-	overrun->fault_blocked_ns -= block->duration_ns < overrun->fault_blocked_ns
-					     ? block->duration_ns
-					     : overrun->fault_blocked_ns;
+	snprintf(overrun->block.in, sizeof(overrun->block.in), "%s", stop ? stop : "a stop");
 }
 
 static void complete_block(struct stint_process *process, struct stint_probes_overrun *overrun,
@@ -379,7 +375,7 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 {
 	const struct record_block *from = &record->verdict.block;
 	const struct stint_probes_syscall *call =
-		from->in_syscall ? stint_moment_call(overrun, from->start_ns) : NULL;
+		from->in_syscall && !from->is_stopped ? stint_moment_call(overrun, from->start_ns) : NULL;
 	struct stint_probes_block *block = &overrun->block;
 	uint32_t len =
 		from->waker_stack_len < RECORD_KERNEL_FRAMES ? from->waker_stack_len : RECORD_KERNEL_FRAMES;
@@ -389,7 +385,7 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 		return;
 	if (call)
 		snprintf(block->in, sizeof(block->in), "%s", call->name);
-	else if (!from->in_syscall)
+	else if (from->is_stopped)
 		tell_stop(process, overrun, from);
 	if (call && is_futex(call))
 		stint_unwinder_name(process->unwinder, call->argument, "lock ", block->on, sizeof(block->on));

@@ -62,7 +62,8 @@ struct record_segment {
 	__u64 runnable_ns;
 	__u64 on_ns;
 	__u32 throttled_us; /* of the time from runnable_ns to on_ns */
-	__u32 in_syscall;
+	__u16 in_syscall;
+	__u16 is_stopped;
 };
 
 /*
@@ -76,6 +77,7 @@ struct record_mark {
 	__u32 throttled_us;
 	__u32 blocked_us;
 	__u32 fault_blocked_us;
+	__u32 stopped_us;
 	__u32 stolen_us;
 	__u32 minor_faults;
 	__u32 major_faults;
@@ -114,8 +116,10 @@ struct record_block {
 	__u64 duration_ns; /* 0: there was none */
 	__u32 waker_pid; /* of the task that was running where the wake-up was made, which may be no cause of it */
 	__u32 in_syscall; /* else it was a page fault, or another exception, or it was stopped */
+	__u32 is_stopped;
 	__u32 stack_len;
 	__u32 waker_stack_len;
+	__u32 reserved;
 	char waker_comm[RECORD_COMM_BYTES];
 	__u64 stack[RECORD_KERNEL_FRAMES];       /* where it was blocked in the kernel, innermost first */
 	__u64 waker_stack[RECORD_KERNEL_FRAMES]; /* what woke it: tells an interrupt from a task */
@@ -131,7 +135,8 @@ struct record_verdict {
 	__u64 kernel_ns;        /* on a CPU in system calls */
 	__u64 throttled_ns;     /* of the runnable time */
 	__u64 stolen_ns;        /* of the time on a CPU */
-	__u64 fault_blocked_ns; /* of the blocked time: in no system call */
+	__u64 fault_blocked_ns; /* of the blocked time: in no system call, and not stopped */
+	__u64 stopped_ns; /* of the blocked time: by a tracer, a signal, or with its cgroup; in a system call or not */
 	__u64 minor_faults;
 	__u64 major_faults;
 	__u64 rivals_other_ns; /* of those that found `rivals` full */
@@ -419,13 +424,13 @@ struct loss_counters {
 
 _Static_assert(sizeof(struct record_syscall) == 32, "no holes");
 _Static_assert(sizeof(struct record_rival) == 32, "no holes");
-_Static_assert(sizeof(struct record_block) == 48 + 2 * 8 * RECORD_KERNEL_FRAMES, "no holes");
-_Static_assert(sizeof(struct record_verdict) == 80 + 32 * RECORD_RIVALS + sizeof(struct record_block),
+_Static_assert(sizeof(struct record_block) == 56 + 2 * 8 * RECORD_KERNEL_FRAMES, "no holes");
+_Static_assert(sizeof(struct record_verdict) == 88 + 32 * RECORD_RIVALS + sizeof(struct record_block),
 	       "no holes");
-_Static_assert(sizeof(struct record_mark) == 48, "no holes");
+_Static_assert(sizeof(struct record_mark) == 52, "no holes");
 _Static_assert(sizeof(struct record_segment) == 32, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
-_Static_assert(sizeof(struct record_overrun) == 120 + 8 * 32 + 32 * 32 + 64 * 48 + 64 * 8 + 64 * 16 + 64 * 8 +
+_Static_assert(sizeof(struct record_overrun) == 120 + 8 * 32 + 32 * 32 + 64 * 52 + 64 * 8 + 64 * 16 + 64 * 8 +
 							sizeof(struct record_verdict) + 16 * RECORD_FUNCTIONS,
 	       "no holes");
 _Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,

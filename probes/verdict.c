@@ -70,6 +70,7 @@ struct stint_probes_mark stint_verdict_sums(const struct record_overrun *record)
 		.throttled_ns = verdict->throttled_ns,
 		.blocked_ns = record->blocked_ns,
 		.fault_blocked_ns = verdict->fault_blocked_ns,
+		.stopped_ns = verdict->stopped_ns,
 		.stolen_ns = verdict->stolen_ns,
 		.minor_faults = verdict->minor_faults,
 		.major_faults = verdict->major_faults,

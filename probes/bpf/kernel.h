@@ -64,7 +64,11 @@ enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
 #define NET_RX_SOFTIRQ  3
 #define SOCK_NOSPACE    2 /* bit number in socket.flags, include/linux/net.h; the same since 2.6 */
 #define TASK_RUNNING    0
-#define TASK_WAKING     0x200 /* the same since 4.14 */
+#define TASK_WAKING     0x200       /* the same since 4.14 */
+#define TASK_STOPPED    4           /* by a signal */
+#define TASK_TRACED     8           /* by a tracer */
+#define TASK_FROZEN     0x8000      /* by the old freezer; since 6.1 */
+#define JOBCTL_FREEZE   (1ul << 23) /* its cgroup is frozen, and it is about to be; since 5.2 */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -224,6 +228,7 @@ struct io_uring_task {
 
 struct task_struct {
 	unsigned int __state;
+	unsigned long jobctl;
 	struct sched_entity se;
 	bool throttled; /* since 6.18: before, only its queue is */
 	int pid;

@@ -506,7 +506,8 @@ static __always_inline void made_runnable(void *ctx, struct thread *thread, stru
 			off_ns; /* the waker read its clock while the thread, on another CPU, was still leaving that */
 	thread->runnable_ns = now_ns;
 	if (thread->state == THREAD_DISPATCHING)
-		verdict_waking(ctx, &thread->verdict, task, off_ns, now_ns - off_ns, thread->in_syscall);
+		verdict_waking(ctx, &thread->verdict, task, off_ns, now_ns - off_ns, thread->in_syscall,
+			       thread->is_stopped);
 }
 
 /*
@@ -543,7 +544,9 @@ static __always_inline void switch_in(struct thread *thread, const struct task_s
 		return;
 	thread->blocked_sum_ns += runnable_ns - off_ns;
 	thread->runnable_sum_ns += now_ns - runnable_ns;
-	if (!thread->in_syscall)
+	if (thread->is_stopped)
+		thread->verdict.sums.stopped_ns += runnable_ns - off_ns;
+	else if (!thread->in_syscall)
 		thread->verdict.sums.fault_blocked_ns += runnable_ns - off_ns;
 	throttled_ns = verdict_switch_in(&thread->verdict, task, now_ns - runnable_ns);
 	rivals_back(thread, prev, now_ns, now_ns - runnable_ns - throttled_ns);
@@ -556,6 +559,7 @@ static __always_inline void switch_in(struct thread *thread, const struct task_s
 	thread->segments[at].on_ns = now_ns;
 	thread->segments[at].throttled_us = (u32)(throttled_ns / 1000);
 	thread->segments[at].in_syscall = thread->in_syscall;
+	thread->segments[at].is_stopped = thread->is_stopped;
 	thread->segments_len = at + 1;
 }
 
@@ -588,11 +592,23 @@ static __always_inline void note_fault_stack(struct thread *thread, u64 now_ns)
 	report_stack(thread, RECORD_STACK_FAULT, now_ns);
 }
 
-static __always_inline void switch_out(struct thread *thread, const struct task_struct *task,
-				       const struct task_struct *next, u64 now_ns, bool runnable)
+/* Does it leave its CPU for it was stopped? A frozen cgroup's tasks sleep in no state of their own. */
+static __always_inline bool is_stop(const struct thread *thread, const struct task_struct *task, u32 state)
 {
+	if (state & (TASK_STOPPED | TASK_TRACED | TASK_FROZEN))
+		return true;
+	return state != TASK_RUNNING && !thread->in_syscall && task->jobctl & JOBCTL_FREEZE;
+}
+
+/* `state`: that it leaves in. */
+static __always_inline void switch_out(struct thread *thread, const struct task_struct *task,
+				       const struct task_struct *next, u64 now_ns, u32 state)
+{
+	bool runnable = state == TASK_RUNNING;
+
 	find_missed_switch(thread, task, now_ns);
 	if (thread->state == THREAD_DISPATCHING) {
+		thread->is_stopped = is_stop(thread, task, state);
 		verdict_switch_out(&thread->verdict, task);
 		if (runnable && !is_throttled(task))
 			rivals_wait(thread, next, now_ns);

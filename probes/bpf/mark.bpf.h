@@ -36,6 +36,7 @@ static __always_inline void fill_mark(struct record_mark *mark, const struct thr
 	mark->throttled_us = (u32)(sums->throttled_ns / 1000);
 	mark->blocked_us = (u32)(thread->blocked_sum_ns / 1000);
 	mark->fault_blocked_us = (u32)(sums->fault_blocked_ns / 1000);
+	mark->stopped_us = (u32)(sums->stopped_ns / 1000);
 	mark->stolen_us = (u32)(stolen_ns / 1000);
 	mark->minor_faults = (u32)(task->min_flt - verdict->minor_mark);
 	mark->major_faults = (u32)(task->maj_flt - verdict->major_mark);

@@ -246,7 +246,7 @@ static __always_inline bool is_awake(const struct task_struct *task)
 	return task->__state == TASK_RUNNING || task->__state == TASK_WAKING;
 }
 
-static __always_inline void on_switch(struct task_struct *prev, struct task_struct *next, bool runnable)
+static __always_inline void on_switch(struct task_struct *prev, struct task_struct *next, u32 state)
 {
 	u64 now_ns = 0;
 	struct thread *thread;
@@ -267,18 +267,16 @@ static __always_inline void on_switch(struct task_struct *prev, struct task_stru
 		thread = find_thread(prev->pid);
 		now_ns = now_ns ? now_ns : bpf_ktime_get_ns();
 		if (thread)
-			switch_out(thread, prev, next, now_ns, runnable || is_awake(prev));
+			switch_out(thread, prev, next, now_ns, is_awake(prev) ? TASK_RUNNING : state);
 	}
 }
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	bool runnable = preempt;
+	u32 state = switch_has_state ? (u32)ctx[3] : prev->__state;
 
-	if (!runnable)
-		runnable = (switch_has_state ? (u32)ctx[3] : prev->__state) == TASK_RUNNING;
-	on_switch(prev, next, runnable);
+	on_switch(prev, next, preempt ? TASK_RUNNING : state);
 	return 0;
 }
 

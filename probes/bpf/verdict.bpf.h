@@ -4,7 +4,7 @@
 
 /*
  * On what an iteration was spent, beyond on CPU, runnable and blocked: how much of the first was in the kernel or
- * stolen by the hypervisor, how much of the second the cgroup was throttled, how much of the third was page faults.
+ * stolen by the hypervisor, how much of the second the cgroup was throttled, how much of the third was page faults or stops.
  *
  * All figures are differences of two readings of what the kernel counts anyway, at the moments that loop.bpf.h looks at.
  */
@@ -94,6 +94,7 @@ static __always_inline void verdict_begin(struct thread_verdict *verdict, const 
 	sums->throttled_ns = 0;
 	sums->stolen_ns = 0;
 	sums->fault_blocked_ns = 0;
+	sums->stopped_ns = 0;
 	sums->rivals_other_ns = 0;
 	sums->samples = 0;
 	sums->kernel_samples = 0;
@@ -163,7 +164,7 @@ static __always_inline u64 verdict_switch_in(struct thread_verdict *verdict, con
  */
 static __always_inline void verdict_waking(void *ctx, struct thread_verdict *verdict,
 					   struct task_struct *task, u64 off_ns, u64 duration_ns,
-					   bool in_syscall)
+					   bool in_syscall, bool is_stopped)
 {
 	struct task_struct *waker = bpf_get_current_task_btf();
 	struct record_block *block = &verdict->sums.block;
@@ -176,6 +177,7 @@ static __always_inline void verdict_waking(void *ctx, struct thread_verdict *ver
 	block->start_ns = off_ns;
 	block->duration_ns = duration_ns;
 	block->in_syscall = in_syscall;
+	block->is_stopped = is_stopped;
 	block->waker_pid = waker->tgid;
 	bpf_probe_read_kernel(block->waker_comm, sizeof(block->waker_comm), waker->comm);
 	bytes = bpf_get_task_stack(task, block->stack, sizeof(block->stack), 0);

@@ -110,10 +110,10 @@ struct thread {
 	u32 number;    /* never given twice, and never 0 */
 	u32 loops;     /* all of its loops (loop.bpf.h), and all of its roles (role.bpf.h): the slot and 1 */
 	u32 roles;
-	u32 reserved;
-	u64 queue_sk;         /* of a unix socket whose peer's queue it has found full (unix.bpf.h) */
-	u64 loop_fds;         /* a bit for each descriptor that one of them waits in, modulo 64 */
-	u32 stack_wanted;     /* the loop's own stack, at its next wait */
+	u32 is_stopped;   /* as it left its CPU in an iteration: by a tracer, a signal, or with its cgroup */
+	u64 queue_sk;     /* of a unix socket whose peer's queue it has found full (unix.bpf.h) */
+	u64 loop_fds;     /* a bit for each descriptor that one of them waits in, modulo 64 */
+	u32 stack_wanted; /* the loop's own stack, at its next wait */
 	u32 after_empty_poll; /* the wait before this iteration had a timeout of 0 and returned nothing */
 
 	u64 woken_on_cpu_ns;  /* the last wake-up that found it on a CPU, since it got on that; 0: none did */

@@ -59,20 +59,28 @@ static uint64_t part_ns(const struct model_verdict *verdict)
 	return ns == MODEL_UNKNOWN ? 0 : ns;
 }
 
+/* What is no system call, and had most of the time blocked. One block that is most of it says by what it was stopped. */
+static const char *faults_or_stops(const struct model_verdict *verdict, uint64_t blocked_ns)
+{
+	if (verdict->fault_blocked_ns > blocked_ns / 2)
+		return "page faults";
+	if (verdict->blocked_in && verdict->block_ns != MODEL_UNKNOWN && verdict->block_ns > blocked_ns / 2)
+		return verdict->blocked_in;
+	return verdict->stopped_ns > blocked_ns / 2 ? "stops by a tracer or a signal" : NULL;
+}
+
 const char *late_call(const struct model_overrun *overrun)
 {
 	const struct model_verdict *verdict = overrun->verdict;
 	const struct model_syscall *call = overrun->syscalls_len ? &overrun->syscalls[0] : NULL;
-	bool is_blocked = verdict && verdict->verdict == MODEL_BLOCKED;
+	const char *other;
 
 	if (!verdict)
 		return call ? call->name : NULL;
-	if (is_blocked && verdict->fault_blocked_ns > part_ns(verdict) / 2)
-		return "page faults";
 	/* One block for most of the time says more than the longest call, which may have waited for a CPU. */
-	if (is_blocked && verdict->blocked_in && verdict->block_ns != MODEL_UNKNOWN &&
-	    verdict->block_ns > part_ns(verdict) / 2)
-		return verdict->blocked_in;
+	other = verdict->verdict == MODEL_BLOCKED ? faults_or_stops(verdict, part_ns(verdict)) : NULL;
+	if (other)
+		return other;
 	return call && call->duration_ns > part_ns(verdict) / 2 ? call->name : NULL;
 }
 
@@ -151,11 +159,7 @@ static const char *blocked_in(const struct model_overrun *overrun, uint64_t bloc
 
 	if (!verdict || verdict->verdict == MODEL_BLOCKED)
 		return late_call(overrun);
-	if (verdict->fault_blocked_ns > blocked_ns / 2)
-		return "page faults";
-	if (verdict->blocked_in && verdict->block_ns != MODEL_UNKNOWN && verdict->block_ns > blocked_ns / 2)
-		return verdict->blocked_in;
-	return NULL;
+	return faults_or_stops(verdict, blocked_ns);
 }
 
 static void add_call(struct sums *sums, struct late_cause *cause, const char *call, uint64_t ns)

@@ -79,7 +79,7 @@ bool late_is_of_machine(enum late_kind kind);
  */
 size_t late_order(const struct model_process **ret, const struct model *model);
 
-/* The system call that most of the verdict's part was spent in, or "page faults"; NULL: neither. */
+/* The system call that most of the verdict's part was spent in, "page faults", or "stops ..."; NULL: none of these. */
 const char *late_call(const struct model_overrun *overrun);
 
 #endif

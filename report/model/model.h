@@ -148,6 +148,7 @@ struct model_verdict {
 	uint64_t whole_ns;                 /* their sum */
 	uint64_t kernel_sampled_ns;
 	uint64_t fault_blocked_ns;
+	uint64_t stopped_ns;
 	uint64_t minor_faults;
 	uint64_t major_faults;
 	uint64_t samples;

@@ -75,6 +75,7 @@ static void take_verdict(struct loader *loader, sqlite3_stmt *row, struct model_
 	verdict->waker_what = loader_text(loader, row, 20, LOADER_TEXT_BYTES);
 	verdict->waker_inferred = loader_number(row, 21) != 0;
 	verdict->blocked_in = loader_text(loader, row, 22, LOADER_TEXT_BYTES);
+	verdict->stopped_ns = loader_number(row, 23);
 }
 
 static void take_rival(struct loader *loader, sqlite3_stmt *row, struct model_overrun *overrun)
@@ -108,7 +109,7 @@ static void take_victim(struct loader *loader, sqlite3_stmt *row, struct model_o
 const struct verdicts_part verdicts_parts[VERDICTS_PARTS] = {
 	{"SELECT overrun, verdict, iteration, user_ns, kernel_ns, runnable_ns, throttled_ns, blocked_ns, stolen_ns,"
 	 " kernel_sampled_ns, fault_blocked_ns, minor_faults, major_faults, samples, kernel_samples, user_samples,"
-	 " block_ns, blocked_on, waker, waker_pid, waker_what, waker_inferred, blocked_in FROM overrun_verdict",
+	 " block_ns, blocked_on, waker, waker_pid, waker_what, waker_inferred, blocked_in, stopped_ns FROM overrun_verdict",
 	 take_verdict},
 	{"SELECT overrun, rank, pid, comm, duration_ns,"
 	 " pid IS (SELECT value FROM meta WHERE key = 'recorder_pid') FROM overrun_rival",

@@ -5,7 +5,7 @@
 -- under watch and are stored as they are: who shows them escapes them.
 
 PRAGMA application_id = 1400139380; -- 'Stnt': tells a recording from other SQLite files
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 -- Facts about the recording, one a row: schema, stint_version, kernel, host, clock, start_ns (monotonic),
 -- start_realtime_ns, end_ns (missing after a kill), budget_ns, epollout_rule, probes ('yes', or why not),
@@ -150,7 +150,7 @@ CREATE TABLE overrun_segment (
 
 -- On what an overrun was spent: a dispatch, or an iteration of a program that does not tell its dispatches. No row: that is
 -- not known. The six parts add up to overrun.duration_ns: on a CPU in user space or in the kernel; runnable, so waiting for a CPU;
--- throttled by its cgroup; blocked in a system call or a page fault; stolen by the hypervisor. `verdict` is the largest.
+-- throttled by its cgroup; blocked in a system call or a page fault, or stopped; stolen by the hypervisor. `verdict` is the largest.
 CREATE TABLE overrun_verdict (
 	overrun INTEGER PRIMARY KEY REFERENCES overrun(id),
 	verdict TEXT CHECK (verdict IN ('user', 'kernel', 'runnable', 'throttled', 'blocked', 'stolen')),
@@ -163,6 +163,7 @@ CREATE TABLE overrun_verdict (
 	stolen_ns INTEGER,                     -- NULL: the hypervisor does not tell
 	kernel_sampled_ns INTEGER NOT NULL,    -- of kernel_ns: page faults and interrupts, estimated by samples
 	fault_blocked_ns INTEGER NOT NULL,     -- of blocked_ns: in page faults
+	stopped_ns INTEGER NOT NULL,           -- of blocked_ns: stopped by a tracer or a signal, or with its cgroup
 	minor_faults INTEGER NOT NULL,         -- page faults: memory was there, or was made
 	major_faults INTEGER NOT NULL,         -- and had to be read from a file or from swap
 	samples INTEGER NOT NULL,              -- ticks while it was on a CPU and over budget

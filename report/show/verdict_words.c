@@ -146,6 +146,9 @@ void verdict_words_parts(struct buffer *out, const struct model_verdict *verdict
 			buffer_printf(out, "%s %s", verdict_names[kind], units_ns(part_ns).text);
 		if (kind == MODEL_KERNEL && verdict->kernel_sampled_ns > part_ns / 10)
 			buffer_printf(out, " (~%s by samples)", units_ns(verdict->kernel_sampled_ns).text);
+		if (kind == MODEL_BLOCKED && verdict->stopped_ns)
+			buffer_printf(out, " (%s of it stopped, by a tracer or a signal)",
+				      units_ns(verdict->stopped_ns).text);
 	}
 	if (iteration_names[verdict->iteration])
 		buffer_printf(out, "; ~%s", iteration_names[verdict->iteration]);

@@ -25,7 +25,8 @@ enum subject_verb {
 	SUBJECT_PIPE,   /* read a pipe into which another thread writes after `arg` ns */
 	SUBJECT_COLD,   /* touch pages of a file that are not in memory; cpu_ns: how many had to be read */
 	SUBJECT_PAGES,  /* touch `arg` pages that were not there; cpu_ns: how many */
-	SUBJECT_STOP,   /* stop by SIGSTOP, until somebody sends SIGCONT */
+	SUBJECT_STOP,   /* stop by SIGSTOP, until somebody sends SIGCONT; `arg` times, but at least once */
+	SUBJECT_CALLS,  /* make `arg` system calls that do nothing */
 };
 
 struct subject_command {

@@ -284,7 +284,7 @@ void assert_overruns_consistent(const struct watching *watching)
 					 overrun->parts.runnable_ns + overrun->parts.throttled_ns +
 					 overrun->parts.blocked_ns + overrun->parts.stolen_ns,
 				 overrun->duration_ns);
-		assert_true(overrun->fault_blocked_ns <= overrun->blocked_ns);
+		assert_true(overrun->fault_blocked_ns + overrun->stopped_ns <= overrun->blocked_ns);
 		assert_true(overrun->syscalls_len <= overrun->syscall_count);
 		assert_lists_in_order(overrun);
 		for (uint32_t at = 0; at < overrun->segments_len; at++) {

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
@@ -321,8 +322,8 @@ static bool is_stopped(pid_t pid)
 	return state && state[1] && state[2] == 'T';
 }
 
-/* Somebody who continues it, some time after it has stopped. */
-static pid_t start_continuer(pid_t stopped, uint64_t ns)
+/* Somebody who continues it, some time after it has stopped, that many times. */
+static pid_t start_continuer(pid_t stopped, uint64_t ns, unsigned times)
 {
 	struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
 	struct timespec moment = {.tv_nsec = 1000000};
@@ -332,10 +333,12 @@ static pid_t start_continuer(pid_t stopped, uint64_t ns)
 	if (pid > 0)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	while (!is_stopped(stopped))
-		nanosleep(&moment, NULL);
-	nanosleep(&ts, NULL);
-	kill(stopped, SIGCONT);
+	for (unsigned i = 0; i < times; i++) {
+		while (!is_stopped(stopped))
+			nanosleep(&moment, NULL);
+		nanosleep(&ts, NULL);
+		kill(stopped, SIGCONT);
+	}
 	_exit(0);
 }
 
@@ -346,7 +349,7 @@ static void a_stop_by_a_signal_is_no_page_fault(void **state)
 
 	(void)state;
 	start();
-	continuer = start_continuer(subject.pid, block_ns());
+	continuer = start_continuer(subject.pid, block_ns(), 1);
 	overrun = do_late(SUBJECT_STOP, 0, NULL);
 	waitpid(continuer, NULL, 0);
 	print_parts(__func__, &overrun->is);
@@ -356,7 +359,83 @@ static void a_stop_by_a_signal_is_no_page_fault(void **state)
 	assert_string_equal(overrun->is.block.in, "a stop by a signal");
 	assert_int_equal(overrun->is.block.waker_pid, continuer);
 	assert_true(overrun->is.fault_blocked_ns < overrun->is.block.duration_ns / 2);
+	assert_true(overrun->is.stopped_ns >= block_ns());
 	assert_int_equal(overrun->is.stack_kind, STINT_PROBES_STACK_BLOCKED);
+}
+
+static void assert_mostly_stopped(const struct watched_overrun *overrun, uint64_t least_ns)
+{
+	printf("stopped %.3f ms, page faults %.3f ms\n", (double)overrun->is.stopped_ns / 1e6,
+	       (double)overrun->is.fault_blocked_ns / 1e6);
+	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
+	assert_true(overrun->is.stopped_ns >= least_ns);
+	assert_true(overrun->is.stopped_ns + overrun->is.fault_blocked_ns <= overrun->is.blocked_ns);
+	assert_true(overrun->is.fault_blocked_ns < overrun->is.stopped_ns / 10);
+}
+
+static void many_short_stops_by_a_signal_are_no_page_faults(void **state)
+{
+	const struct watched_overrun *overrun;
+	pid_t continuer;
+
+	(void)state;
+	start();
+	continuer = start_continuer(subject.pid, block_ns() / 10, 20);
+	overrun = do_late(SUBJECT_STOP, 20, NULL);
+	waitpid(continuer, NULL, 0);
+	print_parts(__func__, &overrun->is);
+	assert_mostly_stopped(overrun, 2 * block_ns());
+}
+
+/* Does what strace does, and takes its time: stops it at both ends of each system call. Writes a byte once it is there. */
+static pid_t start_tracer(pid_t traced, uint64_t ns, int ready)
+{
+	struct timespec ts = {.tv_nsec = (long)ns};
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid > 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (ptrace(PTRACE_SEIZE, traced, NULL, (void *)PTRACE_O_TRACESYSGOOD) < 0 ||
+	    ptrace(PTRACE_INTERRUPT, traced, NULL, NULL) < 0)
+		_exit(1);
+	while (waitpid(traced, &status, 0) == traced && WIFSTOPPED(status)) {
+		if (ready >= 0 && write(ready, "x", 1) != 1)
+			_exit(1);
+		ready = -1;
+		nanosleep(&ts, NULL);
+		ptrace(PTRACE_SYSCALL, traced, NULL, NULL);
+	}
+	_exit(0);
+}
+
+static void stops_by_a_tracer_are_no_page_faults(void **state)
+{
+	const struct watched_overrun *overrun = NULL;
+	bool is_traced;
+	int ready[2];
+	pid_t tracer;
+	char byte;
+
+	(void)state;
+	start();
+	assert_int_equal(pipe(ready), 0);
+	tracer = start_tracer(subject.pid, block_ns() / 50, ready[1]);
+	close(ready[1]);
+	is_traced = read(ready[0], &byte, 1) == 1;
+	close(ready[0]);
+	if (is_traced)
+		overrun = do_late(SUBJECT_CALLS, 25, NULL);
+	kill(tracer, SIGKILL);
+	waitpid(tracer, NULL, 0);
+	if (!is_traced) {
+		printf("skipped: this machine allows no tracers\n");
+		skip();
+	}
+	print_parts(__func__, &overrun->is);
+	assert_mostly_stopped(overrun, block_ns());
 }
 
 /* ---- a rival for the CPU ---- */
@@ -504,6 +583,9 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(pages_that_are_made_are_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_stop_by_a_signal_is_no_page_fault, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(many_short_stops_by_a_signal_are_no_page_faults, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(stops_by_a_tracer_are_no_page_faults, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(waiting_for_a_cpu_is_told_with_who_had_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(being_throttled_by_its_cgroup_is_told, set_up, tear_down),
 	};

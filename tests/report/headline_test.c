@@ -404,9 +404,33 @@ static void time_blocked_in_page_faults_is_said_to_be(void **state)
 	assert_string_equal(late.own.longest_call, "page faults");
 }
 
+/* The same of stops, each of which is short. */
+static void time_stopped_is_said_to_be(void **state)
+{
+	struct stint_probes_overrun probed = {
+		.duration_ns = 100 * MS,
+		.parts = {.user_ns = 10 * MS, .blocked_ns = 90 * MS},
+		.verdict = STINT_PROBES_BLOCKED,
+		.fault_blocked_ns = 10 * MS,
+		.stopped_ns = 80 * MS,
+		.block = {.duration_ns = MS, .is_stopped = true, .in = "a stop by a tracer"},
+	};
+	int64_t process = recording_process(recording, 1, "server");
+	struct late late;
+
+	(void)state;
+	add_probed(process, add_handler(process, "on_read"), &probed);
+	load();
+	late_of(&late, model, &model->processes[0], NULL);
+	assert_int_equal(late.causes[0].kind, LATE_BLOCKED);
+	assert_string_equal(late.causes[0].parties[0].name, "stops by a tracer or a signal");
+	assert_string_equal(late.own.longest_call, "stops by a tracer or a signal");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		test(time_stopped_is_said_to_be),
 		test(time_blocked_in_page_faults_is_said_to_be),
 		test(the_parts_of_all_overruns_are_summed_up),
 		test(an_overrun_is_its_own_doing_only_without_the_wait_for_a_cpu),

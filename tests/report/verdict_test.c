@@ -73,6 +73,7 @@ static struct stint_probes_overrun blocked(void)
 		.major_faults = 3,
 		.minor_faults = 4000,
 		.fault_blocked_ns = MS,
+		.stopped_ns = MS / 2,
 		.rivals_len = 2,
 		.rivals = {{.pid = 77, .comm = "cc1", .duration_ns = MS},
 			   {.pid = 0, .comm = "swapper/0", .duration_ns = 9}},
@@ -187,8 +188,10 @@ static void the_text_says_why_and_who(void **state)
 	command_unwrap(out.data);
 	assert_has(out.data, "blocked in flock 70.0 % on /srv/data<b>");
 	assert_has(out.data, "woken by holder (pid 42)");
-	assert_has(out.data,
-		   "user 1.00 ms, kernel 500 us, runnable 1.50 ms, blocked 7.00 ms, stolen not known");
+	assert_has(
+		out.data,
+		"user 1.00 ms, kernel 500 us, runnable 1.50 ms, blocked 7.00 ms (500 us of it stopped, by a "
+		"tracer or a signal), stolen not known");
 	assert_has(out.data, "~one slow handler");
 	assert_has(out.data, "behind: cc1 (pid 77) 1.00 ms, nobody, it was asleep 9 ns");
 	assert_has(out.data, "page faults: 3 read from disk, 4,000 others; blocked in them 1.00 ms");
@@ -315,7 +318,7 @@ static void broken_rows_are_held_within_bounds(void **state)
 			db,
 			"PRAGMA ignore_check_constraints = ON;"
 			"INSERT INTO overrun_verdict VALUES (1, 'guilty', x'00', 9223372036854775807,"
-			" 9223372036854775807, -1, 'x', 1e300, -5, 9223372036854775807, 1, 1, 1, 1, 1, 1, -1, x'ff',"
+			" 9223372036854775807, -1, 'x', 1e300, -5, 9223372036854775807, -1, 1, 1, 1, 1, 1, 1, -1, x'ff',"
 			" 5, -7, NULL, 'yes', 3);"
 			"INSERT INTO overrun_rival VALUES (1, -1, 1, 'a', 1), (1, 7, -1, x'00', -1), (1, 99, 1, 'b', 1);"
 			"INSERT INTO overrun_victim VALUES (1, 8, 1, 'a', 1), (1, 3, -9, NULL, 'x'), (77, 0, 1, 'c', 1);",

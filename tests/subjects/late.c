@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -181,6 +182,19 @@ static __attribute__((noinline)) uint64_t touch_new_pages(uint64_t pages)
 	return pages;
 }
 
+static __attribute__((noinline)) void stop(uint64_t times)
+{
+	do
+		raise(SIGSTOP);
+	while (times && --times);
+}
+
+static __attribute__((noinline)) void make_calls(uint64_t calls)
+{
+	while (calls--)
+		syscall(SYS_getppid);
+}
+
 static void pin(uint64_t cpu)
 {
 	cpu_set_t set;
@@ -214,7 +228,9 @@ static struct subject_answer carry_out(const struct subject_command *command)
 	else if (command->verb == SUBJECT_PAGES)
 		answer.cpu_ns = touch_new_pages(command->arg);
 	else if (command->verb == SUBJECT_STOP)
-		raise(SIGSTOP);
+		stop(command->arg);
+	else if (command->verb == SUBJECT_CALLS)
+		make_calls(command->arg);
 	return answer;
 }
 
