@@ -22,6 +22,7 @@ struct stint_bpf {
 	struct stint_skeleton *skeleton;
 	struct bpf_link *rings[RING_PROGRAMS]; /* all or none */
 	bool rings_refused;
+	bool is_stopped;
 	uint32_t watched;
 };
 
@@ -314,10 +315,22 @@ void stint_bpf_follow_rings(struct stint_bpf *bpf)
 {
 	bool known = __atomic_load_n(&bpf->skeleton->bss->rings_known, __ATOMIC_RELAXED) > 0;
 
+	if (bpf->is_stopped)
+		return;
 	if (known && !bpf->rings[0] && !bpf->rings_refused)
 		bpf->rings_refused = attach_rings(bpf) != 0;
 	if (!known && bpf->rings[0])
 		detach_rings(bpf);
+}
+
+/* Without their marks, threads and sockets are nobody's from one moment to the next; links take longer to be taken away. */
+void stint_bpf_stop(struct stint_bpf *bpf)
+{
+	bpf->is_stopped = true;
+	memset(bpf->skeleton->bss->marks, 0, sizeof(bpf->skeleton->bss->marks));
+	memset(bpf->skeleton->bss->socket_marks, 0, sizeof(bpf->skeleton->bss->socket_marks));
+	detach_rings(bpf);
+	stint_skeleton__detach(bpf->skeleton);
 }
 
 /* Runs an iterator's program over all that it iterates. */
@@ -340,6 +353,8 @@ static int run_iterator(const struct bpf_link *link)
 /* Gives the threads that there are of watched processes their marks; those of threads to come are given by events. */
 int stint_bpf_mark(const struct stint_bpf *bpf)
 {
+	if (bpf->is_stopped)
+		return 0;
 	return run_iterator(bpf->skeleton->links.on_each_task);
 }
 
@@ -399,7 +414,7 @@ int stint_bpf_survey_sockets(struct stint_bpf *bpf)
 
 	memset(&options, 0, sizeof(options)); /* libbpf looks at the padding too */
 	options.sz = sizeof(options);
-	if (__atomic_load_n(&bpf->skeleton->bss->sockets_known, __ATOMIC_RELAXED) <= 0)
+	if (bpf->is_stopped || __atomic_load_n(&bpf->skeleton->bss->sockets_known, __ATOMIC_RELAXED) <= 0)
 		return 0;
 	return bpf_prog_test_run_opts(bpf_program__fd(bpf->skeleton->progs.on_survey), &options);
 }

@@ -44,6 +44,7 @@ struct stint_functions {
 	struct timed timed[SLOTS];
 	uint32_t timed_len;
 	uint64_t not_attached;
+	bool is_stopped;
 	bool ends_filtered; /* a process with a seccomp filter does not survive it */
 	bool found[STINT_PROBES_FUNCTIONS];
 	char why[STINT_PROBES_FUNCTIONS][512];
@@ -243,7 +244,7 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t nu
 
 void stint_functions_add(struct stint_functions *functions, uint32_t pid)
 {
-	if (!functions || stint_module_is_own(pid))
+	if (!functions || functions->is_stopped || stint_module_is_own(pid))
 		return;
 	for (uint32_t number = 0; number < functions->names_len; number++)
 		if (!is_timed(functions, pid, number) && !has_failed(functions, pid, number))
@@ -260,6 +261,15 @@ void stint_functions_drop(struct stint_functions *functions, uint32_t pid)
 			functions->failed[i] = functions->failed[--functions->failed_len];
 		else
 			i++;
+}
+
+void stint_functions_stop(struct stint_functions *functions)
+{
+	if (!functions)
+		return;
+	functions->is_stopped = true;
+	for (uint32_t slot = 0; slot < functions->timed_len; slot++)
+		__atomic_store_n(&functions->table[slot].enabled, 0, __ATOMIC_RELEASE);
 }
 
 const char *stint_functions_missing(const struct stint_functions *functions, uint32_t number)

@@ -28,6 +28,9 @@ void stint_functions_add(struct stint_functions *functions, uint32_t pid);
 /* The process has exited, or is another program now. What was counted of it stays. */
 void stint_functions_drop(struct stint_functions *functions, uint32_t pid);
 
+/* Calls are counted no more, and no more functions timed. */
+void stint_functions_stop(struct stint_functions *functions);
+
 /* Why a function is timed in no process so far; NULL: it is in one. */
 const char *stint_functions_missing(const struct stint_functions *functions, uint32_t number);
 

@@ -68,6 +68,8 @@ struct stint_probes {
 	uint64_t not_sampled;
 	bool samples_always;
 	uint64_t taking_ns; /* when the present call took its first record; 0: none yet */
+	uint64_t end_at_ns;
+	bool is_stopped;
 	uint64_t exits_looked_ns;
 	uint64_t surveyed_ns;
 	char error[512];
@@ -110,6 +112,8 @@ static uint64_t now_ns(void)
 /* Without samples, where it computed is not known; all else is. */
 static void sample_thread(struct stint_probes *probes, uint32_t tid, uint64_t end_ns)
 {
+	if (probes->is_stopped)
+		return;
 	if (stint_samplers_add(probes->samplers, tid, end_ns) != 0)
 		probes->not_sampled++;
 }
@@ -306,6 +310,13 @@ static int survey_sockets(struct stint_probes *probes)
 	return stint_bpf_survey_sockets(probes->bpf);
 }
 
+static bool takes_too_long(const struct stint_probes *probes, uint64_t at_ns)
+{
+	if (!probes->is_stopped && at_ns >= probes->end_at_ns)
+		return true;
+	return at_ns - probes->taking_ns > TAKE_NS;
+}
+
 static int take_record(void *ctx, const void *data, size_t bytes)
 {
 	struct stint_probes *probes = ctx;
@@ -336,7 +347,7 @@ static int take_record(void *ctx, const void *data, size_t bytes)
 	/* Where records come faster than they are dealt with, the caller has its turn all the same. */
 	if (!probes->taking_ns)
 		probes->taking_ns = now_ns();
-	return now_ns() - probes->taking_ns > TAKE_NS ? -EAGAIN : 0;
+	return takes_too_long(probes, now_ns()) ? -EAGAIN : 0;
 }
 
 /* An array of `entry_bytes` for each loop; NULL on failure. */
@@ -453,6 +464,7 @@ int stint_probes_new(struct stint_probes **ret, const struct stint_probes_option
 		probes->options = *options;
 	probes->samples_always = probes->options.sample_ns != 0;
 	set_defaults(&probes->options);
+	probes->end_at_ns = UINT64_MAX;
 	probes->callbacks = *callbacks;
 	probes->ctx = ctx;
 	*ret = probes; /* also on failure: it holds the reason */
@@ -530,6 +542,22 @@ int stint_probes_tell_open(struct stint_probes *probes)
 	if (!probes || !probes->bpf)
 		return -EINVAL;
 	return stint_bpf_tell_open(probes->bpf);
+}
+
+void stint_probes_end_at(struct stint_probes *probes, uint64_t time_ns)
+{
+	if (probes)
+		probes->end_at_ns = time_ns;
+}
+
+void stint_probes_stop(struct stint_probes *probes)
+{
+	if (!probes || !probes->bpf || probes->is_stopped)
+		return;
+	probes->is_stopped = true;
+	stint_bpf_stop(probes->bpf);
+	stint_functions_stop(probes->functions);
+	stint_samplers_expire(probes->samplers, UINT64_MAX);
 }
 
 static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters *loop)

@@ -612,6 +612,18 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms);
  * once, before the end. 0, or a negative errno.
  */
 int stint_probes_tell_open(struct stint_probes *probes);
+
+/*
+ * From `time_ns` (CLOCK_MONOTONIC) on stint_probes_poll() returns after each record, so that stint_probes_stop() can be
+ * called in time: a record may take tens of ms to deal with.
+ */
+void stint_probes_end_at(struct stint_probes *probes, uint64_t time_ns);
+
+/*
+ * What happens from now on is noted no more, and nothing can be watched any more. What was noted is there to be polled
+ * and read.
+ */
+void stint_probes_stop(struct stint_probes *probes);
 int stint_probes_read_loops(struct stint_probes *probes,
 			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx);
 

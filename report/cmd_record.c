@@ -540,7 +540,7 @@ int cmd_record(int argc, char **argv)
 	request.options.path = request.path;
 	catch_signals();
 	if (!request.options.no_probes && isatty(STDERR_FILENO))
-		fprintf(stderr, "loading the probes ...\n");
+		fprintf(stderr, "loading the probes: for a second or two nothing is recorded yet\n");
 	if (recorder_new(&recorder, &request.options) != 0) {
 		status = complain(1, "%s", recorder_error(recorder));
 		goto out;

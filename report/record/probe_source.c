@@ -40,7 +40,7 @@ struct run {
 	uint64_t poll_ns;
 };
 
-#define DRAIN_POLLS 50 /* of 0.1 s at most */
+#define DRAIN_POLLS 50
 
 /* One row for all threads of a process. */
 struct role {
@@ -570,12 +570,23 @@ int probe_source_poll(struct probe_source *source, int timeout_ms)
 	return err < 0 ? err : source->err;
 }
 
+void probe_source_end_at(struct probe_source *source, uint64_t time_ns)
+{
+	stint_probes_end_at(source->probes, time_ns);
+}
+
+int probe_source_stop(struct probe_source *source)
+{
+	int err = stint_probes_tell_open(source->probes);
+
+	stint_probes_stop(source->probes);
+	return err;
+}
+
 int probe_source_drain(struct probe_source *source)
 {
-	int more = 1, err = stint_probes_tell_open(source->probes);
+	int more = 1;
 
-	if (err)
-		return err;
 	for (int i = 0; i < DRAIN_POLLS && more > 0; i++)
 		more = stint_probes_poll(source->probes, 0);
 	if (more > 0)

@@ -48,10 +48,13 @@ const char *probe_source_function_missing(const struct probe_source *source, uin
 /* Waits for events, up to `timeout_ms`, and takes what is there. */
 int probe_source_poll(struct probe_source *source, int timeout_ms);
 
-/*
- * Takes what is there to the last, at the end, and what goes on then; for some seconds at most, and what is left then
- * is counted as lost.
- */
+/* From then on probe_source_poll() is over soon. */
+void probe_source_end_at(struct probe_source *source, uint64_t time_ns);
+
+/* What goes on is told, as it is by now; what happens from here on is not noted. */
+int probe_source_stop(struct probe_source *source);
+
+/* Takes what is there to the last, at the end; for some seconds at most, and what is left then is counted as lost. */
 int probe_source_drain(struct probe_source *source);
 
 /* Takes what is there, and writes what the loops' counters grew by under `second`. */

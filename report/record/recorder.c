@@ -391,17 +391,27 @@ static void write_losses(struct recorder *recorder)
 			      (int64_t)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - recorder->start_cpu_ns));
 }
 
-/* Everything that both sides know until now. */
-static int take_all(struct recorder *recorder)
+static int read_meters(struct recorder *recorder, uint64_t second)
 {
-	uint64_t second = (clock_ns(CLOCK_MONOTONIC) - recorder->session.start_ns) / SECOND_NS;
 	int err = 0;
 
-	if (recorder->probes)
-		err = probe_source_read(recorder->probes, second);
 	for (uint32_t i = 0; !err && i < recorder->processes_len; i++)
 		err = read_meter(recorder, &recorder->processes[i], second);
 	return err;
+}
+
+static uint64_t second_of(const struct recorder *recorder, uint64_t time_ns)
+{
+	return (time_ns - recorder->session.start_ns) / SECOND_NS;
+}
+
+/* Everything that both sides know until now. */
+static int take_all(struct recorder *recorder)
+{
+	uint64_t second = second_of(recorder, clock_ns(CLOCK_MONOTONIC));
+	int err = recorder->probes ? probe_source_read(recorder->probes, second) : 0;
+
+	return err ? err : read_meters(recorder, second);
 }
 
 static int commit(struct recorder *recorder, int (*end)(struct recording *recording))
@@ -496,14 +506,26 @@ static int tick(struct recorder *recorder)
 	return commit(recorder, recording_commit);
 }
 
-static int finish(struct recorder *recorder)
+/* What is said of the end is so as of one moment. To deal with what has come until then may take longer. */
+static int take_last(struct recorder *recorder)
 {
-	int err = recorder->probes ? probe_source_drain(recorder->probes) : 0;
-
-	if (!err)
-		err = take_all(recorder);
+	int err = recorder->probes ? probe_source_stop(recorder->probes) : 0;
+	uint64_t second;
 
 	recorder->end_ns = clock_ns(CLOCK_MONOTONIC);
+	second = second_of(recorder, recorder->end_ns);
+	if (!err)
+		err = read_meters(recorder, second);
+	if (err || !recorder->probes)
+		return err;
+	err = probe_source_drain(recorder->probes);
+	return err ? err : probe_source_read(recorder->probes, second);
+}
+
+static int finish(struct recorder *recorder)
+{
+	int err = take_last(recorder);
+
 	for (uint32_t i = 0; i < recorder->processes_len; i++) {
 		int failed = settle_last(recorder, &recorder->processes[i]);
 
@@ -513,12 +535,16 @@ static int finish(struct recorder *recorder)
 	return err ? fail(recorder, err, "%s", strerror(-err)) : commit(recorder, recording_finish);
 }
 
-static int wait_for_events(struct recorder *recorder)
+static int wait_for_events(struct recorder *recorder, uint64_t end_ns)
 {
-	bool early = clock_ns(CLOCK_MONOTONIC) - recorder->session.start_ns < SECOND_NS;
-	int timeout_ms = early ? EARLY_POLL_MS : POLL_MS;
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	int timeout_ms = now_ns - recorder->session.start_ns < SECOND_NS ? EARLY_POLL_MS : POLL_MS;
 	int err;
 
+	if (now_ns >= end_ns)
+		return 0;
+	if (end_ns - now_ns < (uint64_t)timeout_ms * 1000000)
+		timeout_ms = (int)((end_ns - now_ns + 999999) / 1000000);
 	if (recorder->probes)
 		err = probe_source_poll(recorder->probes, timeout_ms);
 	else
@@ -542,16 +568,18 @@ static bool is_over(struct recorder *recorder)
 int recorder_run(struct recorder *recorder, uint64_t duration_ns, const volatile bool *stop)
 {
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-	uint64_t end_ns = duration_ns ? now_ns + duration_ns : UINT64_MAX;
+	uint64_t end_ns = duration_ns ? recorder->session.start_ns + duration_ns : UINT64_MAX;
 	uint64_t next_ns = now_ns + SECOND_NS;
 	int err = 0;
 
+	if (recorder->probes)
+		probe_source_end_at(recorder->probes, end_ns);
 	while (!err && !*stop && now_ns < end_ns && !is_over(recorder)) {
-		err = wait_for_events(recorder);
+		err = wait_for_events(recorder, end_ns);
 		if (err)
 			return fail(recorder, err, "the probes cannot be read: %s", strerror(-err));
 		now_ns = clock_ns(CLOCK_MONOTONIC);
-		if (now_ns < next_ns)
+		if (now_ns < next_ns || now_ns >= end_ns)
 			continue;
 		err = tick(recorder);
 		next_ns = clock_ns(CLOCK_MONOTONIC) + SECOND_NS;
