@@ -276,6 +276,11 @@ _Static_assert((int)STINT_PROBES_LIMITS == (int)RECORD_LIMITS &&
 		       (int)STINT_PROBES_NO_EVENTS == (int)RECORD_WHYS,
 	       "the records and the interface tell of the same");
 
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+	return a_ns < b_ns ? a_ns : b_ns;
+}
+
 static uint64_t later(uint64_t a_ns, uint64_t b_ns)
 {
 	return a_ns > b_ns ? a_ns : b_ns;
@@ -289,8 +294,8 @@ int stint_stall_cause(const struct stint_probes_stall *stall)
 
 	memcpy(part_ns, stall->limit_ns, sizeof(stall->limit_ns));
 	part_ns[STINT_PROBES_LIMIT_HOST] += stall->kernel_ns;
-	part_ns[STINT_PROBES_STALL_RUNNABLE] = stall->scheduler_ns;
-	part_ns[STINT_PROBES_STALL_OWN_LOOP] = stall->loop_ns + stall->queue_ns;
+	part_ns[STINT_PROBES_STALL_RUNNABLE] = stall->scheduler_ns + stall->runnable_later_ns;
+	part_ns[STINT_PROBES_STALL_OWN_LOOP] = stall->loop_ns + stall->queue_ns - stall->runnable_later_ns;
 	for (int part = 0; part < STINT_PROBES_STALL_UNKNOWN; part++) {
 		if (!part_ns[part] || part_ns[part] < most_ns)
 			continue;
@@ -346,6 +351,7 @@ void stint_convert_stall(struct stint_probes_stall *ret, const struct record_sta
 	ret->scheduler_ns = on_cpu_ns - raised_ns;
 	ret->loop_ns = returned_ns - on_cpu_ns;
 	ret->queue_ns = end_ns - returned_ns;
+	ret->runnable_later_ns = earlier(record->runnable_ns, ret->loop_ns + ret->queue_ns);
 	ret->queued_bytes = record->queued_bytes;
 	ret->sndbuf_bytes = record->sndbuf_bytes;
 	ret->threshold_bytes = record->addresses.family == AF_UNIX ? record->sndbuf_bytes / 4

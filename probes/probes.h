@@ -232,8 +232,9 @@ enum stint_probes_limit {
 
 /* What a stall was mostly: one of the limits (the kernel's own stage is the host's), or what came after the write event. */
 enum stint_probes_stall_cause {
-	STINT_PROBES_STALL_RUNNABLE = STINT_PROBES_LIMITS, /* the scheduler's: the thread waited for a CPU */
-	STINT_PROBES_STALL_OWN_LOOP,                       /* loop and queue together */
+	STINT_PROBES_STALL_RUNNABLE =
+		STINT_PROBES_LIMITS, /* the thread waited for a CPU, in whichever stage */
+	STINT_PROBES_STALL_OWN_LOOP, /* the rest of loop and queue together */
 	STINT_PROBES_STALL_UNKNOWN
 };
 
@@ -278,7 +279,8 @@ struct stint_probes_stall {
 	uint64_t scheduler_ns; /* to the thread being on a CPU */
 	uint64_t loop_ns;      /* to the wait returning it */
 	uint64_t queue_ns;     /* to the next send */
-	uint64_t queued_bytes; /* memory of the queue, as the write event was raised */
+	uint64_t runnable_later_ns; /* of loop_ns and queue_ns: the thread waited for a CPU */
+	uint64_t queued_bytes;      /* memory of the queue, as the write event was raised */
 	uint64_t sndbuf_bytes;
 	uint64_t threshold_bytes; /* at or below which the kernel raises the event: 2/3 of sndbuf */
 	uint32_t acks;            /* in the whole stall */

@@ -301,6 +301,7 @@ struct record_stall {
 	__u64 on_cpu_ns;
 	__u64 returned_ns;
 	__u64 end_ns;
+	__u64 runnable_ns; /* from on_cpu, or raised where that is 0, to end: the thread wanted a CPU, and had none */
 	__u64 acked_bytes;
 	__u32 acks;
 	__u32 queued_bytes; /* these two: as the write event was raised */
@@ -437,7 +438,7 @@ _Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * REC
 	       "no holes");
 _Static_assert(sizeof(struct record_unix_end) == 16, "no holes");
 _Static_assert(sizeof(struct record_unix) == 24 + 2 * RECORD_PATH_BYTES, "no holes");
-_Static_assert(sizeof(struct record_stall) == 176 + 8 * RECORD_LIMITS, "no holes");
+_Static_assert(sizeof(struct record_stall) == 184 + 8 * RECORD_LIMITS, "no holes");
 _Static_assert(sizeof(struct record_why) == 72 + 8 * RECORD_WHYS, "no holes");
 _Static_assert(sizeof(struct record_alarm) == 112, "no holes");
 _Static_assert(sizeof(struct record_socket) == 120, "no holes");

@@ -540,7 +540,10 @@ static __always_inline void switch_in(struct thread *thread, const struct task_s
 	thread->off_ns = 0;
 	thread->woken_on_cpu_ns = 0;
 	thread->last_on_ns = now_ns;
-	if (!off_ns || thread->state != THREAD_DISPATCHING)
+	if (!off_ns)
+		return;
+	thread->runnable_ever_ns += now_ns - runnable_ns;
+	if (thread->state != THREAD_DISPATCHING)
 		return;
 	thread->blocked_sum_ns += runnable_ns - off_ns;
 	thread->runnable_sum_ns += now_ns - runnable_ns;

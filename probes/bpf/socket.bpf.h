@@ -53,12 +53,13 @@ struct socket_state {
 	u32 ack_queued_before;
 	u32 ack_lacked; /* the bit was set then */
 	u32 why_changed;
-	u32 raised_to_wait; /* the event found its thread waiting for it */
-	u32 reserved2;
-	u64 segment_ns;     /* when any segment was announced that was not looked at since; 0: none was */
-	u64 early_cause_ns; /* the ACK that cleared the bit while no stall was known; 0: none */
-	u64 last_ack_ns;    /* of the stall */
-	u32 snd_una;        /* as the segments that were announced leave it, once `follows_una` is set */
+	u32 raised_to_wait;   /* the event found its thread waiting for it */
+	u32 raised_tid;       /* that thread; 0: none */
+	u64 runnable_mark_ns; /* its time without a CPU, as it was raised, or had one for it */
+	u64 segment_ns;       /* when any segment was announced that was not looked at since; 0: none was */
+	u64 early_cause_ns;   /* the ACK that cleared the bit while no stall was known; 0: none */
+	u64 last_ack_ns;      /* of the stall */
+	u32 snd_una;          /* as the segments that were announced leave it, once `follows_una` is set */
 	u32 follows_una;
 	u32 write_seq; /* uring.bpf.h: as the send found it full */
 	u32 told_ring; /* uring.bpf.h: a request that waits for space was told of it; the kernel keeps no trace of that */

@@ -56,7 +56,7 @@ static __always_inline void raise(struct socket_state *state, u64 sk, u64 at_ns,
 	state->raised_to_wait = to_wait;
 	state->raise_inferred = inferred;
 	note_levels(state, sk);
-	push_raised(tid, sk);
+	raise_for(state, sk, tid, bpf_ktime_get_ns());
 	report_moment(state, sk, &moment);
 }
 
@@ -263,6 +263,7 @@ static __always_inline bool begin_stall(struct socket_state *state, u64 sk, u64 
 	state->raise_inferred = 0;
 	state->alarm = 0;
 	state->told_ring = 0;
+	state->raised_tid = 0;
 	state->last_ack_ns = 0;
 	note_levels(state, sk);
 	state->by_queue = 0;
@@ -423,9 +424,13 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 /* Since when the thread has had a CPU for the event. One that was elsewhere had no need of one: all is its own loop's. */
 static __always_inline void note_got_cpu(struct socket_state *state, const struct thread *thread)
 {
-	state->on_cpu_ns = state->raised_ns;
-	if (state->raised_to_wait && thread->last_on_ns > state->raised_ns)
-		state->on_cpu_ns = thread->last_on_ns;
+	bool had_to_wait = state->raised_to_wait && thread->last_on_ns > state->raised_ns;
+
+	state->on_cpu_ns = had_to_wait ? thread->last_on_ns : state->raised_ns;
+	if (!had_to_wait && state->raised_tid == thread->tid)
+		return;
+	state->runnable_mark_ns = thread->runnable_ever_ns;
+	state->raised_tid = thread->tid;
 }
 
 /* The wait returned this event of socket `sk`, or so it is inferred: it had been raised, and is asked for. */
@@ -547,7 +552,7 @@ __noinline int note_returned(struct thread *thread, u64 now_ns, u64 set, u64 arr
 		    (!set || is_returned(thread, sk, set, array, len)))
 			mark_returned(state, sk, thread, now_ns);
 		else if (interest.registered)
-			push_raised(thread->tid, sk);
+			push_raised(thread, sk);
 	}
 	return 0;
 }

@@ -4,12 +4,40 @@
 
 /* What stalls of all kinds of sockets have in common: how they are told, and where their thread finds their events. */
 
-static __always_inline void push_raised(u32 tid, u64 sk)
+static __always_inline void push_raised(struct thread *thread, u64 sk)
+{
+	thread->raised[__sync_fetch_and_add(&thread->raised_head, 1) & (RAISED_SLOTS - 1)] = sk;
+}
+
+/* The time, ever, that it wanted a CPU: also that since it was last woken, or left its CPU. */
+static __always_inline u64 runnable_until(const struct thread *thread, u64 now_ns)
+{
+	u64 since_ns = thread->runnable_ns;
+
+	if (!thread->off_ns || !since_ns || now_ns < since_ns)
+		return thread->runnable_ever_ns;
+	return thread->runnable_ever_ns + (now_ns - since_ns);
+}
+
+/* The write event is raised for that thread. */
+static __always_inline void raise_for(struct socket_state *state, u64 sk, u32 tid, u64 now_ns)
 {
 	struct thread *thread = find_thread(tid);
 
-	if (thread)
-		thread->raised[__sync_fetch_and_add(&thread->raised_head, 1) & (RAISED_SLOTS - 1)] = sk;
+	if (!thread)
+		return;
+	state->runnable_mark_ns = runnable_until(thread, now_ns);
+	state->raised_tid = tid;
+	push_raised(thread, sk);
+}
+
+/* How long the thread has wanted a CPU since then. */
+static __always_inline u64 runnable_since_raised(const struct socket_state *state, u64 now_ns)
+{
+	struct thread *thread = state->raised_tid ? find_thread(state->raised_tid) : NULL;
+	u64 until_ns = thread ? runnable_until(thread, now_ns) : 0;
+
+	return until_ns > state->runnable_mark_ns ? until_ns - state->runnable_mark_ns : 0;
 }
 
 __noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns, u32 ending)
@@ -32,6 +60,7 @@ __noinline int report_stall(struct socket_state *state, bool opened, u64 now_ns,
 	record->on_cpu_ns = state->on_cpu_ns;
 	record->returned_ns = state->returned_ns;
 	record->end_ns = now_ns;
+	record->runnable_ns = opened ? runnable_since_raised(state, now_ns) : 0;
 	record->acked_bytes = state->acked_bytes;
 	record->acks = state->acks;
 	record->queued_bytes = state->queued_bytes;

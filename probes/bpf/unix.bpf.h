@@ -175,7 +175,7 @@ static __noinline int raise_unix(struct socket_state *state, u64 sk, u64 now_ns,
 	state->raised_to_wait = to_wait;
 	state->raise_inferred = 1;
 	note_unix_levels(state, queued, sk);
-	push_raised(state->tid, sk);
+	raise_for(state, sk, state->tid, now_ns);
 	moment.tid = state->tid;
 	report_moment(state, sk, &moment);
 	return 0;
@@ -202,6 +202,7 @@ static __always_inline void begin_unix_stall(struct socket_state *state, u64 sk,
 	state->acks = 0;
 	state->retransmits = 0;
 	state->raise_inferred = 0;
+	state->raised_tid = 0;
 	state->alarm = 0;
 	state->by_lowat = 0;
 	state->by_queue = is_peer_queue_full(sk);

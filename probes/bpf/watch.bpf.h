@@ -120,6 +120,7 @@ struct thread {
 	u64 off_cpu_clock_ns; /* its CPU clock as it left the CPU */
 	u64 runnable_ns;
 	u64 last_on_ns;
+	u64 runnable_ever_ns; /* the time that it wanted a CPU, in iterations and waits */
 	u64 next_sample_ns;
 
 	u64 longest_start_ns;

@@ -263,6 +263,7 @@ struct model_stall {
 	uint64_t scheduler_ns;
 	uint64_t loop_ns;
 	uint64_t queue_ns;
+	uint64_t runnable_later_ns; /* of these two */
 	uint64_t queued_bytes;
 	uint64_t sndbuf_bytes;
 	uint64_t threshold_bytes;

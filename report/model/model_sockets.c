@@ -46,6 +46,7 @@ static bool take_stall(struct loader *loader, sqlite3_stmt *row, void *item)
 	stall->by_queue = loader_number(row, 27 + MODEL_LIMITS) != 0;
 	stall->ending =
 		(enum model_ending)index_of(row, 28 + MODEL_LIMITS, stall_ending_keys, MODEL_STALL_OPEN);
+	stall->runnable_later_ns = loader_number(row, 29 + MODEL_LIMITS);
 	return true;
 }
 
@@ -125,7 +126,7 @@ static const struct loader_table stall_table = {
 	" loop_ns, queue_ns, queued_bytes, sndbuf_bytes, threshold_bytes, acks, acked_bytes, cause_ns,"
 	" raise_inferred, snd_wnd_min_bytes, retransmits, receive_window_ns, congestion_window_ns, retransmission_ns,"
 	" silent_ns, network_ns, host_ns, peer_reads_ns, cause, unsent_bytes, lowat_bytes, by_lowat, alarm,"
-	" by_queue, ending FROM write_stall ORDER BY start_ns",
+	" by_queue, ending, runnable_later_ns FROM write_stall ORDER BY start_ns",
 	MODEL_STALLS, sizeof(struct model_stall), take_stall};
 static const struct loader_table acks_table = {
 	"write_ack",

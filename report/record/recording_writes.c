@@ -62,6 +62,7 @@ void recording_stall(struct recording *recording, int64_t process, const struct 
 	put_text(&row, stall->alarm < 0 ? NULL : no_event_names[stall->alarm]);
 	put_number(&row, stall->by_queue);
 	put_text(&row, ending_names[stall->ending]);
+	put_number(&row, stall->runnable_later_ns);
 	row_end(&row);
 }
 

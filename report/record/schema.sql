@@ -230,8 +230,8 @@ CREATE TABLE write_stall (
 	network_ns INTEGER NOT NULL,           -- all was sent, and the ACKs were on the way
 	host_ns INTEGER NOT NULL,              -- both windows had room: pacing, or a queue of this machine
 	peer_reads_ns INTEGER NOT NULL,        -- of a unix socket: the peer had not read enough
-	-- The largest of these (host_ns with kernel_ns), 'runnable' (scheduler_ns: waiting for a CPU), 'own_loop' (loop_ns and
-	-- queue_ns), or 'unknown'.
+	-- The largest of these (host_ns with kernel_ns), 'runnable' (waiting for a CPU: scheduler_ns and runnable_later_ns),
+	-- 'own_loop' (the rest of loop_ns and queue_ns), or 'unknown'.
 	cause TEXT NOT NULL,
 	unsent_bytes INTEGER NOT NULL,         -- as the write event was raised
 	lowat_bytes INTEGER,                   -- TCP_NOTSENT_LOWAT; NULL: none
@@ -240,7 +240,8 @@ CREATE TABLE write_stall (
 	by_queue INTEGER NOT NULL,             -- the same by the length of a unix peer's queue (net.unix.max_dgram_qlen)
 	-- 'sent': by the next send. 'closed': no send came any more, as the socket was closed, shut down or reset, or its process
 	-- exited. 'open': it went on as the recording ended; not told by a recorder that was killed.
-	ending TEXT NOT NULL CHECK (ending IN ('sent', 'closed', 'open'))
+	ending TEXT NOT NULL CHECK (ending IN ('sent', 'closed', 'open')),
+	runnable_later_ns INTEGER NOT NULL     -- of loop_ns and queue_ns: the thread waited for a CPU
 );
 
 -- What became of each ACK in the stalls of a socket, until the recording's end: acks = told + the sum of the others.

@@ -415,6 +415,7 @@ static void put_stall(struct json *json, const struct model *model, const struct
 	json_number(json, "scheduler_ns", stall->scheduler_ns);
 	json_number(json, "loop_ns", stall->loop_ns);
 	json_number(json, "queue_ns", stall->queue_ns);
+	json_number(json, "runnable_later_ns", stall->runnable_later_ns);
 	if (stall->cause_ns == MODEL_UNKNOWN)
 		json_null(json, "cause_s");
 	else

@@ -13,7 +13,9 @@ struct subject_writes {
 	uint64_t sndbuf_limited_us;
 	uint64_t retransmits;
 	uint64_t sndbuf_bytes;
-	uint32_t sender_inode; /* of a unix socket */
+	uint64_t run_delay_ns;      /* that it wanted a CPU while it computed, by the kernel; 0: not told */
+	uint64_t run_delay_ever_ns; /* the same until its end */
+	uint32_t sender_inode;      /* of a unix socket */
 	uint16_t sender_port;
 	uint16_t peer_port;
 };

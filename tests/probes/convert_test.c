@@ -250,6 +250,9 @@ static void the_cause_of_a_stall_is_its_longest_part(void **state)
 	record.returned_ns = 160;
 	record.end_ns = 190; /* loop and queue are one part */
 	assert_int_equal(cause_of(&record), STINT_PROBES_STALL_OWN_LOOP);
+	record.runnable_ns = 21; /* of those 40 */
+	assert_int_equal(cause_of(&record), STINT_PROBES_STALL_RUNNABLE);
+	record.runnable_ns = 0;
 	record.raised_ns = record.on_cpu_ns = record.returned_ns = record.end_ns = 190;
 	assert_int_equal(cause_of(&record), STINT_PROBES_LIMIT_HOST);
 	record = (struct record_stall){.start_ns = 100, .end_ns = 100};

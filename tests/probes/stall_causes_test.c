@@ -113,6 +113,48 @@ static void a_busy_loop_is_its_own_cause(void **state)
 	assert_true(write_case_longest(&run)->scheduler_ns < 1000 * MS);
 }
 
+static const struct stint_probes_stall *run_late_case(const char *sender)
+{
+	const struct stint_probes_stall *longest;
+
+	run_case(sender, "fast");
+	longest = write_case_longest(&run);
+	print_message("loop %" PRIu64 " us, queue %" PRIu64 " us, of these without a CPU %" PRIu64
+		      " us; by the kernel %" PRIu64 " us of computing, %" PRIu64 " us of all\n",
+		      longest->loop_ns / 1000, longest->queue_ns / 1000, longest->runnable_later_ns / 1000,
+		      run.account.run_delay_ns / 1000, run.account.run_delay_ever_ns / 1000);
+	assert_true(longest->runnable_later_ns <= longest->loop_ns + longest->queue_ns);
+	if (!run.account.run_delay_ever_ns) {
+		printf("skipped: this kernel has no schedstat\n");
+		skip();
+	}
+	assert_true(longest->runnable_later_ns <= run.account.run_delay_ever_ns + MS);
+	return longest;
+}
+
+/* The event was there, and the loop would have been quick, had others not had its CPU. */
+static void a_loop_that_is_kept_from_its_cpu_waits_for_that(void **state)
+{
+	const struct stint_probes_stall *longest;
+
+	(void)state;
+	longest = run_late_case("starved");
+	assert_int_equal(longest->cause, STINT_PROBES_STALL_RUNNABLE);
+	assert_true(longest->runnable_later_ns > run.account.run_delay_ns / 2);
+}
+
+static void a_loop_that_computes_is_its_own_cause(void **state)
+{
+	const struct stint_probes_stall *longest;
+
+	(void)state;
+	longest = run_late_case("computing");
+	/* Unless the machine kept it from its CPU. */
+	if (2 * run.account.run_delay_ever_ns < longest->duration_ns &&
+	    2 * longest->ack_ns < longest->duration_ns)
+		assert_int_equal(longest->cause, STINT_PROBES_STALL_OWN_LOOP);
+}
+
 /* Nothing opened the buffer between two tries: all of it is waiting for the ACK, none the loop's. */
 static void trying_again_while_it_is_full_is_not_the_loops_fault(void **state)
 {
@@ -192,6 +234,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_peer_that_is_gone_is_silent, tear_down),
 		cmocka_unit_test_teardown(a_short_loss_is_retransmission, tear_down),
 		cmocka_unit_test_teardown(a_busy_loop_is_its_own_cause, tear_down),
+		cmocka_unit_test_teardown(a_loop_that_is_kept_from_its_cpu_waits_for_that, tear_down),
+		cmocka_unit_test_teardown(a_loop_that_computes_is_its_own_cause, tear_down),
 		cmocka_unit_test_teardown(trying_again_while_it_is_full_is_not_the_loops_fault, tear_down),
 		cmocka_unit_test_teardown(a_send_refused_by_the_low_water_mark_is_marked, tear_down),
 		cmocka_unit_test_teardown(without_a_low_water_mark_there_is_none, tear_down),

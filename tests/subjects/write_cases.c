@@ -17,6 +17,8 @@
  *	unarmed    forgets to arm EPOLLOUT, the first time, and finds out by a timeout after MISTAKE_MS
  *	edge-lost  edge-triggered; passes over the first edge, and waits for another until that timeout
  *	busy       does something else for MISTAKE_MS, the first time
+ *	computing  computes for COMPUTE_NS of its CPU clock, the first time
+ *	starved    the same, on a CPU that HOGS others want all the time
  *	retrying   never waits for EPOLLOUT: tries again every millisecond
  *
  * PEER: fast, slow (32 kB a millisecond), late (reads nothing for MISTAKE_MS, then fast), silent (drops all
@@ -26,10 +28,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/bpf.h>
 #include <linux/filter.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -52,6 +56,8 @@
 #define MISTAKE_MS   1600
 #define SILENT_MS    2500
 #define BLINK_MS     300
+#define COMPUTE_NS   60000000u
+#define HOGS         4
 #define EARLY_BYTES  131072 /* that a peer reads before it misbehaves */
 #define LATER_BYTES  524288
 #define WIDE_BUFFER  1048576 /* many segments, also on loopback */
@@ -229,11 +235,72 @@ static bool wait_for_space(int epfd, int timeout_ms)
 	return len == 1;
 }
 
+/* How long it has wanted a CPU, ever; 0 where the kernel does not tell. */
+static uint64_t run_delay_ns(void)
+{
+	FILE *file = fopen("/proc/thread-self/schedstat", "re");
+	uint64_t on_cpu_ns, delay_ns = 0;
+
+	if (!file)
+		return 0;
+	if (fscanf(file, "%" SCNu64 " %" SCNu64, &on_cpu_ns, &delay_ns) != 2)
+		delay_ns = 0;
+	fclose(file);
+	return delay_ns;
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void compute(void)
+{
+	uint64_t end_ns = cpu_ns() + COMPUTE_NS, before_ns = run_delay_ns();
+
+	while (cpu_ns() < end_ns)
+		;
+	account.run_delay_ns = run_delay_ns() - before_ns;
+}
+
+static void compute_beside_others(void)
+{
+	pid_t hogs[HOGS];
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		die("sched_setaffinity");
+	for (int i = 0; i < HOGS; i++) {
+		hogs[i] = fork();
+		if (hogs[i] < 0)
+			die("fork");
+		if (hogs[i] == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				;
+		}
+	}
+	compute();
+	for (int i = 0; i < HOGS; i++) {
+		kill(hogs[i], SIGKILL);
+		waitpid(hogs[i], NULL, 0);
+	}
+}
+
 /* Returns when the sender has found out by itself what it got wrong. */
 static void make_mistake(const char *manner, int epfd)
 {
 	if (is(manner, "busy"))
 		pause_ms(MISTAKE_MS);
+	if (is(manner, "computing"))
+		compute();
+	if (is(manner, "starved"))
+		compute_beside_others();
 	if (is(manner, "unarmed"))
 		wait_for_space(epfd, MISTAKE_MS);
 	if (is(manner, "edge-lost") && wait_for_space(epfd, -1))
@@ -300,6 +367,7 @@ static void ask_kernel(int fd)
 
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
 		die("TCP_INFO");
+	account.run_delay_ever_ns = run_delay_ns();
 	account.rwnd_limited_us = info.tcpi_rwnd_limited;
 	account.sndbuf_limited_us = info.tcpi_sndbuf_limited;
 	account.retransmits = info.tcpi_total_retrans;
