@@ -53,9 +53,10 @@ static size_t parting_depth(const struct stint_frame *loop, size_t loop_len,
 	return common_depth(loop, loop_len - skipped, overrun, overrun_len);
 }
 
+/* Or what the kernel lends it, to tell the time by. */
 static bool is_libc(const struct stint_frame *frame)
 {
-	return strncmp(frame->module, "libc.", 5) == 0;
+	return strncmp(frame->module, "libc.", 5) == 0 || strcmp(frame->module, "[vdso]") == 0;
 }
 
 /*

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/model/where.h"
+
 /* What is told apart in a sum; the rest counts, but has no name. */
 #define PARTIES_MAX  64
 #define HANDLERS_MAX 64
@@ -209,15 +211,23 @@ static void add_handler(struct sums *sums, const struct model_overrun *overrun, 
 	at->longest_ns = own_ns;
 }
 
-/* Unless it was not late without what others did, or that is not known. */
-static void add_own(struct late *late, struct sums *sums, const struct model *model,
-		    const struct model_overrun *overrun, const uint64_t *parts_ns)
+/* What was not the machine's doing. */
+static uint64_t own_ns_of(const uint64_t *parts_ns)
 {
 	uint64_t own_ns = 0;
 
 	for (size_t kind = 0; kind < LATE_KINDS; kind++)
 		if (!late_is_of_machine((enum late_kind)kind) && kind != LATE_OFF_CPU && kind != LATE_UNKNOWN)
 			add(&own_ns, parts_ns[kind]);
+	return own_ns;
+}
+
+/* Unless it was not late without what others did, or that is not known. */
+static void add_own(struct late *late, struct sums *sums, const struct model *model,
+		    const struct model_overrun *overrun, const uint64_t *parts_ns)
+{
+	uint64_t own_ns = own_ns_of(parts_ns);
+
 	if (own_ns <= budget_of(model, overrun))
 		return;
 	late->own.overruns++;
@@ -303,6 +313,15 @@ static void add_overrun(struct late *late, struct sums *sums, const struct model
 	add_own(late, sums, model, overrun, parts_ns);
 }
 
+static uint64_t own_ns_in(const struct model *model, const struct model_overrun *overrun)
+{
+	uint64_t parts_ns[LATE_KINDS], own_ns;
+
+	split(parts_ns, overrun);
+	own_ns = own_ns_of(parts_ns);
+	return own_ns > budget_of(model, overrun) ? own_ns : 0;
+}
+
 void late_of(struct late *ret, const struct model *model, const struct model_process *process,
 	     const struct model_handler *handler)
 {
@@ -318,6 +337,8 @@ void late_of(struct late *ret, const struct model *model, const struct model_pro
 	for (size_t kind = 0; kind < LATE_KINDS; kind++)
 		pick_parties(&ret->causes[kind], &sums);
 	pick_handler(&ret->own, &sums);
+	if (ret->own.handler)
+		ret->own.where = where_most(model, ret->own.handler, own_ns_in);
 	qsort(ret->causes, LATE_KINDS, sizeof(ret->causes[0]), compare_causes);
 	while (ret->causes_len < LATE_KINDS && ret->causes[ret->causes_len].sum_ns)
 		ret->causes_len++;

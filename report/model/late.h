@@ -52,6 +52,7 @@ struct late_own {
 	uint64_t handler_own_ns;
 	uint64_t longest_ns;         /* of that handler, of that time */
 	enum late_kind longest_kind; /* what most of it was */
+	const char *where;           /* that most of it went through (where.h); NULL: not known */
 	const char *
 		longest_call; /* in which it blocked, or computed in the kernel; NULL: not known, or in none */
 };

@@ -2,6 +2,7 @@
 #include "report/record/join.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -238,6 +239,17 @@ static void write_joined(struct join *join, const struct dispatch *dispatch,
 	recording_overrun(join->recording, &row);
 }
 
+/* Without a stack it is what the descriptor was: one row for all of a role, not one for each descriptor. */
+static void name_handler(char *ret, size_t ret_bytes, const struct stint_probes_overrun *overrun)
+{
+	if (overrun->stack_len)
+		snprintf(ret, ret_bytes, "%s", overrun->handler);
+	else if (*overrun->role)
+		snprintf(ret, ret_bytes, "%s (no stack)", overrun->role);
+	else
+		snprintf(ret, ret_bytes, "unknown (no stack)");
+}
+
 /* An iteration in which no single dispatch is known to have overrun. */
 static void write_iteration(struct join *join, const struct iteration *iteration, bool has_meter)
 {
@@ -274,9 +286,9 @@ static void write_iteration(struct join *join, const struct iteration *iteration
 		overrun->duration_ns > join->budget_ns ? overrun->duration_ns - join->budget_ns : 0;
 
 	if (!has_meter) {
-		/* Without a stack nobody knows the handler: one row for all such, not one for each descriptor. */
-		const char *name = overrun->stack_len ? overrun->handler : "unknown";
+		char name[sizeof(overrun->role) + 64];
 
+		name_handler(name, sizeof(name), overrun);
 		row.handler = roster_handler(join->roster, iteration->process, name, false, join->budget_ns);
 		roster_charge(join->roster, row.handler,
 			      &(struct recording_handler_counts){1, over_ns, overrun->blame_ns,

@@ -2,6 +2,7 @@
 #include "report/show/headline.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "report/show/roles.h"
 #include "report/show/units.h"
@@ -279,10 +280,15 @@ static void put_own(struct buffer *out, words_escape escape, const struct late_o
 	buffer_printf(out, ": late %s by its own doing, %s in sum, at most %s, %s",
 		      units_times(own->handler_overruns).text, units_ns(own->handler_own_ns).text,
 		      units_ns(own->longest_ns).text, kind_words[own->longest_kind]);
-	if (!own->longest_call)
+	if (own->longest_call) {
+		buffer_string(out, own->longest_kind == LATE_BLOCKED ? " in " : ", in ");
+		escape(out, own->longest_call);
+	}
+	/* A system call's own name has been said. */
+	if (!own->where || (own->longest_call && strcmp(own->where, own->longest_call) == 0))
 		return;
-	buffer_string(out, own->longest_kind == LATE_BLOCKED ? " in " : ", in ");
-	escape(out, own->longest_call);
+	buffer_string(out, "; most of it in ");
+	escape(out, own->where);
 }
 
 /* What it could do nothing about, and what it did itself: what took more time first. */

@@ -252,7 +252,9 @@ static void put_what(struct text_page *page, struct buffer *line, const struct m
 	bool inferred = overrun->handler && overrun->handler->source == MODEL_PROBES;
 
 	page->inferred |= inferred || overrun->role;
-	if (overrun->handler) {
+	if (inferred && overrun->role && overrun->frames_len == 0) {
+		buffer_string(line, "no stack"); /* the handler is named for the descriptor, which follows */
+	} else if (overrun->handler) {
 		buffer_string(line, inferred ? "~" : "");
 		escape_terminal(line, overrun->handler->name);
 	} else {
@@ -300,7 +302,7 @@ static void put_overruns(struct text_page *page)
 
 	text_heading(
 		page, "Longest overruns",
-		"at most two of those alike (handler, what it called, verdict); stacks: outermost first");
+		"at most two of those alike (handler, verdict, the calls below it); stacks: outermost first");
 	if (shown == 0)
 		text_plain(page, "None was recorded.");
 	for (size_t i = 0; i < shown; i++)

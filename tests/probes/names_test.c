@@ -198,6 +198,9 @@ static void libc_is_no_handler(void **state)
 	assert_string_equal(handler_of(loop, 2, overrun, 4, 3), "memcached+0xd14e");
 	overrun[2] = overrun[0];
 	assert_string_equal(handler_of(loop, 2, overrun + 2, 2, 3), "read");
+	overrun[0] = frame_in("[vdso]", "__vdso_clock_gettime", 70);
+	overrun[2] = frame_in("libevent.so", "libevent.so+0x215a4", 0);
+	assert_string_equal(handler_of(loop, 2, overrun, 4, 3), "memcached+0xd14e");
 }
 
 static void without_a_stack_the_handler_is_the_descriptor(void **state)
