@@ -102,6 +102,31 @@ static __always_inline void copy_ready(struct thread *thread, u32 kind, const st
 		copy_ready_sets(thread, regs);
 }
 
+static __always_inline bool is_polling(const struct thread *thread)
+{
+	return thread->wait == RECORD_WAIT_POLL || thread->wait == RECORD_WAIT_SELECT;
+}
+
+#define POLLED_OUT ((u64)0x104 << 32) /* POLLOUT, POLLWRNORM */
+
+/* Has the poll() or select() that returned `ready` found the descriptor writable? True also where not all is known of it. */
+__noinline bool is_polled_out(const struct thread *thread, s32 fd, u32 ready)
+{
+	u32 word = SET_WORDS + (u32)fd / 64;
+
+	if (!thread)
+		return true;
+	if (thread->wait == RECORD_WAIT_SELECT)
+		return word >= 2 * SET_WORDS || thread->ready[word & (THREAD_READY - 1)] >> (fd & 63) & 1;
+	for (u32 i = 0; i < THREAD_READY; i++) {
+		if (i >= thread->ready_len)
+			break;
+		if ((s32)thread->ready[i] == fd && thread->ready[i] & POLLED_OUT)
+			return true;
+	}
+	return thread->ready_len < ready;
+}
+
 static __always_inline void read_epoll_ready(struct record_overrun *record, const struct thread *thread)
 {
 	u32 len = thread->ready_events < RECORD_READY ? thread->ready_events : RECORD_READY;

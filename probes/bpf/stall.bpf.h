@@ -524,10 +524,21 @@ __noinline bool is_returned(struct thread *thread, u64 sk, u64 set, u64 array, u
 	return !is_in_set;
 }
 
+/* Is the socket's write event among the `len` that a wait returned? A poll()'s or select()'s were copied before. */
+static __always_inline bool is_among(struct thread *thread, const struct socket_state *state, u64 sk,
+				     const struct interest *interest, u64 set, u64 array, u32 len)
+{
+	if (!interest->registered && is_polling(thread))
+		return is_polled_out(thread, state->fd, len);
+	if (!asks_for_write(interest) && !(interest->events & EPOLLONESHOT))
+		return false;
+	return !set || is_returned(thread, sk, set, array, len);
+}
+
 /*
  * A wait of this thread returned `len` events: the write events raised for it before are among them, but those that
- * nobody asks for, and, of an epoll `set` (else 0), those that are not in its array. They stay, as they may be asked for or
- * returned later. (Not static: the verifier goes through it once.)
+ * nobody asks for, and those that are not in the array of an epoll `set` (else 0), or in what a poll() found. They stay, as
+ * they may be asked for or returned later. (Not static: the verifier goes through it once.)
  */
 __noinline int note_returned(struct thread *thread, u64 now_ns, u64 set, u64 array, u32 len)
 {
@@ -548,10 +559,9 @@ __noinline int note_returned(struct thread *thread, u64 now_ns, u64 set, u64 arr
 		if (!state || state->stage != STALL_RAISED)
 			continue;
 		read_interest(&interest, sk);
-		if ((asks_for_write(&interest) || (interest.events & EPOLLONESHOT)) &&
-		    (!set || is_returned(thread, sk, set, array, len)))
+		if (is_among(thread, state, sk, &interest, set, array, len))
 			mark_returned(state, sk, thread, now_ns);
-		else if (interest.registered)
+		else if (interest.registered || is_polling(thread))
 			push_raised(thread, sk);
 	}
 	return 0;

@@ -102,6 +102,14 @@ static __always_inline bool is_waiting(u32 tid)
 	return thread && thread->state == THREAD_WAITING;
 }
 
+/* It is not in the poll() or select() that its loop waits in, so nobody can tell what it will ask there. */
+static __always_inline bool may_ask_later(u32 tid, const struct interest *interest)
+{
+	struct thread *thread = interest->registered ? NULL : find_thread(tid);
+
+	return thread && is_polling(thread) && thread->state == THREAD_DISPATCHING;
+}
+
 /* Does the thread wait, and does a registration ask for EPOLLOUT? */
 static __noinline bool waits_for_write(u32 tid, u64 sk)
 {
@@ -138,7 +146,7 @@ static __noinline u32 why_not_told(struct socket_state *state, u64 sk, bool by_t
 	if (state->stage == STALL_RETURNED) {
 		if ((interest.events & EPOLLET) && waited_since(state->tid, state->returned_ns))
 			return RECORD_WHY_EDGE;
-	} else if (!asks_for_write(&interest) && !state->told_ring) {
+	} else if (!asks_for_write(&interest) && !state->told_ring && !may_ask_later(state->tid, &interest)) {
 		return RECORD_WHY_NOT_ARMED;
 	}
 	if (by_this_ack)
@@ -171,7 +179,7 @@ static __noinline int account_early_cause(struct socket_state *state, u64 sk)
 	if (!state)
 		return 0;
 	read_interest(&interest, sk);
-	if (!asks_for_write(&interest))
+	if (!asks_for_write(&interest) && !may_ask_later(state->tid, &interest))
 		return 0;
 	state->why_told++;
 	state->why_changed = 1;

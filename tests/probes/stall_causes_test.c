@@ -155,6 +155,37 @@ static void a_loop_that_computes_is_its_own_cause(void **state)
 		assert_int_equal(longest->cause, STINT_PROBES_STALL_OWN_LOOP);
 }
 
+/* The first time it is long elsewhere, and each time it takes 20 ms from the event to the send. */
+static void assert_stages_of_polling(const char *sender)
+{
+	uint64_t waited_for_a_cpu = 0;
+
+	run_case(sender, "slow");
+	for (size_t i = 0; i < run.watching.stalls_len; i++) {
+		const struct stint_probes_stall *stall = &run.watching.stalls[i];
+
+		print_message("ack %" PRIu64 " scheduler %" PRIu64 " loop %" PRIu64 " queue %" PRIu64 " us\n",
+			      stall->ack_ns / 1000, stall->scheduler_ns / 1000, stall->loop_ns / 1000,
+			      stall->queue_ns / 1000);
+		assert_true(stall->queue_ns >= 20 * MS);
+		waited_for_a_cpu += stall->scheduler_ns > 0;
+	}
+	assert_true(write_case_longest(&run)->loop_ns > 1000 * MS);
+	assert_true(waited_for_a_cpu > 0);
+}
+
+static void a_loop_in_poll_has_all_stages(void **state)
+{
+	(void)state;
+	assert_stages_of_polling("poll");
+}
+
+static void a_loop_in_select_has_all_stages(void **state)
+{
+	(void)state;
+	assert_stages_of_polling("select");
+}
+
 /* Nothing opened the buffer between two tries: all of it is waiting for the ACK, none the loop's. */
 static void trying_again_while_it_is_full_is_not_the_loops_fault(void **state)
 {
@@ -236,6 +267,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_busy_loop_is_its_own_cause, tear_down),
 		cmocka_unit_test_teardown(a_loop_that_is_kept_from_its_cpu_waits_for_that, tear_down),
 		cmocka_unit_test_teardown(a_loop_that_computes_is_its_own_cause, tear_down),
+		cmocka_unit_test_teardown(a_loop_in_poll_has_all_stages, tear_down),
+		cmocka_unit_test_teardown(a_loop_in_select_has_all_stages, tear_down),
 		cmocka_unit_test_teardown(trying_again_while_it_is_full_is_not_the_loops_fault, tear_down),
 		cmocka_unit_test_teardown(a_send_refused_by_the_low_water_mark_is_marked, tear_down),
 		cmocka_unit_test_teardown(without_a_low_water_mark_there_is_none, tear_down),

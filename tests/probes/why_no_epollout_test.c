@@ -219,6 +219,16 @@ static void a_loop_that_does_not_come_back_is_an_alarm(void **state)
 	assert_one_alarm(STINT_PROBES_NO_EVENT_LOOP_BUSY);
 }
 
+/* While it is elsewhere, nothing says that its next poll() will ask for the event; but nothing says that it will not. */
+static void a_polling_loop_that_does_not_come_back_is_the_same(void **state)
+{
+	(void)state;
+	run_case("poll", "slow");
+	assert_true(count_of(STINT_PROBES_NO_EVENT_LOOP_BUSY) > 0);
+	assert_int_equal(count_of(STINT_PROBES_NO_EVENT_NOT_ARMED), 0);
+	assert_one_alarm(STINT_PROBES_NO_EVENT_LOOP_BUSY);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +246,7 @@ int main(void)
 		cmocka_unit_test_teardown(an_edge_that_was_passed_over_is_an_alarm, tear_down),
 		cmocka_unit_test_teardown(acks_after_the_lost_edge_say_so, tear_down),
 		cmocka_unit_test_teardown(a_loop_that_does_not_come_back_is_an_alarm, tear_down),
+		cmocka_unit_test_teardown(a_polling_loop_that_does_not_come_back_is_the_same, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

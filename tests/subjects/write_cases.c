@@ -19,6 +19,8 @@
  *	busy       does something else for MISTAKE_MS, the first time
  *	computing  computes for COMPUTE_NS of its CPU clock, the first time
  *	starved    the same, on a CPU that HOGS others want all the time
+ *	poll       as busy, but waits in poll(); and does something else for AFTER_MS with each event before it sends
+ *	select     the same in select()
  *	retrying   never waits for EPOLLOUT: tries again every millisecond
  *
  * PEER: fast, slow (32 kB a millisecond), late (reads nothing for MISTAKE_MS, then fast), silent (drops all
@@ -33,6 +35,7 @@
 #include <linux/filter.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -41,6 +44,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -54,6 +58,7 @@
 #define LOWAT_BYTES  32768
 #define PACING_BYTES 20000000u
 #define MISTAKE_MS   1600
+#define AFTER_MS     20
 #define SILENT_MS    2500
 #define BLINK_MS     300
 #define COMPUTE_NS   60000000u
@@ -220,6 +225,29 @@ static uint32_t events_at_start(const char *manner)
 	return EPOLLOUT;
 }
 
+/* For loops without epoll. */
+static void poll_for_space(const char *manner, int fd)
+{
+	struct pollfd polled[2] = {{.fd = STDIN_FILENO}, {.fd = fd, .events = POLLIN | POLLOUT}};
+	fd_set readable, writable;
+	int len;
+
+	FD_ZERO(&readable);
+	FD_ZERO(&writable);
+	FD_SET(fd, &readable);
+	FD_SET(fd, &writable);
+	len = is(manner, "poll") ? poll(polled, 2, -1) : select(fd + 1, &readable, &writable, NULL, NULL);
+	if (len < 1)
+		die(manner);
+	account.events++;
+	pause_ms(AFTER_MS);
+}
+
+static bool is_polling(const char *manner)
+{
+	return is(manner, "poll") || is(manner, "select");
+}
+
 /* True if epoll told EPOLLOUT within the time. */
 static bool wait_for_space(int epfd, int timeout_ms)
 {
@@ -295,7 +323,7 @@ static void compute_beside_others(void)
 /* Returns when the sender has found out by itself what it got wrong. */
 static void make_mistake(const char *manner, int epfd)
 {
-	if (is(manner, "busy"))
+	if (is(manner, "busy") || is_polling(manner))
 		pause_ms(MISTAKE_MS);
 	if (is(manner, "computing"))
 		compute();
@@ -319,6 +347,10 @@ static void await_space(const char *manner, int epfd, int fd)
 		return;
 	}
 	mistaken = true;
+	if (is_polling(manner)) {
+		poll_for_space(manner, fd);
+		return;
+	}
 	if (is(manner, "retrying")) {
 		wait_for_space(epfd, 1);
 		return;
@@ -342,8 +374,11 @@ static void send_all(const char *manner, int fd)
 		die("SO_MAX_PACING_RATE");
 	if (is(manner, "sockmap"))
 		enter_sockmap(fd);
-	control(epfd, EPOLL_CTL_ADD, fd, events_at_start(manner));
-	if (events_at_start(manner) & EPOLLOUT)
+	if (is_polling(manner))
+		poll_for_space(manner, fd);
+	else
+		control(epfd, EPOLL_CTL_ADD, fd, events_at_start(manner));
+	if (!is_polling(manner) && events_at_start(manner) & EPOLLOUT)
 		wait_for_space(epfd, -1);
 	account.events = 0;
 	while (sent < TOTAL_BYTES) {
