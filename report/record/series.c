@@ -17,6 +17,7 @@ struct source {
 	bool known_min,
 		known_max; /* an extreme was there at the baseline: it may be older than the recording */
 	uint64_t min, max; /* as of the baseline */
+	bool is_behind; /* the count was ahead of its buckets as they were read: they are looked at again */
 	struct stint_histogram last;
 };
 
@@ -141,32 +142,43 @@ static struct figure *find_figure(struct series_set *set, struct recording_owner
 	return figure;
 }
 
-static void remember(struct source *source, const struct series_sample *sample)
+/* Counters never shrink; those of a hostile or torn file may: that is no growth. */
+static uint64_t growth(uint64_t now, uint64_t before)
 {
+	return now > before ? now - before : 0;
+}
+
+static void remember(struct source *source, const struct series_sample *sample, uint64_t in_buckets)
+{
+	source->is_behind = growth(sample->count, sample->overflow) > in_buckets;
 	source->last.count = sample->count;
 	source->last.sum = sample->sum;
 	source->last.overflow = sample->overflow;
-	memcpy(source->last.bucket, sample->bucket, sizeof(source->last.bucket));
+}
+
+/* Its owner writes meanwhile: what was not read at this moment has to be there at the next one. */
+static uint64_t read_bucket(const struct series_sample *sample, uint32_t bucket)
+{
+	return __atomic_load_n(&sample->bucket[bucket], __ATOMIC_RELAXED);
 }
 
 int series_baseline(struct series_set *set, struct series_source key, const struct series_sample *sample)
 {
 	bool made;
 	struct source *source = find_source(set, key, &made);
+	uint64_t in_buckets = 0;
 
 	if (!source)
 		return -ENOMEM;
-	remember(source, sample);
+	for (uint32_t i = 0; i < STINT_HISTOGRAM_BUCKETS; i++) {
+		source->last.bucket[i] = read_bucket(sample, i);
+		in_buckets += source->last.bucket[i];
+	}
+	remember(source, sample, in_buckets);
 	source->known_min = source->known_max = sample->count != 0;
 	source->min = sample->min;
 	source->max = sample->max;
 	return 0;
-}
-
-/* Counters never shrink; those of a hostile or torn file may: that is no growth. */
-static uint64_t growth(uint64_t now, uint64_t before)
-{
-	return now > before ? now - before : 0;
 }
 
 struct extent {
@@ -176,16 +188,20 @@ struct extent {
 };
 
 /* Writes the rows of the second and returns the outermost buckets that grew. */
-static struct extent write_buckets(struct series_set *set, const struct source *source,
+static struct extent write_buckets(struct series_set *set, struct source *source,
 				   const struct series_sample *sample, const struct figure *figure,
-				   uint64_t second, uint64_t *count)
+				   uint64_t second, uint64_t *count, uint64_t *in_buckets)
 {
 	struct extent extent = {0};
 
 	*count = 0;
+	*in_buckets = 0;
 	for (uint32_t i = 0; i < STINT_HISTOGRAM_BUCKETS; i++) {
-		uint64_t grown = growth(sample->bucket[i], source->last.bucket[i]);
+		uint64_t now = read_bucket(sample, i);
+		uint64_t grown = growth(now, source->last.bucket[i]);
 
+		source->last.bucket[i] = now;
+		*in_buckets += now;
 		if (!grown)
 			continue;
 		if (!extent.any)
@@ -224,7 +240,7 @@ static void widen(struct recording_total *total, const struct source *source,
 int series_grow(struct series_set *set, struct series_source key, const struct series_sample *sample,
 		struct recording_owner owner, const char *metric, const char *unit, uint64_t second)
 {
-	uint64_t overflow, count;
+	uint64_t overflow, count, in_buckets;
 	struct source *source;
 	struct figure *figure;
 	struct extent extent;
@@ -236,9 +252,9 @@ int series_grow(struct series_set *set, struct series_source key, const struct s
 		return -ENOMEM;
 	figure->process = key.process < 0 ? -key.process : key.process;
 	overflow = growth(sample->overflow, source->last.overflow);
-	if (!made && sample->count == source->last.count && !overflow)
+	if (!made && sample->count == source->last.count && !overflow && !source->is_behind)
 		return 0;
-	extent = write_buckets(set, source, sample, figure, second, &count);
+	extent = write_buckets(set, source, sample, figure, second, &count, &in_buckets);
 	/* The count is that of the rows, which can be checked, not of a counter read a moment later. */
 	figure->total.count += count + overflow;
 	figure->total.overflow += overflow;
@@ -246,7 +262,7 @@ int series_grow(struct series_set *set, struct series_source key, const struct s
 	if (extent.any)
 		widen(&figure->total, source, sample, extent);
 	figure->changed = true;
-	remember(source, sample);
+	remember(source, sample, in_buckets);
 	return 0;
 }
 

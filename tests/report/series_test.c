@@ -2,6 +2,8 @@
 
 /* Histograms that only grow become rows of seconds and totals: checked against the recording, by SQL. */
 
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -233,6 +235,61 @@ static void a_figure_that_ends_leaves_its_total(void **state)
 	assert_int_equal(ask(fixture, "SELECT count FROM total"), 1);
 }
 
+/* As the kernel and the programs' own meters do: first the count, then the bucket. */
+static void record_as_owner(struct stint_histogram *histogram, uint32_t bucket)
+{
+	__atomic_fetch_add(&histogram->count, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&histogram->bucket[bucket], 1, __ATOMIC_SEQ_CST);
+}
+
+#define READS  50
+#define SPREAD 200 /* buckets */
+
+static bool enough;
+
+static void *write_on(void *ctx)
+{
+	for (uint32_t i = 0; !__atomic_load_n(&enough, __ATOMIC_SEQ_CST); i++)
+		record_as_owner(ctx, i % SPREAD);
+	return NULL;
+}
+
+static void wait_for_more(const struct stint_histogram *histogram, uint64_t than)
+{
+	while (__atomic_load_n(&histogram->count, __ATOMIC_SEQ_CST) <= than + SPREAD)
+		sched_yield();
+}
+
+static void what_is_written_while_it_is_read_is_counted_once(void **state)
+{
+	struct fixture *fixture = *state;
+	pthread_t writer;
+
+	assert_int_equal(pthread_create(&writer, NULL, write_on, &fixture->histogram), 0);
+	for (uint64_t second = 0; second < READS; second++) {
+		wait_for_more(&fixture->histogram, fixture->histogram.count);
+		grow(fixture, second);
+	}
+	__atomic_store_n(&enough, true, __ATOMIC_SEQ_CST);
+	assert_int_equal(pthread_join(writer, NULL), 0);
+	grow(fixture, READS);
+	assert_int_equal(ask(fixture, "SELECT count FROM total"), fixture->histogram.count);
+	assert_int_equal(ask(fixture, "SELECT sum(count) FROM histogram"), fixture->histogram.count);
+}
+
+static void a_bucket_that_comes_after_its_count_is_not_left_out(void **state)
+{
+	struct fixture *fixture = *state;
+
+	record_as_owner(&fixture->histogram, 50);
+	fixture->histogram.count++;
+	grow(fixture, 0);
+	fixture->histogram.bucket[60]++;
+	grow(fixture, 1);
+	assert_int_equal(ask(fixture, "SELECT count FROM total"), 2);
+	assert_int_equal(ask(fixture, "SELECT count FROM histogram WHERE second = 1 AND bucket = 60"), 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -247,6 +304,8 @@ int main(void)
 		TEST(counters_after_an_end_are_counted_from_zero),
 		TEST(a_process_that_ends_leaves_its_totals),
 		TEST(a_figure_that_ends_leaves_its_total),
+		TEST(what_is_written_while_it_is_read_is_counted_once),
+		TEST(a_bucket_that_comes_after_its_count_is_not_left_out),
 	};
 
 	return cmocka_run_group_tests_name("series", tests, NULL, NULL);
