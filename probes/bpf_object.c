@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "probes/skeleton.h"
@@ -324,13 +325,17 @@ void stint_bpf_follow_rings(struct stint_bpf *bpf)
 }
 
 /* Without their marks, threads and sockets are nobody's from one moment to the next; links take longer to be taken away. */
-void stint_bpf_stop(struct stint_bpf *bpf)
+uint64_t stint_bpf_stop(struct stint_bpf *bpf)
 {
+	struct timespec now;
+
 	bpf->is_stopped = true;
 	memset(bpf->skeleton->bss->marks, 0, sizeof(bpf->skeleton->bss->marks));
 	memset(bpf->skeleton->bss->socket_marks, 0, sizeof(bpf->skeleton->bss->socket_marks));
+	clock_gettime(CLOCK_MONOTONIC, &now);
 	detach_rings(bpf);
 	stint_skeleton__detach(bpf->skeleton);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* Runs an iterator's program over all that it iterates. */

@@ -28,9 +28,10 @@ const char *stint_bpf_refused_program(void);
 
 /*
  * From now on the programs note nothing. What they have noted can be read still; nothing can be watched any more. Takes
- * some tens of ms, of which the first few us are the last in which anything is noted.
+ * up to 0.1 s, of which the first few us are the last in which anything is noted: returns when (CLOCK_MONOTONIC) they were
+ * over.
  */
-void stint_bpf_stop(struct stint_bpf *bpf);
+uint64_t stint_bpf_stop(struct stint_bpf *bpf);
 
 /* From now on the programs note what `pid` does. -ENOSPC if the table is full, or what the iterator over tasks says. */
 int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid);

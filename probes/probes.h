@@ -623,9 +623,9 @@ void stint_probes_end_at(struct stint_probes *probes, uint64_t time_ns);
 
 /*
  * What happens from now on is noted no more, and nothing can be watched any more. What was noted is there to be polled
- * and read.
+ * and read. Returns the moment, by CLOCK_MONOTONIC; 0 if nothing was noted anyway.
  */
-void stint_probes_stop(struct stint_probes *probes);
+uint64_t stint_probes_stop(struct stint_probes *probes);
 int stint_probes_read_loops(struct stint_probes *probes,
 			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx);
 

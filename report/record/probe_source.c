@@ -575,11 +575,11 @@ void probe_source_end_at(struct probe_source *source, uint64_t time_ns)
 	stint_probes_end_at(source->probes, time_ns);
 }
 
-int probe_source_stop(struct probe_source *source)
+int probe_source_stop(struct probe_source *source, uint64_t *end_ns)
 {
 	int err = stint_probes_tell_open(source->probes);
 
-	stint_probes_stop(source->probes);
+	*end_ns = stint_probes_stop(source->probes);
 	return err;
 }
 

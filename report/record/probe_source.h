@@ -51,8 +51,8 @@ int probe_source_poll(struct probe_source *source, int timeout_ms);
 /* From then on probe_source_poll() is over soon. */
 void probe_source_end_at(struct probe_source *source, uint64_t time_ns);
 
-/* What goes on is told, as it is by now; what happens from here on is not noted. */
-int probe_source_stop(struct probe_source *source);
+/* What goes on is told, as it is by now; what happens from `end_ns` on is not noted. */
+int probe_source_stop(struct probe_source *source, uint64_t *end_ns);
 
 /* Takes what is there to the last, at the end; for some seconds at most, and what is left then is counted as lost. */
 int probe_source_drain(struct probe_source *source);

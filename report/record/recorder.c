@@ -509,10 +509,12 @@ static int tick(struct recorder *recorder)
 /* What is said of the end is so as of one moment. To deal with what has come until then may take longer. */
 static int take_last(struct recorder *recorder)
 {
-	int err = recorder->probes ? probe_source_stop(recorder->probes) : 0;
 	uint64_t second;
+	int err = 0;
 
 	recorder->end_ns = clock_ns(CLOCK_MONOTONIC);
+	if (recorder->probes)
+		err = probe_source_stop(recorder->probes, &recorder->end_ns);
 	second = second_of(recorder, recorder->end_ns);
 	if (!err)
 		err = read_meters(recorder, second);
