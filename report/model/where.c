@@ -91,6 +91,19 @@ static const char *heaviest(const struct stacks *stacks)
 	return weight_ns > stacks->sum_ns / 2 && is_of_program(frame) ? frame : NULL;
 }
 
+/* To compare or copy is what everybody does: who called that is the answer. */
+static bool is_of_libc(const struct stacks *stacks, const char *frame)
+{
+	size_t i = 0;
+
+	while (i < stacks->len && !is_at(&stacks->items[i], frame))
+		i++;
+	if (i == stacks->len || !stacks->items[i].overrun->places)
+		return false;
+	frame = stacks->items[i].overrun->places[stacks->items[i].at].module;
+	return frame && (strncmp(frame, "libc.", 5) == 0 || strcmp(frame, "[vdso]") == 0);
+}
+
 static void descend(struct stacks *stacks, const char *frame)
 {
 	size_t kept = 0;
@@ -114,7 +127,7 @@ const char *where_most(const struct model *model, const struct model_handler *ha
 
 	gather(&stacks, model, handler, weigh);
 	while ((frame = heaviest(&stacks))) {
-		named = has_name(frame) ? frame : named;
+		named = has_name(frame) && !is_of_libc(&stacks, frame) ? frame : named;
 		descend(&stacks, frame);
 	}
 	return named;

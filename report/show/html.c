@@ -174,8 +174,8 @@ static bool put_inferred(struct page *page)
 	html_left_out(page->out, rows.shown, rows.total, "handlers");
 	put(page,
 	    "<p class=\"soft\">Inferred from stacks, where they overran. Beyond: in sum beyond budget; mostly: what "
-	    "most of that was. A handler is unknown where no stack could be taken, as of a thread that waited for "
-	    "a CPU.</p>\n");
+	    "most of that was. Where no stack could be taken, as of a thread that waited for a CPU, what the "
+	    "descriptor was stands for the handler.</p>\n");
 	return true;
 }
 
@@ -328,7 +328,9 @@ static void put_overrun(struct page *page, const struct model_overrun *overrun)
 {
 	buffer_printf(page->out, "<details><summary><b>%s</b>", units_ns(overrun->duration_ns).text);
 	words_cause(page->out, escape_html, overrun);
-	if (overrun->handler) {
+	if (words_has_no_stack(overrun)) {
+		put(page, ", no stack");
+	} else if (overrun->handler) {
 		put(page, overrun->handler->source == MODEL_PROBES ? ", in <code>~" : ", in <code>");
 		escape_html(page->out, overrun->handler->name);
 		put(page, "</code>");

@@ -8,7 +8,6 @@ void html_left_out(struct buffer *out, size_t shown, size_t total, const char *w
 	if (total > shown)
 		buffer_printf(
 			out,
-			"<p class=\"soft\">%s %s more are not shown here: <code>stint report --json</code> "
-			"has them.</p>\n",
-			units_count(total - shown).text, what);
+			"<p class=\"soft\">Shown: %s of %s %s; <code>stint report --json</code> has all.</p>\n",
+			units_count(shown).text, units_count(total).text, what);
 }

@@ -13,9 +13,9 @@ void html_alarms(struct buffer *out, const struct model *model)
 {
 	if (model->alarms_len == 0)
 		return;
-	buffer_string(
-		out, "<h2>Alarms</h2>\n<p class=\"soft\">Sockets that could be written to, while nobody told "
-		     "their owner for a second.</p>\n");
+	buffer_string(out,
+		      "<h2>Alarms</h2>\n<p class=\"soft\">Sockets that could be written to, and on which for "
+		      "a second nothing was sent.</p>\n");
 	for (size_t i = 0; i < model->alarms_len && i < ALARMS_SHOWN; i++) {
 		buffer_string(out, "<p class=\"late-figure\">");
 		words_alarm(out, escape_html, model, &model->alarms[i]);

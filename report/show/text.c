@@ -252,8 +252,8 @@ static void put_what(struct text_page *page, struct buffer *line, const struct m
 	bool inferred = overrun->handler && overrun->handler->source == MODEL_PROBES;
 
 	page->inferred |= inferred || overrun->role;
-	if (inferred && overrun->role && overrun->frames_len == 0) {
-		buffer_string(line, "no stack"); /* the handler is named for the descriptor, which follows */
+	if (words_has_no_stack(overrun)) {
+		buffer_string(line, "no stack");
 	} else if (overrun->handler) {
 		buffer_string(line, inferred ? "~" : "");
 		escape_terminal(line, overrun->handler->name);

@@ -14,7 +14,8 @@ void text_alarms(struct text_page *page)
 
 	if (model->alarms_len == 0)
 		return;
-	text_heading(page, "Alarms", "sockets that could be written to, and nobody told their owner");
+	text_heading(page, "Alarms",
+		     "sockets that could be written to, and on which for a second nothing was sent");
 	for (size_t i = 0; i < model->alarms_len && i < ALARMS_SHOWN; i++) {
 		struct buffer line = {0};
 

@@ -101,6 +101,12 @@ void words_descriptor(struct buffer *out, words_escape escape, const struct mode
 		buffer_printf(out, overrun->role ? " (fd %d)" : ", fd %d", overrun->fd);
 }
 
+bool words_has_no_stack(const struct model_overrun *overrun)
+{
+	return overrun->handler && overrun->handler->source == MODEL_PROBES && overrun->role &&
+	       overrun->frames_len == 0;
+}
+
 bool words_has_probes(const struct model *model)
 {
 	const char *probes = model_meta_text(model, "probes");

@@ -49,6 +49,9 @@ void words_loss(struct buffer *out, words_escape escape, const struct model_loss
 /* What stint cost. */
 void words_cost(struct buffer *out, const struct model *model);
 
+/* Whether its handler is but named for its descriptor (words_descriptor()), which says it all. */
+bool words_has_no_stack(const struct model_overrun *overrun);
+
 /* The kernel's side was recorded. */
 bool words_has_probes(const struct model *model);
 

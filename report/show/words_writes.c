@@ -190,9 +190,9 @@ bool words_alarms(struct buffer *out, const struct model *model, const struct mo
 	for (size_t i = 0; i < model->alarms_len; i++)
 		count += model->alarms[i].process == process;
 	if (count)
-		buffer_printf(out, "%s socket%s could be written to, and nobody told %s: see Alarms",
-			      units_count(count).text, count == 1 ? "" : "s",
-			      count == 1 ? "its owner" : "their owner");
+		buffer_printf(
+			out, "%s socket%s could be written to, and for a second nothing was sent: see Alarms",
+			units_count(count).text, count == 1 ? "" : "s");
 	return count > 0;
 }
 

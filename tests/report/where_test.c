@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -56,19 +57,26 @@ static int tear_down(void **state)
 	return unlink(path);
 }
 
-/* It computed for so long in what on_read() had called: "call>run", outermost first. */
+/* It computed for so long in what on_read() had called: "call>run", outermost first; of libc: "call>libc:read". */
 static void add(uint64_t ms, const char *called)
 {
 	const struct stint_probes_overrun probed = {.duration_ns = ms * MS,
 						    .parts = {.user_ns = ms * MS},
 						    .verdict = STINT_PROBES_USER};
+	struct stint_probes_frame places[FRAMES] = {{.line = 0}};
 	const char *frames[FRAMES] = {"main", "loop", "on_read"};
 	size_t len = 3;
 	char text[128];
 
 	snprintf(text, sizeof(text), "%s", called);
-	for (char *name = strtok(text, ">"); name; name = strtok(NULL, ">"))
-		frames[len++] = name;
+	for (char *name = strtok(text, ">"); name; name = strtok(NULL, ">")) {
+		bool is_libc = strncmp(name, "libc:", 5) == 0;
+
+		snprintf(places[len].module, sizeof(places[len].module), is_libc ? "libc.so.6" : "server");
+		frames[len++] = is_libc ? name + 5 : name;
+	}
+	for (size_t i = 0; i < len; i++)
+		snprintf(places[i].name, sizeof(places[i].name), "%s", frames[i]);
 	recording_overrun(recording, &(struct recording_overrun){.source = RECORDING_PROBES,
 								 .process = process,
 								 .handler = handler,
@@ -82,6 +90,7 @@ static void add(uint64_t ms, const char *called)
 								 .ready_events = 1,
 								 .frames = frames,
 								 .frames_len = len,
+								 .places = places,
 								 .probed = &probed});
 }
 
@@ -168,6 +177,14 @@ static void a_function_without_a_name_and_the_kernel_are_no_answer(void **state)
 	assert_string_equal(where(), "input");
 }
 
+static void who_called_libc_is_the_answer(void **state)
+{
+	(void)state;
+	add(9, "input>debug>libc:nanosleep>libc:clock_nanosleep>[k] do_syscall_64");
+	load();
+	assert_string_equal(where(), "debug");
+}
+
 static void where_nothing_had_most_nothing_is_named(void **state)
 {
 	(void)state;
@@ -188,6 +205,7 @@ int main(void)
 		TEST(most_of_the_time_was_in_the_innermost_function_that_most_went_through),
 		TEST(it_is_by_time_and_not_by_number),
 		TEST(a_function_without_a_name_and_the_kernel_are_no_answer),
+		TEST(who_called_libc_is_the_answer),
 		TEST(where_nothing_had_most_nothing_is_named),
 	};
 
