@@ -53,8 +53,10 @@ struct socket_state {
 	u32 ack_queued_before;
 	u32 ack_lacked; /* the bit was set then */
 	u32 why_changed;
-	u32 raised_to_wait;   /* the event found its thread waiting for it */
-	u32 raised_tid;       /* that thread; 0: none */
+	u32 raised_to_wait; /* the event found its thread waiting for it */
+	u32 raised_tid;     /* that thread; 0: none */
+	u32 raised_at;      /* and its place among all that were raised for that */
+	u32 reserved2;
 	u64 runnable_mark_ns; /* its time without a CPU, as it was raised, or had one for it */
 	u64 segment_ns;       /* when any segment was announced that was not looked at since; 0: none was */
 	u64 early_cause_ns;   /* the ACK that cleared the bit while no stall was known; 0: none */
@@ -315,8 +317,10 @@ static __noinline struct socket_state *know_socket(u64 sk, u32 pid)
 		return state;
 	empty = bpf_map_lookup_elem(&empty_socket, &zero);
 	if (!empty || bpf_map_update_elem(&sockets, &sk, empty, BPF_NOEXIST) != 0) {
-		lost_entry();
-		return NULL;
+		state = find_socket(sk); /* another CPU was first */
+		if (!state)
+			lost_entry();
+		return state;
 	}
 	__sync_fetch_and_add(&sockets_known, 1);
 	mark_socket(sk);

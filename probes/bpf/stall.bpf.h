@@ -299,6 +299,63 @@ __noinline int end_stall(struct socket_state *state, u64 sk, u64 now_ns, u32 end
 	return 0;
 }
 
+/* Since when the thread has had a CPU for the event. One that was elsewhere had no need of one: all is its own loop's. */
+static __always_inline void note_got_cpu(struct socket_state *state, const struct thread *thread,
+					 u64 returned_ns)
+{
+	bool had_to_wait = state->raised_to_wait && thread->last_on_ns > state->raised_ns &&
+			   thread->last_on_ns <= returned_ns;
+
+	state->on_cpu_ns = had_to_wait ? thread->last_on_ns : state->raised_ns;
+	if (!had_to_wait && state->raised_tid == thread->tid)
+		return;
+	state->runnable_mark_ns = thread->runnable_ever_ns;
+	state->raised_tid = thread->tid;
+}
+
+/* The wait returned this event of socket `sk`, or so it is inferred: it had been raised, and is asked for. */
+static __noinline int mark_returned(struct socket_state *state, u64 sk, struct thread *thread, u64 now_ns)
+{
+	struct moment moment = {.kind = SOCKET_WOKEN};
+
+	if (!state || !thread)
+		return 0;
+	if (!enter_stage(state, STALL_RAISED, STALL_RETURNED))
+		return 0;
+	moment.tid = thread->tid;
+	note_got_cpu(state, thread, now_ns);
+	state->returned_ns = now_ns;
+	moment.time_ns = state->on_cpu_ns;
+	report_moment(state, sk, &moment);
+	moment.kind = SOCKET_RETURNED;
+	moment.time_ns = now_ns;
+	report_moment(state, sk, &moment);
+	return 0;
+}
+
+/*
+ * A send on a socket whose event has lost its place among those that are kept of its thread, as there were more than
+ * RAISED_SLOTS of them: the wait before this iteration has returned it.
+ */
+static __noinline int infer_returned(struct socket_state *state, u64 sk)
+{
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+	struct interest interest;
+	struct thread *thread;
+
+	if (!state || state->stage != STALL_RAISED || state->raised_tid != tid)
+		return 0;
+	thread = find_thread(tid);
+	if (!thread || thread->raised_head - state->raised_at <= RAISED_SLOTS)
+		return 0;
+	if (thread->state != THREAD_DISPATCHING || thread->start_ns <= state->raised_ns)
+		return 0;
+	read_interest(&interest, sk);
+	if (asks_for_write(&interest) || is_polling(thread))
+		mark_returned(state, sk, thread, thread->start_ns);
+	return 0;
+}
+
 /* A send through a ring begins on a socket that was stalled: the stall is over. */
 static __noinline int end_by_send(struct socket_state *state, u64 sk, u64 now_ns)
 {
@@ -322,6 +379,7 @@ static __noinline int end_by_call(struct socket_state *state, u64 sk, u64 now_ns
 		return 0;
 	if (state->addresses.family != AF_UNIX)
 		settle(state, sk, now_ns, 0, false);
+	infer_returned(state, sk);
 	if (state->addresses.family == AF_UNIX || state->stage != STALL_FULL)
 		end_by_send(state, sk, now_ns);
 	return 0;
@@ -421,38 +479,6 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 	note_send(sk, pid, fd, &moment, is_short);
 }
 
-/* Since when the thread has had a CPU for the event. One that was elsewhere had no need of one: all is its own loop's. */
-static __always_inline void note_got_cpu(struct socket_state *state, const struct thread *thread)
-{
-	bool had_to_wait = state->raised_to_wait && thread->last_on_ns > state->raised_ns;
-
-	state->on_cpu_ns = had_to_wait ? thread->last_on_ns : state->raised_ns;
-	if (!had_to_wait && state->raised_tid == thread->tid)
-		return;
-	state->runnable_mark_ns = thread->runnable_ever_ns;
-	state->raised_tid = thread->tid;
-}
-
-/* The wait returned this event of socket `sk`, or so it is inferred: it had been raised, and is asked for. */
-static __noinline int mark_returned(struct socket_state *state, u64 sk, struct thread *thread, u64 now_ns)
-{
-	struct moment moment = {.kind = SOCKET_WOKEN};
-
-	if (!state || !thread)
-		return 0;
-	if (!enter_stage(state, STALL_RAISED, STALL_RETURNED))
-		return 0;
-	moment.tid = thread->tid;
-	note_got_cpu(state, thread);
-	state->returned_ns = now_ns;
-	moment.time_ns = state->on_cpu_ns;
-	report_moment(state, sk, &moment);
-	moment.kind = SOCKET_RETURNED;
-	moment.time_ns = now_ns;
-	report_moment(state, sk, &moment);
-	return 0;
-}
-
 /* Is EPOLLOUT with that data among the first `len` events? */
 __noinline bool is_event_out(const struct turns *turns, u32 len, u64 data)
 {
@@ -547,6 +573,9 @@ __noinline int note_returned(struct thread *thread, u64 now_ns, u64 set, u64 arr
 	if (!thread)
 		return 0;
 	head = thread->raised_head;
+	if (head - thread->raised_tail >
+	    RAISED_SLOTS) /* those in between have lost their places: infer_returned() */
+		thread->raised_tail = head - RAISED_SLOTS;
 	for (u32 i = 0; i < RAISED_SLOTS; i++) {
 		struct socket_state *state;
 		struct interest interest;
@@ -562,7 +591,7 @@ __noinline int note_returned(struct thread *thread, u64 now_ns, u64 set, u64 arr
 		if (is_among(thread, state, sk, &interest, set, array, len))
 			mark_returned(state, sk, thread, now_ns);
 		else if (interest.registered || is_polling(thread))
-			push_raised(thread, sk);
+			push_raised(thread, state, sk);
 	}
 	return 0;
 }
@@ -595,8 +624,8 @@ static __always_inline void forget_socket(u64 sk, u64 now_ns)
 	if (stage >= STALL_FULL) /* its close was not seen */
 		report_stall(state, stage != STALL_FULL, now_ns, RECORD_CLOSED);
 	report_why(state);
-	bpf_map_delete_elem(&sockets, &sk);
-	__sync_fetch_and_add(&sockets_known, -1);
+	if (bpf_map_delete_elem(&sockets, &sk) == 0)
+		__sync_fetch_and_add(&sockets_known, -1);
 }
 
 /* Set while user space asks for what goes on. */

@@ -4,9 +4,12 @@
 
 /* What stalls of all kinds of sockets have in common: how they are told, and where their thread finds their events. */
 
-static __always_inline void push_raised(struct thread *thread, u64 sk)
+static __always_inline void push_raised(struct thread *thread, struct socket_state *state, u64 sk)
 {
-	thread->raised[__sync_fetch_and_add(&thread->raised_head, 1) & (RAISED_SLOTS - 1)] = sk;
+	u32 at = __sync_fetch_and_add(&thread->raised_head, 1);
+
+	state->raised_at = at;
+	thread->raised[at & (RAISED_SLOTS - 1)] = sk;
 }
 
 /* The time, ever, that it wanted a CPU: also that since it was last woken, or left its CPU. */
@@ -28,7 +31,7 @@ static __always_inline void raise_for(struct socket_state *state, u64 sk, u32 ti
 		return;
 	state->runnable_mark_ns = runnable_until(thread, now_ns);
 	state->raised_tid = tid;
-	push_raised(thread, sk);
+	push_raised(thread, state, sk);
 }
 
 /* How long the thread has wanted a CPU since then. */

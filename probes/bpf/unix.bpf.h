@@ -120,8 +120,8 @@ static __noinline int forget_unix_socket(struct socket_state *state, u64 sk, u64
 	if (!state)
 		return 0;
 	tell_unix_stall(state, state->stage != STALL_FULL, now_ns, RECORD_CLOSED);
-	bpf_map_delete_elem(&sockets, &sk);
-	__sync_fetch_and_add(&sockets_known, -1);
+	if (bpf_map_delete_elem(&sockets, &sk) == 0) /* else another CPU has */
+		__sync_fetch_and_add(&sockets_known, -1);
 	return 0;
 }
 

@@ -303,7 +303,7 @@ static __always_inline void end_ring_stall(struct socket_state *state, u64 sk, u
 	struct thread *thread = find_thread(tid);
 
 	if (state->stage == STALL_RAISED && thread)
-		note_got_cpu(state, thread);
+		note_got_cpu(state, thread, now_ns);
 	end_by_send(state, sk, now_ns);
 }
 

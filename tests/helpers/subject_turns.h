@@ -7,7 +7,8 @@
 #include <stdint.h>
 
 #define TURNS_SOCKETS 8
-#define TURNS_OTHERS  70 /* more than are looked at at once */
+#define TURNS_MANY    100 /* more than the probes keep of a thread's events */
+#define TURNS_OTHERS  70  /* more than are looked at at once */
 
 struct subject_turn {
 	int32_t fd;

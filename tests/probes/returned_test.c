@@ -11,7 +11,7 @@
 #include "subject_turns.h"
 #include "watching_fixture.h"
 
-static struct subject_turn turns[TURNS_SOCKETS];
+static struct subject_turn turns[TURNS_MANY];
 
 static void run(const char *how)
 {
@@ -35,9 +35,9 @@ static const struct stint_probes_stall *find_stall(int fd)
 	return NULL;
 }
 
-static void assert_each_was_returned_by_its_wait(void)
+static void assert_each_was_returned_by_its_wait(int sockets)
 {
-	for (int i = 0; i < TURNS_SOCKETS; i++) {
+	for (int i = 0; i < sockets; i++) {
 		const struct stint_probes_stall *stall = find_stall(turns[i].fd);
 		uint64_t end_ns = stall->start_ns + stall->duration_ns;
 
@@ -52,7 +52,7 @@ static void an_event_that_found_no_room_is_a_later_waits(void **state)
 	run("one");
 	for (int i = 1; i < TURNS_SOCKETS; i++)
 		assert_true(turns[i].wait_before_ns > turns[i - 1].send_after_ns);
-	assert_each_was_returned_by_its_wait();
+	assert_each_was_returned_by_its_wait(TURNS_SOCKETS);
 }
 
 static void events_that_found_room_are_all_of_one_wait(void **state)
@@ -61,14 +61,21 @@ static void events_that_found_room_are_all_of_one_wait(void **state)
 	run("all");
 	for (int i = 1; i < TURNS_SOCKETS; i++)
 		assert_int_equal(turns[i].wait_after_ns, turns[0].wait_after_ns);
-	assert_each_was_returned_by_its_wait();
+	assert_each_was_returned_by_its_wait(TURNS_SOCKETS);
 }
 
 static void events_far_back_in_the_array_are_found(void **state)
 {
 	(void)state;
 	run("behind");
-	assert_each_was_returned_by_its_wait();
+	assert_each_was_returned_by_its_wait(TURNS_SOCKETS);
+}
+
+static void events_beyond_those_that_are_kept_are_of_the_iteration_that_sends(void **state)
+{
+	(void)state;
+	run("many");
+	assert_each_was_returned_by_its_wait(TURNS_MANY);
 }
 
 int main(void)
@@ -78,6 +85,9 @@ int main(void)
 						watching_set_up_opened, watching_tear_down),
 		cmocka_unit_test_setup_teardown(events_that_found_room_are_all_of_one_wait,
 						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(
+			events_beyond_those_that_are_kept_are_of_the_iteration_that_sends,
+			watching_set_up_opened, watching_tear_down),
 		cmocka_unit_test_setup_teardown(events_far_back_in_the_array_are_found,
 						watching_set_up_opened, watching_tear_down),
 	};

@@ -3,10 +3,11 @@
 /*
  * Fills several sockets, has their peers read all, and only then waits for what is ready, and sends a byte on each.
  *
- *	one_by_one one | all | behind
+ *	one_by_one one | all | behind | many
  *
  * one: each wait has room for one event. all: for all of them. behind: the same, and before them in the array are events of
- * TURNS_OTHERS other descriptors. It writes a struct subject_turn of each socket to its standard output.
+ * TURNS_OTHERS other descriptors. many: as all, of TURNS_MANY sockets. It writes a struct subject_turn of each socket to its
+ * standard output.
  */
 
 #include <arpa/inet.h>
@@ -31,9 +32,10 @@
 #define ROOM        128
 #define DATA        0xfeed00000000u /* and the descriptor: so all of it counts */
 
-static int epfd, listener, far[TURNS_SOCKETS], near[TURNS_SOCKETS];
+static int epfd, listener, far[TURNS_MANY], near[TURNS_MANY];
 static struct sockaddr_in address = {.sin_family = AF_INET};
-static struct subject_turn turns[TURNS_SOCKETS];
+static struct subject_turn turns[TURNS_MANY];
+static int sockets = TURNS_SOCKETS;
 static size_t turns_len;
 static char data[1 << 16];
 
@@ -77,9 +79,9 @@ static void open_all(void)
 	listener = checked(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	checked(bind(listener, (struct sockaddr *)&address, len), "bind");
-	checked(listen(listener, TURNS_SOCKETS), "listen");
+	checked(listen(listener, sockets), "listen");
 	checked(getsockname(listener, (struct sockaddr *)&address, &len), "getsockname");
-	for (int i = 0; i < TURNS_SOCKETS; i++) {
+	for (int i = 0; i < sockets; i++) {
 		far[i] = checked(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
 		checked(connect(far[i], (struct sockaddr *)&address, sizeof(address)), "connect");
 		near[i] = checked(accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), "accept");
@@ -131,7 +133,7 @@ static void handle_all(int room)
 {
 	struct epoll_event events[ROOM];
 
-	while (turns_len < TURNS_SOCKETS) {
+	while (turns_len < (size_t)sockets) {
 		uint64_t before_ns = now_ns(), after_ns;
 		int len = checked(epoll_wait(epfd, events, room, -1), "epoll_wait");
 
@@ -146,23 +148,25 @@ static void handle_all(int room)
 int main(int argc, char **argv)
 {
 	struct epoll_event events[ROOM];
-	size_t bytes[TURNS_SOCKETS];
+	size_t bytes[TURNS_MANY];
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (argc != 2)
 		return 2;
+	if (strcmp(argv[1], "many") == 0)
+		sockets = TURNS_MANY;
 	open_all();
 	checked(epoll_wait(epfd, events, ROOM, -1),
 		"epoll_wait"); /* all of them, which is their first edge */
 	for (int i = 0; strcmp(argv[1], "behind") == 0 && i < TURNS_OTHERS; i++)
 		add(checked(eventfd(1, 0), "eventfd"), EPOLLIN);
-	for (int i = 0; i < TURNS_SOCKETS; i++)
+	for (int i = 0; i < sockets; i++)
 		bytes[i] = fill(near[i]);
 	pause_ms(2);
-	for (int i = 0; i < TURNS_SOCKETS; i++)
+	for (int i = 0; i < sockets; i++)
 		drain(far[i], near[i], bytes[i]);
 	handle_all(strcmp(argv[1], "one") == 0 ? 1 : ROOM);
-	if (write(STDOUT_FILENO, turns, sizeof(turns)) != sizeof(turns))
+	if (write(STDOUT_FILENO, turns, sizeof(turns)) != sizeof(turns)) /* the rest is 0 */
 		return 1;
 	return 0;
 }
