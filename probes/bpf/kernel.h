@@ -178,6 +178,7 @@ struct rq {
 /* A group's part of it. Which of the sums there are depends on the version: verdict.bpf.h. */
 struct cfs_rq {
 	struct rq *rq;
+	struct task_group *tg;
 	int throttle_count;
 	u64 throttled_clock_self;
 	u64 throttled_clock_self_time;

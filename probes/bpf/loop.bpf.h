@@ -551,7 +551,7 @@ static __always_inline void switch_in(struct thread *thread, const struct task_s
 		thread->verdict.sums.stopped_ns += runnable_ns - off_ns;
 	else if (!thread->in_syscall)
 		thread->verdict.sums.fault_blocked_ns += runnable_ns - off_ns;
-	throttled_ns = verdict_switch_in(&thread->verdict, task, now_ns - runnable_ns);
+	throttled_ns = verdict_switch_in(&thread->verdict, task, now_ns - runnable_ns, runnable_ns != off_ns);
 	rivals_back(thread, prev, now_ns, now_ns - runnable_ns - throttled_ns);
 	if (at >= RECORD_SEGMENTS) {
 		thread->segments_lost++;

@@ -63,6 +63,30 @@ static __always_inline u64 throttle_clock(const struct cfs_rq *queue)
 	return since_ns && since_ns < clock_ns ? sum_ns + (clock_ns - since_ns) : sum_ns;
 }
 
+/*
+ * The same of the queue that a task has left for another CPU's, if that is of the same group: else it may be no more. It is
+ * the one that was throttled; where the task came to is not, once it runs there.
+ */
+static __noinline u64 throttle_clock_before(const struct task_struct *task, u64 address)
+{
+	struct cfs_rq *queue = (struct cfs_rq *)address;
+	u64 since_ns = 0, sum_ns = 0, clock_ns;
+
+	if (!task || !address || !bpf_core_field_exists(struct cfs_rq, tg) ||
+	    BPF_CORE_READ(queue, tg) != BPF_CORE_READ(task, se.cfs_rq, tg))
+		return 0;
+	clock_ns = BPF_CORE_READ(queue, rq, clock);
+	if (bpf_core_field_exists(struct cfs_rq, throttled_clock_self_time)) {
+		sum_ns = BPF_CORE_READ(queue, throttled_clock_self_time);
+		since_ns = BPF_CORE_READ(queue, throttled_clock_self);
+	} else if (bpf_core_field_exists(struct cfs_rq, throttled_clock_pelt_time)) {
+		sum_ns = BPF_CORE_READ(queue, throttled_clock_pelt_time);
+		since_ns =
+			BPF_CORE_READ(queue, throttle_count) ? BPF_CORE_READ(queue, throttled_clock_pelt) : 0;
+	}
+	return since_ns && since_ns < clock_ns ? sum_ns + (clock_ns - since_ns) : sum_ns;
+}
+
 /* Whether the kernel keeps any of the above. */
 static __always_inline u32 verdict_known(void)
 {
@@ -142,14 +166,22 @@ static __always_inline void verdict_switch_out(struct thread_verdict *verdict, c
 	verdict->throttle_mark_ns = throttle_clock(task->se.cfs_rq);
 }
 
-/* `task` gets on a CPU, which may be another one than it left, after `runnable_ns` of wanting one. */
+/*
+ * `task` gets on a CPU, which may be another one than it left, after `runnable_ns` of wanting one. Where it was woken on
+ * another, it is not known whether that one's queue was throttled: then that time counts as runnable.
+ */
 static __always_inline u64 verdict_switch_in(struct thread_verdict *verdict, const struct task_struct *task,
-					     u64 runnable_ns)
+					     u64 runnable_ns, bool has_slept)
 {
-	u64 throttled_ns = throttle_clock(task->se.cfs_rq);
+	bool is_moved = verdict->queue != (u64)task->se.cfs_rq;
+	u64 throttled_ns = 0;
 
+	if (!is_moved)
+		throttled_ns = throttle_clock(task->se.cfs_rq);
+	else if (!has_slept)
+		throttled_ns = throttle_clock_before(task, verdict->queue);
 	verdict->steal_mark_ns = steal_clock(task);
-	if (verdict->queue != (u64)task->se.cfs_rq || throttled_ns <= verdict->throttle_mark_ns)
+	if (throttled_ns <= verdict->throttle_mark_ns)
 		return 0;
 	throttled_ns -= verdict->throttle_mark_ns;
 	if (throttled_ns > runnable_ns)

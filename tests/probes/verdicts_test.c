@@ -536,13 +536,33 @@ static bool make_group(char *group, size_t bytes)
 	return mkdir(group, 0700) == 0 && write_file(group, "cpu.max", "10000 100000");
 }
 
-static void being_throttled_by_its_cgroup_is_told(void **state)
+/* Somebody who has it moved from one CPU to another all the time, as the scheduler may. */
+static pid_t start_mover(pid_t moved)
+{
+	struct timespec pause = {.tv_nsec = 7000000};
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	pid_t pid = fork();
+	cpu_set_t set;
+
+	assert_true(pid >= 0);
+	if (pid > 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (int at = 0;; at = (int)((at + 1) % cpus)) {
+		CPU_ZERO(&set);
+		CPU_SET(at, &set);
+		sched_setaffinity(moved, sizeof(set), &set);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static void assert_throttled(bool is_moved)
 {
 	const struct watched_overrun *overrun;
 	uint64_t before_ns, counted_ns;
 	char group[128], pid[32];
+	pid_t mover = 0;
 
-	(void)state;
 	watching_or_skip();
 	if (!make_group(group, sizeof(group))) {
 		rmdir(group);
@@ -552,12 +572,18 @@ static void being_throttled_by_its_cgroup_is_told(void **state)
 	start();
 	snprintf(pid, sizeof(pid), "%d", subject.pid);
 	assert_true(write_file(group, "cgroup.procs", pid));
+	if (is_moved)
+		mover = start_mover(subject.pid);
 	before_ns = throttled_ns(group);
 	overrun = do_late(SUBJECT_SPIN, 30 * MS, NULL);
 	counted_ns = throttled_ns(group) - before_ns;
+	if (mover) {
+		kill(mover, SIGKILL);
+		waitpid(mover, NULL, 0);
+	}
 	subject_stop(&subject, SIGKILL);
 	rmdir(group);
-	print_parts(__func__, &overrun->is);
+	print_parts(is_moved ? "throttled and moved" : "throttled", &overrun->is);
 	printf("cpu.stat: throttled for %.3f ms\n", (double)counted_ns / 1e6);
 	assert_true(overrun->is.parts.throttled_known);
 	/* Others may keep it from a CPU for longer: then that is the verdict. */
@@ -565,7 +591,22 @@ static void being_throttled_by_its_cgroup_is_told(void **state)
 		    overrun->is.verdict == STINT_PROBES_RUNNABLE);
 	assert_int_equal(overrun->is.iteration, STINT_PROBES_SYSTEM);
 	assert_true(overrun->is.parts.throttled_ns <= counted_ns + counted_ns / 10);
+	/* That has the time of each CPU, and of all CPUs at once of a group whose task went from one to another. */
+	if (is_moved)
+		counted_ns /= (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
 	assert_true(overrun->is.parts.throttled_ns >= counted_ns - counted_ns / 4);
+}
+
+static void being_throttled_by_its_cgroup_is_told(void **state)
+{
+	(void)state;
+	assert_throttled(false);
+}
+
+static void being_throttled_is_told_also_if_it_comes_back_on_another_cpu(void **state)
+{
+	(void)state;
+	assert_throttled(true);
 }
 
 int main(void)
@@ -588,6 +629,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stops_by_a_tracer_are_no_page_faults, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(waiting_for_a_cpu_is_told_with_who_had_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(being_throttled_by_its_cgroup_is_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(being_throttled_is_told_also_if_it_comes_back_on_another_cpu,
+						set_up, tear_down),
 	};
 	int failed;
 
