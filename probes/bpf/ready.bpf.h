@@ -109,7 +109,7 @@ static __always_inline bool is_polling(const struct thread *thread)
 
 #define POLLED_OUT ((u64)0x104 << 32) /* POLLOUT, POLLWRNORM */
 
-/* Has the poll() or select() that returned `ready` found the descriptor writable? True also where not all is known of it. */
+/* Has the poll() or select() that returned `ready` found the descriptor writable? True also if not all is known of it. */
 __noinline bool is_polled_out(const struct thread *thread, s32 fd, u32 ready)
 {
 	u32 word = SET_WORDS + (u32)fd / 64;

@@ -4,7 +4,8 @@
 
 /*
  * On what an iteration was spent, beyond on CPU, runnable and blocked: how much of the first was in the kernel or
- * stolen by the hypervisor, how much of the second the cgroup was throttled, how much of the third was page faults or stops.
+ * stolen by the hypervisor, how much of the second the cgroup was throttled, how much of the third was page faults or
+ * stops.
  *
  * All figures are differences of two readings of what the kernel counts anyway, at the moments that loop.bpf.h looks at.
  */

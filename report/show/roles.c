@@ -20,7 +20,8 @@ static const char *const stage_heads[] = {"pid",  "role",   "arrivals",  "age p5
 					  "busy", "kernel", "scheduler", "return",  "queue"};
 static const char roles_meaning[] =
 	"Inferred from the order of system calls: an event's turn begins with the first one on its descriptor, and what "
-	"its handler computes before that counts as the turn before. p50, p99, max: the turn. Wait: from the return of the wait to the turn.";
+	"its handler computes before that counts as the turn before. p50, p99, max: the turn. Wait: from the return of "
+	"the wait to the turn.";
 static const char stages_meaning[] =
 	"Age: from the arrival in the kernel (data; of a listener, the end of the handshake) to the return of the first "
 	"read. Of that, in per cent of the sum: busy, the loop did other things and did not wait; kernel, to the "

@@ -481,7 +481,8 @@ static void put_limits(struct text_page *page)
 	}
 	buffer_string(
 		&line,
-		"Percentiles are middles of buckets, within 0.8 % of the value. - : not known. Columns with nothing but 0 or - are left out.");
+		"Percentiles are middles of buckets, within 0.8 % of the value. - : not known. Columns with nothing but 0 or - are "
+		"left out.");
 	if (page->inferred)
 		buffer_string(&line, " ~ : inferred, from stacks or from the order of system calls.");
 	text_sentence(page, &line, 2);
