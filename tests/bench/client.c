@@ -90,13 +90,17 @@ static void client_main(const struct client *client, const struct sockaddr_in *a
 {
 	struct client_link *links = bench_alloc(client->active, sizeof(*links));
 	uint64_t bytes = client->requests / client->active * BENCH_MESSAGE_BYTES;
+	ssize_t got;
 	char byte;
 
 	for (uint32_t i = 0; i < client->idle; i++)
 		connect_to(address);
 	for (uint32_t i = 0; i < client->active; i++)
 		links[i] = (struct client_link){connect_to(address), bytes, bytes};
-	if (read(go_fd, &byte, 1) != 1)
+	got = read(go_fd, &byte, 1);
+	if (got == 0) /* there is none: the backend has no streams, or has said what failed */
+		_exit(1);
+	if (got < 0)
 		bench_die("wait for the start");
 	for (uint32_t i = 0; i < client->active; i++)
 		link_send(&links[i], (uint64_t)client->depth * BENCH_MESSAGE_BYTES);
