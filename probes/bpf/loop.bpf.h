@@ -528,12 +528,17 @@ static __always_inline u64 since_when_runnable(const struct thread *thread, u64 
 	return thread->off_ns < thread->woken_on_cpu_ns + WAKE_TO_SWITCH_NS ? thread->off_ns : now_ns;
 }
 
-/* `task` is the thread's; `prev` had the CPU before, NULL if that is not known. */
-static __always_inline void switch_in(struct thread *thread, const struct task_struct *task,
+/*
+ * `task` is the thread's; `prev` had the CPU before, NULL if that is not known, and then the thread runs already. Where no
+ * program ran as it was woken (seen on 6.18, a few times in a thousand), who woke it is not known, nor when; but in which
+ * call it was blocked is, and where as long as it does not run.
+ */
+static __always_inline void switch_in(struct thread *thread, struct task_struct *task,
 				      struct task_struct *prev, u64 now_ns)
 {
 	u64 off_ns = thread->off_ns;
 	u64 runnable_ns = since_when_runnable(thread, now_ns);
+	bool was_seen = thread->runnable_ns != 0;
 	u32 at = thread->segments_len;
 	u64 throttled_ns;
 
@@ -545,6 +550,9 @@ static __always_inline void switch_in(struct thread *thread, const struct task_s
 	thread->runnable_ever_ns += now_ns - runnable_ns;
 	if (thread->state != THREAD_DISPATCHING)
 		return;
+	if (!was_seen)
+		verdict_block(&thread->verdict, prev ? task : NULL, off_ns, runnable_ns - off_ns,
+			      thread->in_syscall, thread->is_stopped);
 	thread->blocked_sum_ns += runnable_ns - off_ns;
 	thread->runnable_sum_ns += now_ns - runnable_ns;
 	if (thread->is_stopped)
@@ -572,8 +580,7 @@ static __always_inline void switch_in(struct thread *thread, const struct task_s
  * left how long it has been there. That clock lags behind by up to a tick, so the time on the CPU is then a
  * lower bound.
  */
-static __always_inline void find_missed_switch(struct thread *thread, const struct task_struct *task,
-					       u64 now_ns)
+static __always_inline void find_missed_switch(struct thread *thread, struct task_struct *task, u64 now_ns)
 {
 	u64 ran_ns, on_ns;
 
@@ -604,7 +611,7 @@ static __always_inline bool is_stop(const struct thread *thread, const struct ta
 }
 
 /* `state`: that it leaves in. */
-static __always_inline void switch_out(struct thread *thread, const struct task_struct *task,
+static __always_inline void switch_out(struct thread *thread, struct task_struct *task,
 				       const struct task_struct *next, u64 now_ns, u32 state)
 {
 	bool runnable = state == TASK_RUNNING;

@@ -192,9 +192,30 @@ static __always_inline u64 verdict_switch_in(struct thread_verdict *verdict, con
 }
 
 /*
- * `task` is about to be woken, after having been blocked for `duration_ns`. Its kernel stack tells where it was blocked,
- * and the waker's whether that is a task or an interrupt; only of long blocks, for each costs about a microsecond.
+ * It has been blocked for `duration_ns`. The kernel stack of `task`, which is not running, tells where; NULL: it runs again.
+ * Only of long blocks, for each costs about a microsecond. False if there was a longer one.
  */
+static __always_inline bool verdict_block(struct thread_verdict *verdict, struct task_struct *task,
+					  u64 off_ns, u64 duration_ns, bool in_syscall, bool is_stopped)
+{
+	struct record_block *block = &verdict->sums.block;
+	long bytes;
+
+	if (duration_ns < block_noted_ns || duration_ns <= block->duration_ns)
+		return false;
+	block->start_ns = off_ns;
+	block->duration_ns = duration_ns;
+	block->in_syscall = in_syscall;
+	block->is_stopped = is_stopped;
+	block->waker_pid = 0;
+	block->waker_comm[0] = 0;
+	block->waker_stack_len = 0;
+	bytes = task ? bpf_get_task_stack(task, block->stack, sizeof(block->stack), 0) : 0;
+	block->stack_len = bytes > 0 ? (u32)bytes / 8 : 0;
+	return true;
+}
+
+/* It is about to be woken: the waker's stack tells whether that is a task or an interrupt. */
 static __always_inline void verdict_waking(void *ctx, struct thread_verdict *verdict,
 					   struct task_struct *task, u64 off_ns, u64 duration_ns,
 					   bool in_syscall, bool is_stopped)
@@ -205,16 +226,10 @@ static __always_inline void verdict_waking(void *ctx, struct thread_verdict *ver
 
 	verdict->queue = (u64)task->se.cfs_rq;
 	verdict->throttle_mark_ns = throttle_clock(task->se.cfs_rq);
-	if (duration_ns < block_noted_ns || duration_ns <= block->duration_ns)
+	if (!verdict_block(verdict, task, off_ns, duration_ns, in_syscall, is_stopped))
 		return;
-	block->start_ns = off_ns;
-	block->duration_ns = duration_ns;
-	block->in_syscall = in_syscall;
-	block->is_stopped = is_stopped;
 	block->waker_pid = waker->tgid;
 	bpf_probe_read_kernel(block->waker_comm, sizeof(block->waker_comm), waker->comm);
-	bytes = bpf_get_task_stack(task, block->stack, sizeof(block->stack), 0);
-	block->stack_len = bytes > 0 ? (u32)bytes / 8 : 0;
 	bytes = bpf_get_stack(ctx, block->waker_stack, sizeof(block->waker_stack), 0);
 	block->waker_stack_len = bytes > 0 ? (u32)bytes / 8 : 0;
 }
