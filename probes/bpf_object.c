@@ -18,6 +18,7 @@
 #define CPUS_MAX 1024
 
 #define RING_PROGRAMS 4
+#define NOBODY        UINT32_MAX /* no process has that number */
 
 struct stint_bpf {
 	struct stint_skeleton *skeleton;
@@ -324,20 +325,6 @@ void stint_bpf_follow_rings(struct stint_bpf *bpf)
 		detach_rings(bpf);
 }
 
-/* Without their marks, threads and sockets are nobody's from one moment to the next; links take longer to be taken away. */
-uint64_t stint_bpf_stop(struct stint_bpf *bpf)
-{
-	struct timespec now;
-
-	bpf->is_stopped = true;
-	memset(bpf->skeleton->bss->marks, 0, sizeof(bpf->skeleton->bss->marks));
-	memset(bpf->skeleton->bss->socket_marks, 0, sizeof(bpf->skeleton->bss->socket_marks));
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	detach_rings(bpf);
-	stint_skeleton__detach(bpf->skeleton);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Runs an iterator's program over all that it iterates. */
 static int run_iterator(const struct bpf_link *link)
 {
@@ -352,6 +339,28 @@ static int run_iterator(const struct bpf_link *link)
 		err = bytes < 0 ? -errno : 0;
 	} while (bytes > 0 || err == -EINTR || err == -EAGAIN);
 	close(fd);
+	return err;
+}
+
+/*
+ * Without their marks, threads and sockets are nobody's from one moment to the next, nor is a process watched where there is
+ * another that is the only one; links take longer to be taken away.
+ */
+int stint_bpf_stop(struct stint_bpf *bpf, uint64_t *ret_ns)
+{
+	struct timespec now;
+	int err;
+
+	bpf->is_stopped = true;
+	memset(bpf->skeleton->bss->marks, 0, sizeof(bpf->skeleton->bss->marks));
+	memset(bpf->skeleton->bss->socket_marks, 0, sizeof(bpf->skeleton->bss->socket_marks));
+	__atomic_store_n(&bpf->skeleton->bss->only_pid, NOBODY, __ATOMIC_SEQ_CST);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	*ret_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	bpf->skeleton->bss->ended_ns = *ret_ns;
+	err = run_iterator(bpf->skeleton->links.on_each_running);
+	detach_rings(bpf);
+	stint_skeleton__detach(bpf->skeleton);
 	return err;
 }
 

@@ -27,11 +27,12 @@ struct stint_bpf *stint_bpf_free(struct stint_bpf *bpf);
 const char *stint_bpf_refused_program(void);
 
 /*
- * From now on the programs note nothing. What they have noted can be read still; nothing can be watched any more. Takes
- * up to 0.1 s, of which the first few us are the last in which anything is noted: returns when (CLOCK_MONOTONIC) they were
- * over.
+ * From now on the programs note nothing, but for the iterations that are under way beyond their budget, as of that moment.
+ * What they have noted can be read still; nothing can be watched any more. Takes up to 0.1 s, of which the first few us are
+ * the last in which anything is noted: *ret_ns is when (CLOCK_MONOTONIC) they were over. 0, or what the iterator over
+ * tasks says: then those iterations are not told.
  */
-uint64_t stint_bpf_stop(struct stint_bpf *bpf);
+int stint_bpf_stop(struct stint_bpf *bpf, uint64_t *ret_ns);
 
 /* From now on the programs note what `pid` does. -ENOSPC if the table is full, or what the iterator over tasks says. */
 int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid);

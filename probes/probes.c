@@ -550,14 +550,15 @@ void stint_probes_end_at(struct stint_probes *probes, uint64_t time_ns)
 		probes->end_at_ns = time_ns;
 }
 
-uint64_t stint_probes_stop(struct stint_probes *probes)
+int stint_probes_stop(struct stint_probes *probes, uint64_t *ret_ns)
 {
+	*ret_ns = 0;
 	if (!probes || !probes->bpf || probes->is_stopped)
 		return 0;
 	probes->is_stopped = true;
 	stint_functions_stop(probes->functions);
 	stint_samplers_expire(probes->samplers, UINT64_MAX);
-	return stint_bpf_stop(probes->bpf);
+	return stint_bpf_stop(probes->bpf, ret_ns);
 }
 
 static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters *loop)

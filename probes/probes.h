@@ -177,6 +177,7 @@ struct stint_probes_overrun {
 	int32_t epfd;  /* the epoll set or the ring that it waited in; -1: poll and select have none */
 	int32_t fd;    /* the ready descriptor that was handled longest, inferred; -1 if unknown */
 	char role[96]; /* what that is: "clients of :6379"; empty if unknown */
+	bool running; /* it had not ended at stint_probes_stop(): all is as of then, and so told of no histogram */
 	uint64_t start_ns;
 	uint64_t duration_ns; /* = on_cpu_ns + runnable_ns + blocked_ns */
 	uint64_t on_cpu_ns;
@@ -627,9 +628,12 @@ void stint_probes_end_at(struct stint_probes *probes, uint64_t time_ns);
 
 /*
  * What happens from now on is noted no more, and nothing can be watched any more. What was noted is there to be polled
- * and read. Returns the moment, by CLOCK_MONOTONIC; 0 if nothing was noted anyway.
+ * and read, and so are the iterations that have not ended and are beyond the budget, as overruns that are `running`.
+ * *ret_ns is the moment, by CLOCK_MONOTONIC; 0 if nothing was noted anyway. 0, or a negative errno: then those iterations
+ * are not told.
  */
-uint64_t stint_probes_stop(struct stint_probes *probes);
+int stint_probes_stop(struct stint_probes *probes, uint64_t *ret_ns);
+
 int stint_probes_read_loops(struct stint_probes *probes,
 			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "probes/asleep.h"
 #include "probes/convert.h"
 #include "probes/descriptor_name.h"
 #include "probes/epoll_fds.h"
@@ -179,6 +180,11 @@ int stint_process_add_stack(struct stint_process *process, const struct record_s
 	if (!*slot)
 		return -ENOMEM;
 	memcpy(*slot, record, sizeof(**slot));
+	if (record->is_asleep && stint_asleep_read(*slot) != 0) {
+		free(*slot);
+		*slot = NULL;
+		return -ESTALE;
+	}
 	process->stacks_next++;
 	return 0;
 }

@@ -188,6 +188,8 @@ struct record_overrun {
 	__u32 wait; /* enum record_wait */
 	__u32 turns_len;
 	__u32 marks_len;
+	__u32 running; /* 1: it goes on: all of it is as of the end, with what is under way then */
+	__u32 reserved;
 	struct record_syscall syscalls[RECORD_SYSCALLS];
 	struct record_segment segments[RECORD_SEGMENTS];
 	struct record_mark marks[RECORD_MARKS];
@@ -219,7 +221,7 @@ struct record_stack {
 	__s32 epfd;
 	__u8 stack[RECORD_STACK_BYTES];
 	__u32 kernel_len;
-	__u32 reserved;
+	__u32 is_asleep; /* 1: of a thread that sleeps on: its stack was not copied, and is there to be read */
 	__u64 kernel[RECORD_KERNEL_FRAMES]; /* of a sample in the kernel: its stack there, innermost first */
 };
 
@@ -431,7 +433,7 @@ _Static_assert(sizeof(struct record_verdict) == 88 + 32 * RECORD_RIVALS + sizeof
 _Static_assert(sizeof(struct record_mark) == 52, "no holes");
 _Static_assert(sizeof(struct record_segment) == 32, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
-_Static_assert(sizeof(struct record_overrun) == 120 + 8 * 32 + 32 * 32 + 64 * 52 + 64 * 8 + 64 * 16 + 64 * 8 +
+_Static_assert(sizeof(struct record_overrun) == 128 + 8 * 32 + 32 * 32 + 64 * 52 + 64 * 8 + 64 * 16 + 64 * 8 +
 							sizeof(struct record_verdict) + 16 * RECORD_FUNCTIONS,
 	       "no holes");
 _Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,

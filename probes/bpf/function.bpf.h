@@ -274,8 +274,12 @@ static __always_inline int end_function(u32 slot, struct function_counters *coun
 	return 0;
 }
 
-/* Of the current thread, whose iteration is over: also the calls that are under way still. */
-static __noinline int put_functions(struct record_overrun *record, const struct thread *thread, u64 now_ns)
+/*
+ * Also the calls that are under way still. `running`: of a thread that is not the current one, whose stack cannot be looked
+ * at; so a function that was left without a return, and was not called again, counts as under way.
+ */
+static __noinline int put_functions(struct record_overrun *record, const struct thread *thread, u64 now_ns,
+				    u32 running)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
@@ -298,7 +302,9 @@ static __noinline int put_functions(struct record_overrun *record, const struct 
 
 		if (i >= place->len)
 			break;
-		if (!frame->is_outermost || frame->sp < regs->sp || !is_hijacked(frame, trampoline))
+		if (!frame->is_outermost)
+			continue;
+		if (!running && (frame->sp < regs->sp || !is_hijacked(frame, trampoline)))
 			continue;
 		function->running++;
 		function->duration_ns += now_ns > from_ns ? now_ns - from_ns : 0;

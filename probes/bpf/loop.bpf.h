@@ -219,8 +219,8 @@ static __always_inline void note_part(struct thread *thread, u64 start_ns, u64 l
 	thread->longest_in_syscall = in_syscall;
 }
 
-/* Not static: the verifier goes through it once, not for each way that leads here. */
-__noinline int report_overrun(struct thread *thread, u64 now_ns)
+/* Not static: the verifier goes through it once, not for each way that leads here. `running`: it is not over. */
+__noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 {
 	struct record_overrun *record;
 
@@ -250,12 +250,14 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns)
 	record->touches_lost = thread->touches_lost;
 	record->wait = thread->wait;
 	record->marks_len = thread->verdict.marks_len;
+	record->running = running;
+	record->reserved = 0;
 	bpf_probe_read_kernel(record->marks, sizeof(record->marks), thread->marks);
 	__builtin_memcpy(record->syscalls, thread->syscalls, sizeof(record->syscalls));
 	__builtin_memcpy(record->segments, thread->segments, sizeof(record->segments));
 	__builtin_memcpy(record->touches, thread->touches, sizeof(record->touches));
-	put_ready(record, thread);
-	put_functions(record, thread, now_ns);
+	put_ready(record, thread, running);
+	put_functions(record, thread, now_ns, running);
 	put_turns(record, &thread->turns);
 	__builtin_memcpy(&record->verdict, &thread->verdict.sums, sizeof(record->verdict));
 	bpf_ringbuf_submit(record, 0);
@@ -276,7 +278,7 @@ static __always_inline void end_iteration(struct thread *thread, const struct ta
 	if (busy_ns <= budget_ns)
 		return;
 	verdict_end(&thread->verdict, task);
-	report_overrun(thread, now_ns);
+	report_overrun(thread, now_ns, 0);
 }
 
 /* There is no wait that would end it: the thread exits, or closes what its loop waits in. */

@@ -160,10 +160,27 @@ static __always_inline void put_copied_ready(struct record_overrun *record, cons
 	record->ready_len = len;
 }
 
-static __always_inline void put_ready(struct record_overrun *record, const struct thread *thread)
+/* As the turns have them: of a thread that is not the current one, whose memory cannot be read. */
+static __always_inline void put_turns_ready(struct record_overrun *record, const struct turns *turns)
+{
+	u32 len = turns->len;
+
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		if (i >= len)
+			break;
+		record->ready[i].events = turns->event[i].events;
+		record->ready[i].reserved = 0;
+		record->ready[i].data = (u64)turns->event[i].data_high << 32 | turns->event[i].data_low;
+		record->ready_len = i + 1;
+	}
+}
+
+static __always_inline void put_ready(struct record_overrun *record, const struct thread *thread, u32 running)
 {
 	record->ready_len = 0;
-	if (thread->wait == RECORD_WAIT_EPOLL)
+	if (thread->wait == RECORD_WAIT_EPOLL && running)
+		put_turns_ready(record, &thread->turns);
+	else if (thread->wait == RECORD_WAIT_EPOLL)
 		read_epoll_ready(record, thread);
 	else
 		put_copied_ready(record, thread);

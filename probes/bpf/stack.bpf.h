@@ -84,7 +84,7 @@ static __always_inline struct record_stack *take_stack(struct thread *thread, u3
 			counters->stacks_unread++;
 	}
 	record->kernel_len = 0;
-	record->reserved = 0;
+	record->is_asleep = 0;
 	return record;
 }
 

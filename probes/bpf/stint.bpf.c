@@ -15,6 +15,7 @@
  *   ready.bpf.h   what a wait found ready
  *   slot.bpf.h    tables that user space reads by slot
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
+ *   running.bpf.h iterations that have not ended
  *   function.bpf.h functions that are timed on request
  *   stack.bpf.h   copies of user stacks
  *   socket.bpf.h  the table of sockets
@@ -67,6 +68,7 @@
 #include "slot.bpf.h"
 
 #include "loop.bpf.h"
+#include "running.bpf.h"
 
 #include "socket.bpf.h"
 
@@ -464,6 +466,16 @@ int on_each_task(struct bpf_iter__task *ctx)
 	if (task && is_watched(task->tgid))
 		mark_thread(task);
 	return 0;
+}
+
+/* Run for each thread there is, as the recording ends. */
+SEC("iter/task")
+int on_each_running(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct thread *thread = task ? find_thread(task->pid) : NULL;
+
+	return thread ? tell_running(thread, task) : 0;
 }
 
 /* What is known of a thread that is over. Its loops and roles are user space's to take. */

@@ -73,6 +73,7 @@ struct model_loop {
 	uint64_t iterations;
 	uint64_t busy_ns;
 	uint64_t poll_ns;
+	uint64_t running_ns; /* of its last iteration, if that had not ended: it is in no other figure */
 	struct model_metric metrics[MODEL_LOOP_METRICS];
 };
 
@@ -494,6 +495,10 @@ uint64_t model_maximum(const struct model_metric *metric);
 
 /* Unknown if nothing was counted. */
 double model_mean(const struct model_metric *metric, bool *known);
+
+/* Of a loop, how long it was in iterations, over or not; and the same with its waits. */
+uint64_t model_busy_ns(const struct model_loop *loop);
+uint64_t model_whole_ns(const struct model_loop *loop);
 
 /* Seconds from the start of the recording. */
 double model_seconds(const struct model *model, uint64_t time_ns);

@@ -92,6 +92,24 @@ double model_mean(const struct model_metric *metric, bool *known)
 	return *known ? (double)metric->sum / (double)metric->count : 0;
 }
 
+/* Figures of a hostile file may be anything. */
+static uint64_t sum_of(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+uint64_t model_busy_ns(const struct model_loop *loop)
+{
+	return sum_of(loop->busy_ns, loop->running_ns);
+}
+
+uint64_t model_whole_ns(const struct model_loop *loop)
+{
+	return sum_of(model_busy_ns(loop), loop->poll_ns);
+}
+
 double model_seconds(const struct model *model, uint64_t time_ns)
 {
 	return (double)(int64_t)(time_ns - model->start_ns) / 1e9;

@@ -377,6 +377,36 @@ static void sharpen_maxima(struct model *model)
 	}
 }
 
+/*
+ * An iteration that had not ended counts for its loop. Of several of a thread that is the one that it came to most often:
+ * which it was is not in the recording.
+ */
+static struct model_loop *find_loop(struct model *model, const struct model_overrun *overrun)
+{
+	struct model_loop *found = NULL;
+
+	for (size_t i = 0; i < model->loops_len; i++) {
+		struct model_loop *loop = &model->loops[i];
+
+		if (loop->process == overrun->process && loop->tid == overrun->tid &&
+		    loop->source == MODEL_PROBES && (!found || loop->iterations > found->iterations))
+			found = loop;
+	}
+	return found;
+}
+
+static void take_running(struct model *model)
+{
+	for (size_t i = 0; i < model->overruns_len; i++) {
+		const struct model_overrun *overrun = &model->overruns[i];
+		struct model_loop *loop = overrun->running ? find_loop(model, overrun) : NULL;
+
+		if (loop)
+			loop->running_ns = overrun->iteration_ns == MODEL_UNKNOWN ? overrun->duration_ns
+										  : overrun->iteration_ns;
+	}
+}
+
 /* ---- the whole ---- */
 
 static uint64_t last_second(struct loader *loader)
@@ -435,6 +465,7 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 	load_loop_metrics(&loader);
 	load_handler_metrics(&loader);
 	loader_table(&loader, &overrun_table, &model->overruns, &model->overruns_len, &model->overruns_total);
+	take_running(model);
 	sharpen_maxima(model);
 	forget_unmeasured(model);
 	load_overrun_details(&loader);

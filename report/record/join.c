@@ -208,8 +208,9 @@ static void write_joined(struct join *join, const struct dispatch *dispatch,
 	struct stint_probes_overrun own = *outer;
 	uint64_t end_ns = outer->start_ns + outer->duration_ns;
 
-	/* It had not ended when its process told of it; but the iteration has, and so it has. */
-	if (row.running && row.start_ns < end_ns && row.duration_ns > end_ns - row.start_ns)
+	/* It had not ended when its process told of it; but where the iteration has, so it has. */
+	row.running = row.running && outer->running;
+	if (dispatch->told.running && row.start_ns < end_ns && row.duration_ns > end_ns - row.start_ns)
 		row.duration_ns = end_ns - row.start_ns;
 	if (stint_cut(&own, row.start_ns, row.start_ns + row.duration_ns)) {
 		row.on_cpu_ns = own.on_cpu_ns;
@@ -258,6 +259,7 @@ static void write_iteration(struct join *join, const struct iteration *iteration
 		.source = RECORDING_PROBES,
 		.process = iteration->process,
 		.tid = overrun->tid,
+		.running = overrun->running,
 		.fd = overrun->fd,
 		.role = overrun->role,
 		.start_ns = overrun->start_ns,

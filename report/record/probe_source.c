@@ -578,9 +578,9 @@ void probe_source_end_at(struct probe_source *source, uint64_t time_ns)
 int probe_source_stop(struct probe_source *source, uint64_t *end_ns)
 {
 	int err = stint_probes_tell_open(source->probes);
+	int failed = stint_probes_stop(source->probes, end_ns);
 
-	*end_ns = stint_probes_stop(source->probes);
-	return err;
+	return err ? err : failed;
 }
 
 int probe_source_drain(struct probe_source *source)

@@ -106,7 +106,7 @@ CREATE TABLE overrun (
 	process INTEGER NOT NULL REFERENCES process(id),
 	handler INTEGER REFERENCES handler(id),
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes', 'both')),
-	running INTEGER NOT NULL DEFAULT 0,    -- 1: it had not ended, and is not in the handler's counts yet
+	running INTEGER NOT NULL DEFAULT 0,    -- 1: it had not ended: no histogram has it, nor, of a dispatch, the handler's counts
 	tid INTEGER NOT NULL,
 	fd INTEGER,
 	role TEXT,                             -- what fd is; inferred, of iterations

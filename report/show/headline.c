@@ -77,6 +77,7 @@ static void put_cause(struct buffer *out, words_escape escape, const struct late
 struct tally {
 	uint64_t dispatches; /* beyond budget, as the program counted them */
 	uint64_t iterations; /* beyond budget, seen by the probes alone */
+	uint64_t running;    /* of both: had not ended */
 	uint64_t budget_ns;  /* MODEL_UNKNOWN: handlers differ */
 	uint64_t longest_ns; /* of all, late or not */
 	uint64_t count;
@@ -133,6 +134,7 @@ static struct tally tally_of(const struct model *model, const struct model_proce
 			tally.iterations++;
 		else
 			rows++;
+		tally.running += overrun->running;
 	}
 	if (rows > tally.dispatches)
 		tally.dispatches = rows;
@@ -189,6 +191,11 @@ static void put_first(struct buffer *out, const struct model *model, const struc
 	} else if (tally.dispatches == 0) {
 		put_not_late(out, &tally);
 	}
+	if (tally.running > 0 && tally.running == tally.dispatches + tally.iterations)
+		buffer_string(out,
+			      tally.running == 1 ? ", and it had not ended" : ", and they had not ended");
+	else if (tally.running > 0)
+		buffer_printf(out, ", of which %s had not ended", units_count(tally.running).text);
 	if (process->appeared_ns != MODEL_UNKNOWN)
 		buffer_printf(out, "; it came at %.3f s", model_seconds(model, process->appeared_ns));
 	if (process->exited_ns != MODEL_UNKNOWN)

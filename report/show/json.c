@@ -195,7 +195,7 @@ static void put_processes(struct json *json, const struct model *model)
 
 static void put_loop(struct json *json, const struct model_loop *loop)
 {
-	uint64_t whole_ns = loop->busy_ns + loop->poll_ns;
+	uint64_t whole_ns = model_whole_ns(loop);
 
 	json_begin_row(json);
 	json_number(json, "pid", loop->process->pid);
@@ -204,11 +204,12 @@ static void put_loop(struct json *json, const struct model_loop *loop)
 	put_source(json, loop->source);
 	json_number(json, "iterations", loop->iterations);
 	if (whole_ns > 0)
-		json_real(json, "utilization", (double)loop->busy_ns / (double)whole_ns, 6);
+		json_real(json, "utilization", (double)model_busy_ns(loop) / (double)whole_ns, 6);
 	else
 		json_null(json, "utilization");
 	json_number(json, "busy_ns", loop->busy_ns);
 	json_number(json, "poll_ns", loop->poll_ns);
+	json_number(json, "running_ns", loop->running_ns);
 	put_metric(json, "busy", &loop->metrics[MODEL_BUSY]);
 	put_metric(json, "poll", &loop->metrics[MODEL_POLL]);
 	put_batch(json, &loop->metrics[MODEL_BATCH]);

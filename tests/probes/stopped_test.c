@@ -29,6 +29,8 @@ static void watch(void)
 	block();
 }
 
+static uint64_t ended_ns;
+
 static uint64_t iterations(void)
 {
 	struct subject_answer answer = subject_do(&subject, 0, SUBJECT_SYNC, 0);
@@ -42,7 +44,7 @@ static void what_was_noted_before_is_taken_after(void **state)
 {
 	(void)state;
 	watch();
-	stint_probes_stop(watching.probes);
+	stint_probes_stop(watching.probes, &ended_ns);
 	watching_take(&watching);
 	assert_int_equal(watching_count(&watching, BLOCK_NS), 1);
 	assert_true(watched_stack_has(watching_overrun(&watching, BLOCK_NS, 0), "main"));
@@ -54,7 +56,7 @@ static void what_happens_afterwards_is_not_noted(void **state)
 
 	(void)state;
 	watch();
-	stint_probes_stop(watching.probes);
+	stint_probes_stop(watching.probes, &ended_ns);
 	before = iterations();
 	assert_true(before > 0);
 	block();
@@ -71,7 +73,7 @@ static void past_the_end_records_are_taken_one_at_a_time(void **state)
 	block();
 	stint_probes_end_at(watching.probes, 1);
 	assert_int_equal(stint_probes_poll(watching.probes, 0), 1); /* more is left */
-	stint_probes_stop(watching.probes);
+	stint_probes_stop(watching.probes, &ended_ns);
 	watching_take(&watching);
 	assert_int_equal(watching_count(&watching, BLOCK_NS), 2);
 }

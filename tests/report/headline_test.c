@@ -127,6 +127,27 @@ static int64_t add_busy_server(void)
 	return process;
 }
 
+/* One that blocks on as the recording ends. */
+static void add_running(int64_t process, int64_t handler, uint64_t blocked_ns)
+{
+	recording_overrun(recording, &(struct recording_overrun){.source = RECORDING_PROBES,
+								 .process = process,
+								 .handler = handler,
+								 .tid = 1,
+								 .running = true,
+								 .fd = -1,
+								 .start_ns = next_ns += 100 * MS,
+								 .duration_ns = blocked_ns,
+								 .iteration_ns = blocked_ns,
+								 .on_cpu_ns = 0,
+								 .runnable_ns = 0,
+								 .blocked_ns = blocked_ns,
+								 .cpu_min_ns = 0,
+								 .cpu_max_ns = 0,
+								 .ready_events = 1,
+								 .syscall_count = 0});
+}
+
 /* What a headline says under a label, "" if it does not. */
 static const char *line_of(const struct headline *headline, const char *label)
 {
@@ -301,6 +322,46 @@ static void a_process_that_was_not_late_has_one_line(void **state)
 	headline_free(&headline);
 }
 
+static void what_had_not_ended_is_said_so(void **state)
+{
+	struct headline headline;
+	struct buffer out = {0};
+	int64_t process;
+
+	(void)state;
+	process = recording_process(recording, 1, "server");
+	add_overrun(process, add_handler(process, "on_read"), 2 * MS, 0, 0, NULL);
+	add_running(process, add_handler(process, "on_write"), 4200 * MS);
+	load();
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_string_equal(headline.lines[0].text.data,
+			    "2 iterations beyond 1.00 ms, of which 1 had not ended");
+	assert_non_null(strstr(line_of(&headline, "longest"), "4.20 s at "));
+	assert_non_null(strstr(line_of(&headline, "longest"), "~on_write: it had not ended yet, blocked"));
+	headline_free(&headline);
+	text_report(&out, model, false, 80);
+	assert_non_null(strstr(buffer_text(&out), "it had not ended yet, blocked"));
+	buffer_free(&out);
+}
+
+static void a_loop_is_busy_also_in_what_had_not_ended(void **state)
+{
+	struct buffer out = {0};
+	int64_t process, loop;
+
+	(void)state;
+	process = recording_process(recording, 1, "server");
+	loop = recording_loop(recording, process, 1, 5, "epoll fd 5", false);
+	recording_loop_counts(recording, loop, 10, 100 * MS, 500 * MS);
+	add_running(process, add_handler(process, "on_write"), 400 * MS);
+	load();
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out), "\"utilization\":0.500000"));
+	assert_non_null(strstr(buffer_text(&out), "\"running_ns\":400000000"));
+	assert_non_null(strstr(buffer_text(&out), "\"running\":true"));
+	buffer_free(&out);
+}
+
 static void of_many_processes_the_latest_have_all_their_lines(void **state)
 {
 	static struct headline_order order;
@@ -441,6 +502,8 @@ int main(void)
 		test(lines_end_where_the_terminal_does),
 		test(own_threads_in_the_way_are_not_the_machine),
 		test(a_process_that_was_not_late_has_one_line),
+		test(what_had_not_ended_is_said_so),
+		test(a_loop_is_busy_also_in_what_had_not_ended),
 		test(of_many_processes_the_latest_have_all_their_lines),
 		test(columns_that_say_nothing_are_left_out),
 		test(what_does_not_fit_goes_on_below_with_the_names_again),

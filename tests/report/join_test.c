@@ -294,7 +294,42 @@ static void a_dispatch_that_had_not_ended_did_so_with_its_iteration(void **state
 	add_iteration(fixture, &outer);
 	join_settle_last(fixture->join, fixture->process, true);
 	assert_int_equal(ask(fixture, "SELECT duration_ns FROM overrun WHERE source = 'both'"), 2 * MS);
+	assert_int_equal(ask(fixture, "SELECT running FROM overrun"), 0);
 	assert_int_equal(ask(fixture, "SELECT user_ns + kernel_ns FROM overrun_verdict"), 2 * MS);
+}
+
+static void a_dispatch_runs_on_with_its_iteration(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+	struct join_dispatch dispatch = {
+		.process = fixture->process,
+		.handler = fixture->handler,
+		.tid = TID,
+		.running = true,
+		.overrun = {.start_ns = 110 * MS, .duration_ns = 100 * MS, .budget_ns = MS, .fd = 9},
+	};
+
+	outer.running = true;
+	assert_int_equal(join_add_dispatch(fixture->join, &dispatch), 0);
+	add_dispatch(fixture, 102 * MS, 5 * MS);
+	add_iteration(fixture, &outer);
+	join_settle_last(fixture->join, fixture->process, true);
+	assert_int_equal(ask(fixture, "SELECT count(*) FROM overrun WHERE source = 'both'"), 2);
+	assert_int_equal(ask(fixture, "SELECT duration_ns FROM overrun WHERE running = 1"), 2 * MS);
+	assert_int_equal(ask(fixture, "SELECT duration_ns FROM overrun WHERE running = 0"), 5 * MS);
+}
+
+static void an_iteration_that_runs_on_is_charged_to_its_handler(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	outer.running = true;
+	add_iteration(fixture, &outer);
+	join_settle_last(fixture->join, fixture->process, false);
+	assert_int_equal(ask(fixture, "SELECT running FROM overrun"), 1);
+	assert_int_equal(ask(fixture, "SELECT overruns FROM handler WHERE name = 'on_request'"), 1);
 }
 
 static void without_a_meter_the_stacks_handler_is_charged(void **state)
@@ -338,6 +373,8 @@ int main(void)
 		TEST(a_dispatch_waits_for_its_iteration_to_end),
 		TEST(a_dispatch_without_iteration_is_written_in_the_end),
 		TEST(a_dispatch_that_had_not_ended_did_so_with_its_iteration),
+		TEST(a_dispatch_runs_on_with_its_iteration),
+		TEST(an_iteration_that_runs_on_is_charged_to_its_handler),
 		TEST(without_a_meter_the_stacks_handler_is_charged),
 		TEST(with_a_meter_an_iteration_of_many_dispatches_charges_nobody),
 	};

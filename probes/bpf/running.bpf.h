@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_RUNNING_BPF_H
+#define STINT_PROBES_RUNNING_BPF_H
+
+/*
+ * Iterations that have not ended when the recording does: a loop that hangs comes to no wait in which it would be told. User
+ * space asks for them, once nothing is noted any more: what is known of a thread then stays as it is.
+ *
+ * What is under way at that moment counts as if it ended there: the time on a CPU or off it, and the system call.
+ */
+
+/* The moment; 0: not yet. */
+__u64 ended_ns;
+
+/* The sleep that goes on is one that nobody has ended yet. */
+static __always_inline void settle_cpu(struct thread *thread, struct task_struct *task)
+{
+	u64 off_ns = thread->off_ns;
+
+	if (!off_ns || off_ns >= ended_ns)
+		return;
+	if (!thread->runnable_ns && task->__state != TASK_RUNNING) {
+		verdict_block(&thread->verdict, task, off_ns, ended_ns - off_ns, thread->in_syscall,
+			      thread->is_stopped);
+		thread->woken_on_cpu_ns = 0;
+	}
+	find_missed_switch(thread, task, ended_ns);
+}
+
+static __always_inline void settle_call(struct thread *thread)
+{
+	u64 duration_ns = ended_ns - thread->syscall_start_ns;
+
+	if (!thread->in_syscall || thread->syscall_start_ns >= ended_ns) {
+		note_part(thread, thread->last_exit_ns, ended_ns - thread->last_exit_ns, 0);
+		return;
+	}
+	verdict_exit_syscall(&thread->verdict, duration_ns, thread->blocked_sum_ns + thread->runnable_sum_ns);
+	list_syscall(thread, duration_ns);
+	note_part(thread, thread->syscall_start_ns, duration_ns, 1);
+}
+
+/* Its registers: the stack is not the current one, so it is user space that reads it. */
+static __always_inline void report_sleeping_stack(const struct thread *thread, struct task_struct *task)
+{
+	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
+	struct record_stack *record = reserve_record(sizeof(*record));
+
+	if (!record)
+		return;
+	record->type = RECORD_STACK;
+	record->pid = thread->pid;
+	record->tid = thread->tid;
+	record->kind = thread->in_syscall && !thread->is_stopped ? RECORD_STACK_BLOCKED : RECORD_STACK_FAULT;
+	record->iteration = thread->iteration;
+	record->time_ns = record->kind == RECORD_STACK_FAULT ? thread->off_ns : ended_ns;
+	record->epfd = thread->epfd;
+	copy_registers(record, regs);
+	record->sp = regs->sp;
+	record->stack_bytes = 0;
+	record->kernel_len = 0;
+	record->is_asleep = 1;
+	bpf_ringbuf_submit(record, 0);
+}
+
+static __noinline int tell_running(struct thread *thread, struct task_struct *task)
+{
+	if (!thread || !task || thread->state != THREAD_DISPATCHING || thread->start_ns >= ended_ns ||
+	    ended_ns - thread->start_ns <= budget_ns)
+		return 0;
+	if (thread->off_ns && !thread->runnable_ns && task->__state != TASK_RUNNING)
+		report_sleeping_stack(thread, task);
+	settle_cpu(thread, task);
+	settle_call(thread);
+	verdict_end(&thread->verdict, task);
+	report_overrun(thread, ended_ns, 1);
+	thread->state = THREAD_OUTSIDE;
+	return 0;
+}
+
+#endif

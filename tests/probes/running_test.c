@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A loop that hangs comes to no wait in which its iteration would be told: it is told when the recording ends. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "watching_fixture.h"
+
+#define MS      UINT64_C(1000000)
+#define FOREVER (UINT64_C(3600) * 1000 * MS)
+#define TRIES   6000 /* looks, 10 ms apart */
+
+static uint64_t ended_ns;
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void start(void)
+{
+	watching_or_skip();
+	subject_start(&subject, "tests/subjects/late", NULL);
+	subject_go(&subject);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	watching_add(&watching, subject.pid);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+}
+
+static void read_proc(const char *file, char *ret, size_t bytes)
+{
+	char path[64];
+	FILE *from;
+	size_t len;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)subject.pid, file);
+	from = fopen(path, "re");
+	assert_non_null(from);
+	len = fread(ret, 1, bytes - 1, from);
+	ret[len] = '\0';
+	fclose(from);
+}
+
+static uint64_t cpu_ns(void)
+{
+	char text[128];
+
+	read_proc("schedstat", text, sizeof(text));
+	return strtoull(text, NULL, 10);
+}
+
+/* The number of the call that it is blocked in; -1: none. */
+static long call(void)
+{
+	char text[256], *end;
+	long number;
+
+	read_proc("syscall", text, sizeof(text));
+	number = strtol(text, &end, 10);
+	return end == text ? -1 : number;
+}
+
+static bool has_computed(uint64_t before_ns)
+{
+	return cpu_ns() - before_ns >= 20 * MS;
+}
+
+static uint64_t since_ns; /* it has been seen in that call; 0: not yet */
+
+static bool is_in_call(uint64_t number)
+{
+	if (call() != (long)number)
+		since_ns = 0;
+	else if (!since_ns)
+		since_ns = now_ns();
+	return since_ns && now_ns() - since_ns >= 20 * MS;
+}
+
+static void wait_until(bool (*is_so)(uint64_t arg), uint64_t arg)
+{
+	struct timespec moment = {.tv_nsec = 10 * (long)MS};
+
+	since_ns = 0;
+	for (int i = 0; i < TRIES && !is_so(arg); i++)
+		nanosleep(&moment, NULL);
+	assert_true(is_so(arg));
+}
+
+static void stop(void)
+{
+	assert_int_equal(stint_probes_stop(watching.probes, &ended_ns), 0);
+	watching_take(&watching);
+	assert_overruns_consistent(&watching);
+}
+
+/* The only one that is running. */
+static const struct watched_overrun *running(void)
+{
+	const struct watched_overrun *found = NULL;
+
+	for (size_t i = 0; i < watching.overruns_len; i++) {
+		if (!watching.overruns[i].is.running)
+			continue;
+		assert_null(found);
+		found = &watching.overruns[i];
+	}
+	return found;
+}
+
+static const struct watched_overrun *assert_running(void)
+{
+	const struct watched_overrun *overrun = running();
+
+	assert_non_null(overrun);
+	assert_int_equal(overrun->is.tid, subject.pid);
+	assert_int_equal(overrun->is.start_ns + overrun->is.duration_ns, ended_ns);
+	assert_true(overrun->is.duration_ns >= 20 * MS);
+	return overrun;
+}
+
+static void one_that_computes_on_is_told_with_its_stack(void **state)
+{
+	const struct watched_overrun *overrun;
+	uint64_t before_ns;
+
+	(void)state;
+	start();
+	before_ns = cpu_ns();
+	subject_send(&subject, 0, SUBJECT_SPIN, FOREVER);
+	wait_until(has_computed, before_ns);
+	stop();
+	overrun = assert_running();
+	assert_true(overrun->is.parts.user_ns + overrun->is.parts.stolen_ns > overrun->is.parts.kernel_ns);
+	assert_true(overrun->is.blocked_ns < overrun->is.duration_ns / 2);
+	assert_int_equal(overrun->is.stack_kind, STINT_PROBES_STACK_COMPUTED);
+	assert_true(watched_stack_has(overrun, "compute_in_user_space"));
+	assert_true(watched_stack_has(overrun, "main"));
+}
+
+static void one_that_is_blocked_is_told_with_its_call_and_its_stack(void **state)
+{
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	start();
+	subject_send(&subject, 0, SUBJECT_PIPE, FOREVER);
+	wait_until(is_in_call, SYS_read);
+	stop();
+	overrun = assert_running();
+	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
+	assert_string_equal(overrun->is.syscalls[0].name, "read");
+	assert_string_equal(overrun->is.block.in, "read");
+	assert_string_equal(overrun->is.block.on, "pipe");
+	assert_string_equal(overrun->is.block.waker, "");
+	assert_string_equal(overrun->is.block.waker_what, "");
+	assert_int_equal(overrun->is.stack_kind, STINT_PROBES_STACK_BLOCKED);
+	assert_true(watched_stack_has(overrun, "wait_for_the_pipe"));
+	assert_true(watched_stack_has(overrun, "main"));
+	assert_string_equal(overrun->handler, "on_command");
+}
+
+static void one_that_is_stopped_is_told_as_stopped(void **state)
+{
+	const struct watched_overrun *overrun;
+	int status;
+
+	(void)state;
+	start();
+	subject_send(&subject, 0, SUBJECT_STOP, 1);
+	assert_int_equal(waitpid(subject.pid, &status, WUNTRACED), subject.pid);
+	assert_true(WIFSTOPPED(status));
+	nanosleep(&(struct timespec){.tv_nsec = 20 * (long)MS}, NULL);
+	stop();
+	overrun = assert_running();
+	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
+	assert_true(overrun->is.stopped_ns > overrun->is.duration_ns / 2);
+	assert_true(overrun->is.block.is_stopped);
+	assert_int_equal(overrun->is.stack_kind, STINT_PROBES_STACK_BLOCKED);
+	assert_true(watched_stack_has(overrun, "on_command"));
+}
+
+static void one_that_has_ended_is_told_once_as_ended(void **state)
+{
+	(void)state;
+	start();
+	subject_do(&subject, 0, SUBJECT_BLOCK, 20 * MS);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	wait_until(is_in_call, SYS_epoll_wait);
+	stop();
+	assert_null(running());
+	assert_int_equal(watching_count(&watching, 20 * MS), 1);
+}
+
+static void one_within_its_budget_is_not_told(void **state)
+{
+	struct stint_probes_options options = {.size = sizeof(options), .budget_ns = FOREVER};
+
+	(void)state;
+	watching_or_skip();
+	watching_open(&watching, &options);
+	start();
+	subject_send(&subject, 0, SUBJECT_PIPE, FOREVER);
+	wait_until(is_in_call, SYS_read);
+	stop();
+	assert_int_equal(watching.overruns_len, 0);
+}
+
+static void its_time_is_in_no_histogram(void **state)
+{
+	struct watched_loop loop;
+	int32_t epfd;
+
+	(void)state;
+	start();
+	epfd = subject_do(&subject, 0, SUBJECT_SYNC, 0).epfd;
+	subject_send(&subject, 0, SUBJECT_PIPE, FOREVER);
+	wait_until(is_in_call, SYS_read);
+	stop();
+	assert_running();
+	assert_true(watching_loop(&watching, subject.pid, epfd, &loop));
+	assert_true(loop.is.busy_max_ns < 20 * MS || watching_count(&watching, 20 * MS) > 1);
+}
+
+#define OPENED(name) cmocka_unit_test_setup_teardown(name, watching_set_up_opened, watching_tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		OPENED(one_that_computes_on_is_told_with_its_stack),
+		OPENED(one_that_is_blocked_is_told_with_its_call_and_its_stack),
+		OPENED(one_that_is_stopped_is_told_as_stopped),
+		OPENED(one_that_has_ended_is_told_once_as_ended),
+		OPENED(its_time_is_in_no_histogram),
+		cmocka_unit_test_setup_teardown(one_within_its_budget_is_not_told, watching_set_up,
+						watching_tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
