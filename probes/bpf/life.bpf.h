@@ -55,15 +55,17 @@ static __always_inline void note_established(struct socket_state *state, u64 sk,
 }
 
 /*
- * The kernel makes the read event of a FIN as it has taken that in. It is seen at a thread being woken in the same
- * softirq, and where nobody slept at the softirq's end: a few us late.
+ * The kernel makes the read event of a FIN in the function that takes the FIN in (tcp_fin() in net/ipv4/tcp_input.c).
+ * It is seen at a thread being woken by it, at `woken_ns`. Where nobody slept, that is 0, and the event has the time of
+ * the FIN, which it follows at once: whoever looks at the socket next, tells it.
  */
-static __always_inline void note_fin_event(struct socket_state *state, u64 sk, u64 now_ns)
+static __always_inline void note_fin_event(struct socket_state *state, u64 sk, u64 woken_ns)
 {
 	/* Two CPUs may look at once: one of them tells. */
-	if (!state->fin_pending || !__sync_lock_test_and_set(&state->fin_pending, 0))
-		return;
-	tell_life(state, sk, SOCKET_READ_EVENT, now_ns);
+	u64 fin_ns = state->fin_ns ? __sync_lock_test_and_set(&state->fin_ns, 0) : 0;
+
+	if (fin_ns)
+		tell_life(state, sk, SOCKET_READ_EVENT, woken_ns ? woken_ns : fin_ns);
 }
 
 /* `pid` is the current process if it is watched, else 0. */
@@ -85,10 +87,10 @@ static __noinline int note_state(u64 sk, int before, int after, u32 pid, u64 now
 	case STATE_CLOSE_WAIT:
 	case STATE_CLOSING:
 	case STATE_TIME_WAIT:
-		state->fin_pending = 1;
+		state->fin_ns = now_ns;
 		tell_life(state, sk, SOCKET_FIN_RECEIVED, now_ns);
 		if (is_owned(sk)) /* it had waited for the owner's call, and no softirq ends after it */
-			note_fin_event(state, sk, now_ns);
+			note_fin_event(state, sk, 0);
 		break;
 	case STATE_FIN_WAIT1:
 	case STATE_LAST_ACK:

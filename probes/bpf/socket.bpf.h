@@ -80,7 +80,7 @@ struct socket_state {
 	/* life.bpf.h */
 	u64 connecting_ns;  /* the SYN was sent, and that is still to be told; 0: not so */
 	u64 established_ns; /* before its owner was known */
-	u32 fin_pending;    /* received, and no read event told of it */
+	u64 fin_ns;         /* received, and its read event is still to be told; 0: not so */
 	u32 window_closed;
 
 	struct record_addresses addresses;

@@ -128,7 +128,7 @@ __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking
 	opened = state->stage == STALL_FULL && !lacks;
 	if (state->stage == STALL_NONE && ack_ns && state->ack_lacked && !lacks)
 		state->early_cause_ns = ack_ns;
-	note_fin_event(state, sk, now_ns);
+	note_fin_event(state, sk, waking ? now_ns : 0);
 	if (too_early && !opened)
 		return 0;
 	if (segment_ns && trace_sockets)
@@ -171,6 +171,8 @@ __noinline int settle_touched(u64 now_ns, u32 waking_pid, u32 waking_tid)
 		state = find_socket(sk);
 		if (!state)
 			continue;
+		if (!waking_pid) /* also where the owner has begun a call meanwhile, and no segment may follow */
+			note_fin_event(state, sk, 0);
 		if (!waking_pid && is_in_use(sk))
 			touched->sk[kept++ & (TOUCHED_MAX - 1)] = sk;
 		else if (!waking_pid || state->pid == waking_pid)
