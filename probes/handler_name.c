@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The same function; where no symbol covers it, the same place in it. */
+/* The same function; where that is unknown, the same place in it. */
 static bool same_function(const struct stint_frame *a, const struct stint_frame *b)
 {
 	if (a->function_start || b->function_start)
@@ -68,7 +68,7 @@ static const struct stint_frame *first_named(const struct stint_frame *frames, s
 	for (size_t below = depth; below < len; below++) {
 		const struct stint_frame *frame = at_depth(frames, len, below);
 
-		if (frame->function_start)
+		if (frame->has_symbol)
 			return below > depth && is_libc(frame) ? at_depth(frames, len, below - 1) : frame;
 	}
 	return at_depth(frames, len, depth);
@@ -161,7 +161,7 @@ static const struct stint_frame *called_at_last(const struct stint_frame *frames
 
 		if (is_interpreter(frame))
 			interpreter = frame;
-		else if (!interpreter || !frame->function_start || !*frame->module || is_libc(frame))
+		else if (!interpreter || !frame->has_symbol || !*frame->module || is_libc(frame))
 			continue;
 		else if (strcmp(frame->module, interpreter->module) != 0)
 			return frame;

@@ -17,6 +17,7 @@
 #include "probes/debug_files.h"
 #include "probes/demangle.h"
 #include "probes/file_fault.h"
+#include "probes/function_start.h"
 #include "probes/modules.h"
 #include "probes/perf_map.h"
 
@@ -126,7 +127,8 @@ static bool name_outside(struct stint_unwinder *unwinder, struct stint_frame *fr
 		snprintf(frame->name, sizeof(frame->name), "%s", name);
 	else
 		snprintf(frame->name, sizeof(frame->name), "0x%" PRIx64, frame->pc);
-	return name != NULL;
+	frame->has_symbol = name != NULL;
+	return frame->has_symbol;
 }
 
 static const char *module_name(const struct stint_unwinder *unwinder, const char *path)
@@ -196,6 +198,13 @@ static bool is_loaded(Dwfl_Module *module, uint64_t at)
 	return false;
 }
 
+static void name_by_place(Dwfl_Module *module, uint64_t module_start, struct stint_frame *frame, uint64_t at)
+{
+	if (stint_function_start(module, at, &frame->function_start))
+		at = frame->function_start;
+	snprintf(frame->name, sizeof(frame->name), "%s+0x%" PRIx64, frame->module, at - module_start);
+}
+
 static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame, uint64_t at)
 {
 	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, at);
@@ -206,6 +215,7 @@ static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame
 
 	memset(frame->name, 0, sizeof(*frame) - offsetof(struct stint_frame, name));
 	frame->function_start = 0;
+	frame->has_symbol = false;
 	path = module ? dwfl_module_info(module, NULL, &start, &end, NULL, NULL, NULL, NULL) : NULL;
 	/* libdwfl takes the gap behind a module for a part of it. */
 	if (!module || at >= end || !is_loaded(module, at)) {
@@ -216,9 +226,10 @@ static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame
 	snprintf(frame->module, sizeof(frame->module), "%.*s", (int)stint_module_path_len(path), path);
 	name = dwfl_module_addrinfo(module, at, &offset, &symbol, NULL, NULL, NULL);
 	if (!name || offset >= (symbol.st_size ? symbol.st_size : UNSIZED_BYTES)) {
-		snprintf(frame->name, sizeof(frame->name), "%s+0x%" PRIx64, frame->module, at - start);
+		name_by_place(module, start, frame, at);
 		return;
 	}
+	frame->has_symbol = true;
 	frame->function_start = at - offset;
 	/* Without the symbol's version: "main", not "main@@GLIBC_2.34". */
 	stint_demangle(frame->name, sizeof(frame->name), name, strcspn(name, "@"));

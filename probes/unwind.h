@@ -8,7 +8,7 @@
  * need for the thread to stand still or still to exist.
  *
  * Price: some 100 us a stack, a few ms the first time a module is met. Names come from .symtab, else from
- * .dynsym; those of C++ are demangled, without parameters. One thread per unwinder.
+ * .dynsym, and a function that is in neither is told from others by its frame information; those of C++ are demangled, without parameters. One thread per unwinder.
  */
 
 #include <stdbool.h>
@@ -25,11 +25,14 @@ struct stint_unwind_regs {
 
 struct stint_frame {
 	uint64_t pc;             /* a return address, but in the innermost frame */
-	uint64_t function_start; /* what tells one function from another; 0 if no symbol covers pc */
-	char name[STINT_FRAME_NAME_BYTES]; /* "function", or "module+0xoffset", or "0xaddress" */
-	char module[64];                   /* the file mapped there, without its folder; "" if none is */
-	char file[96]; /* the source's end, "net/server.c", where there is debug information; else "" */
-	uint32_t line; /* 0: unknown */
+	uint64_t function_start; /* what tells one function from another; 0: unknown */
+	bool has_symbol;
+	/* "function"; without a symbol "module+0xoffset" of where the function begins, or of pc if even that is unknown;
+	 * outside of all modules "0xaddress". */
+	char name[STINT_FRAME_NAME_BYTES];
+	char module[64]; /* the file mapped there, without its folder; "" if none is */
+	char file[96];   /* the source's end, "net/server.c", where there is debug information; else "" */
+	uint32_t line;   /* 0: unknown */
 };
 
 struct stint_unwinder;

@@ -115,7 +115,7 @@ static void check_frame(const struct stint_frame *frame)
 	assert_non_null(memchr(frame->name, '\0', sizeof(frame->name)));
 	assert_non_null(memchr(frame->module, '\0', sizeof(frame->module)));
 	assert_non_null(memchr(frame->file, '\0', sizeof(frame->file)));
-	named += frame->function_start != 0;
+	named += frame->has_symbol;
 }
 
 static uint64_t code_offset, code_bytes; /* in the file, before it was damaged */
@@ -291,6 +291,34 @@ static void files_of_debug_information_that_are_fifos_hold_nobody_up(void **stat
 	assert_int_equal(stat(path, &status), 0);
 	look_at(path, (size_t)status.st_size);
 	unlink(fifo);
+}
+
+/* Of a file without symbols: there, functions are told apart by it. */
+static void a_damaged_index_of_functions_is_survived(void **state)
+{
+	const Elf64_Phdr *segments, *index = NULL;
+	char command[256];
+	char *bytes;
+	size_t len;
+
+	(void)state;
+	begin_case("an index of functions");
+	write_file(path, elf, elf_len);
+	snprintf(command, sizeof(command), "objcopy --strip-all %s", path);
+	run_shell(command);
+	bytes = read_file(path, &len);
+	segments = (const void *)(bytes + ((const Elf64_Ehdr *)(const void *)bytes)->e_phoff);
+	for (int i = 0; !index; i++)
+		index = segments[i].p_type == PT_GNU_EH_FRAME ? &segments[i] : NULL;
+	for (uint32_t i = 0; i < 100; i++) {
+		begin_case("an index of functions, case %u, state %llu", i, (unsigned long long)chance_state);
+		/* What it begins with, where it says how long it is; and the rest, damaged more with each case. */
+		flip_bytes((unsigned char *)bytes, index->p_offset + (i % 2 ? 0 : 12),
+			   index->p_offset + (i % 2 ? 12 : index->p_filesz));
+		write_file(path, bytes, len);
+		look_at(path, len);
+	}
+	free(bytes);
 }
 
 static void a_file_that_was_replaced_holds_nobody_up(void **state)
@@ -500,6 +528,7 @@ int main(void)
 		cmocka_unit_test(cut_files_name_what_they_can),
 		cmocka_unit_test(a_file_cut_while_it_is_read_is_survived),
 		cmocka_unit_test(files_of_debug_information_that_are_fifos_hold_nobody_up),
+		cmocka_unit_test(a_damaged_index_of_functions_is_survived),
 		cmocka_unit_test(a_file_that_was_replaced_holds_nobody_up),
 		cmocka_unit_test(names_of_megabytes_and_escapes_are_cut),
 		cmocka_unit_test(a_short_name_does_not_become_gigabytes),

@@ -25,7 +25,8 @@
 static struct stint_frame frame(const char *name, uint64_t function_start)
 {
 	struct stint_frame ret = {.pc = function_start ? function_start + 5 : 0x999,
-				  .function_start = function_start};
+				  .function_start = function_start,
+				  .has_symbol = function_start != 0};
 
 	snprintf(ret.name, sizeof(ret.name), "%s", name);
 	return ret;
@@ -82,6 +83,17 @@ static void without_a_name_the_place_tells_functions_apart(void **state)
 	(void)state;
 	loop[1].pc = 1, loop[2].pc = overrun[2].pc = 2, overrun[1].pc = 3;
 	assert_string_equal(handler_of(loop, 3, overrun, 3, 3), "work");
+}
+
+static void a_function_without_a_symbol_is_the_same_at_another_place(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("app+0x1e", 30), frame("main", 40)};
+	struct stint_frame overrun[] = {frame("app+0x1e", 30), frame("main", 40)};
+
+	(void)state;
+	loop[1].has_symbol = overrun[0].has_symbol = false;
+	overrun[0].pc = loop[1].pc + 6;
+	assert_string_equal(handler_of(loop, 3, overrun, 2, 3), "app+0x1e (the loop itself)");
 }
 
 static void time_in_the_loops_own_function_is_said_to_be(void **state)
@@ -212,7 +224,7 @@ static void without_a_stack_the_handler_is_the_descriptor(void **state)
 
 static void a_long_handler_name_is_cut_and_terminated(void **state)
 {
-	struct stint_frame overrun = {.function_start = 1};
+	struct stint_frame overrun = {.function_start = 1, .has_symbol = true};
 	char name[8];
 
 	(void)state;
@@ -344,6 +356,7 @@ int main(void)
 		cmocka_unit_test(the_handler_is_found_where_either_stack_is_cut),
 		cmocka_unit_test(a_frame_without_a_name_is_passed_over),
 		cmocka_unit_test(without_a_name_the_place_tells_functions_apart),
+		cmocka_unit_test(a_function_without_a_symbol_is_the_same_at_another_place),
 		cmocka_unit_test(time_in_the_loops_own_function_is_said_to_be),
 		cmocka_unit_test(without_the_loops_stack_the_handler_is_what_main_called),
 		cmocka_unit_test(a_loops_stack_that_is_cut_is_found_in_the_other),

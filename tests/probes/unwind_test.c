@@ -140,13 +140,63 @@ static void a_stack_of_rubbish_is_no_stack(void **state)
 	assert_null(stint_unwinder_free(NULL));
 }
 
-int main(void)
+/* ---- a twin of this program without symbols ---- */
+
+#define TWIN "stripped"
+
+static void frames_are_told_by_where_their_functions_begin(void **state)
+{
+	static struct captured captured;
+	static struct stint_frame frames[64];
+	struct stint_unwinder *unwinder = own_unwinder();
+	bool complete;
+
+	(void)state;
+	capture(&captured, 3);
+	assert_true(stint_unwinder_run(unwinder, &captured.regs, captured.stack, captured.stack_bytes, frames,
+				       64, &complete) > 5);
+	for (int i = 0; i < 5; i++) {
+		assert_false(frames[i].has_symbol);
+		assert_non_null(strstr(frames[i].name, "+0x"));
+	}
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(frames[i].function_start, (uintptr_t)capture);
+		assert_string_equal(frames[i].name, frames[0].name);
+	}
+	assert_int_equal(frames[4].function_start, (uintptr_t)frames_are_told_by_where_their_functions_begin);
+	stint_unwinder_free(unwinder);
+}
+
+/* The twin's main() is this one's, and runs the test above. */
+static void without_symbols_frames_are_told_by_where_their_functions_begin(void **state)
+{
+	char folder[] = "/tmp/stint-unwind-XXXXXX", command[512];
+	int status;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(command, sizeof(command), "strip -o %s/twin /proc/%d/exe && %s/twin " TWIN, folder,
+		 (int)getpid(), folder);
+	status = system(command);
+	snprintf(command, sizeof(command), "%s/twin", folder);
+	unlink(command);
+	rmdir(folder);
+	assert_int_equal(status, 0);
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(without_symbols_frames_are_told_by_where_their_functions_begin),
 		cmocka_unit_test(a_copied_stack_is_unwound_with_names),
 		cmocka_unit_test(a_stack_that_is_cut_is_said_to_be),
 		cmocka_unit_test(a_stack_of_rubbish_is_no_stack),
 	};
+	const struct CMUnitTest in_twin[] = {
+		cmocka_unit_test(frames_are_told_by_where_their_functions_begin),
+	};
 
+	if (argc > 1 && strcmp(argv[1], TWIN) == 0)
+		return cmocka_run_group_tests(in_twin, NULL, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
