@@ -372,9 +372,10 @@ int stint_bpf_mark(const struct stint_bpf *bpf)
 	return run_iterator(bpf->skeleton->links.on_each_task);
 }
 
-int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid)
+int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid, uint32_t before_tid)
 {
 	uint32_t one = 1;
+	int err;
 
 	if (bpf_map_update_elem(bpf_map__fd(bpf->skeleton->maps.watched), &pid, &one, BPF_ANY) != 0)
 		return -errno;
@@ -383,7 +384,10 @@ int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid)
 	/* The programs may have added another meanwhile: they count it first, and then take back what is stored. */
 	if (__atomic_load_n(&bpf->skeleton->bss->followed, __ATOMIC_SEQ_CST))
 		__atomic_store_n(&bpf->skeleton->bss->only_pid, 0, __ATOMIC_SEQ_CST);
-	return stint_bpf_mark(bpf);
+	__atomic_store_n(&bpf->skeleton->bss->before_tid, before_tid, __ATOMIC_SEQ_CST);
+	err = stint_bpf_mark(bpf);
+	__atomic_store_n(&bpf->skeleton->bss->before_tid, 0, __ATOMIC_SEQ_CST);
+	return err;
 }
 
 void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)

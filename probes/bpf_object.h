@@ -34,8 +34,11 @@ const char *stint_bpf_refused_program(void);
  */
 int stint_bpf_stop(struct stint_bpf *bpf, uint64_t *ret_ns);
 
-/* From now on the programs note what `pid` does. -ENOSPC if the table is full, or what the iterator over tasks says. */
-int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid);
+/*
+ * From now on the programs note what `pid` does. `before_tid`: that thread of it is amid an iteration, 0: none is known to
+ * be. -ENOSPC if the table is full, or what the iterator over tasks says.
+ */
+int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid, uint32_t before_tid);
 
 /* What `pid` does is noted no more; the programs have done that themselves if they told of its exit. */
 void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid);

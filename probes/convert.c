@@ -112,6 +112,7 @@ void stint_convert_overrun(struct stint_probes_overrun *ret, const struct record
 	ret->epfd = record->epfd;
 	ret->fd = -1;
 	ret->running = record->running != 0;
+	ret->began_before = record->began_before != 0;
 	ret->start_ns = record->start_ns;
 	ret->duration_ns = record->duration_ns;
 	ret->runnable_ns = record->runnable_ns;

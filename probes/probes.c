@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "probes/before.h"
 #include "probes/bpf_object.h"
 #include "probes/convert.h"
 #include "probes/epoll_fds.h"
@@ -59,6 +60,7 @@ struct stint_probes {
 	bool *loops_over;                     /* a flag for each of `loops`: its last figures were read */
 	struct stint_probes_attribution past; /* of loops that were released */
 	struct stint_registrations *registrations;
+	struct stint_before *before;
 	struct stint_roles *roles;
 	struct stint_functions *functions; /* NULL: none are asked for */
 	struct stint_unix_names *unix_names;
@@ -156,11 +158,25 @@ static struct stint_process *know_process(struct stint_probes *probes, uint32_t 
 	return process;
 }
 
+/* It has come to a wait in a set; or not, and nobody else has come to one in one of those that were waited in before. */
+static bool is_of_loop(struct stint_probes *probes, const struct record_overrun *record)
+{
+	if (!record->began_before || record->wait == RECORD_WAIT_EPOLL)
+		return true;
+	for (uint32_t i = 0; i < probes->options.loop_limit; i++)
+		if (probes->loops[i].wait == RECORD_WAIT_EPOLL && probes->loops[i].pid == record->pid)
+			stint_before_waited(probes->before, record->pid, probes->loops[i].epfd);
+	return stint_before_has_unwaited(probes->before, record->pid);
+}
+
 static void take_overrun(struct stint_probes *probes, const struct record_overrun *record)
 {
-	struct stint_process *process = know_process(probes, record->pid, record->start_ns);
+	struct stint_process *process;
 	struct stint_probes_overrun overrun;
 
+	if (!is_of_loop(probes, record))
+		return;
+	process = know_process(probes, record->pid, record->start_ns);
 	if (!process || !probes->callbacks.overrun)
 		return;
 	stint_convert_overrun(&overrun, record);
@@ -418,6 +434,8 @@ static int start(struct stint_probes *probes)
 	err = stint_samplers_new(&probes->samplers, probes->options.sample_ns);
 	if (!err)
 		err = stint_unix_names_new(&probes->unix_names);
+	if (!err)
+		err = stint_before_new(&probes->before);
 	if (err)
 		return fail(probes, err, "out of memory");
 	err = stint_ring_new(&probes->ring, stint_bpf_ring(probes->bpf), probes->options.ring_bytes,
@@ -490,7 +508,7 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 	if (err)
 		return fail(probes, err, "process %u cannot be inspected: %s", pid, strerror(-err));
 	probes->processes[probes->processes_len++] = process;
-	err = stint_bpf_watch(probes->bpf, pid);
+	err = stint_bpf_watch(probes->bpf, pid, stint_before_find(probes->before, pid));
 	if (!err)
 		stint_registrations_scan(probes->registrations, pid);
 	if (!err)
@@ -511,7 +529,7 @@ int stint_probes_follow(struct stint_probes *probes, uint32_t pid)
 		return -EINVAL;
 	if (find_process(probes, pid))
 		return 0;
-	return stint_bpf_watch(probes->bpf, pid);
+	return stint_bpf_watch(probes->bpf, pid, stint_before_find(probes->before, pid));
 }
 
 bool stint_probes_is_watching(const struct stint_probes *probes)
@@ -620,6 +638,8 @@ static int release_loop(struct stint_probes *probes, uint32_t slot)
 	struct loop_counters *loop = &probes->loops[slot];
 
 	count_attribution(&probes->past, &probes->habits[slot]);
+	if (loop->wait == RECORD_WAIT_EPOLL)
+		stint_before_waited(probes->before, loop->pid, loop->epfd);
 	if (loop->ended == LOOP_THREAD_OVER)
 		stint_hygiene_forget(&probes->role_maps, loop);
 	memset(loop, 0, sizeof(*loop));
@@ -711,6 +731,7 @@ struct stint_probes *stint_probes_free(struct stint_probes *probes)
 	free(probes->loops_over);
 	stint_roles_free(probes->roles);
 	stint_registrations_free(probes->registrations);
+	stint_before_free(probes->before);
 	stint_bpf_free(probes->bpf);
 	for (uint32_t i = 0; i < probes->processes_len; i++)
 		stint_process_free(probes->processes[i]);

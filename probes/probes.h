@@ -174,9 +174,10 @@ struct stint_probes_overrun {
 	uint32_t pid;
 	uint32_t tid;
 	enum stint_probes_wait wait;
-	int32_t epfd;  /* the epoll set or the ring that it waited in; -1: poll and select have none */
-	int32_t fd;    /* the ready descriptor that was handled longest, inferred; -1 if unknown */
-	char role[96]; /* what that is: "clients of :6379"; empty if unknown */
+	int32_t epfd;      /* the epoll set or the ring that it waited in; -1: poll and select have none */
+	int32_t fd;        /* the ready descriptor that was handled longest, inferred; -1 if unknown */
+	char role[96];     /* what that is: "clients of :6379"; empty if unknown */
+	bool began_before; /* it was under way when stint came, which is its start here: it was longer */
 	bool running; /* it had not ended at stint_probes_stop(): all is as of then, and so told of no histogram */
 	uint64_t start_ns;
 	uint64_t duration_ns; /* = on_cpu_ns + runnable_ns + blocked_ns */

@@ -188,8 +188,8 @@ struct record_overrun {
 	__u32 wait; /* enum record_wait */
 	__u32 turns_len;
 	__u32 marks_len;
-	__u32 running; /* 1: it goes on: all of it is as of the end, with what is under way then */
-	__u32 reserved;
+	__u32 running;      /* 1: it goes on: all of it is as of the end, with what is under way then */
+	__u32 began_before; /* 1: it was under way when stint came, from when on it is told */
 	struct record_syscall syscalls[RECORD_SYSCALLS];
 	struct record_segment segments[RECORD_SEGMENTS];
 	struct record_mark marks[RECORD_MARKS];

@@ -433,7 +433,7 @@ static void discard(struct recorder *recorder, const struct request *request)
 	struct recording_sums sums;
 
 	recorder_sums(recorder, &sums);
-	if (!sums.loops)
+	if (!sums.loops && !sums.overruns)
 		unlink(request->path);
 }
 
@@ -463,7 +463,7 @@ static int tell_result(const struct recorder *recorder, const struct request *re
 	struct recording_sums sums;
 
 	recorder_sums(recorder, &sums);
-	if (!sums.loops)
+	if (!sums.loops && !sums.overruns)
 		return tell_none(recorder, request);
 	printf("recorded %.1f s: %" PRIu64 " loop%s", (double)recorder_duration_ns(recorder) / 1e9,
 	       sums.loops, sums.loops == 1 ? "" : "s");

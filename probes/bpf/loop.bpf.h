@@ -19,6 +19,7 @@
 
 #define SYSCALL_NOTED_NS 10000 /* shorter system calls are counted, but not listed */
 #define THREAD_LOOPS_MAX 256   /* of one thread, that are given back */
+#define BEFORE_LEAST_NS  100000000
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -251,7 +252,7 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 	record->wait = thread->wait;
 	record->marks_len = thread->verdict.marks_len;
 	record->running = running;
-	record->reserved = 0;
+	record->began_before = thread->began_before;
 	bpf_probe_read_kernel(record->marks, sizeof(record->marks), thread->marks);
 	__builtin_memcpy(record->syscalls, thread->syscalls, sizeof(record->syscalls));
 	__builtin_memcpy(record->segments, thread->segments, sizeof(record->segments));
@@ -281,13 +282,20 @@ static __always_inline void end_iteration(struct thread *thread, const struct ta
 	report_overrun(thread, now_ns, 0);
 }
 
+/* One that was under way when stint came may have been about to end. */
+static __always_inline bool is_worth_telling(const struct thread *thread, u64 now_ns)
+{
+	return !thread->began_before || now_ns - thread->start_ns >= BEFORE_LEAST_NS;
+}
+
 /* There is no wait that would end it: the thread exits, or closes what its loop waits in. */
 __noinline int end_last_iteration(struct thread *thread, u64 now_ns)
 {
 	if (!thread || thread->state != THREAD_DISPATCHING)
 		return 0;
 	end_turns(thread, now_ns);
-	end_iteration(thread, bpf_get_current_task_btf(), now_ns);
+	if (is_worth_telling(thread, now_ns))
+		end_iteration(thread, bpf_get_current_task_btf(), now_ns);
 	thread->state = THREAD_OUTSIDE;
 	return 0;
 }

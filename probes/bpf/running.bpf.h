@@ -63,10 +63,20 @@ static __always_inline void report_sleeping_stack(const struct thread *thread, s
 	bpf_ringbuf_submit(record, 0);
 }
 
+/* Where it went to sleep just as stint came upon it (before.bpf.h), its iteration is over, and none is under way. */
+static __always_inline bool waits_all_the_same(const struct thread *thread, struct task_struct *task)
+{
+	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
+
+	return thread->began_before && task->__state != TASK_RUNNING && wait_kind((long)regs->orig_ax, regs);
+}
+
 static __noinline int tell_running(struct thread *thread, struct task_struct *task)
 {
 	if (!thread || !task || thread->state != THREAD_DISPATCHING || thread->start_ns >= ended_ns ||
-	    ended_ns - thread->start_ns <= budget_ns)
+	    ended_ns - thread->start_ns <= budget_ns || !is_worth_telling(thread, ended_ns))
+		return 0;
+	if (waits_all_the_same(thread, task))
 		return 0;
 	if (thread->off_ns && !thread->runnable_ns && task->__state != TASK_RUNNING)
 		report_sleeping_stack(thread, task);

@@ -15,6 +15,7 @@
  *   ready.bpf.h   what a wait found ready
  *   slot.bpf.h    tables that user space reads by slot
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
+ *   before.bpf.h  an iteration that began before stint came
  *   running.bpf.h iterations that have not ended
  *   function.bpf.h functions that are timed on request
  *   stack.bpf.h   copies of user stacks
@@ -93,6 +94,8 @@
 
 #include "service.bpf.h"
 
+#include "before.bpf.h"
+
 #include "uring.bpf.h"
 
 /* `takes_first`: its first argument is a descriptor. */
@@ -155,6 +158,8 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 		thread = add_thread(pid, tid);
 	if (!thread)
 		return 0;
+	if (wait && thread->began_before)
+		end_before(thread, now_ns, wait, wait_fd(wait, regs));
 	if (wait && enter_wait(thread, now_ns, wait, regs, wait_has_zero_timeout(number, regs))) {
 		if (wait == RECORD_WAIT_IO_URING)
 			know_ring(thread, (s32)regs->di, regs->r10);
@@ -200,6 +205,8 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 	if (thread && thread->off_ns)
 		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
 	wait = wait_kind(number, regs);
+	if (wait && thread && thread->began_before) /* it was in it already */
+		end_before(thread, now_ns, RECORD_WAIT_NONE, -1);
 	if (wait && (!thread || thread->state != THREAD_DISPATCHING)) {
 		if (!thread)
 			thread = add_thread(pid, tid); /* it slept in this wait when stint came */
@@ -463,9 +470,10 @@ int on_each_task(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 
-	if (task && is_watched(task->tgid))
-		mark_thread(task);
-	return 0;
+	if (!task || !is_watched(task->tgid))
+		return 0;
+	mark_thread(task);
+	return (u32)task->pid == before_tid ? add_before(task) : 0;
 }
 
 /* Run for each thread there is, as the recording ends. */

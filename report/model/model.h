@@ -193,7 +193,8 @@ struct model_overrun {
 	const struct model_process *process;
 	const struct model_handler *handler; /* NULL: unknown */
 	enum model_source source;
-	bool running; /* it had not ended: duration_ns is how long it had run */
+	bool running;      /* it had not ended: duration_ns is how long it had run */
+	bool began_before; /* it was under way when stint came: it was longer; inferred */
 	uint64_t tid;
 	int fd;     /* -1: unknown */
 	char *role; /* what that is, inferred; NULL: unknown */

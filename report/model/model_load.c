@@ -116,6 +116,7 @@ static bool take_overrun(struct loader *loader, sqlite3_stmt *row, void *item)
 	overrun->syscall_count = loader_known(row, 17);
 	overrun->running = loader_number(row, 19) == 1;
 	overrun->role = loader_text(loader, row, 20, LOADER_TEXT_BYTES);
+	overrun->began_before = loader_number(row, 21) == 1;
 	if (loader_is_text(row, 18, "computed"))
 		overrun->stack_kind = MODEL_STACK_COMPUTED;
 	else if (loader_is_text(row, 18, "blocked"))
@@ -148,7 +149,7 @@ static const struct loader_table overrun_table = {
 	"overrun",
 	"SELECT id, process, handler, source, tid, fd, start_ns, duration_ns, iteration_ns, on_cpu_ns, runnable_ns,"
 	" blocked_ns, cpu_min_ns, cpu_max_ns, victims, blame_ns, ready_events, syscall_count, stack_kind, running,"
-	" role FROM overrun ORDER BY duration_ns DESC, id LIMIT 10000",
+	" role, began_before FROM overrun ORDER BY duration_ns DESC, id LIMIT 10000",
 	MODEL_OVERRUNS, sizeof(struct model_overrun), take_overrun};
 /* ---- histograms ---- */
 

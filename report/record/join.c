@@ -260,6 +260,7 @@ static void write_iteration(struct join *join, const struct iteration *iteration
 		.process = iteration->process,
 		.tid = overrun->tid,
 		.running = overrun->running,
+		.began_before = overrun->began_before,
 		.fd = overrun->fd,
 		.role = overrun->role,
 		.start_ns = overrun->start_ns,

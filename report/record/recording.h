@@ -22,7 +22,7 @@ struct recording;
 
 /* 'Stnt': what tells a recording from other SQLite files. */
 #define RECORDING_APPLICATION_ID 0x53746e74
-#define RECORDING_SCHEMA_VERSION 3
+#define RECORDING_SCHEMA_VERSION 4
 
 /*
  * Makes the file. One that is there is replaced if it is a recording or empty, and refused (-EEXIST) if it is
@@ -125,9 +125,10 @@ struct recording_overrun {
 	int64_t process;
 	int64_t handler;
 	uint32_t tid;
-	bool running;     /* it had not ended: duration_ns is how long it had run */
-	int fd;           /* -1: NULL */
-	const char *role; /* what it is; NULL or empty: NULL */
+	bool began_before; /* it was under way when stint came, which is its start here */
+	bool running;      /* it had not ended: duration_ns is how long it had run */
+	int fd;            /* -1: NULL */
+	const char *role;  /* what it is; NULL or empty: NULL */
 	uint64_t start_ns;
 	uint64_t duration_ns;
 	uint64_t iteration_ns;

@@ -127,6 +127,7 @@ void recording_overrun(struct recording *recording, const struct recording_overr
 	put_id(&row, overrun->handler);
 	put_text(&row, sources[overrun->source]);
 	put_number(&row, overrun->running);
+	put_number(&row, overrun->began_before);
 	put_number(&row, overrun->tid);
 	put_fd(&row, overrun->fd);
 	put_some_text(&row, overrun->role);

@@ -22,9 +22,9 @@ static const char *const statement_sql[STATEMENTS] = {
 	[TOTAL_DELETE] = "DELETE FROM total WHERE handler IS ? AND loop IS ? AND metric = ?",
 	[TOTAL] = "INSERT INTO total VALUES (?,?,?,?,?,?,?,?,?)",
 	[OVERRUN] =
-		"INSERT INTO overrun (process, handler, source, running, tid, fd, role, start_ns, duration_ns, iteration_ns,"
+		"INSERT INTO overrun (process, handler, source, running, began_before, tid, fd, role, start_ns, duration_ns, iteration_ns,"
 		" on_cpu_ns, runnable_ns, blocked_ns, cpu_min_ns, cpu_max_ns, victims, blame_ns, ready_events,"
-		" syscall_count, stack_kind) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		" syscall_count, stack_kind) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[SYSCALL] = "INSERT INTO overrun_syscall VALUES (?,?,?,?,?,?)",
 	[FRAME] = "INSERT INTO overrun_frame VALUES (?,?,?,?,?,?,?)",
 	[SEGMENT] = "INSERT INTO overrun_segment VALUES (?,?,?,?)",

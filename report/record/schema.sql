@@ -5,7 +5,7 @@
 -- under watch and are stored as they are: who shows them escapes them.
 
 PRAGMA application_id = 1400139380; -- 'Stnt': tells a recording from other SQLite files
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 
 -- Facts about the recording, one a row: schema, stint_version, kernel, host, clock, start_ns (monotonic),
 -- start_realtime_ns, end_ns (missing after a kill), budget_ns, epollout_rule, probes ('yes', or why not),
@@ -107,6 +107,7 @@ CREATE TABLE overrun (
 	handler INTEGER REFERENCES handler(id),
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes', 'both')),
 	running INTEGER NOT NULL DEFAULT 0,    -- 1: it had not ended: no histogram has it, nor, of a dispatch, the handler's counts
+	began_before INTEGER NOT NULL DEFAULT 0, -- 1: it was under way when stint came, at start_ns: it was longer; inferred
 	tid INTEGER NOT NULL,
 	fd INTEGER,
 	role TEXT,                             -- what fd is; inferred, of iterations

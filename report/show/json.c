@@ -379,6 +379,7 @@ static void put_overrun(struct json *json, const struct model *model, const stru
 	json_text(json, "handler", overrun->handler ? overrun->handler->name : NULL);
 	put_source(json, overrun->source);
 	json_bool(json, "running", overrun->running);
+	json_bool(json, "began_before", overrun->began_before);
 	json_text(json, "role", overrun->role);
 	put_fd(json, overrun->fd);
 	json_number(json, "duration_ns", overrun->duration_ns);

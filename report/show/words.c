@@ -216,7 +216,10 @@ void words_cause(struct buffer *out, words_escape escape, const struct model_ove
 {
 	uint64_t half_ns = overrun->duration_ns / 2;
 
-	if (overrun->running)
+	if (overrun->began_before)
+		buffer_printf(out, "at least, as it began before the recording%s, ",
+			      overrun->running ? " and had not ended yet" : "");
+	else if (overrun->running)
 		buffer_string(out, "it had not ended yet, ");
 	if (overrun->verdict && overrun->verdict->verdict != MODEL_VERDICTS)
 		verdict_words_cause(out, escape, overrun);

@@ -24,10 +24,10 @@ INSERT INTO histogram SELECT NULL, l, m, s, b, 2 + s
 INSERT INTO total SELECT handler, loop, metric, 'ns', sum(count) + 1, sum(count) * 90000, 90, 50000000, 1 FROM histogram
 	GROUP BY handler, loop, metric;
 INSERT INTO overrun VALUES
-	(1, 1, 1, 'both', 0, 71, 9, 'clients of :80', 1001000000000, 6000000, 6100000, 200000, 300000, 5600000, NULL, NULL, 3, 9000000, 4, 8, 'blocked'),
-	(2, 1, 1, 'meter', 0, 71, NULL, NULL, 1001500000000, 3000000, NULL, NULL, NULL, NULL, 2000000, 2500000, 1, 3000000, NULL, NULL, NULL),
-	(3, 2, 3, 'probes', 0, 72, 11, 'timerfd', 1001900000000, 51000000, 51000000, 50000000, 700000, 300000, NULL, NULL, 1, 7000000, 2, 5, 'computed'),
-	(4, 1, NULL, 'meter', 1, 71, NULL, NULL, 1002500000000, 9000000, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL);
+	(1, 1, 1, 'both', 0, 0, 71, 9, 'clients of :80', 1001000000000, 6000000, 6100000, 200000, 300000, 5600000, NULL, NULL, 3, 9000000, 4, 8, 'blocked'),
+	(2, 1, 1, 'meter', 0, 0, 71, NULL, NULL, 1001500000000, 3000000, NULL, NULL, NULL, NULL, 2000000, 2500000, 1, 3000000, NULL, NULL, NULL),
+	(3, 2, 3, 'probes', 1, 1, 72, 11, 'timerfd', 1001900000000, 51000000, 51000000, 50000000, 700000, 300000, NULL, NULL, 1, 7000000, 2, 5, 'computed'),
+	(4, 1, NULL, 'meter', 1, 0, 71, NULL, NULL, 1002500000000, 9000000, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL);
 INSERT INTO overrun_syscall VALUES (1, 0, 'fsync', 9, 1001000100000, 5000000), (1, 1, 'write', 11, 1001005200000, 600000),
 	(3, 0, 'madvise', NULL, 1001900100000, 100000);
 INSERT INTO overrun_frame VALUES (1, 0, 'main', 'server', 'src/main.c', 12, 0), (1, 1, 'on_read', 'server', 'src/http.c', 99, 0),

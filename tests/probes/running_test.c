@@ -32,12 +32,17 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static void start(void)
+static void start_unwatched(void)
 {
 	watching_or_skip();
 	subject_start(&subject, "tests/subjects/late", NULL);
 	subject_go(&subject);
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+}
+
+static void start(void)
+{
+	start_unwatched();
 	watching_add(&watching, subject.pid);
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
 }
@@ -236,6 +241,175 @@ static void its_time_is_in_no_histogram(void **state)
 	assert_true(loop.is.busy_max_ns < 20 * MS || watching_count(&watching, 20 * MS) > 1);
 }
 
+/* ---- what had begun before stint came ---- */
+
+static void rest(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 200 * (long)MS}, NULL);
+}
+
+static const struct watched_overrun *begun_before(void)
+{
+	const struct watched_overrun *found = NULL;
+
+	for (size_t i = 0; i < watching.overruns_len; i++) {
+		if (!watching.overruns[i].is.began_before)
+			continue;
+		assert_null(found);
+		found = &watching.overruns[i];
+	}
+	return found;
+}
+
+static const struct watched_overrun *assert_ran_from_before(uint64_t watched_ns)
+{
+	const struct watched_overrun *overrun = assert_running();
+
+	assert_ptr_equal(overrun, begun_before());
+	assert_true(overrun->is.start_ns >= watched_ns);
+	assert_true(overrun->is.duration_ns >= 150 * MS);
+	return overrun;
+}
+
+static void one_that_computed_before_is_told_since_stint_came(void **state)
+{
+	const struct watched_overrun *overrun;
+	uint64_t before_ns, watched_ns;
+
+	(void)state;
+	start_unwatched();
+	before_ns = cpu_ns();
+	subject_send(&subject, 0, SUBJECT_SPIN, FOREVER);
+	wait_until(has_computed, before_ns);
+	watched_ns = now_ns();
+	watching_add(&watching, subject.pid);
+	rest();
+	stop();
+	overrun = assert_ran_from_before(watched_ns);
+	assert_true(overrun->is.blocked_ns < overrun->is.duration_ns / 2);
+	assert_true(watched_stack_has(overrun, "compute_in_user_space"));
+}
+
+static void one_that_was_blocked_before_is_told_with_its_call(void **state)
+{
+	const struct watched_overrun *overrun;
+	uint64_t watched_ns;
+
+	(void)state;
+	start_unwatched();
+	subject_send(&subject, 0, SUBJECT_PIPE, FOREVER);
+	wait_until(is_in_call, SYS_read);
+	watched_ns = now_ns();
+	watching_add(&watching, subject.pid);
+	rest();
+	stop();
+	overrun = assert_ran_from_before(watched_ns);
+	assert_int_equal(overrun->is.verdict, STINT_PROBES_BLOCKED);
+	assert_string_equal(overrun->is.block.in, "read");
+	assert_string_equal(overrun->is.block.on, "pipe");
+	assert_true(watched_stack_has(overrun, "wait_for_the_pipe"));
+}
+
+static void one_that_was_stopped_before_is_told_as_stopped(void **state)
+{
+	uint64_t watched_ns;
+	int status;
+
+	(void)state;
+	start_unwatched();
+	subject_send(&subject, 0, SUBJECT_STOP, 1);
+	assert_int_equal(waitpid(subject.pid, &status, WUNTRACED), subject.pid);
+	watched_ns = now_ns();
+	watching_add(&watching, subject.pid);
+	rest();
+	stop();
+	assert_true(assert_ran_from_before(watched_ns)->is.stopped_ns >= 150 * MS);
+}
+
+static void one_that_comes_back_is_told_as_ended(void **state)
+{
+	const struct watched_overrun *overrun;
+	int status;
+
+	(void)state;
+	start_unwatched();
+	subject_send(&subject, 0, SUBJECT_STOP, 1);
+	assert_int_equal(waitpid(subject.pid, &status, WUNTRACED), subject.pid);
+	watching_add(&watching, subject.pid);
+	rest();
+	subject_go(&subject);
+	subject_answer(&subject);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	stop();
+	overrun = begun_before();
+	assert_non_null(overrun);
+	assert_false(overrun->is.running);
+	assert_true(overrun->is.stopped_ns >= 150 * MS);
+}
+
+static void one_that_is_killed_is_told_as_ended(void **state)
+{
+	const struct watched_overrun *overrun;
+	pid_t pid;
+
+	(void)state;
+	start_unwatched();
+	subject_send(&subject, 0, SUBJECT_PIPE, FOREVER);
+	wait_until(is_in_call, SYS_read);
+	pid = subject.pid;
+	watching_add(&watching, pid);
+	rest();
+	subject_stop(&subject, SIGKILL);
+	watching_until_exit(&watching, pid);
+	overrun = begun_before();
+	assert_non_null(overrun);
+	assert_false(overrun->is.running);
+	assert_true(overrun->is.duration_ns >= 150 * MS);
+}
+
+static void one_that_waits_is_not_told(void **state)
+{
+	(void)state;
+	start_unwatched();
+	wait_until(is_in_call, SYS_epoll_wait);
+	watching_add(&watching, subject.pid);
+	rest();
+	stop();
+	assert_int_equal(watching.overruns_len, 0);
+}
+
+/* Its main thread has no loop: it reads commands from a pipe, for ever. */
+static void a_thread_that_is_no_loops_is_not_told(void **state)
+{
+	(void)state;
+	watching_or_skip();
+	subject_start_loops(&subject, "wait", "3");
+	subject_do(&subject, 1, SUBJECT_SYNC, 0);
+	subject_do(&subject, 2, SUBJECT_SYNC, 0);
+	wait_until(is_in_call, SYS_read);
+	rest();
+	watching_add(&watching, subject.pid);
+	rest();
+	stop();
+	assert_null(begun_before());
+}
+
+/* Of two loops one waits, the other hangs; but so does the main thread, of which nobody knows that it has none. */
+static void where_it_may_be_either_none_is_told(void **state)
+{
+	(void)state;
+	watching_or_skip();
+	subject_start_loops(&subject, "wait", "2");
+	subject_do(&subject, 1, SUBJECT_SYNC, 0);
+	subject_send(&subject, 1, SUBJECT_BLOCK, FOREVER);
+	wait_until(is_in_call, SYS_read);
+	rest();
+	watching_add(&watching, subject.pid);
+	rest();
+	stop();
+	assert_null(begun_before());
+}
+
 #define OPENED(name) cmocka_unit_test_setup_teardown(name, watching_set_up_opened, watching_tear_down)
 
 int main(void)
@@ -246,6 +420,14 @@ int main(void)
 		OPENED(one_that_is_stopped_is_told_as_stopped),
 		OPENED(one_that_has_ended_is_told_once_as_ended),
 		OPENED(its_time_is_in_no_histogram),
+		OPENED(one_that_computed_before_is_told_since_stint_came),
+		OPENED(one_that_was_blocked_before_is_told_with_its_call),
+		OPENED(one_that_was_stopped_before_is_told_as_stopped),
+		OPENED(one_that_comes_back_is_told_as_ended),
+		OPENED(one_that_is_killed_is_told_as_ended),
+		OPENED(one_that_waits_is_not_told),
+		OPENED(a_thread_that_is_no_loops_is_not_told),
+		OPENED(where_it_may_be_either_none_is_told),
 		cmocka_unit_test_setup_teardown(one_within_its_budget_is_not_told, watching_set_up,
 						watching_tear_down),
 	};

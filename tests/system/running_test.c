@@ -109,10 +109,40 @@ static void one_that_ends_before_has_ended(void **state)
 			 1);
 }
 
+/* Of all that stint sees, its loop comes to no wait. */
+static void one_that_hung_before_is_recorded(void **state)
+{
+	static char text[1 << 18];
+	const char *const options[] = {NULL};
+	int status;
+
+	(void)state;
+	watching_or_skip();
+	subject_start(&recorded.subject, "tests/subjects/late", NULL);
+	subject_go(&recorded.subject);
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	subject_send(&recorded.subject, 0, SUBJECT_STOP, 1);
+	assert_int_equal(waitpid(recorded.subject.pid, &status, WUNTRACED), recorded.subject.pid);
+	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid, options);
+	nanosleep(&(struct timespec){.tv_nsec = 4 * PAUSE_NS}, NULL);
+	command_record_end(&recorded.recorder);
+	assert_int_equal(query_number(recorded.recording,
+				      "SELECT count(*) FROM overrun WHERE running AND began_before AND"
+				      " duration_ns >= 100000000"),
+			 1);
+	report(NULL, text, sizeof(text));
+	command_unwrap(text);
+	assert_non_null(strstr(text, "1 iteration beyond 1.00 ms, and it had not ended"));
+	assert_non_null(strstr(text, "at least, as it began before the recording and had not ended yet, "));
+	report("--json", text, sizeof(text));
+	assert_non_null(strstr(text, "\"began_before\":true"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(it_is_an_overrun_that_had_not_ended, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_that_hung_before_is_recorded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_that_ends_before_has_ended, set_up, tear_down),
 	};
 

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+#include "probes/before.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "probes/epoll_fds.h"
+
+#define SETS_MAX 64
+
+struct set {
+	int32_t epfd;
+	uint32_t registrations;
+	bool nested;
+	bool waited;
+};
+
+/* One process as it was found. */
+struct found {
+	struct found *next;
+	uint32_t pid;
+	uint32_t sets_len;
+	struct set sets[SETS_MAX];
+};
+
+struct stint_before {
+	struct found *found;
+};
+
+int stint_before_new(struct stint_before **ret)
+{
+	*ret = calloc(1, sizeof(**ret));
+	return *ret ? 0 : -ENOMEM;
+}
+
+static void forget(struct stint_before *before, uint32_t pid)
+{
+	for (struct found **link = &before->found; *link;) {
+		struct found *found = *link;
+
+		if (pid && found->pid != pid) {
+			link = &found->next;
+			continue;
+		}
+		*link = found->next;
+		free(found);
+	}
+}
+
+struct stint_before *stint_before_free(struct stint_before *before)
+{
+	if (before)
+		forget(before, 0);
+	free(before);
+	return NULL;
+}
+
+/* ---- sets ---- */
+
+static struct set *find_set(struct found *found, int32_t epfd)
+{
+	for (uint32_t i = 0; i < found->sets_len; i++)
+		if (found->sets[i].epfd == epfd)
+			return &found->sets[i];
+	return NULL;
+}
+
+static int add_set(void *ctx, int32_t epfd)
+{
+	struct found *found = ctx;
+
+	if (found->sets_len < SETS_MAX)
+		found->sets[found->sets_len++] = (struct set){.epfd = epfd};
+	return 0;
+}
+
+struct reading {
+	struct found *found;
+	struct set *set;
+};
+
+static int add_registration(void *ctx, int32_t fd, uint32_t events, uint64_t data)
+{
+	struct reading *reading = ctx;
+	struct set *inner = find_set(reading->found, fd);
+
+	(void)events;
+	(void)data;
+	reading->set->registrations++;
+	if (inner)
+		inner->nested = true;
+	return 0;
+}
+
+static void read_sets(struct found *found)
+{
+	if (stint_epoll_fds_list(found->pid, add_set, found) != 0)
+		found->sets_len = 0;
+	for (uint32_t i = 0; i < found->sets_len; i++) {
+		struct reading reading = {found, &found->sets[i]};
+
+		(void)stint_epoll_fds_read(found->pid, found->sets[i].epfd, add_registration, &reading);
+	}
+}
+
+/* Keeps those that count. */
+static void keep_sets(struct found *found, uint32_t least_registrations)
+{
+	uint32_t len = 0;
+
+	for (uint32_t i = 0; i < found->sets_len; i++) {
+		const struct set *set = &found->sets[i];
+
+		if (!set->nested && !set->waited && set->registrations >= least_registrations)
+			found->sets[len++] = *set;
+	}
+	found->sets_len = len;
+}
+
+/* ---- threads ---- */
+
+enum doing { DOING_NOTHING, DOING_WAIT, DOING_OTHER_WAIT, DOING_LOCK, DOING_SOMETHING };
+
+/* "NUMBER 0xARGUMENT ...", "-1 ..." in no system call, or "running". One that is over has nothing there. */
+static enum doing what_it_does(uint32_t pid, uint32_t tid, int32_t *epfd)
+{
+	char path[64], line[256] = "";
+	long number = -1;
+	uint64_t argument = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task/%" PRIu32 "/syscall", pid, tid);
+	file = fopen(path, "re");
+	if (!file)
+		return DOING_NOTHING;
+	if (!fgets(line, sizeof(line), file))
+		*line = '\0';
+	fclose(file);
+	if (!*line)
+		return DOING_NOTHING;
+	if (sscanf(line, "%ld 0x%" SCNx64, &number, &argument) < 1)
+		return DOING_SOMETHING;
+	*epfd = (int32_t)argument;
+	switch (number) {
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+		return DOING_WAIT;
+	case SYS_poll:
+	case SYS_ppoll:
+	case SYS_select:
+	case SYS_pselect6:
+	case SYS_io_uring_enter:
+		return DOING_OTHER_WAIT;
+	case SYS_futex:
+		return DOING_LOCK;
+	default:
+		return DOING_SOMETHING;
+	}
+}
+
+struct threads {
+	uint32_t busy, waiting, otherwise;
+	uint32_t last_busy; /* of these its number; the first thread's, if that is one of them */
+	enum doing first;
+};
+
+static void count_thread(struct threads *threads, struct found *found, uint32_t tid)
+{
+	int32_t epfd = -1;
+	enum doing doing = what_it_does(found->pid, tid, &epfd);
+	struct set *set = doing == DOING_WAIT ? find_set(found, epfd) : NULL;
+
+	if (tid == found->pid)
+		threads->first = doing;
+	if (set)
+		set->waited = true;
+	threads->waiting += doing == DOING_WAIT;
+	threads->otherwise += doing == DOING_OTHER_WAIT;
+	if (doing != DOING_SOMETHING)
+		return;
+	threads->busy++;
+	if (threads->last_busy != found->pid)
+		threads->last_busy = tid;
+}
+
+static void read_threads(struct threads *threads, struct found *found)
+{
+	char path[64];
+	struct dirent *entry;
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task", found->pid);
+	folder = opendir(path);
+	if (!folder)
+		return;
+	while ((entry = readdir(folder))) {
+		uint32_t tid = (uint32_t)strtoul(entry->d_name, NULL, 10);
+
+		if (tid)
+			count_thread(threads, found, tid);
+	}
+	closedir(folder);
+}
+
+static uint32_t choose(const struct threads *threads, uint32_t pid)
+{
+	if (threads->otherwise)
+		return 0;
+	if (threads->busy == 1)
+		return threads->last_busy;
+	if (threads->waiting)
+		return 0;
+	if (threads->first == DOING_SOMETHING || (!threads->busy && threads->first == DOING_LOCK))
+		return pid;
+	return 0;
+}
+
+uint32_t stint_before_find(struct stint_before *before, uint32_t pid)
+{
+	struct found *found = calloc(1, sizeof(*found));
+	struct threads threads = {0};
+	uint32_t tid = 0;
+
+	forget(before, pid);
+	if (!found)
+		return 0;
+	found->pid = pid;
+	read_sets(found);
+	if (found->sets_len) {
+		read_threads(&threads, found);
+		keep_sets(found, threads.waiting ? 2 : 1);
+		tid = found->sets_len ? choose(&threads, pid) : 0;
+	}
+	if (!tid) {
+		free(found);
+		return 0;
+	}
+	found->next = before->found;
+	before->found = found;
+	return tid;
+}
+
+/* ---- what came of it ---- */
+
+static struct found *find(const struct stint_before *before, uint32_t pid)
+{
+	struct found *found = before->found;
+
+	while (found && found->pid != pid)
+		found = found->next;
+	return found;
+}
+
+void stint_before_waited(struct stint_before *before, uint32_t pid, int32_t epfd)
+{
+	struct found *found = find(before, pid);
+	struct set *set = found ? find_set(found, epfd) : NULL;
+
+	if (set)
+		set->waited = true;
+}
+
+bool stint_before_has_unwaited(const struct stint_before *before, uint32_t pid)
+{
+	const struct found *found = find(before, pid);
+
+	for (uint32_t i = 0; found && i < found->sets_len; i++)
+		if (!found->sets[i].waited)
+			return true;
+	return false;
+}
