@@ -98,18 +98,12 @@ static const struct stint_tcp_socket *look_up(struct stint_descriptors *descript
 static void name_socket(struct stint_descriptors *descriptors, uint64_t inode, char *ret, size_t ret_bytes)
 {
 	const struct stint_tcp_socket *found = look_up(descriptors, inode);
-	char local[64], remote[64];
 
-	if (!found) {
-		snprintf(ret, ret_bytes, "socket");
-		return;
-	}
-	stint_socket_name(local, sizeof(local), found->family, found->local, found->local_port);
-	stint_socket_name(remote, sizeof(remote), found->family, found->remote, found->remote_port);
-	if (found->listens)
-		snprintf(ret, ret_bytes, "tcp %s, listening", local);
+	if (found)
+		stint_tcp_name(ret, ret_bytes, found->family, found->local, found->local_port, found->remote,
+			       found->remote_port, found->listens);
 	else
-		snprintf(ret, ret_bytes, "tcp %s > %s", local, remote);
+		snprintf(ret, ret_bytes, "socket");
 }
 
 void stint_descriptor_name(struct stint_descriptors *descriptors, int32_t fd, char *ret, size_t ret_bytes)

@@ -129,11 +129,8 @@ struct stint_probes_block {
 	bool in_syscall;      /* else by a page fault, or another exception, or it was stopped */
 	bool is_stopped;      /* by a tracer, a signal, or with its cgroup */
 	char in[24]; /* that system call, or "a stop by a signal"; "" if it was neither, or not one of those listed */
-	/*
-	 * "/var/lib/x", "tcp 10.0.0.1:80 > 10.0.0.2:4242", "lock at 0x55..."; "" if unknown. A descriptor: what it was as
-	 * this was told, which may be another than it was blocked on.
-	 */
-	char on[192];
+	char on[192]; /* "/var/lib/x", "tcp 10.0.0.1:80 > 10.0.0.2:4242", "lock at 0x55..."; "" if unknown */
+	bool on_inferred; /* what its number stood for as this was told, which may be another than it was blocked on */
 	uint32_t waker_pid;
 	char waker[16];      /* the task that woke it; "" if an interrupt did */
 	char waker_what[48]; /* the kernel's function that asked for it, "hrtimer_wakeup"; "" if unknown */
@@ -143,8 +140,9 @@ struct stint_probes_block {
 /* A descriptor whose event had to wait, inferred from the order of system calls. */
 struct stint_probes_victim {
 	int32_t fd;
-	uint64_t wait_ns; /* from the wait's return to its first system call, or to the iteration's end */
-	char name[96];    /* as `on` above */
+	uint64_t wait_ns;   /* from the wait's return to its first system call, or to the iteration's end */
+	char name[96];      /* as `on` above */
+	bool name_inferred; /* so is this; else it was noted while it waited */
 };
 
 struct stint_probes_frame {

@@ -11,6 +11,7 @@
 #include "probes/descriptor_name.h"
 #include "probes/epoll_fds.h"
 #include "probes/handler_name.h"
+#include "probes/identity_name.h"
 #include "probes/moment.h"
 #include "probes/open_files.h"
 #include "probes/ready.h"
@@ -376,6 +377,12 @@ static void tell_stop(struct stint_process *process, struct stint_probes_overrun
 	snprintf(overrun->block.in, sizeof(overrun->block.in), "%s", stop ? stop : "a stop");
 }
 
+static void look_up_block(struct stint_process *process, int32_t fd, struct stint_probes_block *block)
+{
+	stint_descriptor_name(process->descriptors, fd, block->on, sizeof(block->on));
+	block->on_inferred = true;
+}
+
 static void complete_block(struct stint_process *process, struct stint_probes_overrun *overrun,
 			   const struct record_overrun *record)
 {
@@ -396,7 +403,7 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 	if (call && is_futex(call))
 		stint_unwinder_name(process->unwinder, call->argument, "lock ", block->on, sizeof(block->on));
 	else if (call && call->fd >= 0)
-		stint_descriptor_name(process->descriptors, call->fd, block->on, sizeof(block->on));
+		look_up_block(process, call->fd, block);
 	/* The idle task wakes nobody, nor does the one that serves interrupts for its own sake. */
 	/*
 	 * Without names an interrupt is not told from the task that it came upon; its own threads are not that by
@@ -411,15 +418,27 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 		snprintf(block->waker_what, sizeof(block->waker_what), "%s", what);
 }
 
-/* One that was closed since, and has become a file, was something else as its event waited. */
-static void name_victims(struct stint_process *process, struct stint_probes_overrun *overrun)
+/* Of what the programs have not noted: one that has become a file was something else as its event waited in a set. */
+static void look_up_victim(struct stint_process *process, const struct stint_probes_overrun *overrun,
+			   struct stint_probes_victim *victim)
+{
+	if (overrun->wait == STINT_PROBES_WAIT_EPOLL && stint_fd_is_file(process->pid, victim->fd))
+		return;
+	stint_descriptor_name(process->descriptors, victim->fd, victim->name, sizeof(victim->name));
+	victim->name_inferred = true;
+}
+
+static void name_victims(struct stint_process *process, struct stint_probes_overrun *overrun,
+			 const struct record_overrun *record)
 {
 	for (uint32_t i = 0; i < overrun->victims_len; i++) {
 		struct stint_probes_victim *victim = &overrun->victims_list[i];
+		const struct record_identity *identity = stint_identity_find(record, victim->fd);
 
-		if (overrun->wait == STINT_PROBES_WAIT_EPOLL && stint_fd_is_file(process->pid, victim->fd))
+		if (identity && (identity->state == RECORD_IDENTITY_GONE ||
+				 stint_identity_name(identity, victim->name, sizeof(victim->name))))
 			continue;
-		stint_descriptor_name(process->descriptors, victim->fd, victim->name, sizeof(victim->name));
+		look_up_victim(process, overrun, victim);
 	}
 }
 
@@ -462,6 +481,14 @@ static int32_t find_registration(const struct stint_process *process, uint64_t d
 	return -1;
 }
 
+static int32_t noted_fd(const struct record_overrun *record, uint32_t at)
+{
+	if (at >= record->turns_len)
+		return -1;
+	return record->identities[at].state == RECORD_IDENTITY_NOTED ? record->identities[at].fd
+								     : record->turns[at].fd;
+}
+
 static void complete_victims(struct stint_process *process, struct stint_probes_overrun *overrun,
 			     const struct record_overrun *record)
 {
@@ -478,7 +505,7 @@ static void complete_victims(struct stint_process *process, struct stint_probes_
 			continue;
 		}
 		/* Known from its turn, or else looked for among those that are registered now. */
-		fds[i] = i < record->turns_len ? record->turns[i].fd : -1;
+		fds[i] = noted_fd(record, i);
 		if (fds[i] < 0 && process->registrations_epfd == record->epfd)
 			fds[i] = find_registration(process, ready[i].data);
 		if (fds[i] >= 0 || !may_reread)
@@ -494,7 +521,7 @@ bool stint_process_complete(struct stint_process *process, struct stint_probes_o
 			    const struct record_overrun *record)
 {
 	complete_victims(process, overrun, record);
-	name_victims(process, overrun);
+	name_victims(process, overrun, record);
 	complete_block(process, overrun, record);
 	return complete_stack(process, overrun, record);
 }

@@ -163,6 +163,32 @@ struct record_turn {
 	__u32 role_slot; /* index into role_counters, or beyond */
 };
 
+/*
+ * Both ends of a connection; family is AF_INET or AF_INET6, ports in host order. With AF_UNIX, the addresses begin with
+ * a struct record_unix_end, and there are no ports: struct record_unix has the names.
+ */
+struct record_addresses {
+	__u32 family;
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 local[16];
+	__u8 remote[16];
+};
+
+enum record_identity_state {
+	RECORD_IDENTITY_UNKNOWN = 0, /* nothing here says anything */
+	RECORD_IDENTITY_NOTED,
+	RECORD_IDENTITY_GONE, /* closed in the iteration, and not noted: its number stands for nothing, or another one */
+};
+
+/* What a descriptor was, noted while its number stood for that (identity.bpf.h). */
+struct record_identity {
+	__s32 fd;
+	__u16 state;                       /* enum record_identity_state */
+	__u16 kind;                        /* enum role_kind */
+	struct record_addresses addresses; /* of TCP */
+};
+
 /* An iteration beyond its budget. */
 struct record_overrun {
 	__u32 type;
@@ -196,6 +222,7 @@ struct record_overrun {
 	struct record_touch touches[RECORD_TOUCHES];
 	struct record_ready ready[RECORD_READY];
 	struct record_turn turns[RECORD_READY];
+	struct record_identity identities[RECORD_READY]; /* of the same, turns_len of them */
 	struct record_verdict verdict;
 	struct record_function functions[RECORD_FUNCTIONS]; /* by their numbers */
 };
@@ -223,18 +250,6 @@ struct record_stack {
 	__u32 kernel_len;
 	__u32 is_asleep; /* 1: of a thread that sleeps on: its stack was not copied, and is there to be read */
 	__u64 kernel[RECORD_KERNEL_FRAMES]; /* of a sample in the kernel: its stack there, innermost first */
-};
-
-/*
- * Both ends of a connection; family is AF_INET or AF_INET6, ports in host order. With AF_UNIX, the addresses begin with
- * a struct record_unix_end, and there are no ports: struct record_unix has the names.
- */
-struct record_addresses {
-	__u32 family;
-	__u16 local_port;
-	__u16 remote_port;
-	__u8 local[16];
-	__u8 remote[16];
 };
 
 struct record_unix_end {
@@ -433,8 +448,10 @@ _Static_assert(sizeof(struct record_verdict) == 88 + 32 * RECORD_RIVALS + sizeof
 _Static_assert(sizeof(struct record_mark) == 52, "no holes");
 _Static_assert(sizeof(struct record_segment) == 32, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
+_Static_assert(sizeof(struct record_identity) == 48, "no holes");
 _Static_assert(sizeof(struct record_overrun) == 128 + 8 * 32 + 32 * 32 + 64 * 52 + 64 * 8 + 64 * 16 + 64 * 8 +
-							sizeof(struct record_verdict) + 16 * RECORD_FUNCTIONS,
+							64 * 48 + sizeof(struct record_verdict) +
+							16 * RECORD_FUNCTIONS,
 	       "no holes");
 _Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,
 	       "no holes");

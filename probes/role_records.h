@@ -116,10 +116,10 @@ struct descriptor {
 	__u32 ready_at; /* where it stands in that iteration's events */
 	__u32 role_slot;
 	__u32 role_owner; /* the number of the thread that has the role in that slot */
-	__u32 reserved;
-	__u64 left_ns;   /* when a read left data behind, with EPOLLET; 0: it did not */
-	__u32 idle_outs; /* EPOLLOUT returned so often in a row with no send after it */
-	__u32 rearms;    /* changes of its registration since it was added */
+	__u32 inode;      /* its number, the low half: tells whether it is still the same; 0: not known */
+	__u64 left_ns;    /* when a read left data behind, with EPOLLET; 0: it did not */
+	__u32 idle_outs;  /* EPOLLOUT returned so often in a row with no send after it */
+	__u32 rearms;     /* changes of its registration since it was added */
 	struct role_key role;
 	__u64 file; /* address of its struct file; 0: not needed, as epoll_ctl() tells of another one under its number */
 };

@@ -21,3 +21,16 @@ void stint_socket_name(char *ret, size_t ret_bytes, uint32_t family, const uint8
 	inet_ntop((int)family, address, text, sizeof(text));
 	snprintf(ret, ret_bytes, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
 }
+
+void stint_tcp_name(char *ret, size_t ret_bytes, uint32_t family, const uint8_t *local, uint16_t local_port,
+		    const uint8_t *remote, uint16_t remote_port, bool listens)
+{
+	char local_name[64], remote_name[64];
+
+	stint_socket_name(local_name, sizeof(local_name), family, local, local_port);
+	stint_socket_name(remote_name, sizeof(remote_name), family, remote, remote_port);
+	if (listens)
+		snprintf(ret, ret_bytes, "tcp %s, listening", local_name);
+	else
+		snprintf(ret, ret_bytes, "tcp %s > %s", local_name, remote_name);
+}

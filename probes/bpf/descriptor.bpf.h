@@ -167,6 +167,11 @@ static __always_inline u32 file_type(const struct file *file)
 	return BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT;
 }
 
+static __always_inline u32 inode_of(const struct file *file)
+{
+	return (u32)BPF_CORE_READ(file, f_inode, i_ino);
+}
+
 /* Once, at its first turn. */
 __noinline int settle_descriptor(struct descriptor *descriptor, s32 fd)
 {
@@ -182,6 +187,8 @@ __noinline int settle_descriptor(struct descriptor *descriptor, s32 fd)
 		descriptor->flags |= DESCRIPTOR_BLOCKING;
 	if (!descriptor->sock)
 		descriptor->sock = followed_sock(sk);
+	if (!descriptor->inode)
+		descriptor->inode = inode_of(file);
 	descriptor->flags |= DESCRIPTOR_SETTLED;
 	return 0;
 }
@@ -240,6 +247,7 @@ static __always_inline struct descriptor *new_descriptor(const struct descriptor
 	descriptor->data = data;
 	descriptor->role_slot = ROLE_NO_SLOT;
 	descriptor->sock = followed_sock(file_to_sock(file));
+	descriptor->inode = inode_of(file);
 	return descriptor;
 }
 

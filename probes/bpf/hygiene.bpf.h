@@ -376,8 +376,10 @@ __noinline int note_close(struct thread *thread, s32 fd, u64 now_ns)
 	if (descriptor->left_ns)
 		end_left(thread, descriptor, fd, now_ns, false);
 	/* It had its turn, and now it may be another one's. */
-	if (descriptor->turn_id == turn_id(thread))
+	if (descriptor->turn_id == turn_id(thread)) {
+		keep_identity(thread, descriptor->ready_at, now_ns);
 		thread->turns.closed |= 1ull << (descriptor->ready_at & (TURNS_MAX - 1));
+	}
 	bpf_map_delete_elem(&descriptors, &key);
 	return 0;
 }

@@ -320,6 +320,11 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
+/* Begins with its struct sock. */
+struct inet_sock {
+	__be16 inet_sport;
+};
+
 struct socket_wq {
 	wait_queue_head_t wait;
 };

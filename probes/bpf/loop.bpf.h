@@ -220,6 +220,19 @@ static __always_inline void note_part(struct thread *thread, u64 start_ns, u64 l
 	thread->longest_in_syscall = in_syscall;
 }
 
+/* `running`: of a thread that is not the current one, whose descriptors cannot be looked at. */
+static __always_inline void put_identities(struct record_overrun *record, struct thread *thread, u32 running)
+{
+	u32 len = thread->turns.len;
+
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		if (i >= len)
+			break;
+		identify(thread, i, !running);
+	}
+	bpf_probe_read_kernel(record->identities, sizeof(record->identities), thread->identities);
+}
+
 /* Not static: the verifier goes through it once, not for each way that leads here. `running`: it is not over. */
 __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 {
@@ -260,6 +273,7 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 	put_ready(record, thread, running);
 	put_functions(record, thread, now_ns, running);
 	put_turns(record, &thread->turns);
+	put_identities(record, thread, running);
 	__builtin_memcpy(&record->verdict, &thread->verdict.sums, sizeof(record->verdict));
 	bpf_ringbuf_submit(record, 0);
 	return 0;

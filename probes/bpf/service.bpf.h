@@ -295,6 +295,7 @@ static __always_inline void reset_turns(struct turns *turns)
 	turns->last = 0;
 	turns->had = 0;
 	turns->closed = 0;
+	turns->identified = 0;
 	turns->blocking = 0;
 	turns->len = 0;
 	turns->left = 0;

@@ -222,6 +222,8 @@ static __noinline int read_addresses(struct record_addresses *addresses, u64 sk)
 		return 0;
 	addresses->family = BPF_CORE_READ(sock, __sk_common.skc_family);
 	addresses->local_port = BPF_CORE_READ(sock, __sk_common.skc_num);
+	if (!addresses->local_port) /* it was given back, as by a reset: but it was the connection's */
+		addresses->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 	addresses->remote_port = bpf_ntohs(BPF_CORE_READ(sock, __sk_common.skc_dport));
 	if (addresses->family == AF_INET6) {
 		BPF_CORE_READ_INTO(&addresses->local, sock, __sk_common.skc_v6_rcv_saddr);

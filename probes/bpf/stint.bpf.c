@@ -26,7 +26,7 @@
  *   life.bpf.h    from handshake to close, of sockets asked for by port
  *   stall_record.bpf.h, unix.bpf.h, stall.bpf.h
  *                 write stalls: how they are told, of unix sockets, of TCP
- *   turns.bpf.h, role.bpf.h, arrival.bpf.h, descriptor.bpf.h, hygiene.bpf.h, service.bpf.h
+ *   turns.bpf.h, role.bpf.h, arrival.bpf.h, descriptor.bpf.h, identity.bpf.h, hygiene.bpf.h, service.bpf.h
  *                 what descriptors are, how long their events waited and were served, bad habits
  *   uring.bpf.h   what completed in a ring, and what is sent through it
  *
@@ -90,6 +90,8 @@
 
 #include "descriptor.bpf.h"
 
+#include "identity.bpf.h"
+
 #include "hygiene.bpf.h"
 
 #include "service.bpf.h"
@@ -107,8 +109,8 @@ static __always_inline void enter_descriptor_call(struct thread *thread, long nu
 	if (takes_first)
 		enter_turn(thread, number, regs, now_ns);
 	if (number == NR_close) {
-		close_turn(&thread->turns, (s32)regs->di);
 		note_close(thread, (s32)regs->di, now_ns);
+		close_turn(&thread->turns, (s32)regs->di);
 		note_unix_close(thread->pid, (s32)regs->di, now_ns);
 		note_ring_close((s32)regs->di);
 		if (may_have_loop_in(thread, (s32)regs->di))

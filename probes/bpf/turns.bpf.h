@@ -39,6 +39,7 @@ struct turns {
 	u32 last;              /* whose turn it was at last */
 	u64 had;               /* a bit for each that had a turn */
 	u64 closed;            /* of those: its descriptor was closed since */
+	u64 identified;        /* of those: what it was is in thread.identities */
 	u64 start_ns;          /* of its present part */
 	u64 sock;              /* of its descriptor, if what arrives there is followed */
 	u64 woken_ns;          /* in the wait that returned them; 0: it did not sleep */
@@ -68,6 +69,9 @@ static __always_inline void put_turns(struct record_overrun *record, const struc
 }
 
 struct thread;
+
+/* identity.bpf.h: what the descriptor of one of its events is, as far as that is certain. */
+int identify(struct thread *thread, u32 at, u32 is_current);
 
 /* service.bpf.h: the next wait of the loop begins. */
 int end_turns(struct thread *thread, u64 now_ns);

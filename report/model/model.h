@@ -137,7 +137,8 @@ struct model_rival {
 struct model_victim {
 	bool known; /* there is one of this rank */
 	int fd;
-	char *name; /* NULL: unknown */
+	char *name;         /* NULL: unknown */
+	bool name_inferred; /* looked up later */
 	uint64_t wait_ns;
 };
 
@@ -162,6 +163,7 @@ struct model_verdict {
 	char *waker_what;
 	uint64_t waker_pid;
 	bool waker_inferred;
+	bool blocked_on_inferred;                /* looked up later */
 	struct model_rival rivals[MODEL_RIVALS]; /* who had the CPU longest first */
 	size_t rivals_len;
 	struct model_victim victims[MODEL_VICTIMS]; /* who waited longest first */

@@ -22,6 +22,7 @@ static void put_block(struct row *row, const struct stint_probes_block *block)
 
 	put_known(row, known ? block->duration_ns : RECORDING_UNKNOWN);
 	put_some_text(row, known ? block->on : NULL);
+	put_known(row, known && *block->on ? block->on_inferred : RECORDING_UNKNOWN);
 	put_some_text(row, known ? block->waker : NULL);
 	put_known(row, known && *block->waker ? block->waker_pid : RECORDING_UNKNOWN);
 	put_some_text(row, known ? block->waker_what : NULL);
@@ -78,6 +79,7 @@ static void put_others(struct recording *recording, int64_t id, const struct sti
 		put_number(&row, i);
 		put_signed(&row, victim->fd);
 		put_some_text(&row, victim->name);
+		put_known(&row, *victim->name ? victim->name_inferred : RECORDING_UNKNOWN);
 		put_number(&row, victim->wait_ns);
 		row_end(&row);
 	}

@@ -28,9 +28,9 @@ static const char *const statement_sql[STATEMENTS] = {
 	[SYSCALL] = "INSERT INTO overrun_syscall VALUES (?,?,?,?,?,?)",
 	[FRAME] = "INSERT INTO overrun_frame VALUES (?,?,?,?,?,?,?)",
 	[SEGMENT] = "INSERT INTO overrun_segment VALUES (?,?,?,?)",
-	[VERDICT] = "INSERT INTO overrun_verdict VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[VERDICT] = "INSERT INTO overrun_verdict VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[RIVAL] = "INSERT INTO overrun_rival VALUES (?,?,?,?,?)",
-	[VICTIM] = "INSERT INTO overrun_victim VALUES (?,?,?,?,?)",
+	[VICTIM] = "INSERT INTO overrun_victim VALUES (?,?,?,?,?,?)",
 	[STALL] =
 		"INSERT INTO write_stall (process, tid, fd, socket, local, remote, start_ns, duration_ns, ack_ns,"
 		" kernel_ns, scheduler_ns, loop_ns, queue_ns, queued_bytes, sndbuf_bytes, threshold_bytes, acks,"

@@ -171,7 +171,8 @@ CREATE TABLE overrun_verdict (
 	kernel_samples INTEGER NOT NULL,       -- of those: in the kernel, but in no system call
 	user_samples INTEGER NOT NULL,
 	block_ns INTEGER,                      -- from here on: the longest time that it was blocked
-	blocked_on TEXT,                       -- a lock; or a file, the ends of a socket, as the overrun was told
+	blocked_on TEXT,                       -- a lock, a file, the ends of a socket
+	blocked_on_inferred INTEGER,           -- 1: what the descriptor's number stood for as the overrun was told
 	waker TEXT,                            -- the task that woke it; NULL: an interrupt did
 	waker_pid INTEGER,
 	waker_what TEXT,                       -- the kernel's function that asked for it
@@ -193,7 +194,8 @@ CREATE TABLE overrun_victim (
 	overrun INTEGER NOT NULL REFERENCES overrun(id),
 	rank INTEGER NOT NULL,                 -- 0: waited longest
 	fd INTEGER NOT NULL,
-	name TEXT,                             -- what its number stood for as the overrun was told
+	name TEXT,                             -- what it is
+	name_inferred INTEGER,                 -- 1: what its number stood for as the overrun was told; else noted while it waited
 	wait_ns INTEGER NOT NULL               -- from the wait's return to its first system call
 );
 

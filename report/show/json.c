@@ -279,6 +279,7 @@ static void put_block(struct json *json, const struct model_verdict *verdict)
 	json_number(json, "duration_ns", verdict->block_ns);
 	json_text(json, "in", verdict->blocked_in);
 	json_text(json, "on", verdict->blocked_on);
+	json_bool(json, "on_inferred", verdict->blocked_on_inferred);
 	json_text(json, "waker", verdict->waker);
 	json_number(json, "waker_pid", verdict->waker_pid);
 	json_text(json, "waker_what", verdict->waker_what);
@@ -304,6 +305,7 @@ static void put_others(struct json *json, const struct model_verdict *verdict)
 		json_begin(json, NULL, "{");
 		put_fd(json, verdict->victims[i].fd);
 		json_text(json, "name", verdict->victims[i].name);
+		json_bool(json, "name_inferred", verdict->victims[i].name_inferred);
 		json_number(json, "wait_ns", verdict->victims[i].wait_ns);
 		json_end(json, "}");
 	}

@@ -2,7 +2,6 @@
 #include "report/show/verdict_words.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "report/show/units.h"
 
@@ -59,12 +58,6 @@ static void put_waker(struct buffer *out, words_escape escape, const struct mode
 	}
 }
 
-/* Else it is a descriptor, named as what its number stood for once the overrun had been told. */
-static bool is_of_the_moment(const char *blocked_on)
-{
-	return strncmp(blocked_on, "lock ", 5) == 0;
-}
-
 static void put_blocked(struct buffer *out, words_escape escape, const struct model_overrun *overrun)
 {
 	const struct model_verdict *verdict = overrun->verdict;
@@ -79,7 +72,7 @@ static void put_blocked(struct buffer *out, words_escape escape, const struct mo
 	if (!call || call != verdict->blocked_in)
 		return;
 	if (verdict->blocked_on) {
-		buffer_string(out, is_of_the_moment(verdict->blocked_on) ? " on " : " on ~");
+		buffer_string(out, verdict->blocked_on_inferred ? " on ~" : " on ");
 		escape(out, verdict->blocked_on);
 	}
 	put_waker(out, escape, verdict);
@@ -201,7 +194,7 @@ void verdict_words_victims(struct buffer *out, words_escape escape, const struct
 
 		buffer_printf(out, "%sfd %d", i ? ", " : "", victim->fd);
 		if (victim->name) {
-			buffer_string(out, " (");
+			buffer_string(out, victim->name_inferred ? " (~" : " (");
 			escape(out, victim->name);
 			buffer_string(out, ")");
 		}

@@ -17,6 +17,8 @@
 #include "probes/convert.h"
 #include "probes/demangle.h"
 #include "probes/handler_name.h"
+#include "probes/identity_name.h"
+#include "probes/role_records.h"
 #include "probes/socket_names.h"
 #include "probes/syscall_names.h"
 
@@ -349,6 +351,40 @@ static void sockets_have_the_names_of_their_family(void **state)
 	assert_string_equal(name, "family 1");
 }
 
+/* Of a file, only its number leads to the name. */
+static void what_was_noted_of_a_descriptor_has_a_name(void **state)
+{
+	struct record_identity noted = {
+		.fd = 7,
+		.state = RECORD_IDENTITY_NOTED,
+		.kind = ROLE_CLIENTS,
+		.addresses = {.family = AF_INET,
+			      .local_port = 80,
+			      .remote_port = 4242,
+			      .local = {10, 0, 0, 1},
+			      .remote = {10, 0, 0, 2}},
+	};
+	char name[96] = "";
+
+	(void)state;
+	assert_true(stint_identity_name(&noted, name, sizeof(name)));
+	assert_string_equal(name, "tcp 10.0.0.1:80 > 10.0.0.2:4242");
+	noted.kind = ROLE_LISTENER;
+	assert_true(stint_identity_name(&noted, name, sizeof(name)));
+	assert_string_equal(name, "tcp 10.0.0.1:80, listening");
+	noted.kind = ROLE_EVENTFD;
+	assert_true(stint_identity_name(&noted, name, sizeof(name)));
+	assert_string_equal(name, "eventfd");
+	noted.kind = ROLE_FILE;
+	assert_false(stint_identity_name(&noted, name, sizeof(name)));
+	noted.kind = UINT16_MAX;
+	assert_false(stint_identity_name(&noted, name, sizeof(name)));
+	noted.kind = ROLE_EVENTFD;
+	noted.state = RECORD_IDENTITY_GONE;
+	assert_false(stint_identity_name(&noted, name, sizeof(name)));
+	assert_string_equal(name, "eventfd");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +409,7 @@ int main(void)
 		cmocka_unit_test(system_calls_have_their_names),
 		cmocka_unit_test(an_unknown_system_call_has_its_number),
 		cmocka_unit_test(sockets_have_the_names_of_their_family),
+		cmocka_unit_test(what_was_noted_of_a_descriptor_has_a_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

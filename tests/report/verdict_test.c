@@ -81,12 +81,14 @@ static struct stint_probes_overrun blocked(void)
 			  .in_syscall = true,
 			  .in = "flock",
 			  .on = "/srv/data" HOSTILE,
+			  .on_inferred = true,
 			  .waker = "holder",
 			  .waker_pid = 42,
 			  .waker_what = "futex_wake"},
-		.victims_len = 2,
+		.victims_len = 3,
 		.victims_list = {{.fd = 8, .wait_ns = 9 * MS, .name = "tcp 10.0.0.1:80 > 10.0.0.2:99"},
-				 {.fd = 5, .wait_ns = 8 * MS}},
+				 {.fd = 5, .wait_ns = 8 * MS},
+				 {.fd = 6, .wait_ns = 7 * MS, .name = "pipe", .name_inferred = true}},
 	};
 }
 
@@ -155,9 +157,11 @@ static void what_the_probes_said_is_in_the_model(void **state)
 	assert_true(verdict->parts_ns[MODEL_STOLEN] == MODEL_UNKNOWN);
 	assert_int_equal(verdict->rivals_len, 2);
 	assert_int_equal(verdict->rivals[0].pid, 77);
-	assert_int_equal(verdict->victims_len, 2);
+	assert_int_equal(verdict->victims_len, 3);
 	assert_int_equal(verdict->victims[1].fd, 5);
 	assert_null(verdict->victims[1].name);
+	assert_false(verdict->victims[0].name_inferred);
+	assert_true(verdict->victims[2].name_inferred);
 	assert_string_equal(verdict->waker, "holder");
 	assert_int_equal(model->overruns[0].frames_len, 3);
 	assert_string_equal(model->overruns[0].frames[2], "[k] do_sys_poll");
@@ -173,8 +177,8 @@ static void assert_has(const char *text, const char *part)
 		fail_msg("no \"%s\" in: %s", part, text);
 }
 
-/* A lock is told by the call's own argument; a descriptor may be another one by the time it is named. */
-static void a_lock_is_not_marked_as_inferred(void **state)
+/* A lock is told by the call's own argument; what a number stands for may be another by the time it is looked up. */
+static void what_was_noted_is_not_marked_as_inferred(void **state)
 {
 	struct stint_probes_overrun probed = blocked();
 	struct buffer out = {0};
@@ -182,6 +186,7 @@ static void a_lock_is_not_marked_as_inferred(void **state)
 
 	(void)state;
 	snprintf(probed.block.on, sizeof(probed.block.on), "lock 0x1 (known_lock)");
+	probed.block.on_inferred = false;
 	record(&probed);
 	model = load();
 	text_report(&out, model, false, 100);
@@ -213,7 +218,9 @@ static void the_text_says_why_and_who(void **state)
 	assert_has(out.data, "~one slow handler");
 	assert_has(out.data, "behind: cc1 (pid 77) 1.00 ms, nobody, it was asleep 9 ns");
 	assert_has(out.data, "page faults: 3 read from disk, 4,000 others; blocked in them 1.00 ms");
-	assert_has(out.data, "~in all waited: fd 8 (tcp 10.0.0.1:80 > 10.0.0.2:99) 9.00 ms, fd 5 8.00 ms");
+	assert_has(
+		out.data,
+		"~in all waited: fd 8 (tcp 10.0.0.1:80 > 10.0.0.2:99) 9.00 ms, fd 5 8.00 ms, fd 6 (~pipe) 7.00 ms");
 	assert_has(out.data, "main (src/main.c:12) > on_request > [k] do_sys_poll");
 	buffer_free(&out);
 	model_free(model);
@@ -282,12 +289,14 @@ static void json_has_the_six_parts_and_the_others(void **state)
 		"\"stolen_ns\":null");
 	assert_has(out.data,
 		   "\"rivals\":[{\"pid\":77,\"comm\":\"cc1\",\"duration_ns\":1000000,\"is_recorder\":false,");
-	assert_has(out.data,
-		   "\"victims\":[{\"fd\":8,\"name\":\"tcp 10.0.0.1:80 > 10.0.0.2:99\",\"wait_ns\":9000000}");
+	assert_has(
+		out.data,
+		"\"victims\":[{\"fd\":8,\"name\":\"tcp 10.0.0.1:80 > 10.0.0.2:99\",\"name_inferred\":false,\"wait_ns\":9000000}");
 	assert_has(
 		out.data,
 		"{\"name\":\"do_sys_poll\",\"module\":\"kernel\",\"file\":null,\"line\":null,\"kernel\":true}");
-	assert_has(out.data, "\"waker\":\"holder\",\"waker_pid\":42");
+	assert_has(out.data, "{\"fd\":6,\"name\":\"pipe\",\"name_inferred\":true,\"wait_ns\":7000000}");
+	assert_has(out.data, "\"on_inferred\":true,\"waker\":\"holder\",\"waker_pid\":42");
 	buffer_free(&out);
 	model_free(model);
 }
@@ -337,9 +346,9 @@ static void broken_rows_are_held_within_bounds(void **state)
 			"PRAGMA ignore_check_constraints = ON;"
 			"INSERT INTO overrun_verdict VALUES (1, 'guilty', x'00', 9223372036854775807,"
 			" 9223372036854775807, -1, 'x', 1e300, -5, 9223372036854775807, -1, 1, 1, 1, 1, 1, 1, -1, x'ff',"
-			" 5, -7, NULL, 'yes', 3);"
+			" 5, -7, 'x', NULL, 'yes', 3);"
 			"INSERT INTO overrun_rival VALUES (1, -1, 1, 'a', 1), (1, 7, -1, x'00', -1), (1, 99, 1, 'b', 1);"
-			"INSERT INTO overrun_victim VALUES (1, 8, 1, 'a', 1), (1, 3, -9, NULL, 'x'), (77, 0, 1, 'c', 1);",
+			"INSERT INTO overrun_victim VALUES (1, 8, 1, 'a', 'x', 1), (1, 3, -9, NULL, -1, 'x'), (77, 0, 1, 'c', 0, 1);",
 			NULL, NULL, NULL),
 		SQLITE_OK);
 	sqlite3_close(db);
@@ -361,7 +370,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(what_the_probes_said_is_in_the_model),
-		test(a_lock_is_not_marked_as_inferred),
+		test(what_was_noted_is_not_marked_as_inferred),
 		test(the_text_says_why_and_who),
 		test(json_has_the_six_parts_and_the_others),
 		test(where_the_recorder_was_in_the_way_is_said),

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_IDENTITY_BPF_H
+#define STINT_PROBES_IDENTITY_BPF_H
+
+/*
+ * What the ready descriptors of an overrun are: user space, which looks at a number some time later, may find nothing
+ * there any more, or another descriptor. So it is noted as the iteration ends, and of what is closed before, as that
+ * begins; either way only where the time tells of an overrun.
+ *
+ * A number may have been given anew without a close() of this thread's: by another thread, dup2(), close_range(). So what
+ * is there counts only if its inode is that of the descriptor that was registered, or had the turn; else nothing is
+ * noted, and user space says that it looked later.
+ */
+
+/* What is closed earlier waited less than this, and is not noted: most iterations are over by then. */
+#define IDENTIFIED_NS (budget_ns / 8)
+
+/* Is it the descriptor of that event, and has it not been closed since? */
+static __always_inline bool is_event_of(const struct thread *thread, const struct descriptor *descriptor,
+					u32 at)
+{
+	const struct user_event *event = &thread->turns.event[at];
+
+	if (thread->turns.had >> at & 1)
+		return descriptor->turn_id == turn_id(thread) && descriptor->ready_at == at;
+	return descriptor->data == ((u64)event->data_high << 32 | event->data_low);
+}
+
+/* The descriptor of an event that had no turn; -1: it is not known. */
+static __always_inline s32 event_fd(const struct thread *thread, const struct user_event *event)
+{
+	struct data_key key = {.pid = thread->pid, .epfd = thread->epfd};
+	s32 *fd;
+
+	if (thread->wait != RECORD_WAIT_EPOLL)
+		return (s32)event->data_low;
+	key.data = (u64)event->data_high << 32 | event->data_low;
+	fd = bpf_map_lookup_elem(&descriptors_by_data, &key);
+	return fd ? *fd : -1;
+}
+
+static __always_inline u16 identity_kind(const struct descriptor *descriptor, const struct file *file,
+					 const struct sock *sk)
+{
+	struct role_key role = {0};
+
+	if (descriptor->flags & DESCRIPTOR_SETTLED)
+		return descriptor->role.kind;
+	classify_file(&role, file, sk, file_type(file));
+	return role.kind;
+}
+
+static __always_inline void put_identity(struct record_identity *identity,
+					 const struct descriptor *descriptor, const struct file *file)
+{
+	struct sock *sk = file_to_sock(file);
+
+	if (sk && is_tcp(sk))
+		read_addresses(&identity->addresses, (u64)sk);
+	identity->kind = identity_kind(descriptor, file, sk);
+	identity->state = RECORD_IDENTITY_NOTED;
+}
+
+/* Of the thread's event `at`, at one of the moments above. What a ring completed is no descriptor that waits. */
+__noinline int identify(struct thread *thread, u32 at, u32 is_current)
+{
+	struct record_identity *identity;
+	struct descriptor *descriptor;
+	struct turns *turns;
+	struct file *file;
+	s32 fd;
+
+	if (!thread)
+		return 0;
+	turns = &thread->turns;
+	asm volatile("" : "+r"(at)); /* so that the mask stays, without which the verifier knows no bound */
+	at &= TURNS_MAX - 1;
+	if (turns->identified >> at & 1)
+		return 0;
+	identity = &thread->identities[at];
+	identity->state = RECORD_IDENTITY_UNKNOWN;
+	if (thread->wait == RECORD_WAIT_IO_URING)
+		return 0;
+	fd = turns->had >> at & 1 ? turns->turn[at].fd : event_fd(thread, &turns->event[at]);
+	identity->fd = fd;
+	if (turns->closed >> at & 1) {
+		identity->state = RECORD_IDENTITY_GONE;
+		return 0;
+	}
+	if (!is_current)
+		return 0;
+	descriptor = find_descriptor(thread->pid, thread->epfd, fd);
+	file = (struct file *)fd_to_file(fd);
+	if (descriptor && file && is_event_of(thread, descriptor, at) && descriptor->inode &&
+	    descriptor->inode == inode_of(file))
+		put_identity(identity, descriptor, file);
+	return 0;
+}
+
+/* The descriptor of event `at`, whose turn it has had, is about to be closed. One alone has nobody to wait for. */
+static __always_inline void keep_identity(struct thread *thread, u32 at, u64 now_ns)
+{
+	if (thread->turns.len < 2 || now_ns - thread->start_ns < IDENTIFIED_NS)
+		return;
+	identify(thread, at, 1);
+	thread->turns.identified |= 1ull << (at & (TURNS_MAX - 1));
+}
+
+#endif
