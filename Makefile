@@ -166,12 +166,13 @@ $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(TEST_HEADERS) $(BUILD)/l
 comma := ,
 FAULTS := malloc calloc realloc reallocarray aligned_alloc free asprintf socket accept4 epoll_create1 eventfd open openat \
 	syscall epoll_ctl pthread_create
-$(addprefix $(BUILD)/tests/,loop/faults_test report/memory_test): TEST_LIBS = $(addprefix -Wl$(comma)--wrap=,$(FAULTS))
+FAIL_ON_DEMAND := $(addprefix -Wl$(comma)--wrap=,$(FAULTS))
+$(addprefix $(BUILD)/tests/,loop/faults_test report/memory_test): TEST_LIBS = $(FAIL_ON_DEMAND)
 
 # Of functions that the library keeps to itself.
 $(BUILD)/tests/loop/address_order_test: TEST_LIBS = $(BUILD)/obj/loop/address_order.o
 $(BUILD)/tests/loop/address_order_test: $(BUILD)/obj/loop/address_order.o
-$(BUILD)/tests/loop/timer_wheel_test: TEST_LIBS = $(BUILD)/obj/loop/timer_wheel.o
+$(BUILD)/tests/loop/timer_wheel_test: TEST_LIBS = $(BUILD)/obj/loop/timer_wheel.o $(FAIL_ON_DEMAND)
 $(BUILD)/tests/loop/timer_wheel_test: $(BUILD)/obj/loop/timer_wheel.o
 
 $(BUILD)/tests/ares/%_test: TEST_LIBS = $(BUILD)/libstint-ares.a -lcares

@@ -105,7 +105,7 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 		loop->objects.next->destroy(loop->objects.next);
 	fd_free_all(loop);
 	loop->timers_armed = loop->timers_background = 0;
-	wheel_init(&loop->wheel);
+	wheel_clear(&loop->wheel);
 	loop->due_left = 0;
 	if (!loop->running)
 		release(loop);

@@ -6,8 +6,6 @@
 
 /* Timers, armed in the loop's wheel. */
 
-#define PREFETCHED 16u
-
 int stint_timer_new(struct stint_timer **ret, struct stint_loop *loop, uint32_t handler,
 		    stint_timer_callback callback, void *ctx)
 {
@@ -74,18 +72,12 @@ int timer_arm_any(struct stint_loop *loop, struct stint_timer *timer, uint64_t d
 	return 0;
 }
 
-static void count_disarmed(struct stint_loop *loop, const struct stint_timer *timer)
-{
-	loop->timers_armed--;
-	loop->timers_background -= timer->background;
-}
-
-void timer_disarm(struct stint_loop *loop, struct stint_timer *timer)
+void timer_disarm_due(struct stint_loop *loop, struct stint_timer *timer)
 {
 	if (is_due(loop, timer))
 		timer_forget_due(loop, 1);
 	wheel_remove(&loop->wheel, timer);
-	count_disarmed(loop, timer);
+	timer_count_disarmed(loop, timer);
 }
 
 __attribute__((noinline)) int timer_start_outside(struct stint_loop *loop, struct stint_timer *timer,
@@ -156,9 +148,7 @@ void timer_count_due(struct stint_loop *loop)
 	loop->due_left = 0;
 	if (!loop->timers_armed || wheel_next_ns(&loop->wheel) > loop->batch_ns)
 		return;
-	loop->due_left = wheel_count_due(&loop->wheel, loop->batch_ns);
-	if (!loop->due_left) /* woken for a timer that is gone: the wheel comes to its slot, not to wake again */
-		(void)wheel_first_due(&loop->wheel, loop->batch_ns);
+	loop->due_left = wheel_take_due(&loop->wheel, loop->batch_ns);
 }
 
 /* The next point of the grid that has not passed. */
@@ -195,7 +185,7 @@ static void dispatch_due(struct stint_loop *loop, struct stint_timer *timer)
 	account_due(loop, due_ns);
 	wheel_remove(&loop->wheel, timer);
 	if (!timer->periodic)
-		count_disarmed(loop, timer);
+		timer_count_disarmed(loop, timer);
 	if (timer->is_timeout) {
 		timeout_dispatch(loop, timer);
 		return;
@@ -210,15 +200,18 @@ static void dispatch_due(struct stint_loop *loop, struct stint_timer *timer)
 	dispatch_close(loop, &dispatch);
 }
 
-/*
- * Fetches the calls of the timers that come next. Among many that are due each would be a cache miss, of two or
- * three times a dispatch.
- */
-static void prefetch_calls(const struct stint_timer *timer)
+/* Among many that are due, each would be a cache miss. */
+static void prefetch_ahead(const struct timer_wheel *wheel)
 {
-	for (uint32_t i = 0; timer && i < PREFETCHED; i++, timer = timer->next)
-		if (!timer->is_timeout)
-			__builtin_prefetch(timer_call(timer));
+	const struct stint_timer *far = wheel_ahead(wheel, WHEEL_AHEAD);
+	const struct stint_timer *near = wheel_ahead(wheel, WHEEL_AHEAD / 2);
+
+	if (far) {
+		__builtin_prefetch(far, 1);
+		__builtin_prefetch(far + 1, 1); /* a timeout may lie in two lines */
+	}
+	if (near && !near->is_timeout)
+		__builtin_prefetch(timer_call(near));
 }
 
 void timer_dispatch_due(struct stint_loop *loop)
@@ -227,8 +220,7 @@ void timer_dispatch_due(struct stint_loop *loop)
 
 	loop->timer_iteration = loop->iteration;
 	while (loop->due_left > 0 && (timer = wheel_first_due(&loop->wheel, loop->batch_ns))) {
-		if (loop->due_left % (PREFETCHED / 2) == 0)
-			prefetch_calls(timer);
+		prefetch_ahead(&loop->wheel);
 		loop->due_left--;
 		dispatch_due(loop, timer);
 	}

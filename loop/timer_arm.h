@@ -9,8 +9,25 @@
 /* Whatever is asked of it. -EINVAL: the loop is dead. */
 int timer_arm_any(struct stint_loop *loop, struct stint_timer *timer, uint64_t due_ns, uint64_t period_ns);
 
-/* One that is armed, on a loop that is not dead. */
-void timer_disarm(struct stint_loop *loop, struct stint_timer *timer);
+/* One that is armed, on a loop that is not dead; while timers are due. */
+void timer_disarm_due(struct stint_loop *loop, struct stint_timer *timer);
+
+static inline void timer_count_disarmed(struct stint_loop *loop, const struct stint_timer *timer)
+{
+	loop->timers_armed--;
+	if (timer->background) /* no sum: what comes after would wait for the timer to come from memory */
+		loop->timers_background--;
+}
+
+static inline void timer_disarm(struct stint_loop *loop, struct stint_timer *timer)
+{
+	if (__builtin_expect(loop->due_left != 0, 0)) {
+		timer_disarm_due(loop, timer);
+		return;
+	}
+	wheel_remove(&loop->wheel, timer);
+	timer_count_disarmed(loop, timer);
+}
 
 /* Of `count` of those that this iteration would still have dispatched: it does so no more. */
 void timer_forget_due(struct stint_loop *loop, uint64_t count);
@@ -39,7 +56,8 @@ static inline int timer_arm(struct stint_loop *loop, struct stint_timer *timer, 
 		return 0;
 	}
 	loop->timers_armed++;
-	loop->timers_background += timer->background;
+	if (timer->background)
+		loop->timers_background++;
 	timer->due_ns = due_ns;
 	wheel_add(&loop->wheel, timer);
 	return 0;

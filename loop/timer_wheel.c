@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "timer_wheel.h"
 
-/* The front list, and the wheel's turning; what each arming and disarming does is in the header. */
+#include <stdlib.h>
+
+/* The wheel's turning, and what it has come to; what each arming and disarming does is in the header. */
 
 /* ---- a slot's timers ---- */
 
@@ -36,13 +38,151 @@ static struct stint_timer *walk_next(struct slot_walk *walk)
 	return NULL;
 }
 
-/* ---- sorting those of one tick ---- */
+/* ---- runs ---- */
 
-#define FEW        64u
-#define DIGIT_BITS 6
+#define RUN_FEW 64u /* that many make a run */
+
+struct wheel_entry {
+	uint64_t due_ns;
+	struct stint_timer *timer; /* NULL: it has gone elsewhere. Its `link` points here */
+};
+
+struct wheel_run {
+	struct wheel_run *next;
+	size_t begin, end, size; /* entries before `begin` are done with */
+	struct wheel_entry entry[];
+};
+
+static struct wheel_run *run_resize(struct wheel_run *run, size_t size)
+{
+	run = realloc(run, sizeof(*run) + size * sizeof(run->entry[0]));
+	if (run)
+		run->size = size;
+	return run;
+}
+
+static struct wheel_run *run_new(struct timer_wheel *wheel, size_t size)
+{
+	struct wheel_run *run = wheel->spare;
+
+	wheel->spare = NULL;
+	if (!run || run->size < size) {
+		free(run);
+		run = run_resize(NULL, size);
+		if (!run)
+			return NULL;
+	}
+	run->next = NULL;
+	run->begin = run->end = 0;
+	return run;
+}
+
+/* Memory of the largest is kept for the next. */
+static void run_free(struct timer_wheel *wheel, struct wheel_run *run)
+{
+	struct wheel_run *spare = wheel->spare;
+
+	if (run && (!spare || spare->size < run->size)) {
+		wheel->spare = run;
+		run = spare;
+	}
+	free(run);
+}
+
+/* False: no memory. */
+static bool run_add(struct wheel_run **run, struct stint_timer *timer)
+{
+	struct wheel_run *larger;
+
+	if ((*run)->end == (*run)->size) {
+		larger = run_resize(*run, 2 * (*run)->size);
+		if (!larger)
+			return false;
+		*run = larger;
+	}
+	(*run)->entry[(*run)->end++] = (struct wheel_entry){timer->due_ns, timer};
+	return true;
+}
+
+/* The first entry that has a timer; NULL: there is none. */
+static struct wheel_entry *first_entry(struct timer_wheel *wheel)
+{
+	struct wheel_run *run;
+
+	while ((run = wheel->runs)) {
+		for (; run->begin < run->end; run->begin++)
+			if (run->entry[run->begin].timer)
+				return &run->entry[run->begin];
+		wheel->runs = run->next;
+		run_free(wheel, run);
+	}
+	return NULL;
+}
+
+/* ---- sorting ---- */
+
+#define DIGIT_BITS 9
 #define DIGITS     (1u << DIGIT_BITS)
 
-_Static_assert(WHEEL_TICK_BITS % DIGIT_BITS == 0, "a tick is whole digits");
+/* By one digit of the deadline; those of the same digit stay in their order. */
+static void sort_by_digit(struct wheel_entry *to, const struct wheel_entry *from, size_t count,
+			  uint32_t shift)
+{
+	size_t place[DIGITS] = {0}, before = 0;
+
+	for (size_t i = 0; i < count; i++)
+		place[(from[i].due_ns >> shift) % DIGITS]++;
+	for (uint32_t digit = 0; digit < DIGITS; digit++) {
+		size_t of_digit = place[digit];
+
+		place[digit] = before;
+		before += of_digit;
+	}
+	for (size_t i = 0; i < count; i++)
+		to[place[(from[i].due_ns >> shift) % DIGITS]++] = from[i];
+}
+
+/* Turns it round, as what was armed last comes first out of a slot; whether it is in order then. */
+static bool reverse(struct wheel_run *run)
+{
+	bool sorted = true;
+
+	for (size_t i = 0, j = run->end - 1; i < j; i++, j--) {
+		struct wheel_entry entry = run->entry[i];
+
+		run->entry[i] = run->entry[j];
+		run->entry[j] = entry;
+	}
+	for (size_t i = 1; i < run->end; i++)
+		sorted &= run->entry[i - 1].due_ns <= run->entry[i].due_ns;
+	return sorted;
+}
+
+/*
+ * Deadlines that differ in no more than their last `bits` bits. False: no memory. Among many, comparing costs each timer
+ * many mispredicted branches. Digits cost it none, but each pass has its price.
+ */
+static bool sort_run(struct timer_wheel *wheel, struct wheel_run **run, uint32_t bits)
+{
+	struct wheel_run *from = *run, *to;
+
+	if (reverse(from))
+		return true;
+	to = run_new(wheel, from->end);
+	if (!to)
+		return false;
+	to->end = from->end;
+	for (uint32_t shift = 0; shift < bits; shift += DIGIT_BITS) {
+		struct wheel_run *sorted = to;
+
+		sort_by_digit(to->entry, from->entry, from->end, shift);
+		to = from;
+		from = sorted;
+	}
+	run_free(wheel, to);
+	*run = from;
+	return true;
+}
 
 static struct stint_timer *merge(struct stint_timer *a, struct stint_timer *b)
 {
@@ -59,10 +199,10 @@ static struct stint_timer *merge(struct stint_timer *a, struct stint_timer *b)
 	return first;
 }
 
-/* Merge sort from below, as lists have no middle: run i holds 2^i timers or none. */
-static struct stint_timer *sort_few(struct stint_timer *list)
+/* Merge sort from below, as lists have no middle: part i holds 2^i timers or none. */
+static struct stint_timer *sort_list(struct stint_timer *list)
 {
-	struct stint_timer *run[64] = {NULL};
+	struct stint_timer *part[64] = {NULL};
 	struct stint_timer *sorted = NULL;
 	uint32_t used = 0;
 
@@ -72,54 +212,20 @@ static struct stint_timer *sort_few(struct stint_timer *list)
 
 		list = list->next;
 		timer->next = NULL;
-		for (; run[i]; i++) {
-			timer = merge(run[i], timer);
-			run[i] = NULL;
+		for (; part[i]; i++) {
+			timer = merge(part[i], timer);
+			part[i] = NULL;
 		}
-		run[i] = timer;
+		part[i] = timer;
 		if (i >= used)
 			used = i + 1;
 	}
 	for (uint32_t i = 0; i < used; i++)
-		sorted = run[i] ? merge(run[i], sorted) : sorted;
+		sorted = part[i] ? merge(part[i], sorted) : sorted;
 	return sorted;
 }
 
-/* By one digit of the deadline; those of the same digit stay in their order. */
-static struct stint_timer *sort_by_digit(struct stint_timer *list, uint32_t shift)
-{
-	struct stint_timer *queue[DIGITS], **end[DIGITS];
-	struct stint_timer *sorted, **link = &sorted;
-
-	for (uint32_t i = 0; i < DIGITS; i++)
-		end[i] = &queue[i];
-	for (; list; list = list->next) {
-		uint32_t digit = (uint32_t)(list->due_ns >> shift) % DIGITS;
-
-		*end[digit] = list;
-		end[digit] = &list->next;
-	}
-	for (uint32_t i = 0; i < DIGITS; i++) {
-		if (end[i] == &queue[i])
-			continue;
-		*link = queue[i];
-		link = end[i];
-	}
-	*link = NULL;
-	return sorted;
-}
-
-/* Among many, comparing costs each timer many mispredicted branches. Digits cost it none, but each pass has its price. */
-static struct stint_timer *sort(struct stint_timer *list, uint64_t count)
-{
-	if (count < FEW)
-		return sort_few(list);
-	for (uint32_t shift = 0; shift < WHEEL_TICK_BITS; shift += DIGIT_BITS)
-		list = sort_by_digit(list, shift);
-	return list;
-}
-
-/* ---- the front list ---- */
+/* ---- what the wheel has come to ---- */
 
 /* From the end, as what is armed last is mostly due last. Behind those of the same deadline. */
 void wheel_add_to_front(struct timer_wheel *wheel, struct stint_timer *timer)
@@ -137,27 +243,66 @@ void wheel_add_to_front(struct timer_wheel *wheel, struct stint_timer *timer)
 		wheel->last = timer;
 }
 
-/* A slot of level 0 that the wheel has come to: all in it are later than the front list's. */
-static void append_to_front(struct timer_wheel *wheel, struct slot_walk *walk)
+/* A list of timers that are later than the front list's. */
+static void append_list(struct timer_wheel *wheel, struct stint_timer *list)
 {
 	struct stint_timer **link = wheel->last ? &wheel->last->next : &wheel->front;
-	struct stint_timer *list = NULL, *timer;
-	uint64_t count = 0, before_ns = WHEEL_NEVER;
-	bool sorted = true;
 
-	while ((timer = walk_next(walk))) {
-		sorted &= timer->due_ns <= before_ns;
-		before_ns = timer->due_ns;
-		timer->next = list;
-		list = timer;
-		count++;
-	}
-	for (timer = sorted ? list : sort(list, count); timer; timer = timer->next) {
+	for (struct stint_timer *timer = sort_list(list); timer; timer = timer->next) {
 		timer->link = link;
 		*link = timer;
 		link = &timer->next;
 		wheel->last = timer;
 	}
+}
+
+/* A run of timers that are later than those of the runs before. */
+static void append_run(struct timer_wheel *wheel, struct wheel_run *run)
+{
+	struct wheel_run **end = &wheel->runs;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = run;
+	for (size_t i = 0; i < run->end; i++) {
+		struct stint_timer *timer = run->entry[i].timer;
+
+		__builtin_prefetch(run->entry[i + WHEEL_AHEAD < run->end ? i + WHEEL_AHEAD : i].timer, 1);
+		timer->next = NULL;
+		timer->link = &run->entry[i].timer;
+	}
+}
+
+/*
+ * The timers of a slot, which are later than all that the wheel has come to before: many into a run, if there is memory
+ * for it. Their deadlines differ in no more than their last `bits` bits.
+ */
+static void append(struct timer_wheel *wheel, struct slot_walk *walk, uint32_t bits)
+{
+	struct wheel_run *run = run_new(wheel, RUN_FEW);
+	struct stint_timer *list = NULL, *timer;
+
+	while (run && (timer = walk_next(walk))) {
+		if (run_add(&run, timer))
+			continue;
+		timer->next = list;
+		list = timer;
+		break;
+	}
+	if (run && !list && run->end >= RUN_FEW && sort_run(wheel, &run, bits)) {
+		append_run(wheel, run);
+		return;
+	}
+	while ((timer = walk_next(walk))) {
+		timer->next = list;
+		list = timer;
+	}
+	for (size_t i = 0; run && i < run->end; i++) {
+		run->entry[i].timer->next = list;
+		list = run->entry[i].timer;
+	}
+	append_list(wheel, list);
+	run_free(wheel, run);
 }
 
 /* ---- the wheel's turning ---- */
@@ -208,9 +353,10 @@ static uint64_t start_of(const struct timer_wheel *wheel, uint32_t place)
  */
 static bool turn(struct timer_wheel *wheel, uint64_t tick)
 {
-	uint32_t place = next_place(wheel);
+	uint32_t place = next_place(wheel), shift = place / WHEEL_SLOTS * WHEEL_SLOT_BITS;
 	struct stint_timer *timer;
 	struct slot_walk walk;
+	uint64_t last;
 
 	if (place == WHEEL_PLACES || start_of(wheel, place) > tick) {
 		if (tick > wheel->tick)
@@ -220,8 +366,10 @@ static bool turn(struct timer_wheel *wheel, uint64_t tick)
 	wheel->tick = start_of(wheel, place);
 	walk = walk_begin(wheel, place);
 	empty_slot(wheel, place);
-	if (place < WHEEL_SLOTS) {
-		append_to_front(wheel, &walk);
+	last = wheel->tick + (UINT64_C(1) << shift) - 1;
+	if (last <= tick) {
+		wheel->tick = last;
+		append(wheel, &walk, WHEEL_TICK_BITS + shift);
 		return true;
 	}
 	while ((timer = walk_next(&walk)))
@@ -236,6 +384,18 @@ void wheel_init(struct timer_wheel *wheel)
 		wheel->earliest_ns[place] = WHEEL_NEVER;
 }
 
+void wheel_clear(struct timer_wheel *wheel)
+{
+	while (wheel->runs) {
+		struct wheel_run *run = wheel->runs;
+
+		wheel->runs = run->next;
+		free(run);
+	}
+	free(wheel->spare);
+	wheel_init(wheel);
+}
+
 void wheel_begin(struct timer_wheel *wheel, uint64_t now_ns)
 {
 	(void)next_place(wheel); /* there is none: no slot is taken to be occupied any more */
@@ -245,19 +405,33 @@ void wheel_begin(struct timer_wheel *wheel, uint64_t now_ns)
 
 uint64_t wheel_next_ns(struct timer_wheel *wheel)
 {
+	const struct wheel_entry *entry = first_entry(wheel);
+	const struct stint_timer *front = wheel->front;
 	uint32_t place;
 
-	if (wheel->front)
-		return wheel->front->due_ns;
+	if (entry)
+		return front && front->due_ns < entry->due_ns ? front->due_ns : entry->due_ns;
+	if (front)
+		return front->due_ns;
 	place = next_place(wheel);
 	return place == WHEEL_PLACES ? WHEEL_NEVER : wheel->earliest_ns[place];
 }
 
 struct stint_timer *wheel_first_due(struct timer_wheel *wheel, uint64_t now_ns)
 {
-	while (!wheel->front && turn(wheel, wheel_tick(now_ns)))
-		;
-	return wheel->front && wheel->front->due_ns <= now_ns ? wheel->front : NULL;
+	const struct wheel_entry *entry = first_entry(wheel);
+	struct stint_timer *front = wheel->front;
+
+	if (entry && (!front || entry->due_ns <= front->due_ns))
+		return entry->due_ns <= now_ns ? entry->timer : NULL;
+	return front && front->due_ns <= now_ns ? front : NULL;
+}
+
+const struct stint_timer *wheel_ahead(const struct timer_wheel *wheel, size_t count)
+{
+	const struct wheel_run *run = wheel->runs;
+
+	return run && count < run->end - run->begin ? run->entry[run->begin + count].timer : NULL;
 }
 
 static void remove_of_list(struct timer_wheel *wheel, struct stint_timer *timer, uint32_t kind,
@@ -280,39 +454,26 @@ struct wheel_removed wheel_remove_timeouts(struct timer_wheel *wheel, uint32_t k
 	struct wheel_removed removed = {0};
 
 	remove_of_list(wheel, wheel->front, kind, now_ns, &removed);
+	for (struct wheel_run *run = wheel->runs; run; run = run->next)
+		for (size_t i = run->begin; i < run->end; i++)
+			remove_of_list(wheel, run->entry[i].timer, kind, now_ns, &removed);
 	for (uint32_t place = 0; place < WHEEL_PLACES; place++)
 		for (uint32_t i = 0; i < WHEEL_LISTS; i++)
 			remove_of_list(wheel, wheel->slot[place][i], kind, now_ns, &removed);
 	return removed;
 }
 
-static uint64_t count_slot(const struct timer_wheel *wheel, uint32_t place, uint64_t now_ns)
+uint64_t wheel_take_due(struct timer_wheel *wheel, uint64_t now_ns)
 {
-	struct slot_walk walk = walk_begin(wheel, place);
-	const struct stint_timer *timer;
 	uint64_t count = 0;
 
-	while ((timer = walk_next(&walk)))
-		count += timer->due_ns <= now_ns;
-	return count;
-}
-
-/* By looking at each: to keep a count for each slot would make all that is armed and disarmed pay for what is due. */
-uint64_t wheel_count_due(const struct timer_wheel *wheel, uint64_t now_ns)
-{
-	uint64_t tick = wheel_tick(now_ns), count = 0;
-
+	while (turn(wheel, wheel_tick(now_ns)))
+		;
 	for (const struct stint_timer *timer = wheel->front; timer && timer->due_ns <= now_ns;
 	     timer = timer->next)
 		count++;
-	for (uint32_t level = 0; level < WHEEL_LEVELS; level++) {
-		for (uint64_t bits = wheel->occupied[level]; bits; bits &= bits - 1) {
-			uint32_t place = level * WHEEL_SLOTS + (uint32_t)__builtin_ctzll(bits);
-
-			if (start_of(wheel, place) > tick)
-				return count;
-			count += count_slot(wheel, place, now_ns);
-		}
-	}
+	for (const struct wheel_run *run = wheel->runs; run; run = run->next)
+		for (size_t i = run->begin; i < run->end && run->entry[i].due_ns <= now_ns; i++)
+			count += run->entry[i].timer != NULL;
 	return count;
 }

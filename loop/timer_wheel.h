@@ -3,13 +3,14 @@
 #define TIMER_WHEEL_H
 
 /*
- * The timers that are armed, by deadline: a hierarchical wheel of lists, and in front of it one sorted list.
+ * The timers that are armed, by deadline: a hierarchical wheel of lists, and in front of it what it has come to, sorted.
  *
  * Time is cut into ticks of 2^18 ns (262 us). The wheel stands at a tick. A slot of level 0 is one tick, of level
  * l 64^l ticks; a timer is in the level of the highest group of six bits in which its tick differs from the wheel's,
  * so all of level 0 comes before all of level 1, and so on: the next slot is found by one look at each level's
- * bit mask. When the wheel comes to a slot of level 0, its timers are sorted into the front list, exact to the
- * nanosecond; those of a higher level are placed anew, in lower ones.
+ * bit mask. When the wheel comes to a slot all of which has passed, its timers are sorted, exact to the nanosecond: few of
+ * them into the front list; many into a run, which is an array, so that as they come due each can be fetched from memory
+ * before its turn. Those of a slot that has passed in part are placed anew, in lower levels.
  *
  * A timer's slot follows from its deadline and the wheel's tick: until the wheel comes to the slot, its tick stays in the
  * slots before it of the same level, so the level stays too. So it is kept nowhere.
@@ -17,7 +18,8 @@
  * Arming and disarming touch the timer, its neighbours in the list and the slot, and need no memory, so they cannot
  * fail. With many timers each of these is a cache miss; they only write to the neighbours, so nothing waits for those.
  * Arming for a time within the present tick walks back over the front list's timers of a later deadline. Price: 32 bytes a
- * timer, 20 KB a loop.
+ * timer, 20 KB a loop. A run takes 16 bytes a timer while it lasts, and as much again while it is sorted; the largest one's
+ * memory is kept for the next. If there is none to be had, the front list must do for many too.
  *
  * A slot remembers the earliest deadline that was put in it. If that timer is gone since, and others are not, the
  * loop wakes up once for nothing, when the slot is next in turn.
@@ -36,10 +38,10 @@
 
 /* Two in a cache line. What is needed only when it fires is elsewhere (timer_memory.h, timeout.c). */
 struct stint_timer {
-	uint64_t due_ns;
 	struct stint_timer *next; /* in its list, or of those that are free */
-	/* What points to it: a list's head, or the `next` before it; NULL: not armed. */
+	/* What points to it: a list's head, the `next` before it, or its entry in a run; NULL: not armed. */
 	struct stint_timer **link;
+	uint64_t due_ns;
 	uint32_t handler; /* of a timeout its kind */
 	bool periodic;
 	bool used; /* false: free; it tells nothing of a timeout */
@@ -59,9 +61,11 @@ _Static_assert(sizeof(struct stint_timer) == 32, "no timer lies in two cache lin
 #define WHEEL_PLACES (WHEEL_LEVELS * WHEEL_SLOTS)
 
 struct timer_wheel {
-	uint64_t tick;             /* slots up to this one are empty: their timers are in the front list */
+	uint64_t tick;             /* slots up to this one are empty: their timers are in front */
 	struct stint_timer *front; /* sorted */
 	struct stint_timer *last;  /* of the front list; NULL if that is empty */
+	struct wheel_run *runs;    /* each later than the one before */
+	struct wheel_run *spare;   /* memory for the next */
 	/* A bit for each slot that has timers, or had some that were removed since. */
 	uint64_t occupied[WHEEL_LEVELS];
 	struct stint_timer *slot[WHEEL_PLACES][WHEEL_LISTS];
@@ -71,20 +75,26 @@ struct timer_wheel {
 
 void wheel_init(struct timer_wheel *wheel);
 
+/* Has no timers any more, and no memory but its own. */
+void wheel_clear(struct timer_wheel *wheel);
+
 /* Has a wheel without timers stand at a time that is not before the one at which it stood. */
 void wheel_begin(struct timer_wheel *wheel, uint64_t now_ns);
 
 /* The earliest deadline, or a little before it (see above); WHEEL_NEVER if there is no timer. */
 uint64_t wheel_next_ns(struct timer_wheel *wheel);
 
-/* How many are due at `now_ns`. */
-uint64_t wheel_count_due(const struct timer_wheel *wheel, uint64_t now_ns);
+/* Has the wheel come forward to `now_ns`, and tells how many are due then. */
+uint64_t wheel_take_due(struct timer_wheel *wheel, uint64_t now_ns);
 
-/*
- * The first timer if it is due at `now_ns`, else NULL. The wheel comes forward as far as that needs; if nothing
- * is due, to `now_ns`.
- */
+/* The first timer if it is due at `now_ns`, to which the wheel has come, else NULL. */
 struct stint_timer *wheel_first_due(struct timer_wheel *wheel, uint64_t now_ns);
+
+/* How many are worth fetching before their turn. */
+#define WHEEL_AHEAD 16u
+
+/* The timer that is so many after the first, where many are due; NULL if that is not known at once. */
+const struct stint_timer *wheel_ahead(const struct timer_wheel *wheel, size_t count);
 
 struct wheel_removed {
 	uint64_t count;

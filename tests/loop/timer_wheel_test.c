@@ -6,6 +6,7 @@
 #include "loop_fixture.h"
 
 #include "chance.h"
+#include "faults_fixture.h"
 
 #define TIMERS 1500u
 #define STEPS  3000u
@@ -65,7 +66,7 @@ static void check_what_is_due(void)
 			earliest_ns = timers[i].due_ns;
 	}
 	assert_true(wheel_next_ns(&wheel) <= earliest_ns);
-	assert_int_equal(wheel_count_due(&wheel, now_ns), due);
+	assert_int_equal(wheel_take_due(&wheel, now_ns), due);
 	while ((first = wheel_first_due(&wheel, now_ns))) {
 		assert_true(due-- > 0 && first->due_ns >= last_ns && first->due_ns <= now_ns);
 		last_ns = first->due_ns;
@@ -73,14 +74,14 @@ static void check_what_is_due(void)
 		wheel_remove(&wheel, &timers[first - timers]);
 		if (one_in(8))
 			arm(&timers[below(TIMERS)], now_ns + 1 + (next_random() >> (3 + below(61))));
-		due = wheel_count_due(&wheel, now_ns);
+		due = wheel_take_due(&wheel, now_ns);
 	}
 	assert_int_equal(due, 0);
 }
 
 static void start_wheel(void)
 {
-	wheel_init(&wheel);
+	wheel_clear(&wheel);
 	memset(timers, 0, sizeof(timers));
 	now_ns = UINT64_C(1) << 40;
 	wheel_begin(&wheel, now_ns);
@@ -98,14 +99,39 @@ static void timers_come_due_as_in_a_plain_list(void **state)
 	}
 }
 
-static void many_of_one_tick_come_out_sorted(void **state)
+/* All in the slot that `ticks` is the size of, and it has passed. */
+static void fill_one_slot(uint64_t ticks)
 {
-	(void)state;
 	start_wheel();
 	for (uint32_t i = 0; i < TIMERS; i++)
-		arm(&timers[i], ((wheel_tick(now_ns) + 3) << WHEEL_TICK_BITS) + below(1u << WHEEL_TICK_BITS));
-	now_ns += UINT64_C(4) << WHEEL_TICK_BITS;
-	check_what_is_due();
+		arm(&timers[i],
+		    ((wheel_tick(now_ns) + 3 * ticks) << WHEEL_TICK_BITS) + below(ticks << WHEEL_TICK_BITS));
+	now_ns += (4 * ticks) << WHEEL_TICK_BITS;
+}
+
+static void many_of_one_slot_come_out_sorted(void **state)
+{
+	(void)state;
+	for (uint64_t ticks = 1; ticks <= WHEEL_SLOTS * WHEEL_SLOTS; ticks *= WHEEL_SLOTS) {
+		fill_one_slot(ticks);
+		check_what_is_due();
+	}
+}
+
+static void without_memory_they_come_out_all_the_same(void **state)
+{
+	bool struck = true;
+
+	(void)state;
+	for (int64_t n = 1; struck; n++) {
+		fill_one_slot(1);
+		faults_arm(FAULT_MEMORY, ENOMEM, n);
+		check_what_is_due();
+		struck = faults_disarm();
+		assert_true(struck || n > 2);
+	}
+	wheel_clear(&wheel);
+	assert_int_equal(faults.live, 0);
 }
 
 static void a_slot_whose_timers_are_gone_wakes_nobody(void **state)
@@ -127,10 +153,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(timers_come_due_as_in_a_plain_list),
-		cmocka_unit_test(many_of_one_tick_come_out_sorted),
+		cmocka_unit_test(many_of_one_slot_come_out_sorted),
+		cmocka_unit_test(without_memory_they_come_out_all_the_same),
 		cmocka_unit_test(a_slot_whose_timers_are_gone_wakes_nobody),
 	};
 
 	begin_chance((uint64_t)getpid());
+	wheel_init(&wheel);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
