@@ -203,6 +203,8 @@ static void the_text_says_why_and_who(void **state)
 	struct model *model;
 
 	(void)state;
+	snprintf(probed.victims_list[1].name, sizeof(probed.victims_list[1].name), "pipe");
+	probed.victims_list[1].name_inferred = true;
 	record(&probed);
 	model = load();
 	text_report(&out, model, false, 100);
@@ -220,7 +222,7 @@ static void the_text_says_why_and_who(void **state)
 	assert_has(out.data, "page faults: 3 read from disk, 4,000 others; blocked in them 1.00 ms");
 	assert_has(
 		out.data,
-		"~in all waited: fd 8 (tcp 10.0.0.1:80 > 10.0.0.2:99) 9.00 ms, fd 5 8.00 ms, fd 6 (~pipe) 7.00 ms");
+		"~in all waited: fd 8 (tcp 10.0.0.1:80 > 10.0.0.2:99) 9.00 ms, fd 5 (~pipe) 8.00 ms; 1 more");
 	assert_has(out.data, "main (src/main.c:12) > on_request > [k] do_sys_poll");
 	buffer_free(&out);
 	model_free(model);
