@@ -103,22 +103,55 @@ static void put_title(struct plots *plots, const char *what, const char *name)
 	buffer_free(&title);
 }
 
-/* Times on a logarithmic axis: 1, 10, 100 of each unit. */
-static void put_time_tics(struct plots *plots, char axis)
+#define DECADES    13 /* from 1 ns to 1000 s */
+#define STEPS_MAX  10
+#define TICS_LEAST 2
+
+/* Where in a decade there are tics, in tenths: the coarsest first. */
+static const unsigned steps[][STEPS_MAX + 1] = {{10}, {10, 20, 50}, {10, 12, 15, 20, 25, 30, 40, 50, 60, 80}};
+#define STEPS (sizeof(steps) / sizeof(steps[0]))
+
+static size_t tics_between(const unsigned *step, double low, double high)
 {
-	uint64_t tic = 1;
+	double decade = 1;
+	size_t tics = 0;
 
-	buffer_printf(&plots->script, "set logscale %c\nset %ctics (", axis, axis);
-	for (int i = 0; i <= 12; i++, tic *= 10) {
-		struct figure figure;
-		static const char *const units[] = {"ns", "us", "ms", "s"};
-		unsigned mantissa = i % 3 == 0 ? 1 : i % 3 == 1 ? 10 : 100;
+	for (int i = 0; i < DECADES; i++, decade *= 10)
+		for (const unsigned *tenths = step; *tenths; tenths++)
+			tics += decade * *tenths / 10 >= low && decade * *tenths / 10 <= high;
+	return tics;
+}
 
-		snprintf(figure.text, sizeof(figure.text), "%u %s", i == 12 ? 1000 : mantissa,
-			 units[i == 12 ? 3 : i / 3]);
-		buffer_printf(&plots->script, "%s'%s' %" PRIu64, i ? ", " : "", figure.text, tic);
+/* Times on a logarithmic axis that goes from `low` to `high`: 1, 10, 100 of each unit, and more if these are too few. */
+static void put_time_tics(struct plots *plots, char axis, double low, double high)
+{
+	static const char *const units[] = {"ns", "us", "ms", "s", "s"};
+	static const unsigned of_unit[] = {1, 10, 100};
+	const char *comma = "";
+	double decade = 1;
+	size_t which = 0;
+
+	while (which + 1 < STEPS && tics_between(steps[which], low, high) < TICS_LEAST)
+		which++;
+	buffer_printf(&plots->script, "set logscale %c\nset %crange [%.1f:%.1f]\nset %ctics (", axis, axis,
+		      low, high, axis);
+	for (int i = 0; i < DECADES; i++, decade *= 10) {
+		double in_unit = i / 3 == 4 ? 1000 : of_unit[i % 3];
+
+		for (const unsigned *tenths = steps[which]; *tenths; tenths++, comma = ", ")
+			buffer_printf(&plots->script, "%s'%g %s' %.1f", comma, in_unit * *tenths / 10,
+				      units[i / 3], decade * *tenths / 10);
 	}
 	buffer_string(&plots->script, ")\n");
+}
+
+/* Counts, from below 1 on; by itself gnuplot marks decades only. */
+static void put_count_tics(struct plots *plots, double most)
+{
+	buffer_printf(&plots->script, "set logscale y\nset format y '%%.0f'\nset yrange [0.5:%.1f]\n",
+		      2 * most);
+	if (2 * most < 10)
+		buffer_string(&plots->script, "set ytics (1, 2, 3, 5)\n");
 }
 
 static void put_marker(struct plots *plots, uint64_t ns, const char *name, const char *colour, double height,
@@ -174,13 +207,11 @@ int plots_distribution(struct plots *plots, const struct pick_distribution *dist
 	high = stint_histogram_bucket_low(metric->buckets[metric->buckets_len - 1].bucket + 1);
 	high = budget_ns > high && budget_ns < UINT64_MAX / 4 ? budget_ns : high;
 	put_title(plots, "Lengths of the dispatches, iterations or calls of ", distribution->name);
-	put_time_tics(plots, 'x');
+	put_time_tics(plots, 'x', (low ? (double)low : 0.5) / 1.6, (double)high * 2.2);
 	most = put_bins(plots, metric);
-	buffer_printf(&plots->script,
-		      "set tmargin %d\nset logscale y\nset format y '%%.0f'\nset yrange [0.5:%.1f]\n"
-		      "set xrange [%.1f:%.1f]\nset ylabel '%s'\nset style fill solid 0.85 noborder\n",
-		      plots->titled ? 5 : 3, 2.0 * (double)most, (low ? (double)low : 0.5) / 1.6,
-		      (double)high * 2.2, distribution->what);
+	put_count_tics(plots, (double)most);
+	buffer_printf(&plots->script, "set tmargin %d\nset ylabel '%s'\nset style fill solid 0.85 noborder\n",
+		      plots->titled ? 5 : 3, distribution->what);
 	put_marker(plots, model_percentile(metric, 5000), "p50", INK, 1.05, "right");
 	put_marker(plots, model_percentile(metric, 9900), "p99", INK, 1.05, "left");
 	put_marker(plots, budget_ns, "budget", RED, 1.14, budget_ns > high / 8 ? "right" : "left");
@@ -219,7 +250,10 @@ int plots_overruns(struct plots *plots, const struct model *model)
 	if (len == 0 || (plot = begin_plot(plots, "overruns", 260)) < 0)
 		return -1;
 	put_title(plots, "Overruns", "");
-	put_time_tics(plots, 'y');
+	least = model->overruns[len - 1].duration_ns;
+	least = budget_ns != MODEL_UNKNOWN && budget_ns > 0 && budget_ns < least ? budget_ns : least;
+	put_time_tics(plots, 'y', (least ? (double)least : 1) / 1.5,
+		      (double)(model->overruns[0].duration_ns ? model->overruns[0].duration_ns : 1) * 1.6);
 	buffer_string(&plots->script, "$d << EOD\n");
 	for (size_t i = 0; i < len; i++) {
 		const struct model_overrun *overrun = &model->overruns[i];
@@ -229,13 +263,8 @@ int plots_overruns(struct plots *plots, const struct model *model)
 			      model_seconds(model, overrun->start_ns),
 			      overrun->duration_ns ? overrun->duration_ns : 1, kind_of(overrun));
 	}
-	least = model->overruns[len - 1].duration_ns;
-	least = budget_ns != MODEL_UNKNOWN && budget_ns > 0 && budget_ns < least ? budget_ns : least;
-	buffer_printf(
-		&plots->script,
-		"EOD\nset xrange [0:%.3f]\nset yrange [%.1f:%.1f]\nset xlabel 'seconds from the start'\n",
-		model->duration_ns ? (double)model->duration_ns / 1e9 : 1, (least ? (double)least : 1) / 1.5,
-		(double)(model->overruns[0].duration_ns ? model->overruns[0].duration_ns : 1) * 1.6);
+	buffer_printf(&plots->script, "EOD\nset xrange [0:%.3f]\nset xlabel 'seconds from the start'\n",
+		      model->duration_ns ? (double)model->duration_ns / 1e9 : 1);
 	if (budget_ns != MODEL_UNKNOWN && budget_ns > 0)
 		buffer_printf(&plots->script,
 			      "set arrow from graph 0, first %" PRIu64 " to graph 1, first %" PRIu64
