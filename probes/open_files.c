@@ -52,15 +52,28 @@ bool stint_fd_target(uint32_t pid, int32_t fd, char *ret)
 	return read_target(AT_FDCWD, path, ret);
 }
 
-bool stint_fd_is_file(uint32_t pid, int32_t fd)
+/* Its file system is not asked: the program may have mounted it, and not answer. */
+static bool read_status(uint32_t pid, int32_t fd, struct statx *ret)
 {
 	char path[64];
-	struct statx is;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd/%" PRId32, pid, fd);
-	/* Its file system is not asked: the program may have mounted it, and not answer. */
-	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &is) == 0 &&
-	       (S_ISREG(is.stx_mode) || S_ISDIR(is.stx_mode));
+	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, ret) == 0;
+}
+
+bool stint_fd_is_file(uint32_t pid, int32_t fd)
+{
+	struct statx is;
+
+	return read_status(pid, fd, &is) && (S_ISREG(is.stx_mode) || S_ISDIR(is.stx_mode));
+}
+
+bool stint_fd_is_inode(uint32_t pid, int32_t fd, uint64_t inode, uint32_t device)
+{
+	struct statx is;
+
+	return read_status(pid, fd, &is) && is.stx_ino == inode && is.stx_dev_major == device >> 20 &&
+	       is.stx_dev_minor == (device & 0xfffff);
 }
 
 bool stint_is_socket(const char *target, uint64_t *inode)

@@ -23,6 +23,9 @@ bool stint_fd_target(uint32_t pid, int32_t fd, char *ret);
 /* Whether it is a file or a directory, which no epoll set takes. False if that cannot be found out. */
 bool stint_fd_is_file(uint32_t pid, int32_t fd);
 
+/* Whether it has that inode, on that device: `device` as the kernel has it (12 bits and 20). */
+bool stint_fd_is_inode(uint32_t pid, int32_t fd, uint64_t inode, uint32_t device);
+
 /* Is that the target of a socket? Then its inode. */
 bool stint_is_socket(const char *target, uint64_t *inode);
 

@@ -15,6 +15,7 @@
 #include "probes/moment.h"
 #include "probes/open_files.h"
 #include "probes/ready.h"
+#include "probes/role_records.h"
 #include "probes/unwind.h"
 #include "probes/verdict.h"
 
@@ -377,10 +378,27 @@ static void tell_stop(struct stint_process *process, struct stint_probes_overrun
 	snprintf(overrun->block.in, sizeof(overrun->block.in), "%s", stop ? stop : "a stop");
 }
 
-static void look_up_block(struct stint_process *process, int32_t fd, struct stint_probes_block *block)
+/*
+ * By what the programs noted as the call returned. What has a name in a file system is looked up, which is certain where it is
+ * the same inode still.
+ */
+static void name_blocked_on(struct stint_process *process, const struct record_overrun *record, int32_t fd,
+			    struct stint_probes_block *block)
 {
+	const struct record_blocked_on *on = &record->blocked_on;
+	bool is_noted = on->start_ns == block->start_ns && on->is.fd == fd;
+	bool is_same = is_noted && on->is.state == RECORD_IDENTITY_NOTED &&
+		       (on->is.kind == ROLE_FILE || on->is.kind == ROLE_PIPE) &&
+		       stint_fd_is_inode(process->pid, fd, on->inode, on->device);
+
+	if (is_noted && on->is.state == RECORD_IDENTITY_GONE)
+		return;
+	block->on_inferred = !is_noted || !on->is_certain;
+	if (is_noted && !is_same && stint_identity_name(&on->is, block->on, sizeof(block->on)))
+		return;
 	stint_descriptor_name(process->descriptors, fd, block->on, sizeof(block->on));
-	block->on_inferred = true;
+	if (!is_same)
+		block->on_inferred = true;
 }
 
 static void complete_block(struct stint_process *process, struct stint_probes_overrun *overrun,
@@ -403,7 +421,7 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 	if (call && is_futex(call))
 		stint_unwinder_name(process->unwinder, call->argument, "lock ", block->on, sizeof(block->on));
 	else if (call && call->fd >= 0)
-		look_up_block(process, call->fd, block);
+		name_blocked_on(process, record, call->fd, block);
 	/* The idle task wakes nobody, nor does the one that serves interrupts for its own sake. */
 	/*
 	 * Without names an interrupt is not told from the task that it came upon; its own threads are not that by

@@ -189,6 +189,15 @@ struct record_identity {
 	struct record_addresses addresses; /* of TCP */
 };
 
+/* The descriptor that the longest block was in a call on: as that call returned. */
+struct record_blocked_on {
+	__u64 start_ns; /* of that block; another: this is of one before it, and of an iteration before, maybe */
+	__u64 inode;
+	__u32 device;     /* as the kernel has it: 12 bits and 20 */
+	__u32 is_certain; /* else another thread may have given the number to another during the call */
+	struct record_identity is;
+};
+
 /* An iteration beyond its budget. */
 struct record_overrun {
 	__u32 type;
@@ -223,6 +232,7 @@ struct record_overrun {
 	struct record_ready ready[RECORD_READY];
 	struct record_turn turns[RECORD_READY];
 	struct record_identity identities[RECORD_READY]; /* of the same, turns_len of them */
+	struct record_blocked_on blocked_on;
 	struct record_verdict verdict;
 	struct record_function functions[RECORD_FUNCTIONS]; /* by their numbers */
 };
@@ -450,9 +460,10 @@ _Static_assert(sizeof(struct record_segment) == 32, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
 _Static_assert(sizeof(struct record_identity) == 48, "no holes");
 _Static_assert(sizeof(struct record_overrun) == 128 + 8 * 32 + 32 * 32 + 64 * 52 + 64 * 8 + 64 * 16 + 64 * 8 +
-							64 * 48 + sizeof(struct record_verdict) +
+							64 * 48 + sizeof(struct record_verdict) + 72 +
 							16 * RECORD_FUNCTIONS,
 	       "no holes");
+_Static_assert(sizeof(struct record_blocked_on) == 72, "no holes");
 _Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,
 	       "no holes");
 _Static_assert(sizeof(struct record_unix_end) == 16, "no holes");

@@ -106,4 +106,57 @@ static __always_inline void keep_identity(struct thread *thread, u32 at, u64 now
 	thread->turns.identified |= 1ull << (at & (TURNS_MAX - 1));
 }
 
+/* The same file as an event's descriptor was, or nobody else could have given its number away. */
+static __always_inline bool is_number_certain(struct thread *thread, s32 fd, u32 inode)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct descriptor *descriptor;
+
+	if (BPF_CORE_READ(task, files, count.counter) == 1)
+		return true;
+	descriptor = find_descriptor(thread->pid, thread->epfd, fd);
+	return descriptor && descriptor->inode && descriptor->inode == inode;
+}
+
+/* Files, directories, devices have names in the file system; what has no type at all is told by the kernel's name of it. */
+static __always_inline u16 blocked_kind(const struct file *file, const struct sock *sk)
+{
+	u32 type = file_type(file);
+	struct role_key role = {0};
+
+	if (type && type != S_IFSOCK && type != S_IFIFO)
+		return ROLE_FILE;
+	classify_file(&role, file, sk, type);
+	return role.kind;
+}
+
+/* A close() has none any more, and its number may be another's. */
+__noinline int note_blocked_on(struct thread *thread)
+{
+	struct record_blocked_on *on;
+	struct file *file;
+	struct sock *sk;
+
+	if (!thread)
+		return 0;
+	on = &thread->blocked_on;
+	on->start_ns = thread->verdict.sums.block.start_ns;
+	on->is.fd = thread->syscall_fd;
+	on->is.state = thread->syscall_number == NR_close ? RECORD_IDENTITY_GONE : RECORD_IDENTITY_UNKNOWN;
+	if (on->is.state == RECORD_IDENTITY_GONE || !takes_fd(thread->syscall_number))
+		return 0;
+	file = (struct file *)fd_to_file(thread->syscall_fd);
+	if (!file)
+		return 0;
+	sk = file_to_sock(file);
+	if (sk && is_tcp(sk))
+		read_addresses(&on->is.addresses, (u64)sk);
+	on->inode = BPF_CORE_READ(file, f_inode, i_ino);
+	on->device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
+	on->is_certain = is_number_certain(thread, thread->syscall_fd, (u32)on->inode);
+	on->is.kind = blocked_kind(file, sk);
+	on->is.state = RECORD_IDENTITY_NOTED;
+	return 0;
+}
+
 #endif

@@ -81,7 +81,12 @@ struct pt_regs {
 #error "stint's probes read x86-64 registers; other machines need their struct pt_regs here"
 #endif
 
+struct super_block {
+	u32 s_dev;
+};
+
 struct inode {
+	struct super_block *i_sb;
 	unsigned short i_mode;
 	unsigned long i_ino;
 	s64 i_size;
@@ -145,13 +150,14 @@ struct fdtable {
 	struct file **fd;
 };
 
-struct files_struct {
-	struct fdtable *fdt;
-};
-
 typedef struct {
 	int counter;
 } atomic_t;
+
+struct files_struct {
+	atomic_t count; /* of tasks that share it */
+	struct fdtable *fdt;
+};
 
 typedef struct refcount_struct {
 	atomic_t refs;

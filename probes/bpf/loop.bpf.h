@@ -274,6 +274,7 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 	put_functions(record, thread, now_ns, running);
 	put_turns(record, &thread->turns);
 	put_identities(record, thread, running);
+	__builtin_memcpy(&record->blocked_on, &thread->blocked_on, sizeof(record->blocked_on));
 	__builtin_memcpy(&record->verdict, &thread->verdict.sums, sizeof(record->verdict));
 	bpf_ringbuf_submit(record, 0);
 	return 0;
@@ -499,6 +500,14 @@ static __always_inline void list_syscall(struct thread *thread, u64 duration_ns)
 	}
 }
 
+/* Was it in the call that ends now? */
+static __always_inline bool has_longest_block(const struct thread *thread)
+{
+	const struct record_block *block = &thread->verdict.sums.block;
+
+	return block->duration_ns && block->in_syscall && block->start_ns >= thread->syscall_start_ns;
+}
+
 /* True if this call is the longest part so far of an iteration that is now over its budget. */
 static __always_inline bool exit_syscall(struct thread *thread, u64 now_ns)
 {
@@ -511,6 +520,8 @@ static __always_inline bool exit_syscall(struct thread *thread, u64 now_ns)
 	if (duration_ns < SYSCALL_NOTED_NS)
 		return false;
 	list_syscall(thread, duration_ns);
+	if (has_longest_block(thread))
+		note_blocked_on(thread);
 	note_part(thread, thread->syscall_start_ns, duration_ns, 1);
 	return now_ns - thread->start_ns > budget_ns &&
 	       thread->longest_start_ns == thread->syscall_start_ns && duration_ns > budget_ns / 2;

@@ -73,6 +73,9 @@ struct thread;
 /* identity.bpf.h: what the descriptor of one of its events is, as far as that is certain. */
 int identify(struct thread *thread, u32 at, u32 is_current);
 
+/* The same of the descriptor that its system call, now at its end, was blocked on for longer than any before. */
+int note_blocked_on(struct thread *thread);
+
 /* service.bpf.h: the next wait of the loop begins. */
 int end_turns(struct thread *thread, u64 now_ns);
 

@@ -141,6 +141,7 @@ struct thread {
 	u64 ready[THREAD_READY]; /* ready.bpf.h: what a poll or a select returned */
 	u64 ring;                /* uring.bpf.h: address of the one that it waited for last */
 	struct record_identity identities[TURNS_MAX]; /* identity.bpf.h: of its events, for an overrun */
+	struct record_blocked_on blocked_on;
 };
 
 /*

@@ -14,6 +14,7 @@ struct subject_identities {
 	uint64_t after_ns;
 	int32_t fd[IDENTITIES];
 	char name[IDENTITIES][96]; /* what they were as they waited */
+	char blocked_on[96];       /* what the slow one was blocked on; "": it computed */
 };
 
 #endif

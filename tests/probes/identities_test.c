@@ -121,6 +121,39 @@ static void one_that_is_closed_in_a_select_is_named_as_what_it_was(void **state)
 	assert_true(count_victims(is_named_for_certain) > 0);
 }
 
+/* That one was blocked elsewhere for longer is the machine's doing, but not in each round. */
+static int count_blocks(bool inferred)
+{
+	int blocks = 0;
+
+	for (size_t i = 0; i < watching.overruns_len; i++) {
+		const struct stint_probes_overrun *overrun = &watching.overruns[i].is;
+		const struct subject_identities *round = find_round(overrun);
+
+		if (!round || strcmp(overrun->block.in, "recvfrom") != 0)
+			continue;
+		assert_string_equal(overrun->block.on, round->blocked_on);
+		assert_int_equal(overrun->block.on_inferred, inferred);
+		blocks++;
+	}
+	return blocks;
+}
+
+static void what_a_call_was_blocked_on_is_named_as_what_it_was(void **state)
+{
+	(void)state;
+	run("blocked", "epoll");
+	assert_true(count_blocks(false) > 0);
+}
+
+/* The other thread may have given the number to it during the call. */
+static void what_a_call_of_several_threads_was_blocked_on_is_marked(void **state)
+{
+	(void)state;
+	run("shared", "epoll");
+	assert_true(count_blocks(true) > 0);
+}
+
 #define test(function) cmocka_unit_test_setup_teardown(function, watching_set_up_opened, watching_tear_down)
 
 int main(void)
@@ -130,6 +163,8 @@ int main(void)
 		test(one_that_is_closed_later_is_named_as_what_it_was),
 		test(one_that_was_reset_has_its_port_still),
 		test(one_that_was_replaced_is_marked_as_looked_up),
+		test(what_a_call_was_blocked_on_is_named_as_what_it_was),
+		test(what_a_call_of_several_threads_was_blocked_on_is_marked),
 		test(one_that_is_closed_in_a_poll_is_named_as_what_it_was),
 		test(one_that_is_closed_in_a_select_is_named_as_what_it_was),
 	};

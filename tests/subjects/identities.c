@@ -6,6 +6,9 @@
  *	identities closed    each is read and closed in its turn, and its number is another one's at once
  *	identities left      they are not seen to in that iteration; in the next one they are closed, as above
  *	identities replaced  each is read, and then replaced by dup2()
+ *	identities blocked   the slow handler does not compute, but reads from a connection that nothing comes on, which is closed
+ *			then, and its number is another one's
+ *	identities shared    the same, in a process of two threads
  *	identities reset     both were reset by their peers; they are read in their turn, and closed later
  *
  * As a second argument the wait: epoll, poll or select. It writes a struct subject_identities for each round to its
@@ -17,6 +20,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -183,6 +187,34 @@ static void close_and_reuse(int fd)
 		die("another number");
 }
 
+static bool is_blocked(void)
+{
+	return is_mode("blocked") || is_mode("shared");
+}
+
+static void block_slow(struct subject_identities *round)
+{
+	struct timeval enough = {.tv_usec = SLOW_NS / 1000};
+	int far_end, near_end;
+	char byte;
+
+	connect_to_self(&far_end, &near_end);
+	tell_name(round->blocked_on, sizeof(round->blocked_on), far_end);
+	checked(fcntl(near_end, F_SETFL, 0), "fcntl");
+	checked(setsockopt(near_end, SOL_SOCKET, SO_RCVTIMEO, &enough, sizeof(enough)), "SO_RCVTIMEO");
+	take(slow);
+	if (recv(near_end, &byte, 1, 0) >= 0)
+		die("data");
+	close_and_reuse(near_end);
+	close(far_end);
+}
+
+static void *sleep_on(void *ctx)
+{
+	pause();
+	return ctx;
+}
+
 static void handle(int fd)
 {
 	take(fd);
@@ -211,13 +243,16 @@ static void run_round(struct subject_identities *round)
 	round->before_ns = now_ns();
 	if (wait_for(-1) != 1 + IDENTITIES)
 		die("not all");
-	take_slow(SLOW_NS);
+	if (is_blocked())
+		block_slow(round);
+	else
+		take_slow(SLOW_NS);
 	for (int i = 0; i < IDENTITIES && !is_mode("left"); i++)
 		handle(near[i]);
 	wait_for(0);
 	round->after_ns = now_ns();
 	for (int i = 0; i < IDENTITIES; i++) {
-		if (is_mode("left") || is_mode("reset"))
+		if (is_mode("left") || is_mode("reset") || is_blocked())
 			close_and_reuse(near[i]);
 		if (far[i] >= 0)
 			close(far[i]);
@@ -227,6 +262,7 @@ static void run_round(struct subject_identities *round)
 int main(int argc, char **argv)
 {
 	socklen_t len = sizeof(address);
+	pthread_t thread;
 	char byte;
 
 	mode = argc > 1 ? argv[1] : "closed";
@@ -239,6 +275,8 @@ int main(int argc, char **argv)
 	checked(listen(listener, 16), "listen");
 	checked(getsockname(listener, (struct sockaddr *)&address, &len), "getsockname");
 	connect_to_self(&other_far, &other);
+	if (is_mode("shared") && pthread_create(&thread, NULL, sleep_on, NULL))
+		die("pthread_create");
 	add(slow);
 	/* What has a number at the end of a round keeps it: so each round has numbers of its own. */
 	for (int i = 0; i < IDENTITIES_ROUNDS; i++)
