@@ -155,11 +155,24 @@ static size_t width_of(const char *text)
 	return width;
 }
 
+#define HEAD_LEAST 3
+
+/* How much of a name's end is kept: half, or more if it takes that to see the port of an address in it. */
+static size_t tail_of(const char *name, size_t name_columns)
+{
+	size_t tail = name_columns / 2, port = 0;
+
+	for (const char *at = name; *at; at++)
+		if (*at == ':' && isdigit((unsigned char)at[1]))
+			port = strlen(at);
+	return port > tail && port + 3 + HEAD_LEAST <= name_columns ? port : tail;
+}
+
 /* What the terminal shows of a cell, behind `out`, with a NUL. */
 static void render(struct buffer *out, const char *cell, size_t name_columns)
 {
 	struct buffer escaped = {0};
-	size_t tail = name_columns / 2;
+	size_t tail;
 
 	if (!(*cell & CELL_NAME)) {
 		buffer_put(out, cell + 1, strlen(cell + 1) + 1);
@@ -167,6 +180,7 @@ static void render(struct buffer *out, const char *cell, size_t name_columns)
 	}
 	escape_terminal(&escaped, cell + 1);
 	buffer_string(out, *cell & CELL_INFERRED ? "~" : "");
+	tail = tail_of(escaped.data ? escaped.data : "", name_columns);
 	if (escaped.err)
 		out->err = escaped.err;
 	else

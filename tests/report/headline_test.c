@@ -419,6 +419,21 @@ static void columns_that_say_nothing_are_left_out(void **state)
 	buffer_free(&out);
 }
 
+static void the_port_of_an_address_is_not_cut_out(void **state)
+{
+	static const char *const heads[] = {"handler", "what"};
+	struct table *table = table_new(heads, "Ll");
+	struct buffer out = {0};
+	bool inferred = false;
+
+	(void)state;
+	table_name(table, "clients of 127.0.0.1:18472 (no stack)", true);
+	table_cell(table, "twenty columns of it");
+	table_text(table, &out, 48, &inferred);
+	assert_non_null(strstr(buffer_text(&out), "...:18472 (no stack)"));
+	buffer_free(&out);
+}
+
 static void what_does_not_fit_goes_on_below_with_the_names_again(void **state)
 {
 	struct buffer out = {0};
@@ -506,6 +521,7 @@ int main(void)
 		test(a_loop_is_busy_also_in_what_had_not_ended),
 		test(of_many_processes_the_latest_have_all_their_lines),
 		test(columns_that_say_nothing_are_left_out),
+		test(the_port_of_an_address_is_not_cut_out),
 		test(what_does_not_fit_goes_on_below_with_the_names_again),
 	};
 
