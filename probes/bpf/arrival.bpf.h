@@ -18,22 +18,38 @@
  * A connection that is accepted: the end of its handshake, for each connection by itself.
  */
 
-#define ARRIVALS_MAX 16384
+#define ARRIVAL_SETS_SHIFT 12
+#define ARRIVAL_SETS       (1u << ARRIVAL_SETS_SHIFT)
+#define ARRIVAL_WAYS       8
+#define PLACE_TAKEN        1 /* of an entry that is being filled in */
 
+/* Of one socket: a line of the cache. */
 struct arrival {
+	u64 place;    /* the socket's (filter.bpf.h); 0: nobody's */
 	u64 first_ns; /* of what was not read; 0: nothing */
 	u64 last_ns;
 	u64 replaced_ns;    /* the first before this one: nobody had told of its read when this one came */
 	u64 established_ns; /* of a connection that was not accepted yet */
+	u64 followed_ns;
 	u32 is_whole; /* nothing was in it before it was followed, or that was read: what arrives is known */
 	u32 end_seq;  /* of what arrived, the highest; once `last_ns` is set */
+	u64 reserved;
+};
+
+/*
+ * Every segment and every read looks here, so this is no hash map: it is a table of sets, by the socket's place, of which
+ * one look finds the entry as a rule. Where all of a set are taken, the one that nothing has come for longest goes.
+ */
+struct arrival_set {
+	struct arrival way[ARRIVAL_WAYS];
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, ARRIVALS_MAX);
-	__type(key, u64); /* address of the struct sock */
-	__type(value, struct arrival);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ARRIVAL_SETS);
+	__uint(map_flags, BPF_F_MMAPABLE); /* so that it begins with a line */
+	__type(key, u32);
+	__type(value, struct arrival_set);
 } arrivals SEC(".maps");
 
 /* Local ports that are listened on, by whom (enum port_listener): connections that have one were accepted. */
@@ -69,9 +85,72 @@ static __always_inline bool is_listened_on(u16 port)
 	return bpf_map_lookup_elem(&listen_ports, &port) != NULL;
 }
 
-static __always_inline struct arrival *find_arrival(u64 sk)
+static __always_inline struct arrival_set *arrival_set(u64 place)
 {
-	return bpf_map_lookup_elem(&arrivals, &sk);
+	u32 set = (u32)(socket_hash(place) >> (64 - ARRIVAL_SETS_SHIFT));
+
+	return bpf_map_lookup_elem(&arrivals, &set);
+}
+
+static __noinline struct arrival *find_arrival_further(struct arrival_set *set, u64 place)
+{
+	if (!set || !is_place_marked(place))
+		return NULL;
+	for (u32 way = 1; way < ARRIVAL_WAYS; way++)
+		if (set->way[way].place == place)
+			return &set->way[way];
+	return NULL;
+}
+
+static __always_inline struct arrival *find_arrival(u64 place)
+{
+	struct arrival_set *set = arrival_set(place);
+
+	if (!set)
+		return NULL;
+	return set->way[0].place == place ? &set->way[0] : find_arrival_further(set, place);
+}
+
+static __always_inline u64 last_use(const struct arrival *arrival)
+{
+	return arrival->last_ns > arrival->followed_ns ? arrival->last_ns : arrival->followed_ns;
+}
+
+/* An entry for a socket that has none, for the caller alone until it puts its place there. NULL: others were faster. */
+static __noinline struct arrival *take_arrival(u64 place)
+{
+	struct arrival_set *set = arrival_set(place);
+	struct arrival *oldest;
+	u64 before;
+
+	if (!set)
+		return NULL;
+	oldest = &set->way[0];
+	for (u32 way = 0; way < ARRIVAL_WAYS; way++) {
+		struct arrival *arrival = &set->way[way];
+
+		if (!arrival->place && __sync_val_compare_and_swap(&arrival->place, 0, PLACE_TAKEN) == 0)
+			return arrival;
+		if (last_use(arrival) < last_use(oldest))
+			oldest = arrival;
+	}
+	before = oldest->place;
+	if (before == PLACE_TAKEN ||
+	    __sync_val_compare_and_swap(&oldest->place, before, PLACE_TAKEN) != before)
+		return NULL;
+	return oldest;
+}
+
+static __always_inline void begin_arrivals(struct arrival *arrival, u64 place, u64 established_ns, u64 now_ns,
+					   bool is_whole)
+{
+	arrival->first_ns = 0;
+	arrival->last_ns = 0;
+	arrival->replaced_ns = 0;
+	arrival->established_ns = established_ns;
+	arrival->followed_ns = now_ns;
+	arrival->is_whole = is_whole;
+	*(volatile u64 *)&arrival->place = place; /* last: it says that the rest is there */
 }
 
 static __always_inline bool has_unread(u64 sk)
@@ -81,11 +160,16 @@ static __always_inline bool has_unread(u64 sk)
 
 static __always_inline void follow_arrivals(u64 sk)
 {
-	struct arrival fresh = {.is_whole = !has_unread(sk)};
+	u64 place = socket_place_of(sk);
+	struct arrival *arrival;
 
 	arrivals_followed = 1;
-	mark_socket(sk);
-	bpf_map_update_elem(&arrivals, &sk, &fresh, BPF_NOEXIST);
+	mark_place(place);
+	if (find_arrival(place))
+		return;
+	arrival = take_arrival(place);
+	if (arrival)
+		begin_arrivals(arrival, place, 0, bpf_ktime_get_ns(), !has_unread(sk));
 }
 
 static __always_inline u32 segment_end_seq(const struct sk_buff *skb)
@@ -111,7 +195,7 @@ static __always_inline bool is_after(u32 a, u32 b)
 
 static __always_inline void note_segment(const struct sock *sk, const struct sk_buff *skb)
 {
-	struct arrival *arrival = segment_is_news(skb) ? find_arrival((u64)sk) : NULL;
+	struct arrival *arrival = segment_is_news(skb) ? find_arrival(socket_place(sk)) : NULL;
 	u32 end_seq = segment_end_seq(skb);
 	u64 now_ns;
 
@@ -142,19 +226,29 @@ static __always_inline u64 first_arrival(const struct arrival *arrival, u64 star
 /* A handshake is over: from now on the listener is readable, and data may come. */
 static __always_inline void note_handshake(const struct sock *sk, u64 now_ns)
 {
-	struct arrival fresh = {.established_ns = now_ns, .is_whole = 1};
-	u64 key = (u64)sk;
+	u64 place = socket_place(sk);
+	struct arrival *arrival;
 
 	if (!is_listened_on_by_watched(sk->__sk_common.skc_num))
 		return;
 	arrivals_followed = 1;
-	mark_socket(as_number(key));
-	bpf_map_update_elem(&arrivals, &key, &fresh, BPF_ANY);
+	mark_place(place);
+	arrival = find_arrival(place);
+	if (!arrival)
+		arrival = take_arrival(place);
+	if (arrival)
+		begin_arrivals(arrival, place, now_ns, now_ns, true);
 }
 
-static __always_inline void forget_arrivals(u64 sk)
+/* All there are of it: two CPUs may have come to follow it at once. */
+static __always_inline void forget_arrivals(const struct sock *sk)
 {
-	bpf_map_delete_elem(&arrivals, &sk);
+	u64 place = socket_place(sk);
+	struct arrival_set *set = arrival_set(place);
+
+	for (u32 way = 0; set && way < ARRIVAL_WAYS; way++)
+		if (set->way[way].place == place)
+			__sync_val_compare_and_swap(&set->way[way].place, place, 0);
 }
 
 static __always_inline void note_woken(struct thread *thread, u64 now_ns)

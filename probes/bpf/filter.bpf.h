@@ -50,16 +50,41 @@ static __always_inline void mark_thread(struct task_struct *task)
 
 __u64 socket_marks[SOCKET_MARKS / 64];
 
-static __always_inline u32 socket_mark_at(u64 place)
+/*
+ * What tells a socket from others, as its distance from the marks: of a number it takes theirs, which a program has once
+ * it reads back what it wrote. Never 0, nor 1.
+ */
+__u64 socket_marks_address;
+
+static __always_inline u64 socket_place(const struct sock *sk)
 {
-	return (u32)(place * 0x9e3779b97f4a7c15ull >> (64 - SOCKET_MARKS_SHIFT));
+	return (u64)sk - (u64)socket_marks;
+}
+
+static __always_inline u64 socket_place_of(u64 sk)
+{
+	volatile u64 *address = &socket_marks_address;
+
+	if (!*address)
+		*address = (u64)socket_marks;
+	return sk - *address;
+}
+
+static __always_inline u64 socket_hash(u64 place)
+{
+	return place * 0x9e3779b97f4a7c15ull;
+}
+
+static __always_inline bool is_place_marked(u64 place)
+{
+	u32 mark = (u32)(socket_hash(place) >> (64 - SOCKET_MARKS_SHIFT));
+
+	return socket_marks[mark / 64] >> (mark % 64) & 1;
 }
 
 static __always_inline bool is_socket_marked(const struct sock *sk)
 {
-	u32 mark = socket_mark_at((u64)sk - (u64)socket_marks);
-
-	return socket_marks[mark / 64] >> (mark % 64) & 1;
+	return is_place_marked(socket_place(sk));
 }
 
 /* The verifier takes no pointer for a number where a global function wants one: a copy of its bytes is one. */
@@ -71,12 +96,17 @@ static __always_inline u64 as_number(u64 address)
 	return number;
 }
 
-static __noinline int mark_socket(u64 sk)
+static __noinline int mark_place(u64 place)
 {
-	u32 mark = socket_mark_at(sk - as_number((u64)socket_marks));
+	u32 mark = (u32)(socket_hash(place) >> (64 - SOCKET_MARKS_SHIFT));
 
 	__sync_fetch_and_or(&socket_marks[mark / 64 & (SOCKET_MARKS / 64 - 1)], 1ull << (mark % 64));
 	return 0;
+}
+
+static __always_inline void mark_socket(u64 sk)
+{
+	mark_place(socket_place_of(sk));
 }
 
 #endif

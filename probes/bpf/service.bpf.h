@@ -206,7 +206,7 @@ static __always_inline void exit_read(struct thread *thread, struct role_counter
 {
 	struct turns *turns = &thread->turns;
 	bool emptied = result <= 0 || (requested && (u64)result < requested);
-	struct arrival *arrival = find_arrival(turns->sock);
+	struct arrival *arrival = find_arrival(socket_place_of(turns->sock));
 	u64 arrived_ns = arrival ? first_arrival(arrival, thread->syscall_start_ns, now_ns) : 0;
 
 	if (arrived_ns && role && result >= 0 && !(turns->flags & TURNS_READ_SEEN))
@@ -248,7 +248,7 @@ __noinline int exit_accept(struct thread *thread, s32 listener, s32 fd, u64 now_
 	if (at >= TURNS_MAX || thread->turns.fd != listener)
 		return 0;
 	role = role_at(thread->turns.turn[at].role_slot);
-	arrival = find_arrival((u64)sk);
+	arrival = find_arrival(socket_place_of((u64)sk));
 	if (role && arrival && arrival->established_ns)
 		count_arrival(role, thread, arrival->established_ns, now_ns);
 	return 0;

@@ -414,7 +414,7 @@ int BPF_PROG(on_tcp_destroy, struct sock *sk)
 	if (!is_socket_marked(sk))
 		return 0;
 	if (arrivals_followed)
-		forget_arrivals((u64)sk);
+		forget_arrivals(sk);
 	if (sockets_known > 0)
 		forget_socket((u64)sk, bpf_ktime_get_ns());
 	return 0;
