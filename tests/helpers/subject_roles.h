@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #define SUBJECT_ROUNDS  7
+#define SUBJECT_MANY    1000 /* clients at once */
 #define SUBJECT_BUSY_NS 20000000u
 #define SUBJECT_SPIN_NS 2000000u /* of each handler, and twice that of every second */
 

@@ -230,6 +230,13 @@ static void data_that_came_while_the_loop_was_busy_is_as_old_as_that(void **stat
 	watched_role_adds_up(role);
 }
 
+static void each_of_many_connections_has_the_age_of_what_it_was_sent(void **state)
+{
+	(void)state;
+	run("many", NULL);
+	assert_int_equal(metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE)->count, SUBJECT_MANY);
+}
+
 static void what_another_thread_has_read_makes_nothing_older(void **state)
 {
 	const struct stint_probes_histogram *age;
@@ -338,6 +345,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			the_first_connection_of_a_listener_that_was_there_before_has_its_age, set_up,
 			tear_down),
+		cmocka_unit_test_setup_teardown(each_of_many_connections_has_the_age_of_what_it_was_sent,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_another_thread_has_read_makes_nothing_older, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_read_is_as_old_as_what_was_there_when_it_began, set_up,

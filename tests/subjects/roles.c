@@ -12,6 +12,7 @@
  *	roles reused	a pipe is taken out of the set in its turn, and closed in that of the third event after it; its number
  *			has another descriptor from the turn of the last one on, which is written to there
  *	roles again	what a client has sent, and was read, it sends once more, after other data that is read in two parts
+ *	roles many   MANY clients, each of which sends once and is read from
  *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
  *
  * With one more argument the descriptors are registered first of all, else when it starts. It writes its port to its
@@ -37,6 +38,7 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -539,6 +541,28 @@ static void reused(void)
 	}
 }
 
+static void many(void)
+{
+	static int far_ends[SUBJECT_MANY], near_ends[SUBJECT_MANY];
+	struct epoll_event ready;
+	struct rlimit limit;
+
+	checked(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
+	limit.rlim_cur = limit.rlim_max;
+	checked(setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
+	for (int i = 0; i < SUBJECT_MANY; i++) {
+		connect_to_self(&far_ends[i], &near_ends[i]);
+		add(near_ends[i]);
+	}
+	for (int i = 0; i < SUBJECT_MANY; i++) {
+		put(far_ends[i]);
+		if (epoll_wait(epfd, &ready, 1, -1) != 1 || (int)ready.data.u64 != near_ends[i])
+			die("another one");
+		take(near_ends[i]);
+	}
+	epoll_wait(epfd, &ready, 1, 0);
+}
+
 static void each_in(int (*wait)(int timeout_ms))
 {
 	wait_for_all = wait;
@@ -578,6 +602,7 @@ static void run(const char *what)
 		     {"again", again},
 		     {"ctl", ctl},
 		     {"reused", reused},
+		     {"many", many},
 		     {"poll", each_in_poll},
 		     {"ppoll", each_in_ppoll},
 		     {"select", each_in_select},
