@@ -222,7 +222,7 @@ static void a_process_without_epoll_has_no_loops(void **state)
 
 static void what_a_tiny_ring_cannot_hold_is_counted(void **state)
 {
-	struct stint_probes_options options = {.size = sizeof(options), .ring_bytes = 8192};
+	struct stint_probes_options options = {.size = sizeof(options), .ring_bytes = 16384};
 	struct stint_probes_losses losses;
 	struct subject_answer answer;
 	struct watched_loop loop;
