@@ -39,14 +39,13 @@ static __always_inline s32 event_fd(const struct thread *thread, const struct us
 	return fd ? *fd : -1;
 }
 
-static __always_inline u16 identity_kind(const struct descriptor *descriptor, const struct file *file,
-					 const struct sock *sk)
+/* Of a struct file. Not static: the verifier goes through it once. */
+__noinline u32 file_kind(u64 address)
 {
+	const struct file *file = (const struct file *)address;
 	struct role_key role = {0};
 
-	if (descriptor->flags & DESCRIPTOR_SETTLED)
-		return descriptor->role.kind;
-	classify_file(&role, file, sk, file_type(file));
+	classify_file(&role, file, file_to_sock((struct file *)address), file_type(file));
 	return role.kind;
 }
 
@@ -57,7 +56,8 @@ static __always_inline void put_identity(struct record_identity *identity,
 
 	if (sk && is_tcp(sk))
 		read_addresses(&identity->addresses, (u64)sk);
-	identity->kind = identity_kind(descriptor, file, sk);
+	identity->kind = descriptor->flags & DESCRIPTOR_SETTLED ? descriptor->role.kind
+								: (u16)file_kind(as_number((u64)file));
 	identity->state = RECORD_IDENTITY_NOTED;
 }
 
@@ -97,6 +97,19 @@ __noinline int identify(struct thread *thread, u32 at, u32 is_current)
 	return 0;
 }
 
+/* `is_current`: the thread is; else its descriptors cannot be looked at. */
+__noinline int identify_all(struct thread *thread, u32 is_current)
+{
+	u32 len = thread ? thread->turns.len : 0;
+
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		if (i >= len)
+			break;
+		identify(thread, i, is_current);
+	}
+	return 0;
+}
+
 /* The descriptor of event `at`, whose turn it has had, is about to be closed. One alone has nobody to wait for. */
 static __always_inline void keep_identity(struct thread *thread, u32 at, u64 now_ns)
 {
@@ -119,15 +132,13 @@ static __always_inline bool is_number_certain(struct thread *thread, s32 fd, u32
 }
 
 /* Files, directories, devices have names in the file system; what has no type at all is told by the kernel's name of it. */
-static __always_inline u16 blocked_kind(const struct file *file, const struct sock *sk)
+static __always_inline u16 blocked_kind(const struct file *file)
 {
 	u32 type = file_type(file);
-	struct role_key role = {0};
 
 	if (type && type != S_IFSOCK && type != S_IFIFO)
 		return ROLE_FILE;
-	classify_file(&role, file, sk, type);
-	return role.kind;
+	return (u16)file_kind(as_number((u64)file));
 }
 
 /* A close() has none any more, and its number may be another's. */
@@ -154,7 +165,7 @@ __noinline int note_blocked_on(struct thread *thread)
 	on->inode = BPF_CORE_READ(file, f_inode, i_ino);
 	on->device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
 	on->is_certain = is_number_certain(thread, thread->syscall_fd, (u32)on->inode);
-	on->is.kind = blocked_kind(file, sk);
+	on->is.kind = blocked_kind(file);
 	on->is.state = RECORD_IDENTITY_NOTED;
 	return 0;
 }

@@ -220,19 +220,6 @@ static __always_inline void note_part(struct thread *thread, u64 start_ns, u64 l
 	thread->longest_in_syscall = in_syscall;
 }
 
-/* `running`: of a thread that is not the current one, whose descriptors cannot be looked at. */
-static __always_inline void put_identities(struct record_overrun *record, struct thread *thread, u32 running)
-{
-	u32 len = thread->turns.len;
-
-	for (u32 i = 0; i < TURNS_MAX; i++) {
-		if (i >= len)
-			break;
-		identify(thread, i, !running);
-	}
-	bpf_probe_read_kernel(record->identities, sizeof(record->identities), thread->identities);
-}
-
 /* Not static: the verifier goes through it once, not for each way that leads here. `running`: it is not over. */
 __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 {
@@ -240,6 +227,7 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 
 	if (!thread)
 		return 0;
+	identify_all(thread, !running);
 	record = reserve_record(sizeof(*record));
 	if (!record)
 		return 0;
@@ -270,12 +258,13 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 	__builtin_memcpy(record->syscalls, thread->syscalls, sizeof(record->syscalls));
 	__builtin_memcpy(record->segments, thread->segments, sizeof(record->segments));
 	__builtin_memcpy(record->touches, thread->touches, sizeof(record->touches));
-	put_ready(record, thread, running);
-	put_functions(record, thread, now_ns, running);
 	put_turns(record, &thread->turns);
-	put_identities(record, thread, running);
+	bpf_probe_read_kernel(record->identities, sizeof(record->identities), thread->identities);
 	__builtin_memcpy(&record->blocked_on, &thread->blocked_on, sizeof(record->blocked_on));
 	__builtin_memcpy(&record->verdict, &thread->verdict.sums, sizeof(record->verdict));
+	/* Last, as they loop: the verifier goes through what comes after a loop once for each way out of it. */
+	put_ready(record, thread, running);
+	put_functions(record, thread, now_ns, running);
 	bpf_ringbuf_submit(record, 0);
 	return 0;
 }

@@ -144,20 +144,37 @@ static __always_inline void read_epoll_ready(struct record_overrun *record, cons
 	}
 }
 
+/* What copy_ready_sets() has copied: the words, and of which set's which they are. */
+static __always_inline void put_sets(struct record_overrun *record, const struct thread *thread)
+{
+	for (u32 i = 0; i < THREAD_READY; i++) {
+		if (i >= record->ready_len)
+			break;
+		record->ready[i].events = i / SET_WORDS * 64 + i % SET_WORDS;
+		record->ready[i].reserved = 0;
+		record->ready[i].data = thread->ready[i];
+	}
+}
+
+static __always_inline void put_slots(struct record_overrun *record, const struct thread *thread)
+{
+	for (u32 i = 0; i < THREAD_READY; i++) {
+		if (i >= record->ready_len)
+			break;
+		record->ready[i].events = (u32)(thread->ready[i] >> 32);
+		record->ready[i].reserved = 0;
+		record->ready[i].data = (u32)thread->ready[i];
+	}
+}
+
+/* Two loops: in one, the verifier would go both ways in each round. */
 static __always_inline void put_copied_ready(struct record_overrun *record, const struct thread *thread)
 {
-	const bool sets = thread->wait == RECORD_WAIT_SELECT;
-	u32 len = thread->ready_len < THREAD_READY ? thread->ready_len : THREAD_READY;
-
-	for (u32 i = 0; i < THREAD_READY; i++) {
-		if (i >= len)
-			break;
-		record->ready[i].events =
-			sets ? i / SET_WORDS * 64 + i % SET_WORDS : (u32)(thread->ready[i] >> 32);
-		record->ready[i].reserved = 0;
-		record->ready[i].data = sets ? thread->ready[i] : (u32)thread->ready[i];
-	}
-	record->ready_len = len;
+	record->ready_len = thread->ready_len < THREAD_READY ? thread->ready_len : THREAD_READY;
+	if (thread->wait == RECORD_WAIT_SELECT)
+		put_sets(record, thread);
+	else
+		put_slots(record, thread);
 }
 
 /* As the turns have them: of a thread that is not the current one, whose memory cannot be read. */
