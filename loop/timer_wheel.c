@@ -40,7 +40,8 @@ static struct stint_timer *walk_next(struct slot_walk *walk)
 
 /* ---- runs ---- */
 
-#define RUN_FEW 64u /* that many make a run */
+#define RUN_FEW   64u   /* that many make a run */
+#define RUN_SPARE 4096u /* memory for no more is kept: after a burst the loop is as small as before */
 
 struct wheel_entry {
 	uint64_t due_ns;
@@ -77,12 +78,12 @@ static struct wheel_run *run_new(struct timer_wheel *wheel, size_t size)
 	return run;
 }
 
-/* Memory of the largest is kept for the next. */
+/* Memory of the largest is kept for the next, within bounds. */
 static void run_free(struct timer_wheel *wheel, struct wheel_run *run)
 {
 	struct wheel_run *spare = wheel->spare;
 
-	if (run && (!spare || spare->size < run->size)) {
+	if (run && run->size <= RUN_SPARE && (!spare || spare->size < run->size)) {
 		wheel->spare = run;
 		run = spare;
 	}

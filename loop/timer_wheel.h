@@ -18,8 +18,8 @@
  * Arming and disarming touch the timer, its neighbours in the list and the slot, and need no memory, so they cannot
  * fail. With many timers each of these is a cache miss; they only write to the neighbours, so nothing waits for those.
  * Arming for a time within the present tick walks back over the front list's timers of a later deadline. Price: 32 bytes a
- * timer, 20 KB a loop. A run takes 16 bytes a timer while it lasts, and as much again while it is sorted; the largest one's
- * memory is kept for the next. If there is none to be had, the front list must do for many too.
+ * timer, 20 KB a loop. A run takes 16 bytes a timer while it lasts, and as much again while it is sorted; up to
+ * 64 KB are kept for the next. If there is none to be had, the front list must do for many too.
  *
  * A slot remembers the earliest deadline that was put in it. If that timer is gone since, and others are not, the
  * loop wakes up once for nothing, when the slot is next in turn.

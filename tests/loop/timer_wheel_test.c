@@ -134,6 +134,24 @@ static void without_memory_they_come_out_all_the_same(void **state)
 	assert_int_equal(faults.live, 0);
 }
 
+static void after_a_burst_its_memory_is_given_back(void **state)
+{
+	static struct stint_timer burst[10000];
+	const size_t count = sizeof(burst) / sizeof(burst[0]);
+	const struct stint_timer *first;
+
+	(void)state;
+	start_wheel();
+	for (size_t i = 0; i < count; i++)
+		arm(&burst[i], now_ns + (UINT64_C(3) << WHEEL_TICK_BITS) + below(1 << WHEEL_TICK_BITS));
+	now_ns += UINT64_C(4) << WHEEL_TICK_BITS;
+	assert_int_equal(wheel_take_due(&wheel, now_ns), count);
+	assert_true(faults.live > 0);
+	while ((first = wheel_first_due(&wheel, now_ns)))
+		wheel_remove(&wheel, &burst[first - burst]);
+	assert_int_equal(faults.live, 0);
+}
+
 static void a_slot_whose_timers_are_gone_wakes_nobody(void **state)
 {
 	uint64_t later_ns;
@@ -155,6 +173,7 @@ int main(void)
 		cmocka_unit_test(timers_come_due_as_in_a_plain_list),
 		cmocka_unit_test(many_of_one_slot_come_out_sorted),
 		cmocka_unit_test(without_memory_they_come_out_all_the_same),
+		cmocka_unit_test(after_a_burst_its_memory_is_given_back),
 		cmocka_unit_test(a_slot_whose_timers_are_gone_wakes_nobody),
 	};
 
