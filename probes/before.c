@@ -4,10 +4,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "probes/epoll_fds.h"
 
@@ -24,6 +26,7 @@ struct set {
 struct found {
 	struct found *next;
 	uint32_t pid;
+	uint32_t parent; /* 0: not known */
 	uint32_t sets_len;
 	struct set sets[SETS_MAX];
 };
@@ -70,11 +73,36 @@ static struct set *find_set(struct found *found, int32_t epfd)
 	return NULL;
 }
 
+/* "PID (NAME) STATE PARENT ...", where the name may have anything in it; 0: not known. */
+static uint32_t parent_of(uint32_t pid)
+{
+	char path[64], line[256] = "";
+	const char *name_end;
+	uint32_t parent = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/stat", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (!fgets(line, sizeof(line), file))
+		*line = '\0';
+	fclose(file);
+	name_end = strrchr(line, ')');
+	return name_end && sscanf(name_end, ") %*c %" SCNu32, &parent) == 1 ? parent : 0;
+}
+
+/* A child has its parent's sets too, by the same numbers, and need not have a loop for that. */
+static bool is_inherited(const struct found *found, int32_t epfd)
+{
+	return found->parent && syscall(SYS_kcmp, found->pid, found->parent, KCMP_FILE, epfd, epfd) == 0;
+}
+
 static int add_set(void *ctx, int32_t epfd)
 {
 	struct found *found = ctx;
 
-	if (found->sets_len < SETS_MAX)
+	if (found->sets_len < SETS_MAX && !is_inherited(found, epfd))
 		found->sets[found->sets_len++] = (struct set){.epfd = epfd};
 	return 0;
 }
@@ -231,6 +259,7 @@ uint32_t stint_before_find(struct stint_before *before, uint32_t pid)
 	if (!found)
 		return 0;
 	found->pid = pid;
+	found->parent = parent_of(pid);
 	read_sets(found);
 	if (found->sets_len) {
 		read_threads(&threads, found);

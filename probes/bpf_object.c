@@ -343,8 +343,8 @@ static int run_iterator(const struct bpf_link *link)
 }
 
 /*
- * Without their marks, threads and sockets are nobody's from one moment to the next, nor is a process watched where there is
- * another that is the only one; links take longer to be taken away.
+ * Without their marks, threads and sockets are nobody's from one moment to the next, and no process is the only one that is
+ * watched if that has a number that none has. To take the links away takes longer.
  */
 int stint_bpf_stop(struct stint_bpf *bpf, uint64_t *ret_ns)
 {

@@ -130,7 +130,8 @@ struct stint_probes_block {
 	bool is_stopped;      /* by a tracer, a signal, or with its cgroup */
 	char in[24]; /* that system call, or "a stop by a signal"; "" if it was neither, or not one of those listed */
 	char on[192]; /* "/var/lib/x", "tcp 10.0.0.1:80 > 10.0.0.2:4242", "lock at 0x55..."; "" if unknown */
-	bool on_inferred; /* what its number stood for as this was told, which may be another than it was blocked on */
+	/* What its number stood for as this was told or, of several threads, as the call returned: it may be another. */
+	bool on_inferred;
 	uint32_t waker_pid;
 	char waker[16];      /* the task that woke it; "" if an interrupt did */
 	char waker_what[48]; /* the kernel's function that asked for it, "hrtimer_wakeup"; "" if unknown */
@@ -444,7 +445,7 @@ struct stint_probes_options {
 	const char
 		*follow_name; /* every process of that name (comm) that is started from now on; NULL: none */
 	uint64_t follow_cgroup; /* every process in that cgroup or below, by its number; 0: none */
-	uint32_t ring_bytes;    /* 0: 8 MiB; a power of two */
+	uint32_t ring_bytes;    /* 0: 8 MiB; a power of two; in less than 16 KiB no overrun has room */
 	uint32_t loop_limit;    /* at a time; 0: 64; at most 1024, each 56 KiB */
 	uint32_t role_limit; /* as that; 0: 128; at most 1024, each 75 KiB, and twice that more once in use */
 	uint8_t trace_address

@@ -8,7 +8,8 @@
  * need for the thread to stand still or still to exist.
  *
  * Price: some 100 us a stack, a few ms the first time a module is met. Names come from .symtab, else from
- * .dynsym, and a function that is in neither is told from others by its frame information; those of C++ are demangled, without parameters. One thread per unwinder.
+ * .dynsym, those of C++ demangled, without parameters; a function that is in neither is told from others by its frame
+ * information. One thread per unwinder.
  */
 
 #include <stdbool.h>

@@ -56,8 +56,11 @@ static __always_inline bool is_selected(struct task_struct *task)
 static __always_inline void follow(struct task_struct *task)
 {
 	u32 pid = task->tgid, one = 1;
-	long err = bpf_map_update_elem(&watched, &pid, &one, BPF_NOEXIST);
+	long err;
 
+	if (ended_ns)
+		return;
+	err = bpf_map_update_elem(&watched, &pid, &one, BPF_NOEXIST);
 	if (err && err != -EEXIST)
 		lost_entry();
 	if (err)

@@ -297,6 +297,10 @@ __noinline int end_last_iteration(struct thread *thread, u64 now_ns)
 {
 	if (!thread || thread->state != THREAD_DISPATCHING)
 		return 0;
+	if (ended_ns) { /* what it did since then is not known */
+		thread->state = THREAD_OUTSIDE;
+		return 0;
+	}
 	end_turns(thread, now_ns);
 	if (is_worth_telling(thread, now_ns))
 		end_iteration(thread, bpf_get_current_task_btf(), now_ns);

@@ -9,9 +9,6 @@
  * What is under way at that moment counts as if it ended there: the time on a CPU or off it, and the system call.
  */
 
-/* The moment; 0: not yet. */
-__u64 ended_ns;
-
 /* The sleep that goes on is one that nobody has ended yet. */
 static __always_inline void settle_cpu(struct thread *thread, struct task_struct *task)
 {
@@ -32,7 +29,8 @@ static __always_inline void settle_call(struct thread *thread)
 	u64 duration_ns = ended_ns - thread->syscall_start_ns;
 
 	if (!thread->in_syscall || thread->syscall_start_ns >= ended_ns) {
-		note_part(thread, thread->last_exit_ns, ended_ns - thread->last_exit_ns, 0);
+		if (thread->last_exit_ns < ended_ns)
+			note_part(thread, thread->last_exit_ns, ended_ns - thread->last_exit_ns, 0);
 		return;
 	}
 	verdict_exit_syscall(&thread->verdict, duration_ns, thread->blocked_sum_ns + thread->runnable_sum_ns);
@@ -78,6 +76,8 @@ static __noinline int tell_running(struct thread *thread, struct task_struct *ta
 		return 0;
 	if (waits_all_the_same(thread, task))
 		return 0;
+	if (!thread->began_before && thread->loop_slot >= LOOPS_MAX)
+		return 0; /* it has polled once, and may never do so again: no loop that anybody knows of */
 	if (thread->off_ns && !thread->runnable_ns && task->__state != TASK_RUNNING)
 		report_sleeping_stack(thread, task);
 	settle_cpu(thread, task);

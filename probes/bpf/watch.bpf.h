@@ -37,6 +37,9 @@ const volatile bool retransmit_has_error = false;
 /* The process watched, while there is just one; 0 while there are none or more. */
 __u32 only_pid;
 
+/* When user space told that nothing is to be noted any more; 0: not yet. */
+__u64 ended_ns;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WATCHED_MAX);

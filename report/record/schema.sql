@@ -172,7 +172,7 @@ CREATE TABLE overrun_verdict (
 	user_samples INTEGER NOT NULL,
 	block_ns INTEGER,                      -- from here on: the longest time that it was blocked
 	blocked_on TEXT,                       -- a lock, a file, the ends of a socket
-	blocked_on_inferred INTEGER,           -- 1: what the descriptor's number stood for as the overrun was told
+	blocked_on_inferred INTEGER,           -- 1: what its number stood for later, as the overrun was told, or the call ended
 	waker TEXT,                            -- the task that woke it; NULL: an interrupt did
 	waker_pid INTEGER,
 	waker_what TEXT,                       -- the kernel's function that asked for it

@@ -217,7 +217,7 @@ void words_cause(struct buffer *out, words_escape escape, const struct model_ove
 	uint64_t half_ns = overrun->duration_ns / 2;
 
 	if (overrun->began_before)
-		buffer_printf(out, "at least, as it began before the recording%s, ",
+		buffer_printf(out, "at least, as it ~began before the recording%s, ",
 			      overrun->running ? " and had not ended yet" : "");
 	else if (overrun->running)
 		buffer_string(out, "it had not ended yet, ");

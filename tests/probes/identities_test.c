@@ -85,6 +85,13 @@ static void one_that_is_closed_in_its_turn_is_named_as_what_it_was(void **state)
 	assert_true(count_victims(is_named_for_certain) > 0);
 }
 
+static void one_that_is_closed_unread_is_named_as_what_it_was(void **state)
+{
+	(void)state;
+	run("unread", "epoll");
+	assert_true(count_victims(is_named_for_certain) > 0);
+}
+
 static void one_that_is_closed_later_is_named_as_what_it_was(void **state)
 {
 	(void)state;
@@ -160,6 +167,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(one_that_is_closed_in_its_turn_is_named_as_what_it_was),
+		test(one_that_is_closed_unread_is_named_as_what_it_was),
 		test(one_that_is_closed_later_is_named_as_what_it_was),
 		test(one_that_was_reset_has_its_port_still),
 		test(one_that_was_replaced_is_marked_as_looked_up),

@@ -4,6 +4,7 @@
  * A loop in which two connections wait behind a slow handler, and whose numbers stand for another connection soon after.
  *
  *	identities closed    each is read and closed in its turn, and its number is another one's at once
+ *	identities unread    each is closed unread, which is its turn, and its number is registered anew with the same data
  *	identities left      they are not seen to in that iteration; in the next one they are closed, as above
  *	identities replaced  each is read, and then replaced by dup2()
  *	identities blocked   the slow handler does not compute, but reads from a connection that nothing comes on, which is closed
@@ -217,6 +218,11 @@ static void *sleep_on(void *ctx)
 
 static void handle(int fd)
 {
+	if (is_mode("unread")) {
+		close_and_reuse(fd);
+		add(fd);
+		return;
+	}
 	take(fd);
 	if (is_mode("closed"))
 		close_and_reuse(fd);

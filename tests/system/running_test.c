@@ -133,7 +133,7 @@ static void one_that_hung_before_is_recorded(void **state)
 	report(NULL, text, sizeof(text));
 	command_unwrap(text);
 	assert_non_null(strstr(text, "1 iteration beyond 1.00 ms, and it had not ended"));
-	assert_non_null(strstr(text, "at least, as it began before the recording and had not ended yet, "));
+	assert_non_null(strstr(text, "at least, as it ~began before the recording and had not ended yet, "));
 	report("--json", text, sizeof(text));
 	assert_non_null(strstr(text, "\"began_before\":true"));
 }
