@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "probes/proc_line.h"
+
 #define PAGE_BYTES 4096u
 #define REG_SP     7
 #define REG_IP     16
@@ -15,18 +17,13 @@
 /* "NUMBER ARGUMENTS SP PC", or "-1 SP PC" in no system call, or "running". */
 static bool sleeps_there(const struct record_stack *stack)
 {
-	char path[64], line[256] = "", expected[64];
+	char path[64], line[256], expected[64];
 	const char *found;
 	size_t len, line_len;
-	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%u/task/%u/syscall", stack->pid, stack->tid);
-	file = fopen(path, "re");
-	if (!file)
+	if (!stint_proc_line(line, sizeof(line), path))
 		return false;
-	if (!fgets(line, sizeof(line), file))
-		*line = '\0';
-	fclose(file);
 	len = (size_t)snprintf(expected, sizeof(expected), " 0x%" PRIx64 " 0x%" PRIx64 "\n",
 			       (uint64_t)stack->reg[REG_SP], (uint64_t)stack->reg[REG_IP]);
 	line_len = strlen(line);

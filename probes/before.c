@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "probes/epoll_fds.h"
+#include "probes/proc_line.h"
 
 #define SETS_MAX 64
 
@@ -76,18 +77,13 @@ static struct set *find_set(struct found *found, int32_t epfd)
 /* "PID (NAME) STATE PARENT ...", where the name may have anything in it; 0: not known. */
 static uint32_t parent_of(uint32_t pid)
 {
-	char path[64], line[256] = "";
+	char path[64], line[256];
 	const char *name_end;
 	uint32_t parent = 0;
-	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/stat", pid);
-	file = fopen(path, "re");
-	if (!file)
+	if (!stint_proc_line(line, sizeof(line), path))
 		return 0;
-	if (!fgets(line, sizeof(line), file))
-		*line = '\0';
-	fclose(file);
 	name_end = strrchr(line, ')');
 	return name_end && sscanf(name_end, ") %*c %" SCNu32, &parent) == 1 ? parent : 0;
 }
@@ -157,19 +153,12 @@ enum doing { DOING_NOTHING, DOING_WAIT, DOING_OTHER_WAIT, DOING_LOCK, DOING_SOME
 /* "NUMBER 0xARGUMENT ...", "-1 ..." in no system call, or "running". One that is over has nothing there. */
 static enum doing what_it_does(uint32_t pid, uint32_t tid, int32_t *epfd)
 {
-	char path[64], line[256] = "";
+	char path[64], line[256];
 	long number = -1;
 	uint64_t argument = 0;
-	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task/%" PRIu32 "/syscall", pid, tid);
-	file = fopen(path, "re");
-	if (!file)
-		return DOING_NOTHING;
-	if (!fgets(line, sizeof(line), file))
-		*line = '\0';
-	fclose(file);
-	if (!*line)
+	if (!stint_proc_line(line, sizeof(line), path))
 		return DOING_NOTHING;
 	if (sscanf(line, "%ld 0x%" SCNx64, &number, &argument) < 1)
 		return DOING_SOMETHING;
