@@ -117,13 +117,23 @@ static void stop(void)
 	assert_overruns_consistent(&watching);
 }
 
-/* The only one that is running. */
-static const struct watched_overrun *running(void)
+static bool is_running(const struct watched_overrun *overrun)
+{
+	return overrun->is.running;
+}
+
+static bool has_begun_before(const struct watched_overrun *overrun)
+{
+	return overrun->is.began_before;
+}
+
+/* NULL: there is none; two fail the test. */
+static const struct watched_overrun *only_one(bool (*is_it)(const struct watched_overrun *overrun))
 {
 	const struct watched_overrun *found = NULL;
 
 	for (size_t i = 0; i < watching.overruns_len; i++) {
-		if (!watching.overruns[i].is.running)
+		if (!is_it(&watching.overruns[i]))
 			continue;
 		assert_null(found);
 		found = &watching.overruns[i];
@@ -133,7 +143,7 @@ static const struct watched_overrun *running(void)
 
 static const struct watched_overrun *assert_running(void)
 {
-	const struct watched_overrun *overrun = running();
+	const struct watched_overrun *overrun = only_one(is_running);
 
 	assert_non_null(overrun);
 	assert_int_equal(overrun->is.tid, subject.pid);
@@ -211,7 +221,7 @@ static void one_that_has_ended_is_told_once_as_ended(void **state)
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
 	wait_until(is_in_call, SYS_epoll_wait);
 	stop();
-	assert_null(running());
+	assert_null(only_one(is_running));
 	assert_true(watching_count(&watching, 20 * MS) >= 1); /* others too, where the CPU was stolen */
 }
 
@@ -252,24 +262,11 @@ static void rest(void)
 	nanosleep(&(struct timespec){.tv_nsec = 200 * (long)MS}, NULL);
 }
 
-static const struct watched_overrun *begun_before(void)
-{
-	const struct watched_overrun *found = NULL;
-
-	for (size_t i = 0; i < watching.overruns_len; i++) {
-		if (!watching.overruns[i].is.began_before)
-			continue;
-		assert_null(found);
-		found = &watching.overruns[i];
-	}
-	return found;
-}
-
 static const struct watched_overrun *assert_ran_from_before(uint64_t watched_ns)
 {
 	const struct watched_overrun *overrun = assert_running();
 
-	assert_ptr_equal(overrun, begun_before());
+	assert_ptr_equal(overrun, only_one(has_begun_before));
 	assert_true(overrun->is.start_ns >= watched_ns);
 	assert_true(overrun->is.duration_ns >= 150 * MS);
 	return overrun;
@@ -345,7 +342,7 @@ static void one_that_comes_back_is_told_as_ended(void **state)
 	subject_answer(&subject);
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
 	stop();
-	overrun = begun_before();
+	overrun = only_one(has_begun_before);
 	assert_non_null(overrun);
 	assert_false(overrun->is.running);
 	assert_true(overrun->is.stopped_ns >= 150 * MS);
@@ -365,7 +362,7 @@ static void one_that_is_killed_is_told_as_ended(void **state)
 	rest();
 	subject_stop(&subject, SIGKILL);
 	watching_until_exit(&watching, pid);
-	overrun = begun_before();
+	overrun = only_one(has_begun_before);
 	assert_non_null(overrun);
 	assert_false(overrun->is.running);
 	assert_true(overrun->is.duration_ns >= 150 * MS);
@@ -395,7 +392,7 @@ static void a_thread_that_is_no_loops_is_not_told(void **state)
 	watching_add(&watching, subject.pid);
 	rest();
 	stop();
-	assert_null(begun_before());
+	assert_null(only_one(has_begun_before));
 }
 
 /* Of two loops one waits, the other hangs; but so does the main thread, of which nobody knows that it has none. */
@@ -411,7 +408,7 @@ static void where_it_may_be_either_none_is_told(void **state)
 	watching_add(&watching, subject.pid);
 	rest();
 	stop();
-	assert_null(begun_before());
+	assert_null(only_one(has_begun_before));
 }
 
 /* ---- what is no loop ---- */

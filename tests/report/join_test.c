@@ -278,10 +278,9 @@ static void a_dispatch_without_iteration_is_written_in_the_end(void **state)
 	assert_int_equal(ask(fixture, "SELECT on_cpu_ns IS NULL FROM overrun"), 1);
 }
 
-static void a_dispatch_that_had_not_ended_did_so_with_its_iteration(void **state)
+/* Longer than its iteration: it had not ended as it was read. */
+static void add_running_dispatch(struct fixture *fixture)
 {
-	struct fixture *fixture = *state;
-	struct stint_probes_overrun outer = iteration();
 	struct join_dispatch dispatch = {
 		.process = fixture->process,
 		.handler = fixture->handler,
@@ -291,6 +290,14 @@ static void a_dispatch_that_had_not_ended_did_so_with_its_iteration(void **state
 	};
 
 	assert_int_equal(join_add_dispatch(fixture->join, &dispatch), 0);
+}
+
+static void a_dispatch_that_had_not_ended_did_so_with_its_iteration(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stint_probes_overrun outer = iteration();
+
+	add_running_dispatch(fixture);
 	add_iteration(fixture, &outer);
 	join_settle_last(fixture->join, fixture->process, true);
 	assert_int_equal(ask(fixture, "SELECT duration_ns FROM overrun WHERE source = 'both'"), 2 * MS);
@@ -302,16 +309,9 @@ static void a_dispatch_runs_on_with_its_iteration(void **state)
 {
 	struct fixture *fixture = *state;
 	struct stint_probes_overrun outer = iteration();
-	struct join_dispatch dispatch = {
-		.process = fixture->process,
-		.handler = fixture->handler,
-		.tid = TID,
-		.running = true,
-		.overrun = {.start_ns = 110 * MS, .duration_ns = 100 * MS, .budget_ns = MS, .fd = 9},
-	};
 
 	outer.running = true;
-	assert_int_equal(join_add_dispatch(fixture->join, &dispatch), 0);
+	add_running_dispatch(fixture);
 	add_dispatch(fixture, 102 * MS, 5 * MS);
 	add_iteration(fixture, &outer);
 	join_settle_last(fixture->join, fixture->process, true);

@@ -18,27 +18,13 @@
 #include <cmocka.h>
 
 #include "query.h"
-#include "recorded.h"
+#include "recorded_fixture.h"
 #include "subject_churn.h"
 #include "watching.h"
 
 /* The probes have room for 64 loops and 128 roles at a time, and take a look once a second. */
 #define AT_ONCE 40
 #define ROUNDS  4
-
-static struct recorded recorded;
-
-static int set_up(void **state)
-{
-	(void)state;
-	return recorded_open(&recorded);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return recorded_close(&recorded);
-}
 
 static void start(const char *what)
 {

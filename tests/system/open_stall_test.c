@@ -15,22 +15,8 @@
 #include <cmocka.h>
 
 #include "query.h"
-#include "recorded.h"
+#include "recorded_fixture.h"
 #include "watching.h"
-
-static struct recorded recorded;
-
-static int set_up(void **state)
-{
-	(void)state;
-	return recorded_open(&recorded);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return recorded_close(&recorded);
-}
 
 /* Watched from its first instruction on; returns once its send was refused. */
 static void record_stalled(const char *kind)

@@ -16,24 +16,10 @@
 #include <cmocka.h>
 
 #include "query.h"
-#include "recorded.h"
+#include "recorded_fixture.h"
 #include "watching.h"
 
 #define PAUSE_NS 50000000
-
-static struct recorded recorded;
-
-static int set_up(void **state)
-{
-	(void)state;
-	return recorded_open(&recorded);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return recorded_close(&recorded);
-}
 
 static void start(void)
 {
