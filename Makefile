@@ -156,11 +156,20 @@ $(BUILD)/tests/subjects/%: tests/subjects/%.c $(BUILD)/libstint.a
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -Iloop/include -o $@ $< $(BUILD)/libstint.a $(LOOP_LIBS)
 
-$(BUILD)/tests/%_test: tests/%_test.c $(TEST_HELPERS) $(TEST_HEADERS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a
+TEST_CFLAGS = $(ALL_CFLAGS) -DBUILD_DIRECTORY='"$(BUILD)"' -I. -Itests/helpers -Iloop/include -isystem $(BUILD)/gen
+
+$(BUILD)/obj/tests/helpers/%.o: tests/helpers/%.c $(SKELETONS)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -c -o $@ $<
+
+$(BUILD)/libhelpers.a: $(call object,$(TEST_HELPERS))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/tests/%_test: tests/%_test.c $(TEST_HEADERS) $(BUILD)/libhelpers.a $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a
 	$(call say,CC,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -DBUILD_DIRECTORY='"$(BUILD)"' -I. -Itests/helpers -Iloop/include -isystem $(BUILD)/gen \
-		-o $@ $< $(TEST_HELPERS) \
-		$(TEST_LIBS) $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -o $@ $< \
+		$(TEST_LIBS) $(BUILD)/libhelpers.a $(BUILD)/libreport.a $(BUILD)/libprobes.a $(BUILD)/libstint.a -lcmocka $(PROBES_LIBS) $(REPORT_LIBS) $(LOOP_LIBS)
 
 # Calls that fail on demand: see tests/helpers/faults_fixture.h.
 comma := ,
