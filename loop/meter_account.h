@@ -65,7 +65,6 @@ struct stint_meter_loop {
 	uint64_t behind;                /* events known ready whose handlers have not begun */
 	/* For service in the run of dispatches that is under way; empty from when the run was disturbed. */
 	struct meter_window window;
-	uint64_t poll_begin_ns;
 	uint64_t poll_end_ns; /* 0: not polled yet */
 	uint64_t dispatches;
 	struct meter_scope scope[STINT_METER_DEPTH];
@@ -198,19 +197,22 @@ static inline void meter_account_iteration_end(struct stint_meter_loop *account)
 static inline void meter_account_poll_begin(struct stint_meter_loop *account)
 {
 	meter_account_iteration_end(account);
-	account->poll_begin_ns = account->clock.now_ns;
+	relaxed_store(&account->figures->poll_begin_ns, account->clock.now_ns);
 }
 
 /* `behind`: the events that it returned, 0 if that is not known. */
 static inline void meter_account_poll_returned(struct stint_meter_loop *account, uint32_t behind)
 {
-	uint64_t poll_ns = clock_read(&account->clock) - account->poll_begin_ns;
+	struct stint_meter_file_loop *figures = account->figures;
+	uint64_t begin_ns = figures->poll_begin_ns;
+	uint64_t poll_ns = clock_read(&account->clock) - begin_ns;
 
 	account->poll_end_ns = account->clock.now_ns;
 	account->behind = behind;
-	if (account->poll_begin_ns) {
+	if (begin_ns) {
 		histogram_record(&account->metric[STINT_METER_LOOP_POLL], poll_ns);
-		counter_add(&account->figures->poll_ns, poll_ns);
+		counter_add(&figures->poll_ns, poll_ns);
+		relaxed_store(&figures->poll_begin_ns, 0);
 	}
 	if (account->clock.now_ns - account->cpu_at_ns >= CLOCK_ANCHOR_MIN_NS)
 		meter_account_anchor(account);

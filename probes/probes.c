@@ -596,6 +596,8 @@ static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters 
 		.poll_sum_ns = loop->poll_sum_ns,
 		.poll_min_ns = loop->poll_min_ns,
 		.poll_max_ns = loop->poll_max_ns,
+		.first_return_ns = loop->first_return_ns,
+		.waiting_since_ns = loop->waiting_since_ns,
 		.batch_max = loop->batch_max,
 		.overflow = loop->overflow,
 		.busy = (const uint64_t *)loop->busy,

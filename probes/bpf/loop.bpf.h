@@ -81,6 +81,8 @@ static __noinline u32 new_loop(struct thread *thread, const struct loop_key *key
 	loop->number = __sync_fetch_and_add(&loop_numbers, 1) + 1;
 	loop->busy_min_ns = ~0ull;
 	loop->poll_min_ns = ~0ull;
+	loop->first_return_ns = thread->first_return_ns;
+	thread->first_return_ns = 0;
 	loop->next = thread->loops;
 	thread->loops = slot + 1;
 	thread->loop_fds |= 1ull << (key->epfd & 63);
@@ -399,7 +401,7 @@ static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 ki
 	return true;
 }
 
-/* What a wait costs that was under way when stint came is not known, so its time is not counted. */
+/* How long a wait took that was under way when stint came is not known, so it is in no distribution. */
 static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kind, const struct pt_regs *regs,
 				      long result)
 {
@@ -411,6 +413,7 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kin
 		adopt_wait(thread, kind, wait_fd(kind, regs), regs->sp);
 		count_own_wait(thread, regs->sp, false);
 		note_ready_place(thread, kind, regs);
+		thread->first_return_ns = now_ns;
 		if (has_object(kind))
 			find_slot(thread);
 		begin_iteration(thread, bpf_get_current_task_btf(), now_ns, events);

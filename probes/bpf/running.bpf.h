@@ -6,7 +6,7 @@
  * Iterations that have not ended when the recording does: a loop that hangs comes to no wait in which it would be told. User
  * space asks for them, once nothing is noted any more: what is known of a thread then stays as it is.
  *
- * What is under way at that moment counts as if it ended there: the time on a CPU or off it, and the system call.
+ * What is under way at that moment counts as if it ended there: the time on a CPU or off it, the system call, the wait.
  */
 
 /* The sleep that goes on is one that nobody has ended yet. */
@@ -69,8 +69,19 @@ static __always_inline bool waits_all_the_same(const struct thread *thread, stru
 	return thread->began_before && task->__state != TASK_RUNNING && wait_kind((long)regs->orig_ax, regs);
 }
 
+/* The wait that is under way counts until then. */
+static __always_inline void tell_waiting(struct thread *thread)
+{
+	struct loop_counters *loop = thread_loop(thread);
+
+	if (loop && thread->wait_start_ns < ended_ns)
+		loop->waiting_since_ns = thread->wait_start_ns;
+}
+
 static __noinline int tell_running(struct thread *thread, struct task_struct *task)
 {
+	if (thread && thread->state == THREAD_WAITING)
+		tell_waiting(thread);
 	if (!thread || !task || thread->state != THREAD_DISPATCHING || thread->start_ns >= ended_ns ||
 	    ended_ns - thread->start_ns <= budget_ns || !is_worth_telling(thread, ended_ns))
 		return 0;

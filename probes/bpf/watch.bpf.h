@@ -99,11 +99,12 @@ struct thread {
 
 	u64 iteration;
 	u64 wait_start_ns;
-	u64 ready_address; /* of the program's array, of an epoll set or a poll */
-	u32 ready_slots;   /* of a poll: its length */
-	u32 ready_len;     /* of `ready` */
-	u64 wait_sp;       /* its stack pointer in its own wait */
-	u64 rival_sp;      /* of another wait, and how many of it there were in a row */
+	u64 first_return_ns; /* of the wait that was under way when stint came, until its loop has a slot */
+	u64 ready_address;   /* of the program's array, of an epoll set or a poll */
+	u32 ready_slots;     /* of a poll: its length */
+	u32 ready_len;       /* of `ready` */
+	u64 wait_sp;         /* its stack pointer in its own wait */
+	u64 rival_sp;        /* of another wait, and how many of it there were in a row */
 	s32 rival_fd;
 	u32 rival_count;
 	u32 own_sleeps;   /* how often it came to its own wait, with a timeout other than 0; stops at 2 */

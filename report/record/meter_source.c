@@ -8,16 +8,11 @@
 #include "report/record/meter_reader.h"
 
 struct loop {
-	int64_t id; /* its row; 0: none yet */
-	uint32_t tid;
-	uint64_t iterations, busy_ns, poll_ns; /* as of the session's start */
-	/* The dispatch under way, when last looked at; begin 0: none. */
-	uint64_t begin_ns;
-	uint32_t handler;
-	int32_t fd;
-	struct stint_meter_file_handler entry;  /* of its handler */
-	uint64_t stacks_missed, stacks_skipped; /* since the session's start */
-	uint64_t missed_before, skipped_before;
+	int64_t id;                         /* its row; 0: none yet */
+	struct stint_meter_file_loop first; /* as the session began; all 0 where it was not there yet */
+	struct stint_meter_file_loop last;  /* when last looked at */
+	struct stint_meter_file_handler
+		entry; /* of the handler that ran then; no name: none did, or it is not known */
 };
 
 /* What a handler was charged with when it was last read, in one loop. */
@@ -70,6 +65,19 @@ static uint64_t growth(uint64_t now, uint64_t before)
 	return now > before ? now - before : 0;
 }
 
+/* `open_ns`: what there is of a poll that has not ended. */
+static void write_counts(const struct meter_source *source, const struct loop *loop, uint64_t open_ns)
+{
+	const struct stint_meter_file_loop *first = &loop->first, *last = &loop->last;
+	uint64_t ended_ns = growth(last->poll_ns, first->poll_ns);
+	uint64_t before_ns =
+		first->poll_begin_ns ? growth(source->session->start_ns, first->poll_begin_ns) : 0;
+
+	recording_loop_counts(source->session->recording, loop->id,
+			      growth(last->iterations, first->iterations),
+			      growth(last->busy_ns, first->busy_ns), growth(ended_ns, before_ns) + open_ns);
+}
+
 static void take_loop(void *ctx, uint32_t index, const struct stint_meter_file_loop *entry)
 {
 	struct meter_source *source = ctx;
@@ -77,30 +85,19 @@ static void take_loop(void *ctx, uint32_t index, const struct stint_meter_file_l
 
 	if (!loop)
 		return;
-	loop->tid = entry->tid;
-	loop->begin_ns = entry->dispatch_begin_ns;
-	loop->handler = entry->dispatch_handler;
-	loop->fd = entry->dispatch_fd;
+	loop->last = *entry;
 	loop->entry.name[0] = '\0';
-	loop->stacks_missed = growth(entry->stacks_missed, loop->missed_before);
-	loop->stacks_skipped = growth(entry->stacks_skipped, loop->skipped_before);
 	if (source->baseline) {
-		loop->missed_before = entry->stacks_missed;
-		loop->skipped_before = entry->stacks_skipped;
-		loop->iterations = entry->iterations;
-		loop->busy_ns = entry->busy_ns;
-		loop->poll_ns = entry->poll_ns;
+		loop->first = *entry;
 		return;
 	}
 	/* A loop that had ended before is no part of this recording. */
-	if (!loop->id && entry->closed && entry->iterations == loop->iterations)
+	if (!loop->id && entry->closed && entry->iterations == loop->first.iterations)
 		return;
 	if (!loop->id)
 		loop->id = recording_loop(source->session->recording, source->process, entry->tid, -1,
 					  entry->name, true);
-	recording_loop_counts(source->session->recording, loop->id,
-			      growth(entry->iterations, loop->iterations),
-			      growth(entry->busy_ns, loop->busy_ns), growth(entry->poll_ns, loop->poll_ns));
+	write_counts(source, loop, 0);
 }
 
 /* ---- handlers ---- */
@@ -152,7 +149,7 @@ static void take_block(void *ctx, uint32_t loop, uint32_t handler,
 
 	if (!charge)
 		return;
-	if (loop < source->loops_len && source->loops[loop].handler == handler)
+	if (loop < source->loops_len && source->loops[loop].last.dispatch_handler == handler)
 		source->loops[loop].entry = *entry;
 	counts = (struct recording_handler_counts){
 		.overruns = growth(block->overruns, charge->block.overruns),
@@ -226,7 +223,7 @@ static void add_dispatch(struct meter_source *source, uint32_t loop, const char 
 		.process = source->process,
 		.handler = roster_handler(source->session->roster, source->process, handler, true,
 					  overrun->budget_ns),
-		.tid = source->loops[loop].tid,
+		.tid = source->loops[loop].last.tid,
 		.running = running,
 		.overrun = *overrun,
 	};
@@ -281,7 +278,7 @@ static void take_socket(void *ctx, uint32_t loop, const struct stint_meter_file_
 			       &(struct recording_socket_event){
 				       .from_meter = true,
 				       .process = source->process,
-				       .tid = source->loops[loop].tid,
+				       .tid = source->loops[loop].last.tid,
 				       .fd = moment->fd,
 				       .time_ns = moment->time_ns,
 				       .kind = kind,
@@ -364,22 +361,43 @@ int meter_source_read(struct meter_source *source, uint64_t second)
 	return visit(source, second);
 }
 
+/* The poll that goes on, within the session. */
+static uint64_t open_poll_ns(const struct meter_source *source, const struct stint_meter_file_loop *last,
+			     uint64_t end_ns)
+{
+	uint64_t start_ns = source->session->start_ns;
+
+	if (!last->poll_begin_ns || last->closed)
+		return 0;
+	return growth(end_ns, last->poll_begin_ns > start_ns ? last->poll_begin_ns : start_ns);
+}
+
+static void end_dispatch(struct meter_source *source, uint32_t index, uint64_t end_ns)
+{
+	const struct loop *loop = &source->loops[index];
+	uint64_t begin_ns = loop->last.dispatch_begin_ns;
+	struct stint_meter_file_overrun overrun = {
+		.start_ns = begin_ns,
+		.duration_ns = growth(end_ns, begin_ns),
+		.budget_ns = loop->entry.budget_ns,
+		.cpu_max_ns = growth(end_ns, begin_ns),
+		.handler = loop->last.dispatch_handler,
+		.fd = loop->last.dispatch_fd,
+	};
+
+	if (begin_ns && loop->entry.name[0] && overrun.duration_ns > overrun.budget_ns)
+		add_dispatch(source, index, loop->entry.name, &overrun, true);
+}
+
 int meter_source_end(struct meter_source *source, uint64_t end_ns)
 {
 	source->err = 0;
 	for (uint32_t i = 0; i < source->loops_len; i++) {
 		const struct loop *loop = &source->loops[i];
-		struct stint_meter_file_overrun overrun = {
-			.start_ns = loop->begin_ns,
-			.duration_ns = growth(end_ns, loop->begin_ns),
-			.budget_ns = loop->entry.budget_ns,
-			.cpu_max_ns = growth(end_ns, loop->begin_ns),
-			.handler = loop->handler,
-			.fd = loop->fd,
-		};
 
-		if (loop->begin_ns && loop->entry.name[0] && overrun.duration_ns > overrun.budget_ns)
-			add_dispatch(source, i, loop->entry.name, &overrun, true);
+		if (loop->id)
+			write_counts(source, loop, open_poll_ns(source, &loop->last, end_ns));
+		end_dispatch(source, i, end_ns);
 	}
 	return source->err;
 }
@@ -389,7 +407,7 @@ uint64_t meter_source_stacks_lost(const struct meter_source *source)
 	uint64_t lost = late_stacks_cut(source->stacks);
 
 	for (uint32_t i = 0; i < source->loops_len; i++)
-		lost += source->loops[i].stacks_missed;
+		lost += growth(source->loops[i].last.stacks_missed, source->loops[i].first.stacks_missed);
 	return lost;
 }
 
@@ -398,7 +416,8 @@ uint64_t meter_source_stacks_skipped(const struct meter_source *source)
 	uint64_t skipped = 0;
 
 	for (uint32_t i = 0; i < source->loops_len; i++)
-		skipped += source->loops[i].stacks_skipped;
+		skipped +=
+			growth(source->loops[i].last.stacks_skipped, source->loops[i].first.stacks_skipped);
 	return skipped;
 }
 

@@ -28,7 +28,7 @@ struct loop {
 	bool is_over;        /* its thread is */
 	uint64_t iterations; /* these three: of all of them */
 	uint64_t busy_ns;
-	uint64_t poll_ns;
+	uint64_t poll_ns; /* within the recording */
 };
 
 /* One of those loops, as it was last read. */
@@ -62,8 +62,9 @@ struct probe_source {
 	size_t roles_len;
 	struct function_source *functions;
 	uint64_t second;
-	bool is_behind; /* the ring was not empty when it was last read */
-	uint64_t left;  /* 1: nor was it at the end */
+	uint64_t end_ns; /* of the recording; 0: it goes on */
+	bool is_behind;  /* the ring was not empty when it was last read */
+	uint64_t left;   /* 1: nor was it at the end */
 	int err;
 };
 
@@ -257,16 +258,32 @@ static struct run *get_run(struct probe_source *source, uint64_t number, int64_t
 	return &larger[source->runs_len++];
 }
 
-static void count_loop(struct recording *recording, struct loop *loop, struct run *run,
+/* Of the waits that were under way as the recording began and ended, what was within. */
+static uint64_t poll_within_ns(const struct probe_source *source, const struct stint_probes_loop *seen)
+{
+	uint64_t start_ns = source->session->start_ns;
+	uint64_t poll_ns = seen->poll_sum_ns;
+
+	if (seen->first_return_ns > start_ns)
+		poll_ns += seen->first_return_ns - start_ns;
+	if (seen->waiting_since_ns && seen->waiting_since_ns < source->end_ns)
+		poll_ns += source->end_ns - seen->waiting_since_ns;
+	return poll_ns;
+}
+
+static void count_loop(struct probe_source *source, struct loop *loop, struct run *run,
 		       const struct stint_probes_loop *seen)
 {
+	uint64_t poll_ns = poll_within_ns(source, seen);
+
 	loop->iterations += seen->iterations - run->iterations;
 	loop->busy_ns += seen->busy_sum_ns - run->busy_ns;
-	loop->poll_ns += seen->poll_sum_ns - run->poll_ns;
+	loop->poll_ns += poll_ns - run->poll_ns;
 	run->iterations = seen->iterations;
 	run->busy_ns = seen->busy_sum_ns;
-	run->poll_ns = seen->poll_sum_ns;
-	recording_loop_counts(recording, loop->id, loop->iterations, loop->busy_ns, loop->poll_ns);
+	run->poll_ns = poll_ns;
+	recording_loop_counts(source->session->recording, loop->id, loop->iterations, loop->busy_ns,
+			      loop->poll_ns);
 }
 
 /* The kernel's side counts how often, how long and the extremes; sums of counters that it has as buckets. */
@@ -343,7 +360,7 @@ static int take_loop(void *ctx, const struct stint_probes_loop *seen)
 
 	if (!run)
 		return process ? -ENOMEM : 0;
-	count_loop(source->session->recording, loop, run, seen);
+	count_loop(source, loop, run, seen);
 	err = grow_loop(source, process, seen, (struct recording_owner){.loop = loop->id});
 	if (!err && seen->is_over)
 		end_loop(source, process, loop, run, seen);
@@ -580,6 +597,7 @@ int probe_source_stop(struct probe_source *source, uint64_t *end_ns)
 	int err = stint_probes_tell_open(source->probes);
 	int failed = stint_probes_stop(source->probes, end_ns);
 
+	source->end_ns = *end_ns;
 	return err ? err : failed;
 }
 

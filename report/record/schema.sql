@@ -37,8 +37,8 @@ CREATE TABLE loop (
 	name TEXT NOT NULL,
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),
 	iterations INTEGER NOT NULL DEFAULT 0, -- these three: within the recording
-	busy_ns INTEGER NOT NULL DEFAULT 0,
-	poll_ns INTEGER NOT NULL DEFAULT 0
+	busy_ns INTEGER NOT NULL DEFAULT 0,    -- of iterations that ended
+	poll_ns INTEGER NOT NULL DEFAULT 0     -- with its part of the polls that began before it, or had not ended
 );
 
 -- A handler: named by the program ('meter'), or found by the stack where it overran ('probes', inferred).

@@ -111,9 +111,11 @@ static void put_loops(struct text_page *page)
 	struct tables_rows rows;
 	struct table *table = tables_loops(page->model, LOOPS_SHOWN, &rows);
 
-	text_heading(page, "Loops",
-		     "busy: an iteration without its poll. batch: events that one poll returned. One with a "
-		     "meter is told of by its process and by the kernel.");
+	text_heading(
+		page, "Loops",
+		"busy: an iteration without its poll. utilization: the busy share of its time in the "
+		"recording. batch: events that one poll returned. One with a meter is told of by its process "
+		"and by the kernel.");
 	if (rows.shown == 0)
 		text_plain(page, "None: no thread was seen to wait in epoll.");
 	text_table(page, table);

@@ -27,7 +27,7 @@
 #include <stint/histogram.h>
 
 #define STINT_METER_MAGIC       0x3172657465546e53ull /* "SnTeter1", little endian */
-#define STINT_METER_VERSION     2u
+#define STINT_METER_VERSION     3u
 #define STINT_METER_FILE_SUFFIX ".meter"
 
 #define STINT_METER_NAME_BYTES      56
@@ -123,9 +123,10 @@ struct stint_meter_file_loop {
 	uint32_t closed; /* 1 once the loop was freed; its figures stay */
 
 	uint64_t iterations;
-	uint64_t events;  /* dispatches of any kind */
-	uint64_t busy_ns; /* time outside the poll, iterations that ended */
-	uint64_t poll_ns;
+	uint64_t events;            /* dispatches of any kind */
+	uint64_t busy_ns;           /* time outside the poll, iterations that ended */
+	uint64_t poll_ns;           /* polls that ended */
+	uint64_t poll_begin_ns;     /* of the poll under way, 0 if there is none */
 	uint64_t dispatch_begin_ns; /* start of the handler that runs now, 0 if none does */
 	uint32_t dispatch_handler;  /* which one */
 	int32_t dispatch_fd;        /* its descriptor, -1 if it has none */

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+
+/* How long a loop waited and how long it was busy make up the recording, also where a wait began before it or went on. */
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "query.h"
+#include "recorded_fixture.h"
+#include "watching.h"
+
+#define IDLE_NS 300000000
+
+static const char *const no_options[] = {NULL};
+
+static void idle(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = IDLE_NS}, NULL);
+}
+
+static void start_echo(struct sockaddr_in *ret)
+{
+	char line[64] = "";
+
+	subject_start(&recorded.subject, "examples/echo", (const char *const[]){"--port", "0", NULL});
+	subject_go(&recorded.subject);
+	for (size_t i = 0; i + 1 < sizeof(line) && !strchr(line, '\n'); i++)
+		assert_int_equal(read(recorded.subject.from, &line[i], 1), 1);
+	assert_non_null(strrchr(line, ':'));
+	*ret = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	ret->sin_port = htons((uint16_t)atoi(strrchr(line, ':') + 1));
+	idle();
+}
+
+/* Its answer is the echo of what was sent. */
+static void ask(const struct sockaddr_in *address)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char echo;
+
+	assert_int_equal(connect(fd, (const struct sockaddr *)address, sizeof(*address)), 0);
+	assert_int_equal(write(fd, "\n", 1), 1);
+	assert_int_equal(read(fd, &echo, 1), 1);
+	close(fd);
+}
+
+static int64_t whole_ns(void)
+{
+	return query_number(recorded.recording, "SELECT (SELECT value FROM meta WHERE key = 'end_ns') -"
+						" (SELECT value FROM meta WHERE key = 'start_ns')");
+}
+
+/* Up to a part of an iteration at either end, in which the CPU may have been somebody else's. */
+static void loop_is_accounted_for(const char *source)
+{
+	char sql[128];
+	int64_t sum_ns;
+
+	snprintf(sql, sizeof(sql), "SELECT sum(busy_ns + poll_ns) FROM loop WHERE source = '%s'", source);
+	sum_ns = query_number(recorded.recording, sql);
+	assert_in_range(sum_ns, whole_ns() * 8 / 10, whole_ns() + 1000000);
+}
+
+static void a_meter_of_a_loop_that_waits_all_the_time(void **state)
+{
+	struct sockaddr_in address;
+
+	(void)state;
+	start_echo(&address);
+	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid,
+		       (const char *const[]){"--no-probes", NULL});
+	idle();
+	command_record_end(&recorded.recorder);
+	assert_int_equal(query_number(recorded.recording, "SELECT poll_ns FROM loop"), whole_ns());
+}
+
+static void a_meter_of_a_loop_that_waits_before_and_after(void **state)
+{
+	struct sockaddr_in address;
+
+	(void)state;
+	start_echo(&address);
+	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid,
+		       (const char *const[]){"--no-probes", NULL});
+	idle();
+	ask(&address);
+	idle();
+	command_record_end(&recorded.recorder);
+	loop_is_accounted_for("meter");
+}
+
+static void a_loop_in_epoll_that_waits_before_and_after(void **state)
+{
+	struct sockaddr_in address;
+
+	(void)state;
+	watching_or_skip();
+	start_echo(&address);
+	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid, no_options);
+	idle();
+	ask(&address);
+	idle();
+	command_record_end(&recorded.recorder);
+	loop_is_accounted_for("probes");
+}
+
+static void a_loop_in_poll_that_waits_before_and_after(void **state)
+{
+	(void)state;
+	watching_or_skip();
+	subject_start(&recorded.subject, "tests/subjects/waits", (const char *const[]){"poll", NULL});
+	subject_go(&recorded.subject);
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid, no_options);
+	idle();
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	idle();
+	command_record_end(&recorded.recorder);
+	loop_is_accounted_for("probes");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_meter_of_a_loop_that_waits_all_the_time, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_meter_of_a_loop_that_waits_before_and_after, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_loop_in_epoll_that_waits_before_and_after, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_loop_in_poll_that_waits_before_and_after, set_up,
+						tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
