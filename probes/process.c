@@ -501,10 +501,7 @@ static int32_t find_registration(const struct stint_process *process, uint64_t d
 
 static int32_t noted_fd(const struct record_overrun *record, uint32_t at)
 {
-	if (at >= record->turns_len)
-		return -1;
-	return record->identities[at].state == RECORD_IDENTITY_NOTED ? record->identities[at].fd
-								     : record->turns[at].fd;
+	return at < record->turns_len ? record->identities[at].fd : -1;
 }
 
 static void complete_victims(struct stint_process *process, struct stint_probes_overrun *overrun,
@@ -522,7 +519,7 @@ static void complete_victims(struct stint_process *process, struct stint_probes_
 			fds[i] = (int32_t)ready[i].data;
 			continue;
 		}
-		/* Known from its turn, or else looked for among those that are registered now. */
+		/* Known from its turn or its registration, or else looked for among those that are registered now. */
 		fds[i] = noted_fd(record, i);
 		if (fds[i] < 0 && process->registrations_epfd == record->epfd)
 			fds[i] = find_registration(process, ready[i].data);

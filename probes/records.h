@@ -183,7 +183,7 @@ enum record_identity_state {
 
 /* What a descriptor was, noted while its number stood for that (identity.bpf.h). */
 struct record_identity {
-	__s32 fd;
+	__s32 fd;                          /* in any state: -1 where it is not known */
 	__u16 state;                       /* enum record_identity_state */
 	__u16 kind;                        /* enum role_kind */
 	struct record_addresses addresses; /* of TCP */

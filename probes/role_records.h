@@ -121,7 +121,7 @@ struct descriptor {
 	__u32 idle_outs;  /* EPOLLOUT returned so often in a row with no send after it */
 	__u32 rearms;     /* changes of its registration since it was added */
 	struct role_key role;
-	__u64 file; /* address of its struct file; 0: not needed, as epoll_ctl() tells of another one under its number */
+	__u64 file; /* address of its struct file; known with `inode` */
 };
 
 struct data_key {

@@ -187,8 +187,10 @@ __noinline int settle_descriptor(struct descriptor *descriptor, s32 fd)
 		descriptor->flags |= DESCRIPTOR_BLOCKING;
 	if (!descriptor->sock)
 		descriptor->sock = followed_sock(sk);
-	if (!descriptor->inode)
+	if (!descriptor->inode) {
 		descriptor->inode = inode_of(file);
+		descriptor->file = as_number((u64)file);
+	}
 	descriptor->flags |= DESCRIPTOR_SETTLED;
 	return 0;
 }
@@ -248,6 +250,7 @@ static __always_inline struct descriptor *new_descriptor(const struct descriptor
 	descriptor->role_slot = ROLE_NO_SLOT;
 	descriptor->sock = followed_sock(file_to_sock(file));
 	descriptor->inode = inode_of(file);
+	descriptor->file = as_number((u64)file);
 	return descriptor;
 }
 
@@ -277,14 +280,10 @@ static __noinline struct descriptor *polled_descriptor(struct descriptor *known,
 {
 	struct descriptor_key key = {.pid = pid, .epfd = epfd, .fd = fd};
 	u64 file = fd_to_file(fd);
-	struct descriptor *descriptor;
 
 	if (known && known->file == file)
 		return known;
-	descriptor = new_descriptor(&key, (u32)fd, (struct file *)file);
-	if (descriptor)
-		descriptor->file = file;
-	return descriptor;
+	return new_descriptor(&key, (u32)fd, (struct file *)file);
 }
 
 #endif

@@ -8,9 +8,15 @@
  * begins; either way only where the time tells of an overrun.
  *
  * A number may have been given anew without a close() of this thread's: by another thread, dup2(), close_range(). So what
- * is there counts only if its inode is that of the descriptor that was registered, or had the turn; else nothing is
- * noted, and user space says that it looked later.
+ * is there counts only if it is the file that was registered, or had the turn, by its inode and its address: eventfds, timerfds
+ * and the like share one inode, and the address of a file that is gone is another's soon. Else nothing is noted but what was
+ * found at its turn, and user space says that it looked later.
  */
+
+static __always_inline bool is_file_of(const struct descriptor *descriptor, const struct file *file)
+{
+	return descriptor->inode && descriptor->inode == inode_of(file) && descriptor->file == (u64)file;
+}
 
 /* What is closed earlier waited less than this, and is not noted: most iterations are over by then. */
 #define IDENTIFIED_NS (budget_ns / 8)
@@ -49,6 +55,15 @@ __noinline u32 file_kind(u64 address)
 	return role.kind;
 }
 
+/* Found at its turn, and all that there is to tell of it. */
+static __always_inline bool is_kind_enough(const struct descriptor *descriptor)
+{
+	u16 kind = descriptor->role.kind;
+
+	return descriptor->flags & DESCRIPTOR_SETTLED && kind != ROLE_LISTENER && kind != ROLE_CLIENTS &&
+	       kind != ROLE_UPSTREAM;
+}
+
 static __always_inline void put_identity(struct record_identity *identity,
 					 const struct descriptor *descriptor, const struct file *file)
 {
@@ -61,8 +76,11 @@ static __always_inline void put_identity(struct record_identity *identity,
 	identity->state = RECORD_IDENTITY_NOTED;
 }
 
-/* Of the thread's event `at`, at one of the moments above. What a ring completed is no descriptor that waits. */
-__noinline int identify(struct thread *thread, u32 at, u32 is_current)
+/*
+ * Of the thread's event `at`, at one of the moments above. `table`: its descriptors (files.bpf.h). What a ring completed is
+ * no descriptor that waits.
+ */
+__noinline int identify(struct thread *thread, u32 at, u64 table)
 {
 	struct record_identity *identity;
 	struct descriptor *descriptor;
@@ -87,25 +105,27 @@ __noinline int identify(struct thread *thread, u32 at, u32 is_current)
 		identity->state = RECORD_IDENTITY_GONE;
 		return 0;
 	}
-	if (!is_current)
-		return 0;
 	descriptor = find_descriptor(thread->pid, thread->epfd, fd);
-	file = (struct file *)fd_to_file(fd);
-	if (descriptor && file && is_event_of(thread, descriptor, at) && descriptor->inode &&
-	    descriptor->inode == inode_of(file))
+	file = (struct file *)file_in((const struct fdtable *)table, fd);
+	if (!descriptor || !is_event_of(thread, descriptor, at))
+		return 0;
+	if (file && is_file_of(descriptor, file))
 		put_identity(identity, descriptor, file);
+	else if (is_kind_enough(descriptor)) {
+		identity->kind = descriptor->role.kind;
+		identity->state = RECORD_IDENTITY_NOTED;
+	}
 	return 0;
 }
 
-/* `is_current`: the thread is; else its descriptors cannot be looked at. */
-__noinline int identify_all(struct thread *thread, u32 is_current)
+__noinline int identify_all(struct thread *thread, u64 table)
 {
 	u32 len = thread ? thread->turns.len : 0;
 
 	for (u32 i = 0; i < TURNS_MAX; i++) {
 		if (i >= len)
 			break;
-		identify(thread, i, is_current);
+		identify(thread, i, table);
 	}
 	return 0;
 }
@@ -115,12 +135,12 @@ static __always_inline void keep_identity(struct thread *thread, u32 at, u64 now
 {
 	if (thread->turns.len < 2 || now_ns - thread->start_ns < IDENTIFIED_NS)
 		return;
-	identify(thread, at, 1);
+	identify(thread, at, table_of(bpf_get_current_task_btf()));
 	thread->turns.identified |= 1ull << (at & (TURNS_MAX - 1));
 }
 
 /* The same file as an event's descriptor was, or nobody else could have given its number away. */
-static __always_inline bool is_number_certain(struct thread *thread, s32 fd, u32 inode)
+static __always_inline bool is_number_certain(struct thread *thread, s32 fd, const struct file *file)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct descriptor *descriptor;
@@ -128,7 +148,7 @@ static __always_inline bool is_number_certain(struct thread *thread, s32 fd, u32
 	if (BPF_CORE_READ(task, files, count.counter) == 1)
 		return true;
 	descriptor = find_descriptor(thread->pid, thread->epfd, fd);
-	return descriptor && descriptor->inode && descriptor->inode == inode;
+	return descriptor && is_file_of(descriptor, file);
 }
 
 /* Files, directories, devices have names in the file system; what has no type at all is told by the kernel's name of it. */
@@ -164,7 +184,7 @@ __noinline int note_blocked_on(struct thread *thread)
 		read_addresses(&on->is.addresses, (u64)sk);
 	on->inode = BPF_CORE_READ(file, f_inode, i_ino);
 	on->device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
-	on->is_certain = is_number_certain(thread, thread->syscall_fd, (u32)on->inode);
+	on->is_certain = is_number_certain(thread, thread->syscall_fd, file);
 	on->is.kind = blocked_kind(file);
 	on->is.state = RECORD_IDENTITY_NOTED;
 	return 0;

@@ -222,14 +222,18 @@ static __always_inline void note_part(struct thread *thread, u64 start_ns, u64 l
 	thread->longest_in_syscall = in_syscall;
 }
 
-/* Not static: the verifier goes through it once, not for each way that leads here. `running`: it is not over. */
+/*
+ * Not static: the verifier goes through it once, not for each way that leads here. `running`: it is not over, and its events
+ * have been identified.
+ */
 __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 {
 	struct record_overrun *record;
 
 	if (!thread)
 		return 0;
-	identify_all(thread, !running);
+	if (!running)
+		identify_all(thread, table_of(bpf_get_current_task_btf()));
 	record = reserve_record(sizeof(*record));
 	if (!record)
 		return 0;

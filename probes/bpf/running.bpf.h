@@ -94,6 +94,7 @@ static __noinline int tell_running(struct thread *thread, struct task_struct *ta
 	settle_cpu(thread, task);
 	settle_call(thread);
 	verdict_end(&thread->verdict, task);
+	identify_all(thread, table_of(task));
 	report_overrun(thread, ended_ns, 1);
 	thread->state = THREAD_OUTSIDE;
 	return 0;

@@ -71,7 +71,7 @@ static __always_inline void put_turns(struct record_overrun *record, const struc
 struct thread;
 
 /* identity.bpf.h: what the descriptors of its events are, as far as that is certain. */
-int identify_all(struct thread *thread, u32 is_current);
+int identify_all(struct thread *thread, u64 table);
 
 /* The same of the descriptor that its system call, now at its end, was blocked on for longer than any before. */
 int note_blocked_on(struct thread *thread);

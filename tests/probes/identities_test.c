@@ -114,6 +114,21 @@ static void one_that_was_replaced_is_marked_as_looked_up(void **state)
 	assert_true(count_victims(is_not_named_for_certain) > 0);
 }
 
+/* Its inode is the timerfd's, too. */
+static void an_eventfd_that_was_replaced_after_its_turn_is_named_as_what_it_was(void **state)
+{
+	(void)state;
+	run("swapped", "epoll");
+	assert_true(count_victims(is_named_for_certain) > 0);
+}
+
+static void an_eventfd_that_was_replaced_before_its_turn_is_marked_as_looked_up(void **state)
+{
+	(void)state;
+	run("usurped", "epoll");
+	assert_true(count_victims(is_not_named_for_certain) > 0);
+}
+
 static void one_that_is_closed_in_a_poll_is_named_as_what_it_was(void **state)
 {
 	(void)state;
@@ -171,6 +186,8 @@ int main(void)
 		test(one_that_is_closed_later_is_named_as_what_it_was),
 		test(one_that_was_reset_has_its_port_still),
 		test(one_that_was_replaced_is_marked_as_looked_up),
+		test(an_eventfd_that_was_replaced_after_its_turn_is_named_as_what_it_was),
+		test(an_eventfd_that_was_replaced_before_its_turn_is_marked_as_looked_up),
 		test(what_a_call_was_blocked_on_is_named_as_what_it_was),
 		test(what_a_call_of_several_threads_was_blocked_on_is_marked),
 		test(one_that_is_closed_in_a_poll_is_named_as_what_it_was),

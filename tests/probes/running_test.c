@@ -193,6 +193,30 @@ static void one_that_is_blocked_is_told_with_its_call_and_its_stack(void **state
 	assert_string_equal(overrun->handler, "on_command");
 }
 
+/* They are there still, but what a number stood for is for the kernel's side to say, which sees the file. */
+static void its_victims_are_named_for_certain(void **state)
+{
+	const struct watched_overrun *overrun;
+	uint64_t before_ns;
+
+	(void)state;
+	watching_or_skip();
+	subject_start(&subject, "tests/subjects/epoll_loop", NULL);
+	watching_add(&watching, subject.pid);
+	subject_go(&subject);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	before_ns = cpu_ns();
+	subject_send(&subject, 0, SUBJECT_BURST, FOREVER);
+	wait_until(has_computed, before_ns);
+	stop();
+	overrun = assert_running();
+	assert_int_equal(overrun->is.victims_len, 2);
+	for (uint32_t i = 0; i < overrun->is.victims_len; i++) {
+		assert_string_equal(overrun->is.victims_list[i].name, "pipe");
+		assert_false(overrun->is.victims_list[i].name_inferred);
+	}
+}
+
 static void one_that_is_stopped_is_told_as_stopped(void **state)
 {
 	const struct watched_overrun *overrun;
@@ -492,6 +516,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		OPENED(one_that_computes_on_is_told_with_its_stack),
 		OPENED(one_that_is_blocked_is_told_with_its_call_and_its_stack),
+		OPENED(its_victims_are_named_for_certain),
 		OPENED(one_that_is_stopped_is_told_as_stopped),
 		OPENED(one_that_has_ended_is_told_once_as_ended),
 		OPENED(its_time_is_in_no_histogram),

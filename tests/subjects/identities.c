@@ -7,6 +7,8 @@
  *	identities unread    each is closed unread, which is its turn, and its number is registered anew with the same data
  *	identities left      they are not seen to in that iteration; in the next one they are closed, as above
  *	identities replaced  each is read, and then replaced by dup2()
+ *	identities swapped   they are eventfds, which have an inode in common with timerfds, and replaced by one by dup2()
+ *	identities usurped   the same, with no turn before
  *	identities blocked   the slow handler does not compute, but reads from a connection that nothing comes on, which is closed
  *			then, and its number is another one's
  *	identities shared    the same, in a process of two threads
@@ -33,6 +35,7 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,7 +43,7 @@
 
 #define SLOW_NS 5000000u
 
-static int epfd, listener, slow, other, other_far, far[IDENTITIES], near[IDENTITIES];
+static int epfd, listener, slow, timer, other, other_far, far[IDENTITIES], near[IDENTITIES];
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static struct subject_identities rounds[IDENTITIES_ROUNDS];
 static const char *mode, *wait_name;
@@ -69,6 +72,11 @@ static uint64_t now_ns(void)
 static bool is_mode(const char *name)
 {
 	return strcmp(mode, name) == 0;
+}
+
+static bool is_event(void)
+{
+	return is_mode("swapped") || is_mode("usurped");
 }
 
 static void put(int fd)
@@ -159,6 +167,18 @@ static void tell_name(char *ret, size_t bytes, int far_end)
 		 ntohs(far_address.sin_port));
 }
 
+static void open_one(int i, struct subject_identities *round)
+{
+	if (is_event()) {
+		far[i] = -1;
+		near[i] = checked(eventfd(0, EFD_NONBLOCK), "eventfd");
+		snprintf(round->name[i], sizeof(round->name[i]), "eventfd");
+		return;
+	}
+	connect_to_self(&far[i], &near[i]);
+	tell_name(round->name[i], sizeof(round->name[i]), far[i]);
+}
+
 /* What was sent has arrived: on loopback too it may take a while. */
 static void send_and_wait(int i)
 {
@@ -167,6 +187,10 @@ static void send_and_wait(int i)
 	socklen_t len = sizeof(info);
 	int bytes = 0;
 
+	if (is_event()) {
+		put(near[i]);
+		return;
+	}
 	if (!is_mode("reset")) {
 		put(far[i]);
 		while (!bytes)
@@ -223,20 +247,22 @@ static void handle(int fd)
 		add(fd);
 		return;
 	}
-	take(fd);
+	if (!is_mode("usurped"))
+		take(fd);
 	if (is_mode("closed"))
 		close_and_reuse(fd);
 	else if (is_mode("replaced"))
 		checked(dup2(other, fd), "dup2");
+	else if (is_event())
+		checked(dup2(timer, fd), "dup2");
 }
 
 static void run_round(struct subject_identities *round)
 {
 	for (int i = 0; i < IDENTITIES; i++) {
-		connect_to_self(&far[i], &near[i]);
+		open_one(i, round);
 		add(near[i]);
 		round->fd[i] = near[i];
-		tell_name(round->name[i], sizeof(round->name[i]), far[i]);
 	}
 	for (int i = 0; i < 2; i++) {
 		put(slow);
@@ -275,6 +301,7 @@ int main(int argc, char **argv)
 	wait_name = argc > 2 ? argv[2] : "epoll";
 	epfd = checked(epoll_create1(0), "epoll_create1");
 	slow = checked(eventfd(0, EFD_NONBLOCK), "eventfd");
+	timer = checked(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK), "timerfd_create");
 	listener = checked(socket(AF_INET, SOCK_STREAM, 0), "socket");
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	checked(bind(listener, (struct sockaddr *)&address, len), "bind");
