@@ -158,15 +158,20 @@ static struct stint_process *know_process(struct stint_probes *probes, uint32_t 
 	return process;
 }
 
-/* It has come to a wait in a set; or not, and nobody else has come to one in one of those that were waited in before. */
+/* Nobody has come to a wait in one of the sets that were not waited in as it was first looked at. */
+static bool hangs_since_before(struct stint_probes *probes, uint32_t pid)
+{
+	for (uint32_t i = 0; i < probes->options.loop_limit; i++)
+		if (probes->loops[i].wait == RECORD_WAIT_EPOLL && probes->loops[i].pid == pid)
+			stint_before_waited(probes->before, pid, probes->loops[i].epfd);
+	return stint_before_has_unwaited(probes->before, pid);
+}
+
+/* It has come to a wait in a set; or not, and nobody else of its process has. */
 static bool is_of_loop(struct stint_probes *probes, const struct record_overrun *record)
 {
-	if (!record->began_before || record->wait == RECORD_WAIT_EPOLL)
-		return true;
-	for (uint32_t i = 0; i < probes->options.loop_limit; i++)
-		if (probes->loops[i].wait == RECORD_WAIT_EPOLL && probes->loops[i].pid == record->pid)
-			stint_before_waited(probes->before, record->pid, probes->loops[i].epfd);
-	return stint_before_has_unwaited(probes->before, record->pid);
+	return !record->began_before || record->wait == RECORD_WAIT_EPOLL ||
+	       hangs_since_before(probes, record->pid);
 }
 
 static void take_overrun(struct stint_probes *probes, const struct record_overrun *record)
@@ -192,11 +197,11 @@ static void take_overrun(struct stint_probes *probes, const struct record_overru
 
 static void take_stack(struct stint_probes *probes, const struct record_stack *record)
 {
-	struct stint_process *process = record->kind == RECORD_STACK_WAIT
-						? know_process(probes, record->pid, record->time_ns)
-						: find_process(probes, record->pid);
+	struct stint_process *process = find_process(probes, record->pid);
 
-	/* The stack at its first wait tells of a new loop. */
+	/* The stack at its first wait tells of a new loop; any other one, of one that comes to no wait. */
+	if (!process && (record->kind == RECORD_STACK_WAIT || hangs_since_before(probes, record->pid)))
+		process = know_process(probes, record->pid, record->time_ns);
 	if (process && record->kind == RECORD_STACK_WAIT && probes->samples_always)
 		sample_thread(probes, record->tid, UINT64_MAX);
 	/* By then, libraries are there that were not. */

@@ -271,6 +271,40 @@ static void one_that_was_in_the_cgroup_before_is_followed_when_told(void **state
 	assert_followed(&answer, TIMES);
 }
 
+/* It comes to no wait by which it would be known, and its stacks come before what is told of it at the end. */
+static void assert_hung_before(enum subject_verb verb, const char *function)
+{
+	struct stint_probes_options options = {0};
+	uint64_t ended_ns;
+
+	watching_or_skip();
+	options.follow_cgroup = make_cgroup();
+	subject_start_loops(&subject, "wait", "1");
+	move(subject.pid);
+	subject_send(&subject, 0, verb, 3600u * 1000ull * MS);
+	open_probes(&options);
+	assert_int_equal(stint_probes_follow(watching.probes, (uint32_t)subject.pid), 0);
+	nanosleep(&(struct timespec){.tv_nsec = 200 * MS}, NULL);
+	assert_int_equal(stint_probes_stop(watching.probes, &ended_ns), 0);
+	watching_take(&watching);
+	assert_int_equal(watching.appeared_len, 1);
+	assert_int_equal(watching.overruns_len, 1);
+	assert_true(watching.overruns[0].is.began_before);
+	assert_true(watched_stack_has(&watching.overruns[0], function));
+}
+
+static void one_that_computed_before_in_the_cgroup_is_told_with_its_stack(void **state)
+{
+	(void)state;
+	assert_hung_before(SUBJECT_SPIN, "spin_on_cpu");
+}
+
+static void one_that_was_blocked_before_in_the_cgroup_is_told_with_its_stack(void **state)
+{
+	(void)state;
+	assert_hung_before(SUBJECT_BLOCK, "sleep_in_handler");
+}
+
 static void a_process_of_another_user_is_not_watched(void **state)
 {
 	struct stint_probes_options options = {.size = sizeof(options)};
@@ -315,6 +349,10 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(one_that_was_in_the_cgroup_before_is_followed_when_told,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_that_computed_before_in_the_cgroup_is_told_with_its_stack,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			one_that_was_blocked_before_in_the_cgroup_is_told_with_its_stack, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_process_of_another_user_is_not_watched, set_up, tear_down),
 	};
 
