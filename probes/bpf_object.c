@@ -176,6 +176,8 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 				  skeleton->rodata->trace_port != 0 || skeleton->rodata->trace_fd >= 0);
 	tell_arguments(skeleton);
 	skeleton->rodata->loop_limit = options->loop_limit;
+	skeleton->rodata->hang_ns = options->hang_ns;
+	bpf_program__set_autoload(skeleton->progs.on_hang_survey, options->hang_ns != 0);
 	if (stint_kernel_range(kernel, "sk_stream_write_space", &start, &end))
 		skeleton->rodata->stream_write_space = start; /* 0 where the kernel does not tell */
 	configure_following(skeleton, options);
@@ -426,15 +428,27 @@ int stint_bpf_free_loop(struct stint_bpf *bpf, uint32_t slot)
 	return 0;
 }
 
-int stint_bpf_survey_sockets(struct stint_bpf *bpf)
+static int run(const struct bpf_program *program)
 {
 	struct bpf_test_run_opts options;
 
 	memset(&options, 0, sizeof(options)); /* libbpf looks at the padding too */
 	options.sz = sizeof(options);
+	return bpf_prog_test_run_opts(bpf_program__fd(program), &options);
+}
+
+int stint_bpf_survey_sockets(struct stint_bpf *bpf)
+{
 	if (bpf->is_stopped || __atomic_load_n(&bpf->skeleton->bss->sockets_known, __ATOMIC_RELAXED) <= 0)
 		return 0;
-	return bpf_prog_test_run_opts(bpf_program__fd(bpf->skeleton->progs.on_survey), &options);
+	return run(bpf->skeleton->progs.on_survey);
+}
+
+int stint_bpf_survey_hangs(struct stint_bpf *bpf)
+{
+	if (bpf->is_stopped || !bpf->skeleton->rodata->hang_ns)
+		return 0;
+	return run(bpf->skeleton->progs.on_hang_survey);
 }
 
 int stint_bpf_tell_open(struct stint_bpf *bpf)

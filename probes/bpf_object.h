@@ -63,6 +63,9 @@ int stint_bpf_free_loop(struct stint_bpf *bpf, uint32_t slot);
  */
 int stint_bpf_survey_sockets(struct stint_bpf *bpf);
 
+/* The same of the threads whose iterations go on for long; nothing where options.hang_ns is 0. */
+int stint_bpf_survey_hangs(struct stint_bpf *bpf);
+
 /* The same, and the stalls that go on are told. */
 int stint_bpf_tell_open(struct stint_bpf *bpf);
 

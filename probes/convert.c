@@ -387,6 +387,34 @@ void stint_convert_acks(struct stint_probes_acks *ret, const struct record_why *
 	}
 }
 
+static enum stint_probes_hang_state hang_state(const struct record_hang *record, uint64_t duration_ns)
+{
+	if (record->is_asleep && record->is_stopped)
+		return STINT_PROBES_HANG_STOPPED;
+	if (record->blocked_ns > duration_ns / 2)
+		return STINT_PROBES_HANG_BLOCKED;
+	return record->runnable_ns > duration_ns / 2 ? STINT_PROBES_HANG_RUNNABLE
+						     : STINT_PROBES_HANG_COMPUTING;
+}
+
+void stint_convert_hang(struct stint_probes_hang *ret, const struct record_hang *record)
+{
+	*ret = (struct stint_probes_hang){
+		.pid = record->pid,
+		.tid = record->tid,
+		.duration_ns = record->time_ns - record->start_ns,
+		.began_before = record->began_before != 0,
+		.fd = -1,
+		.handler = "",
+	};
+	ret->state = hang_state(record, ret->duration_ns);
+	if (ret->state != STINT_PROBES_HANG_BLOCKED || !record->is_asleep || !record->in_syscall)
+		return;
+	stint_syscall_name(record->syscall_number, ret->in, sizeof(ret->in));
+	if (stint_syscall_has_fd(record->syscall_number))
+		ret->fd = record->syscall_fd;
+}
+
 void stint_convert_alarm(struct stint_probes_alarm *ret, const struct record_alarm *record)
 {
 	bool known = record->why < STINT_PROBES_NO_EVENTS;

@@ -30,6 +30,8 @@ int stint_stall_cause(const struct stint_probes_stall *stall);
 
 void stint_convert_acks(struct stint_probes_acks *ret, const struct record_why *record);
 void stint_convert_alarm(struct stint_probes_alarm *ret, const struct record_alarm *record);
+/* All but what its descriptor is, and the handler. */
+void stint_convert_hang(struct stint_probes_hang *ret, const struct record_hang *record);
 void stint_convert_socket(struct stint_probes_socket_event *ret, const struct record_socket *record);
 
 #endif

@@ -41,6 +41,7 @@
 #define PROCESSES_MAX      1024
 #define LOOK_FOR_EXITS_NS  100000000u
 #define SURVEY_NS          200000000u
+#define HANG_SURVEYS       5           /* in the time that makes a hang */
 #define TAKE_NS            1000000000u /* what one call takes from the ring takes no longer */
 
 struct stint_probes {
@@ -74,6 +75,7 @@ struct stint_probes {
 	bool is_stopped;
 	uint64_t exits_looked_ns;
 	uint64_t surveyed_ns;
+	uint64_t hangs_surveyed_ns;
 	char error[512];
 };
 
@@ -211,6 +213,22 @@ static void take_stack(struct stint_probes *probes, const struct record_stack *r
 		probes->stacks_cut++;
 }
 
+static void take_hang(struct stint_probes *probes, const struct record_hang *record)
+{
+	struct stint_process *process = NULL;
+	struct stint_probes_hang hang;
+
+	if (!probes->callbacks.hang)
+		return;
+	if (!record->began_before || hangs_since_before(probes, record->pid))
+		process = know_process(probes, record->pid, record->start_ns);
+	if (!process)
+		return;
+	stint_convert_hang(&hang, record);
+	stint_process_complete_hang(process, &hang, record);
+	probes->callbacks.hang(probes->ctx, &hang);
+}
+
 static void take_stall(struct stint_probes *probes, const struct record_stall *record)
 {
 	struct stint_probes_stall stall;
@@ -331,6 +349,17 @@ static int survey_sockets(struct stint_probes *probes)
 	return stint_bpf_survey_sockets(probes->bpf);
 }
 
+/* Nor do iterations that go on. */
+static int survey_hangs(struct stint_probes *probes)
+{
+	uint64_t at_ns = now_ns();
+
+	if (at_ns - probes->hangs_surveyed_ns < probes->options.hang_ns / HANG_SURVEYS)
+		return 0;
+	probes->hangs_surveyed_ns = at_ns;
+	return stint_bpf_survey_hangs(probes->bpf);
+}
+
 static bool takes_too_long(const struct stint_probes *probes, uint64_t at_ns)
 {
 	if (!probes->is_stopped && at_ns >= probes->end_at_ns)
@@ -363,6 +392,8 @@ static int take_record(void *ctx, const void *data, size_t bytes)
 		take_acks(probes, data);
 	else if (type == RECORD_ALARM && bytes >= sizeof(struct record_alarm))
 		take_alarm(probes, data);
+	else if (type == RECORD_HANG && bytes >= sizeof(struct record_hang))
+		take_hang(probes, data);
 	else if (type == RECORD_UNIX && bytes >= sizeof(struct record_unix))
 		stint_unix_names_add(probes->unix_names, data);
 	/* Where records come faster than they are dealt with, the caller has its turn all the same. */
@@ -557,6 +588,8 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 	if (taken < 0 && taken != -EINTR && taken != -EAGAIN)
 		return taken;
 	err = survey_sockets(probes);
+	if (!err)
+		err = survey_hangs(probes);
 	return err ? err : taken == -EAGAIN;
 }
 

@@ -423,6 +423,27 @@ struct stint_probes_losses {
 	uint64_t arrivals_unseen;
 };
 
+/* On what most of an iteration has been spent that goes on. */
+enum stint_probes_hang_state {
+	STINT_PROBES_HANG_COMPUTING = 0,
+	STINT_PROBES_HANG_RUNNABLE, /* it wants a CPU */
+	STINT_PROBES_HANG_BLOCKED,
+	STINT_PROBES_HANG_STOPPED /* by a tracer, a signal, or with its cgroup */
+};
+
+/* An iteration that has taken `hang_ns` and goes on. It is an overrun once it is over, or the recording is. */
+struct stint_probes_hang {
+	uint32_t pid;
+	uint32_t tid;
+	uint64_t duration_ns; /* so far; or, as in stint_probes_overrun, since stint came */
+	bool began_before;
+	enum stint_probes_hang_state state;
+	char in[24];         /* BLOCKED: the system call that it is in; "": none */
+	int32_t fd;          /* of that; -1: it is on none */
+	char on[192];        /* what that is, looked up; "" if it cannot be found out */
+	const char *handler; /* COMPUTING: by a stack of it; "": there is none */
+};
+
 struct stint_probes_callbacks {
 	void (*overrun)(void *ctx, const struct stint_probes_overrun *overrun);
 	void (*stall)(void *ctx, const struct stint_probes_stall *stall);
@@ -434,6 +455,7 @@ struct stint_probes_callbacks {
 	void (*refused)(void *ctx, uint32_t pid, int err);
 	void (*acks)(void *ctx, const struct stint_probes_acks *acks);
 	void (*alarm)(void *ctx, const struct stint_probes_alarm *alarm);
+	void (*hang)(void *ctx, const struct stint_probes_hang *hang);
 };
 
 struct stint_probes_options {
@@ -461,6 +483,8 @@ struct stint_probes_options {
 	/* With trace_sockets: those that are this descriptor of their process, from their first send on, full or not. */
 	bool trace_by_fd;
 	int32_t trace_fd;
+	uint64_t
+		hang_ns; /* an iteration that goes on is told once it has taken so long, and as that doubles; 0: none */
 };
 
 /* What this machine allows; each with a sentence for the user, in `why`, where it does not. */

@@ -253,13 +253,14 @@ static const struct loop_stack *find_loop(const struct stint_process *process, u
 	return NULL;
 }
 
-static void name_handler(struct stint_process *process, struct stint_probes_overrun *overrun, size_t len)
+static const char *name_handler(struct stint_process *process, uint32_t tid, int32_t epfd, size_t len,
+				int32_t fd)
 {
-	const struct loop_stack *loop = find_loop(process, overrun->tid, overrun->epfd);
+	const struct loop_stack *loop = find_loop(process, tid, epfd);
 
 	stint_handler_name(process->handler, sizeof(process->handler), loop ? loop->frames : NULL,
-			   loop ? loop->len : 0, process->frames, len, overrun->fd);
-	overrun->handler = process->handler;
+			   loop ? loop->len : 0, process->frames, len, fd);
+	return process->handler;
 }
 
 static void show_user_frames(struct stint_process *process, int len)
@@ -347,7 +348,7 @@ static bool complete_stack(struct stint_process *process, struct stint_probes_ov
 	if (len < 0)
 		len = 0;
 	show_user_frames(process, len);
-	name_handler(process, overrun, (size_t)len);
+	overrun->handler = name_handler(process, overrun->tid, overrun->epfd, (size_t)len, overrun->fd);
 	overrun->stack = process->names;
 	overrun->frames = process->shown;
 	overrun->stack_len =
@@ -539,4 +540,35 @@ bool stint_process_complete(struct stint_process *process, struct stint_probes_o
 	name_victims(process, overrun, record);
 	complete_block(process, overrun, record);
 	return complete_stack(process, overrun, record);
+}
+
+/* ---- an iteration that goes on ---- */
+
+static const struct record_stack *last_computed(const struct stint_process *process,
+						const struct record_hang *record)
+{
+	const struct record_stack *last = NULL;
+
+	for (uint32_t i = 0; i < STACKS_KEPT; i++) {
+		const struct record_stack *stack = process->stacks[i];
+
+		if (stack && stack->tid == record->tid && stack->iteration == record->iteration &&
+		    stack->kind == RECORD_STACK_COMPUTED && (!last || stack->time_ns > last->time_ns))
+			last = stack;
+	}
+	return last;
+}
+
+void stint_process_complete_hang(struct stint_process *process, struct stint_probes_hang *hang,
+				 const struct record_hang *record)
+{
+	const struct record_stack *stack =
+		hang->state == STINT_PROBES_HANG_COMPUTING ? last_computed(process, record) : NULL;
+	bool complete;
+	int len = stack ? unwind(process, stack, process->frames, &complete) : 0;
+
+	if (len > 0)
+		hang->handler = name_handler(process, record->tid, record->epfd, (size_t)len, -1);
+	if (hang->fd >= 0)
+		stint_descriptor_name(process->descriptors, hang->fd, hang->on, sizeof(hang->on));
 }

@@ -35,4 +35,8 @@ int stint_process_add_stack(struct stint_process *process, const struct record_s
 bool stint_process_complete(struct stint_process *process, struct stint_probes_overrun *overrun,
 			    const struct record_overrun *record);
 
+/* Completes an iteration that goes on: what it is blocked on, or its handler. As above of the strings. */
+void stint_process_complete_hang(struct stint_process *process, struct stint_probes_hang *hang,
+				 const struct record_hang *record);
+
 #endif

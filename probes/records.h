@@ -35,6 +35,7 @@ enum record_type {
 	RECORD_WHY,
 	RECORD_ALARM,
 	RECORD_UNIX,
+	RECORD_HANG,
 };
 
 /* What a thread waits in. */
@@ -235,6 +236,27 @@ struct record_overrun {
 	struct record_blocked_on blocked_on;
 	struct record_verdict verdict;
 	struct record_function functions[RECORD_FUNCTIONS]; /* by their numbers */
+};
+
+/* An iteration that goes on, as it is at `time_ns`. */
+struct record_hang {
+	__u32 type;
+	__u32 pid;
+	__u32 tid;
+	__s32 epfd; /* these two: as of an overrun */
+	__u64 iteration;
+	__u64 start_ns;
+	__u64 time_ns;
+	__u64 runnable_ns; /* these two: of the time until then */
+	__u64 blocked_ns;
+	__u32 wait;
+	__u32 began_before;
+	__u32 is_asleep; /* these two: at that moment, blocked or stopped; else it has a CPU, or wants one */
+	__u32 in_syscall;
+	__u32 is_stopped;
+	__u32 syscall_number;
+	__s32 syscall_fd;
+	__u32 reserved;
 };
 
 enum record_stack_kind {
@@ -475,5 +497,6 @@ _Static_assert(sizeof(struct record_why) == 72 + 8 * RECORD_WHYS, "no holes");
 _Static_assert(sizeof(struct record_alarm) == 112, "no holes");
 _Static_assert(sizeof(struct record_socket) == 120, "no holes");
 _Static_assert(sizeof(struct record_exit) == 8, "no holes");
+_Static_assert(sizeof(struct record_hang) == 88, "no holes");
 
 #endif

@@ -22,7 +22,8 @@
 #include "report/show/units.h"
 #include "target.h"
 
-#define PIDS_MAX 1024
+#define PIDS_MAX   1024
+#define HANGS_TOLD 20
 
 static const char help[] =
 	"usage: stint record -p PID [-p PID ...] [OPTION...]\n"
@@ -345,6 +346,33 @@ static void warn_of_function(const char *name, const char *why)
 	complain(0, "function %s: %s (so far)", name, why);
 }
 
+/* By their names, as the command line is in the process's own memory, which may be locked. */
+static void tell_hang(const struct stint_probes_hang *hang)
+{
+	static const char *const states[] = {
+		[STINT_PROBES_HANG_COMPUTING] = "computing",
+		[STINT_PROBES_HANG_RUNNABLE] = "waiting for a CPU",
+		[STINT_PROBES_HANG_BLOCKED] = "blocked",
+		[STINT_PROBES_HANG_STOPPED] = "stopped",
+	};
+	static uint32_t told;
+	char name[32], thread[32] = "", on[256] = "";
+
+	if (told++ >= HANGS_TOLD)
+		return;
+	target_name(name, sizeof(name), hang->pid);
+	if (hang->tid != hang->pid)
+		snprintf(thread, sizeof(thread), ", thread %" PRIu32, hang->tid);
+	if (hang->fd >= 0)
+		snprintf(on, sizeof(on), " on ~%s (fd %" PRId32 ")", *hang->on ? hang->on : "?", hang->fd);
+	complain(0, "%s (pid %" PRIu32 "%s) has not come back to its loop for %s%.1f s: %s%s%s%s%s", name,
+		 hang->pid, thread, hang->began_before ? "at least " : "", (double)hang->duration_ns / 1e9,
+		 states[hang->state], *hang->in || *hang->handler ? " in " : "", *hang->handler ? "~" : "",
+		 *hang->handler ? hang->handler : hang->in, on);
+	if (told == HANGS_TOLD)
+		complain(0, "of others like that only the report tells");
+}
+
 static int drop_privileges(const struct request *request)
 {
 	int err =
@@ -521,6 +549,7 @@ int cmd_record(int argc, char **argv)
 						 .follow_children = true,
 						 .command_of = target_command,
 						 .refused = refuse_followed,
+						 .hangs = tell_hang,
 						 .function_missing = warn_of_function,
 					 }};
 	struct target_child child = {.go = -1, .failed = -1};

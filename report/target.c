@@ -49,6 +49,12 @@ void target_command(char *ret, size_t size, uint32_t pid)
 		read_proc(ret, size, pid, "comm");
 }
 
+void target_name(char *ret, size_t size, uint32_t pid)
+{
+	if (!read_proc(ret, size, pid, "comm"))
+		snprintf(ret, size, "?");
+}
+
 uint32_t target_child_of(uint32_t pid, char *comm, size_t size)
 {
 	char name[32], pids[4096], *at = pids;

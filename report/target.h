@@ -12,6 +12,9 @@
 /* The processes whose name (comm) is `name`, into `*ret`, to be freed by the caller. -ESRCH: none. -ENOMEM. */
 int target_find(uint32_t **ret, size_t *len, const char *name);
 
+/* Its comm, or "?". */
+void target_name(char *ret, size_t size, uint32_t pid);
+
 /* What a process calls itself: its command line with spaces between arguments, cut to fit; else its comm. */
 void target_command(char *ret, size_t size, uint32_t pid);
 

@@ -17,6 +17,7 @@
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
  *   before.bpf.h  an iteration that began before stint came
  *   running.bpf.h iterations that have not ended
+ *   hang.bpf.h    those of them that are told at once
  *   function.bpf.h functions that are timed on request
  *   stack.bpf.h   copies of user stacks
  *   socket.bpf.h  the table of sockets
@@ -70,6 +71,8 @@
 
 #include "loop.bpf.h"
 #include "running.bpf.h"
+
+#include "hang.bpf.h"
 
 #include "socket.bpf.h"
 
@@ -434,6 +437,23 @@ SEC("syscall")
 int on_survey(void *ctx)
 {
 	bpf_for_each_map_elem(&sockets, survey_each, NULL, 0);
+	return 0;
+}
+
+static long survey_thread(struct bpf_map *map, const u32 *tid, u32 *slot, void *ctx)
+{
+	struct thread *thread = bpf_map_lookup_elem(&threads, slot);
+
+	if (thread)
+		find_hang(thread, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* As the one above; loaded only where hangs are asked for. */
+SEC("syscall")
+int on_hang_survey(void *ctx)
+{
+	bpf_for_each_map_elem(&slots, survey_thread, NULL, 0);
 	return 0;
 }
 

@@ -146,6 +146,8 @@ struct thread {
 	u64 ring;                /* uring.bpf.h: address of the one that it waited for last */
 	struct record_identity identities[TURNS_MAX]; /* identity.bpf.h: of its events, for an overrun */
 	struct record_blocked_on blocked_on;
+	u64 hang_iteration; /* these two: hang.bpf.h: that was told last, and from which length on it is told again */
+	u64 hang_next_ns;
 };
 
 /*

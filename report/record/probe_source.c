@@ -90,6 +90,8 @@ static int add_process(struct probe_source *source, uint32_t pid, int64_t id)
 
 /* ---- events ---- */
 
+#define HANG_NS UINT64_C(5000000000) /* so long, and users wonder whether anything happens at all */
+
 static void take_appeared(void *ctx, uint32_t pid, uint64_t time_ns)
 {
 	struct probe_source *source = ctx;
@@ -107,6 +109,14 @@ static void take_refused(void *ctx, uint32_t pid, int err)
 
 	if (source->session->refused)
 		source->session->refused(source->session->ctx, pid, err);
+}
+
+static void take_hang(void *ctx, const struct stint_probes_hang *hang)
+{
+	struct probe_source *source = ctx;
+
+	if (source->session->hangs)
+		source->session->hangs(source->session->ctx, hang);
 }
 
 static void take_overrun(void *ctx, const struct stint_probes_overrun *overrun)
@@ -466,6 +476,7 @@ int probe_source_new(struct probe_source **ret, struct session *session, bool tr
 								.socket = take_socket,
 								.acks = take_acks,
 								.alarm = take_alarm,
+								.hang = take_hang,
 								.appeared = take_appeared,
 								.refused = take_refused};
 	struct stint_probes_options options = {.size = sizeof(options),
@@ -474,6 +485,7 @@ int probe_source_new(struct probe_source **ret, struct session *session, bool tr
 					       .trace_port = session->trace_port,
 					       .trace_by_fd = session->trace_by_fd,
 					       .trace_fd = session->trace_fd,
+					       .hang_ns = HANG_NS,
 					       .follow_children = follow->children,
 					       .follow_name = follow->name,
 					       .follow_cgroup = follow->cgroup,

@@ -114,6 +114,7 @@ static void write_facts(struct recorder *recorder, const struct recorder_options
 static bool all_exited(struct recorder *recorder);
 static int64_t take_appeared(void *ctx, uint32_t pid, uint64_t time_ns);
 static void take_refused(void *ctx, uint32_t pid, int err);
+static void take_hang(void *ctx, const struct stint_probes_hang *hang);
 
 static int open_probes(struct recorder *recorder, const struct recorder_options *options)
 {
@@ -128,6 +129,7 @@ static int open_probes(struct recorder *recorder, const struct recorder_options 
 	}
 	recorder->session.appeared = take_appeared;
 	recorder->session.refused = take_refused;
+	recorder->session.hangs = take_hang;
 	recorder->session.ctx = recorder;
 	err = probe_source_new(&recorder->probes, &recorder->session, options->trace_sockets, &follow,
 			       recorder->probes_missing, sizeof(recorder->probes_missing));
@@ -282,6 +284,14 @@ static void take_refused(void *ctx, uint32_t pid, int err)
 	recorder->processes_lost++;
 	if (recorder->options.refused)
 		recorder->options.refused(pid, err);
+}
+
+static void take_hang(void *ctx, const struct stint_probes_hang *hang)
+{
+	struct recorder *recorder = ctx;
+
+	if (recorder->options.hangs)
+		recorder->options.hangs(hang);
 }
 
 const char *recorder_function_missing(const struct recorder *recorder, uint32_t number)

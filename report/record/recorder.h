@@ -43,6 +43,9 @@ struct recorder_options {
 	void (*command_of)(char *ret, size_t size, uint32_t pid);
 	void (*refused)(uint32_t pid, int err);
 
+	/* An iteration goes on, for 5 s by now, then 10, and so on. NULL: nobody asks. */
+	void (*hangs)(const struct stint_probes_hang *hang);
+
 	/* A loop has been seen, and no process has that function: told once. NULL: nobody asks. */
 	void (*function_missing)(const char *name, const char *why);
 };

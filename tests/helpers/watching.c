@@ -40,6 +40,18 @@ static void keep_overrun(void *ctx, const struct stint_probes_overrun *overrun)
 	kept->is.handler = NULL;
 }
 
+static void keep_hang(void *ctx, const struct stint_probes_hang *hang)
+{
+	struct watching *watching = ctx;
+	struct watched_hang *kept;
+
+	watching->hangs = grow(watching->hangs, watching->hangs_len, sizeof(*kept));
+	kept = &watching->hangs[watching->hangs_len++];
+	kept->is = *hang;
+	snprintf(kept->handler, sizeof(kept->handler), "%s", hang->handler);
+	kept->is.handler = NULL;
+}
+
 static void keep_stall(void *ctx, const struct stint_probes_stall *stall)
 {
 	struct watching *watching = ctx;
@@ -119,6 +131,7 @@ void watching_open(struct watching *watching, const struct stint_probes_options 
 		.refused = keep_refused,
 		.acks = keep_acks,
 		.alarm = keep_alarm,
+		.hang = keep_hang,
 	};
 	struct stint_probes_options with_samples = {.size = sizeof(with_samples)};
 
@@ -145,6 +158,7 @@ void watching_close(struct watching *watching)
 	free(watching->events);
 	free(watching->alarms);
 	free(watching->acks);
+	free(watching->hangs);
 	memset(watching, 0, sizeof(*watching));
 }
 

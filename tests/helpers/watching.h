@@ -18,6 +18,11 @@ struct watched_overrun {
 	char stack[WATCHING_FRAMES][64]; /* outermost first */
 };
 
+struct watched_hang {
+	struct stint_probes_hang is; /* but `handler`, which is below */
+	char handler[128];
+};
+
 struct watched_loop {
 	struct stint_probes_loop is; /* but the histograms, which are below */
 	uint64_t busy[STINT_PROBES_BUCKETS];
@@ -37,6 +42,8 @@ struct watching {
 	size_t alarms_len;
 	struct stint_probes_acks *acks; /* as often as they were told: the last of a socket counts */
 	size_t acks_len;
+	struct watched_hang *hangs;
+	size_t hangs_len;
 	uint32_t exited[64];
 	size_t exited_len;
 	uint32_t appeared[64];

@@ -124,10 +124,27 @@ static void one_that_hung_before_is_recorded(void **state)
 	assert_non_null(strstr(text, "\"began_before\":true"));
 }
 
+static void it_is_told_while_it_goes_on(void **state)
+{
+	char line[512], expected[128];
+	int status;
+
+	(void)state;
+	start();
+	subject_send(&recorded.subject, 0, SUBJECT_STOP, 1);
+	assert_int_equal(waitpid(recorded.subject.pid, &status, WUNTRACED), recorded.subject.pid);
+	snprintf(expected, sizeof(expected), "stint record: late (pid %d) has not come back to its loop for ",
+		 (int)recorded.subject.pid);
+	command_line(&recorded.recorder, expected, line, sizeof(line));
+	assert_non_null(strstr(line, " s: stopped"));
+	command_record_end(&recorded.recorder);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(it_is_an_overrun_that_had_not_ended, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(it_is_told_while_it_goes_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_that_hung_before_is_recorded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_that_ends_before_has_ended, set_up, tear_down),
 	};
