@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "probes/live_thread.h"
 #include "probes/open_files.h"
 
 int stint_epoll_fds_parse(const char *line, int32_t *fd, uint32_t *events, uint64_t *data)
@@ -30,7 +31,7 @@ int stint_epoll_fds_read(uint32_t pid, int32_t epfd, stint_epoll_fds_visit visit
 	FILE *file;
 	int err = 0;
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fdinfo/%" PRId32, pid, epfd);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fdinfo/%" PRId32, stint_live_thread(pid), epfd);
 	file = fopen(path, "re");
 	if (!file)
 		return -errno;

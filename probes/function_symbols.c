@@ -16,6 +16,7 @@
 #include "probes/debug_files.h"
 #include "probes/demangle.h"
 #include "probes/file_fault.h"
+#include "probes/live_thread.h"
 #include "probes/modules.h"
 
 #define PLACES_MAX  8 /* of a name that there is several times */
@@ -109,7 +110,7 @@ static int open_library(uint32_t pid, const char *module, char *path, size_t pat
 	uint64_t start, found_start = 0;
 	FILE *file;
 
-	snprintf(maps, sizeof(maps), "/proc/%" PRIu32 "/maps", pid);
+	snprintf(maps, sizeof(maps), "/proc/%" PRIu32 "/maps", stint_live_thread(pid));
 	file = fopen(maps, "re");
 	if (!file)
 		return errno == ENOENT ? -ESRCH : -errno;
@@ -136,7 +137,7 @@ static int open_program(uint32_t pid, char *path, size_t path_bytes, char *name,
 	char exe[64];
 	int fd;
 
-	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", pid);
+	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", stint_live_thread(pid));
 	fd = open(exe, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;

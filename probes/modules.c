@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "probes/live_thread.h"
+
 /* The end of the mapping that starts there, 0 if there is none. */
 static uint64_t end_of_mapping(uint32_t pid, uint64_t start)
 {
@@ -19,7 +21,7 @@ static uint64_t end_of_mapping(uint32_t pid, uint64_t start)
 	uint64_t from, to, end = 0;
 	FILE *file;
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/maps", pid);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/maps", stint_live_thread(pid));
 	file = fopen(path, "re");
 	if (!file)
 		return 0;
@@ -63,7 +65,7 @@ bool stint_module_is_own(uint32_t pid)
 	struct stat own, other;
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/exe", pid);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/exe", stint_live_thread(pid));
 	return stat("/proc/self/exe", &own) == 0 && stat(path, &other) == 0 && own.st_dev == other.st_dev &&
 	       own.st_ino == other.st_ino;
 }
@@ -78,7 +80,7 @@ static int open_program(uint32_t pid, const char *path)
 	bool same;
 	ssize_t len;
 
-	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", pid);
+	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", stint_live_thread(pid));
 	len = readlink(exe, target, sizeof(target) - 1);
 	target[len > 0 ? len : 0] = '\0';
 	same = stint_module_path_len(target) == stint_module_path_len(path) &&
@@ -89,12 +91,14 @@ static int open_program(uint32_t pid, const char *path)
 /* By what is mapped, which is right also where the file was replaced; that needs a capability. Else by its path. */
 int stint_module_open(uint32_t pid, uint64_t start, const char *path, char *ret, size_t ret_bytes)
 {
+	uint32_t live = stint_live_thread(pid);
 	uint64_t end = end_of_mapping(pid, start);
 	char mapped[96];
 	int fd;
 
-	snprintf(ret, ret_bytes, "/proc/%" PRIu32 "/root%s", pid, path);
-	snprintf(mapped, sizeof(mapped), "/proc/%" PRIu32 "/map_files/%" PRIx64 "-%" PRIx64, pid, start, end);
+	snprintf(ret, ret_bytes, "/proc/%" PRIu32 "/root%s", live, path);
+	snprintf(mapped, sizeof(mapped), "/proc/%" PRIu32 "/map_files/%" PRIx64 "-%" PRIx64, live, start,
+		 end);
 	fd = end ? open_file(mapped) : -ENOENT;
 	if (fd < 0)
 		fd = open_program(pid, path);
@@ -109,7 +113,7 @@ static bool read_exec_name(uint32_t pid, char *ret, size_t ret_bytes)
 	ssize_t len = -1;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/auxv", pid);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/auxv", stint_live_thread(pid));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
@@ -117,7 +121,7 @@ static bool read_exec_name(uint32_t pid, char *ret, size_t ret_bytes)
 		if (pair[0] == AT_EXECFN)
 			address = pair[1];
 	close(fd);
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/mem", pid);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/mem", stint_live_thread(pid));
 	fd = address ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	if (fd >= 0) {
 		len = pread(fd, ret, ret_bytes - 1, (off_t)address);
@@ -144,12 +148,13 @@ void stint_module_alias(uint32_t pid, char *file, size_t file_bytes, char *ret, 
 	ssize_t len;
 
 	*ret = '\0';
-	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", pid);
+	snprintf(exe, sizeof(exe), "/proc/%" PRIu32 "/exe", stint_live_thread(pid));
 	len = readlink(exe, file, file_bytes - 1);
 	file[len > 0 ? len : 0] = '\0';
 	if (len <= 0 || !read_exec_name(pid, name, sizeof(name)))
 		return;
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/%s/%s", pid, *name == '/' ? "root" : "cwd", name);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/%s/%s", stint_live_thread(pid),
+		 *name == '/' ? "root" : "cwd", name);
 	slash = strrchr(name, '/');
 	/* The process may have changed its folder, or that memory: then its file's name has to do. */
 	if (is_same_file(path, exe))

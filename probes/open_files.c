@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "probes/live_thread.h"
+
 #define TCP_LISTENING 0x0a /* as /proc/net/tcp has it */
 
 /* ---- descriptors ---- */
@@ -33,7 +35,7 @@ int stint_fds_read(uint32_t pid, int (*visit)(void *ctx, int32_t fd, const char 
 	DIR *folder;
 	int err = 0;
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd", pid);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd", stint_live_thread(pid));
 	folder = opendir(path);
 	if (!folder)
 		return errno == ENOENT ? -ESRCH : -errno;
@@ -48,7 +50,7 @@ bool stint_fd_target(uint32_t pid, int32_t fd, char *ret)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd/%" PRId32, pid, fd);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd/%" PRId32, stint_live_thread(pid), fd);
 	return read_target(AT_FDCWD, path, ret);
 }
 
@@ -57,7 +59,7 @@ static bool read_status(uint32_t pid, int32_t fd, struct statx *ret)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd/%" PRId32, pid, fd);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fd/%" PRId32, stint_live_thread(pid), fd);
 	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, ret) == 0;
 }
 
@@ -120,7 +122,7 @@ static int read_table(uint32_t pid, const char *table, uint16_t family,
 	FILE *file;
 	int ended = 0;
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/net/%s", pid, table);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/net/%s", stint_live_thread(pid), table);
 	file = fopen(path, "re");
 	if (!file)
 		return 0;

@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "probes/live_thread.h"
+
 #define ENTRIES_MAX 262144
 #define NAMES_MAX   (16u << 20)
 #define NAME_BYTES  128
@@ -125,7 +127,7 @@ static FILE *open_map(uint32_t pid)
 
 	if (!identify(pid, &identity))
 		return NULL;
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/root", pid);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/root", stint_live_thread(pid));
 	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return NULL;

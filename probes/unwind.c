@@ -18,6 +18,7 @@
 #include "probes/demangle.h"
 #include "probes/file_fault.h"
 #include "probes/function_start.h"
+#include "probes/live_thread.h"
 #include "probes/modules.h"
 #include "probes/perf_map.h"
 
@@ -305,13 +306,13 @@ static int mark_module(Dwfl_Module *module, void **userdata, const char *name, D
  * Of another user's process, CAP_SYS_PTRACE opens the mappings, but not the file that says where its vDSO is, which
  * libdwfl insists on: so its functions have no names then.
  */
-static int report_maps(struct stint_unwinder *unwinder)
+static int report_maps(struct stint_unwinder *unwinder, pid_t live)
 {
 	char path[64];
 	FILE *maps;
 	int err;
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)unwinder->pid);
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)live);
 	maps = fopen(path, "re");
 	if (!maps)
 		return errno;
@@ -322,14 +323,15 @@ static int report_maps(struct stint_unwinder *unwinder)
 
 static int report_modules(struct stint_unwinder *unwinder)
 {
+	pid_t live = (pid_t)stint_live_thread((uint32_t)unwinder->pid);
 	int err;
 
 	forget_names(unwinder);
 	unwinder->reported_ns = now_ns();
 	dwfl_report_begin(unwinder->dwfl);
-	err = dwfl_linux_proc_report(unwinder->dwfl, unwinder->pid);
+	err = dwfl_linux_proc_report(unwinder->dwfl, live);
 	if (err == EACCES)
-		err = report_maps(unwinder);
+		err = report_maps(unwinder, live);
 	if (dwfl_report_end(unwinder->dwfl, NULL, NULL) != 0 && !err)
 		err = -1;
 	(void)dwfl_getmodules(unwinder->dwfl, mark_module, unwinder, 0);

@@ -116,6 +116,28 @@ static void a_process_whose_first_thread_has_left_is_watched_on(void **state)
 	assert_int_equal(watching.exited_len, 1);
 }
 
+/* Its memory and its files are found by another one of its threads. */
+static void a_process_whose_first_thread_has_left_can_be_watched(void **state)
+{
+	const char *arguments[] = {"wait", "1", "leave", NULL};
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	open_probes(NULL);
+	subject_start(&subject, "tests/subjects/epoll_loop", arguments);
+	subject_go(&subject);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	wait_for_state(subject.pid, 'Z');
+	watching_add(&watching, subject.pid);
+	subject_do(&subject, 0, SUBJECT_BLOCK, 30 * MS);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	watching_take(&watching);
+	overrun = watching_overrun(&watching, 30 * MS, 0);
+	assert_non_null(overrun);
+	assert_true(watched_stack_has(overrun, "sleep_in_handler"));
+	assert_int_equal(watching.exited_len, 0);
+}
+
 static void a_process_that_is_gone_cannot_be_watched(void **state)
 {
 	pid_t pid;
@@ -463,6 +485,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_program_watched_from_before_its_exec_has_its_own_stacks,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_process_whose_first_thread_has_left_is_watched_on,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_process_whose_first_thread_has_left_can_be_watched,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_process_that_is_gone_cannot_be_watched, watching_set_up,
 						watching_tear_down),
