@@ -2,15 +2,20 @@
 #include "probes/asleep.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "probes/live_thread.h"
 #include "probes/proc_line.h"
 
-#define PAGE_BYTES 4096u
+#define PATIENCE_S 1
 #define REG_SP     7
 #define REG_IP     16
 
@@ -31,27 +36,67 @@ static bool sleeps_there(const struct record_stack *stack)
 	return found && strcmp(found, expected) == 0;
 }
 
-/* Page by page: it may end anywhere. */
+struct reading {
+	uint32_t pid;
+	uint64_t sp;
+	ssize_t bytes; /* or a negative errno */
+	unsigned char stack[RECORD_STACK_BYTES];
+};
+
+/* As far as there is memory: it may end anywhere. By this file, as process_vm_readv() cannot be killed while it waits. */
+static void *read_memory(void *ctx)
+{
+	struct reading *reading = ctx;
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%u/mem", stint_live_thread(reading->pid));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	reading->bytes = fd < 0 ? -1 : pread(fd, reading->stack, sizeof(reading->stack), (off_t)reading->sp);
+	if (reading->bytes < 0)
+		reading->bytes = -errno;
+	if (fd >= 0)
+		close(fd);
+	return NULL;
+}
+
+/* Gives the thread up, with its reading, if that takes too long: -ETIMEDOUT. It ends with this process at the latest. */
+static int wait_for(pthread_t thread)
+{
+	struct timespec end;
+	int err;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += PATIENCE_S;
+	err = pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &end);
+	if (err)
+		pthread_detach(thread);
+	return -err;
+}
+
 static int read_stack(struct record_stack *stack)
 {
-	struct iovec to = {.iov_base = stack->stack, .iov_len = sizeof(stack->stack)};
-	struct iovec from[RECORD_STACK_BYTES / PAGE_BYTES + 1];
-	uint64_t at = stack->sp, end = at + sizeof(stack->stack);
-	unsigned len = 0;
-	ssize_t bytes;
+	struct reading *reading = calloc(1, sizeof(*reading));
+	pthread_t thread;
+	int err;
 
-	while (at < end && len < sizeof(from) / sizeof(from[0])) {
-		uint64_t next = (at / PAGE_BYTES + 1) * PAGE_BYTES;
-
-		next = next < end ? next : end;
-		from[len++] = (struct iovec){.iov_base = (void *)(uintptr_t)at, .iov_len = next - at};
-		at = next;
+	if (!reading)
+		return -ENOMEM;
+	reading->pid = stack->pid;
+	reading->sp = stack->sp;
+	err = -pthread_create(&thread, NULL, read_memory, reading);
+	if (!err) {
+		err = wait_for(thread);
+		if (err)
+			return err;
+		err = reading->bytes < 0 ? (int)reading->bytes : 0;
 	}
-	bytes = process_vm_readv((pid_t)stack->pid, &to, 1, from, len, 0);
-	if (bytes < 0)
-		return -errno;
-	stack->stack_bytes = (uint32_t)bytes;
-	return 0;
+	if (!err) {
+		memcpy(stack->stack, reading->stack, (size_t)reading->bytes);
+		stack->stack_bytes = (uint32_t)reading->bytes;
+	}
+	free(reading);
+	return err;
 }
 
 int stint_asleep_read(struct record_stack *stack)

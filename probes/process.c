@@ -56,6 +56,7 @@ struct stint_process {
 	char kernel_names[RECORD_KERNEL_FRAMES][64];
 	const char *names[SHOWN_MAX];
 	char handler[256];
+	bool is_locked; /* its memory, when it was last to be read */
 
 	int32_t registrations_epfd;
 	uint64_t registrations_read_ns;
@@ -170,9 +171,19 @@ static int add_loop_stack(struct stint_process *process, const struct record_sta
 	return 0;
 }
 
+/* Where its memory is locked, it is so for all of its threads. */
+static int read_asleep(struct stint_process *process, struct record_stack *stack)
+{
+	int err = process->is_locked ? -ETIMEDOUT : stint_asleep_read(stack);
+
+	process->is_locked |= err == -ETIMEDOUT;
+	return err;
+}
+
 int stint_process_add_stack(struct stint_process *process, const struct record_stack *record)
 {
 	struct record_stack **slot;
+	int err;
 
 	if (record->kind == RECORD_STACK_WAIT)
 		return add_loop_stack(process, record);
@@ -182,10 +193,11 @@ int stint_process_add_stack(struct stint_process *process, const struct record_s
 	if (!*slot)
 		return -ENOMEM;
 	memcpy(*slot, record, sizeof(**slot));
-	if (record->is_asleep && stint_asleep_read(*slot) != 0) {
+	err = record->is_asleep ? read_asleep(process, *slot) : 0;
+	if (err) {
 		free(*slot);
 		*slot = NULL;
-		return -ESTALE;
+		return err;
 	}
 	process->stacks_next++;
 	return 0;

@@ -25,7 +25,7 @@ uint32_t stint_process_pid(const struct stint_process *process);
 /* Whether it still runs: false once all its threads have exited, also before its parent took note of that. */
 bool stint_process_runs(const struct stint_process *process);
 
-/* Keeps a copy of a stack until its iteration is reported. -ENOMEM. */
+/* Keeps a copy of a stack until its iteration is reported. -ENOMEM; of a thread that sleeps on, as stint_asleep_read(). */
 int stint_process_add_stack(struct stint_process *process, const struct record_stack *record);
 
 /*
