@@ -7,33 +7,40 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* Takes a microsecond, which is nobody's: the clock is read again behind it. */
+static void read_cpu(struct stint_meter_loop *account)
+{
+	account->cpu_at_ns = clock_read(&account->clock);
+	account->cpu_ns = clock_gettime_ns(CLOCK_THREAD_CPUTIME_ID);
+	clock_read(&account->clock);
+}
+
 /*
  * How much of an overrun was spent on a CPU is bounded, not measured: reading the thread's CPU clock is a
  * system call, and at every dispatch it would cost many times the dispatch. It is read when a poll returns
  * and the last reading is a millisecond old (so for less than 0.1 % of the time), and at the end of an
- * overrun. Let the earlier reading be C0 at T0, and the one at the overrun's end C1 at T1, the overrun
- * [S, T1] with T0 <= S. In [T0, T1] the thread used C1 - C0 of CPU, of which at most S - T0 went before S.
- * So of the overrun
- *	at most  min(C1 - C0, T1 - S)         and
- *	at least max(0, (C1 - C0) - (S - T0))
+ * overrun. Let the earlier reading be C0, begun at T0, the overrun [S, E], and the reading at its end C1, done at T1,
+ * with T0 <= S and E <= T1. In [T0, T1] the thread used at least C1 - C0 of CPU, and of that at most (S - T0) + (T1 - E)
+ * outside of the overrun. So of the overrun
+ *	at most  min(C1 - C0, E - S)                    and
+ *	at least max(0, (C1 - C0) - (S - T0) - (T1 - E))
  * was on a CPU. As T0 is in general less than a millisecond before the batch, a handler that computes for
  * 5 ms is known to have computed for at least 4 of them, less what its batch did before it.
  */
 static void bound_cpu(struct stint_meter_loop *account, uint64_t service_ns,
 		      struct stint_meter_file_overrun *overrun)
 {
-	uint64_t end_ns = clock_read(&account->clock);
-	uint64_t cpu_ns = clock_gettime_ns(CLOCK_THREAD_CPUTIME_ID);
-	uint64_t used_ns = cpu_ns - account->cpu_ns;
-	uint64_t wall_ns = end_ns - account->cpu_at_ns;
-	uint64_t before_ns = wall_ns > service_ns ? wall_ns - service_ns : 0;
+	uint64_t earlier_at_ns = account->cpu_at_ns, earlier_ns = account->cpu_ns;
+	uint64_t used_ns, wall_ns, outside_ns;
 
+	read_cpu(account);
+	used_ns = account->cpu_ns - earlier_ns;
+	wall_ns = account->clock.now_ns - earlier_at_ns;
+	outside_ns = wall_ns > service_ns ? wall_ns - service_ns : 0;
 	overrun->cpu_max_ns = used_ns < service_ns ? used_ns : service_ns;
-	overrun->cpu_min_ns = used_ns > before_ns ? used_ns - before_ns : 0;
+	overrun->cpu_min_ns = used_ns > outside_ns ? used_ns - outside_ns : 0;
 	if (overrun->cpu_min_ns > overrun->cpu_max_ns)
 		overrun->cpu_min_ns = overrun->cpu_max_ns;
-	account->cpu_at_ns = end_ns;
-	account->cpu_ns = cpu_ns;
 }
 
 static void note_overrun(struct stint_meter_loop *account, const struct meter_hot *hot,
@@ -121,8 +128,7 @@ __attribute__((cold, noinline)) void meter_account_anchor(struct stint_meter_loo
 		clock_anchor(&account->clock);
 		learn_handlers(account, account->map);
 	}
-	account->cpu_ns = clock_gettime_ns(CLOCK_THREAD_CPUTIME_ID);
-	account->cpu_at_ns = clock_read(&account->clock);
+	read_cpu(account);
 }
 
 __attribute__((cold, noinline)) struct meter_hot *meter_account_adopt(struct stint_meter_loop *account,
@@ -199,8 +205,7 @@ int meter_account_socket(struct stint_meter_loop *account, const struct stint_me
 void meter_account_set_thread(struct stint_meter_loop *account)
 {
 	relaxed_store(&account->figures->tid, (uint32_t)gettid());
-	account->cpu_ns = clock_gettime_ns(CLOCK_THREAD_CPUTIME_ID);
-	account->cpu_at_ns = clock_read(&account->clock);
+	read_cpu(account);
 }
 
 /* ---- scopes ---- */

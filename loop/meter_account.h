@@ -69,7 +69,7 @@ struct stint_meter_loop {
 	uint64_t dispatches;
 	struct meter_scope scope[STINT_METER_DEPTH];
 
-	uint64_t cpu_at_ns; /* when the thread's CPU clock was read */
+	uint64_t cpu_at_ns; /* when reading the thread's CPU clock began */
 	uint64_t cpu_ns;    /* and what it said */
 
 	uint8_t *base;         /* what offsets in `figures` count from */

@@ -2,6 +2,7 @@
 #include "loop_fixture.h"
 #include "signal_storm.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/stat.h>
@@ -9,6 +10,29 @@
 
 static struct stint_meter *meter;
 static struct stint_meter_loop *account;
+
+/* How much CPU a reading of the thread's CPU clock takes, before it is had and again after. */
+static uint64_t cpu_reading_ns;
+
+static void use_cpu(clockid_t id)
+{
+	if (id == CLOCK_THREAD_CPUTIME_ID && cpu_reading_ns > 0)
+		fixture_spin(cpu_reading_ns);
+}
+
+/* Instead of libc's, for the library too. */
+int clock_gettime(clockid_t id, struct timespec *time)
+{
+	static int (*of_libc)(clockid_t, struct timespec *);
+	int result;
+
+	if (!of_libc)
+		*(void **)&of_libc = dlsym(RTLD_NEXT, "clock_gettime");
+	use_cpu(id);
+	result = of_libc(id, time);
+	use_cpu(id);
+	return result;
+}
 
 static int open_meter(void **state)
 {
@@ -151,6 +175,29 @@ static void a_sleep_is_known_to_have_used_little_cpu(void **state)
 	stint_meter_end(account);
 	/* All of the sleep is missing, whatever the machine did to us before it and after. */
 	assert_true(fixture_overrun(meter, 0)->duration_ns - fixture_overrun(meter, 0)->cpu_max_ns >= 4 * MS);
+}
+
+/* Known within the sleep; what the scope's own begin and end take is nothing beside what the readings do here. */
+static void reading_the_cpu_clock_is_not_the_handlers_cpu(void **state)
+{
+	int handler = stint_meter_handler(meter, "sleep", MS);
+	const struct timespec duration = {.tv_nsec = 5 * (long)MS};
+	uint64_t cpu_ns;
+
+	(void)state;
+	cpu_reading_ns = 2 * MS;
+	stint_meter_poll_begin(account);
+	stint_meter_poll_end(account, 1);
+	stint_meter_begin(account, (uint32_t)handler, -1);
+	cpu_reading_ns = 0;
+	cpu_ns = fixture_now_ns(CLOCK_THREAD_CPUTIME_ID);
+	nanosleep(&duration, NULL);
+	cpu_ns = fixture_now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+	cpu_reading_ns = 2 * MS;
+	stint_meter_end(account);
+	cpu_reading_ns = 0;
+	assert_int_equal(fixture_loop(meter, 0)->overruns_written, 1);
+	assert_true(fixture_overrun(meter, 0)->cpu_min_ns <= cpu_ns + MS);
 }
 
 /* Three events in a batch: the first makes two wait, the second one, the third none. */
@@ -539,6 +586,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_loop_beyond_the_limit_works_and_is_counted, open_meter,
 						close_meter),
 		cmocka_unit_test_setup_teardown(a_spin_is_reported_as_long_as_it_was, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(reading_the_cpu_clock_is_not_the_handlers_cpu, open_meter,
 						close_meter),
 		cmocka_unit_test_setup_teardown(a_sleep_is_known_to_have_used_little_cpu, open_meter,
 						close_meter),
