@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static struct stint_meter *meter;
@@ -410,21 +411,28 @@ static void a_storm_of_signals_costs_no_meter_its_file(void **state)
 	assert_int_equal(rmdir(shared), 0);
 }
 
+/* How far a reading is from lying between two of CLOCK_MONOTONIC around it; 0 if it does. */
+static uint64_t off_monotonic(uint64_t last_ns, uint64_t *ret_now_ns)
+{
+	uint64_t before_ns = fixture_now_ns(CLOCK_MONOTONIC);
+	uint64_t now_ns = stint_meter_now_ns(account);
+	uint64_t after_ns = fixture_now_ns(CLOCK_MONOTONIC);
+
+	assert_true(now_ns >= last_ns);
+	*ret_now_ns = now_ns;
+	if (now_ns < before_ns)
+		return before_ns - now_ns;
+	return now_ns > after_ns ? now_ns - after_ns : 0;
+}
+
 static void the_clock_follows_clock_monotonic_and_never_goes_back(void **state)
 {
 	uint64_t end_ns = fixture_now_ns(CLOCK_MONOTONIC) + 150 * MS, last_ns = 0, worst_ns = UINT64_MAX;
 
 	(void)state;
 	while (last_ns < end_ns) {
-		uint64_t before_ns = fixture_now_ns(CLOCK_MONOTONIC);
-		uint64_t now_ns = stint_meter_now_ns(account);
-		uint64_t after_ns = fixture_now_ns(CLOCK_MONOTONIC);
-		uint64_t off_ns = now_ns < before_ns  ? before_ns - now_ns
-				  : now_ns > after_ns ? now_ns - after_ns
-						      : 0;
+		uint64_t off_ns = off_monotonic(last_ns, &last_ns);
 
-		assert_true(now_ns >= last_ns);
-		last_ns = now_ns;
 		if (off_ns < worst_ns)
 			worst_ns = off_ns;
 		assert_true(off_ns < MS / 10);
@@ -432,6 +440,73 @@ static void the_clock_follows_clock_monotonic_and_never_goes_back(void **state)
 		stint_meter_poll_end(account, 0);
 	}
 	assert_true(worst_ns < 1000);
+}
+
+static void the_clock_is_the_same_on_every_processor(void **state)
+{
+	uint64_t last_ns = 0;
+	cpu_set_t allowed;
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+	for (int round = 0; round < 50; round++)
+		for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+			cpu_set_t one;
+
+			if (!CPU_ISSET(cpu, &allowed))
+				continue;
+			CPU_ZERO(&one);
+			CPU_SET(cpu, &one);
+			assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+			assert_true(off_monotonic(last_ns, &last_ns) < MS / 10);
+		}
+	assert_int_equal(sched_setaffinity(0, sizeof(allowed), &allowed), 0);
+}
+
+static void read_clock_source(char *ret, size_t bytes)
+{
+	FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
+
+	*ret = '\0';
+	if (!file)
+		return;
+	if (!fgets(ret, (int)bytes, file))
+		*ret = '\0';
+	fclose(file);
+}
+
+/* The shortest of many times that the time was asked for, of the library or of the kernel. */
+static uint64_t shortest_ns(bool of_kernel)
+{
+	uint64_t shortest_ns = UINT64_MAX;
+	struct timespec ignored;
+
+	for (int i = 0; i < 1000; i++) {
+		uint64_t begin_ns = fixture_now_ns(CLOCK_MONOTONIC), took_ns;
+
+		if (of_kernel)
+			syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &ignored);
+		else
+			fixture_now_ns(CLOCK_MONOTONIC);
+		took_ns = fixture_now_ns(CLOCK_MONOTONIC) - begin_ns;
+		if (took_ns < shortest_ns)
+			shortest_ns = took_ns;
+	}
+	return shortest_ns;
+}
+
+/* As valgrind has it, no time is to be had without a call, so it is not of the TSC there. */
+static void a_kvm_clock_that_needs_no_call_is_read_as_what_it_is_made_of(void **state)
+{
+	char source[32];
+
+	(void)state;
+	read_clock_source(source, sizeof(source));
+	if (strcmp(source, "kvm-clock\n") != 0)
+		skip();
+	assert_int_equal(fixture_header(meter)->clock, shortest_ns(false) < shortest_ns(true) / 2
+							       ? STINT_METER_CLOCK_TSC
+							       : STINT_METER_CLOCK_GETTIME);
 }
 
 /* ---- files that processes left ---- */
@@ -608,6 +683,10 @@ int main(void)
 						close_meter),
 		cmocka_unit_test(a_storm_of_signals_costs_no_meter_its_file),
 		cmocka_unit_test_setup_teardown(the_clock_follows_clock_monotonic_and_never_goes_back,
+						open_meter, close_meter),
+		cmocka_unit_test_setup_teardown(the_clock_is_the_same_on_every_processor, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(a_kvm_clock_that_needs_no_call_is_read_as_what_it_is_made_of,
 						open_meter, close_meter),
 		cmocka_unit_test(a_file_that_a_dead_process_left_goes_with_the_next_meter),
 		cmocka_unit_test(the_file_of_a_process_that_runs_stays),
