@@ -195,6 +195,7 @@ struct cfs_rq {
 };
 
 struct sched_entity {
+	u64 exec_start;
 	u64 sum_exec_runtime;
 	struct cfs_rq *cfs_rq;
 };

@@ -123,6 +123,7 @@ struct thread {
 
 	u64 woken_on_cpu_ns;  /* the last wake-up that found it on a CPU, since it got on that; 0: none did */
 	u64 off_cpu_clock_ns; /* its CPU clock as it left the CPU */
+	u64 off_clock_ns;     /* its queue's clock then, which is not ours */
 	u64 runnable_ns;
 	u64 last_on_ns;
 	u64 runnable_ever_ns; /* the time that it wanted a CPU, in iterations and waits */
