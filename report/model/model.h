@@ -57,6 +57,7 @@ struct model_process {
 		appeared_ns; /* these may be unknown: it was there from the start; it is in no namespaces of its own */
 	uint64_t inside_pid;
 	uint64_t inside_netns;
+	int shared_epfd; /* the epoll set that several of its threads wait in, by turns or together; -1: none */
 };
 
 enum model_source { MODEL_METER, MODEL_PROBES, MODEL_BOTH };

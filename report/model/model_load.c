@@ -10,6 +10,7 @@
 #include "report/model/model_functions.h"
 #include "report/model/model_roles.h"
 #include "report/model/model_sockets.h"
+#include "report/model/shared_sets.h"
 #include "report/model/verdicts.h"
 #include "report/record/recording.h"
 #include "stint/histogram.h"
@@ -46,6 +47,7 @@ static bool take_process(struct loader *loader, sqlite3_stmt *row, void *item)
 	process->inside_pid = loader_known(row, 5);
 	process->inside_netns = loader_known(row, 6);
 	process->command = loader_name(loader, row, 2);
+	process->shared_epfd = -1;
 	return true;
 }
 
@@ -454,7 +456,8 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 					       .exited_ns = MODEL_UNKNOWN,
 					       .appeared_ns = MODEL_UNKNOWN,
 					       .inside_pid = MODEL_UNKNOWN,
-					       .inside_netns = MODEL_UNKNOWN};
+					       .inside_netns = MODEL_UNKNOWN,
+					       .shared_epfd = -1};
 	if (!model->nobody.command)
 		loader_no_memory(&loader);
 	loader_table(&loader, &meta_table, &model->meta, &model->meta_len, &model->meta_total);
@@ -474,5 +477,6 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 	model_load_roles(&loader);
 	model_load_functions(&loader);
 	find_duration(&loader);
+	model_find_shared_sets(model);
 	return loader.err;
 }

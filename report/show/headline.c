@@ -298,12 +298,26 @@ static void put_own(struct buffer *out, words_escape escape, const struct late_o
 	escape(out, own->where);
 }
 
+/* Threads that share a set: their sleep between two waits is as a rule that they are not wanted. */
+static void add_shared(struct headline *headline, const struct model_process *process)
+{
+	if (process->shared_epfd < 0)
+		return;
+	buffer_printf(
+		add_line(headline, "but"),
+		"several of its threads wait in one epoll set (fd %d), as those of Go and tokio do: what "
+		"one of them does between two of its waits, or sleeps, holds up nothing while another "
+		"waits. So these need not be delays",
+		process->shared_epfd);
+}
+
 /* What it could do nothing about, and what it did itself: what took more time first. */
-static void add_look_at(struct headline *headline, words_escape escape, const struct late *late)
+static void add_look_at(struct headline *headline, words_escape escape, const struct late *late,
+			const struct model_process *process)
 {
 	uint64_t machine_ns;
 	const struct late_cause *machine = cause_of_machine(late, &machine_ns);
-	bool own = late->own.handler != NULL;
+	bool own = late->own.handler != NULL && process->shared_epfd < 0;
 	bool machine_first = machine_ns > late->sum_ns / 2;
 
 	if (machine_ns < late->sum_ns / 10)
@@ -354,7 +368,8 @@ void headline_of(struct headline *ret, words_escape escape, const struct model *
 	if (late.overruns > 0) {
 		add_sum(ret, escape, model, &late);
 		add_longest(ret, escape, model, late.longest);
-		add_look_at(ret, escape, &late);
+		add_shared(ret, process);
+		add_look_at(ret, escape, &late, process);
 	}
 	add_others(ret, model, process);
 }

@@ -187,6 +187,8 @@ static void put_processes(struct json *json, const struct model *model)
 			json_real(json, "appeared_s", model_seconds(model, process->appeared_ns), 6);
 		json_number(json, "inside_pid", process->inside_pid);
 		json_number(json, "inside_netns", process->inside_netns);
+		json_number(json, "shared_epfd",
+			    process->shared_epfd < 0 ? MODEL_UNKNOWN : (uint64_t)process->shared_epfd);
 		put_late(json, model, process);
 		json_end(json, "}");
 	}

@@ -503,6 +503,64 @@ static void time_stopped_is_said_to_be(void **state)
 	assert_string_equal(late.own.longest_call, "stops by a tracer or a signal");
 }
 
+/* ---- sets that threads share ---- */
+
+/* Two threads of ten seconds' recording, each `whole_ns` in its loop in descriptor 4, and one late by a sleep. */
+static void add_two_threads(uint64_t whole_ns)
+{
+	int64_t process = recording_process(recording, 1, "server");
+
+	recording_meta_number(recording, "end_ns", (int64_t)(START + 10000 * MS));
+	for (uint32_t tid = 1; tid <= 2; tid++) {
+		int64_t loop = recording_loop(recording, process, tid, 4, "epoll fd 4", false);
+
+		recording_loop_counts(recording, loop, 10, whole_ns - 10 * MS, 10 * MS);
+		recording_finding(recording, process,
+				  &(struct stint_probes_finding){.kind = STINT_PROBES_FINDING_NOT_DRAINED,
+								 .tid = tid,
+								 .epfd = 4,
+								 .fd = 7,
+								 .count = 1});
+	}
+	add_overrun(process, add_handler(process, "park"), 0, 0, 900 * MS, NULL);
+	load();
+}
+
+static void a_set_that_threads_share_is_said_to_be(void **state)
+{
+	struct headline headline;
+	struct buffer out = {0};
+
+	(void)state;
+	add_two_threads(6000 * MS);
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_non_null(strstr(line_of(&headline, "but"), "wait in one epoll set (fd 4)"));
+	assert_string_equal(line_of(&headline, "look at"), "");
+	assert_string_equal(line_of(&headline, "habits"), ""); /* what one left, another read */
+	headline_free(&headline);
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out), "\"shared_epfd\":4"));
+	buffer_free(&out);
+}
+
+/* Each of them has it while the other is not there, so it may be two sets under one number. */
+static void sets_under_one_number_one_after_the_other_are_not_shared(void **state)
+{
+	struct headline headline;
+	struct buffer out = {0};
+
+	(void)state;
+	add_two_threads(5000 * MS);
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_string_equal(line_of(&headline, "but"), "");
+	assert_non_null(strstr(line_of(&headline, "look at"), "park"));
+	assert_non_null(strstr(line_of(&headline, "habits"), "see Findings"));
+	headline_free(&headline);
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out), "\"shared_epfd\":null"));
+	buffer_free(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -523,6 +581,8 @@ int main(void)
 		test(columns_that_say_nothing_are_left_out),
 		test(the_port_of_an_address_is_not_cut_out),
 		test(what_does_not_fit_goes_on_below_with_the_names_again),
+		test(a_set_that_threads_share_is_said_to_be),
+		test(sets_under_one_number_one_after_the_other_are_not_shared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
