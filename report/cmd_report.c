@@ -64,8 +64,28 @@ static int write_all(int fd, const char *bytes, size_t len)
 	return 0;
 }
 
+/* A device, a pipe or a link is what was meant itself, and is there afterwards. */
+static bool is_written_in_place(const char *path)
+{
+	struct stat status;
+
+	return lstat(path, &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+static int write_in_place(const char *path, const struct buffer *content)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY | O_CLOEXEC, 0666), err;
+
+	if (fd < 0)
+		return -errno;
+	err = write_all(fd, content->data, content->len);
+	if (close(fd) < 0 && err == 0)
+		err = -errno;
+	return err;
+}
+
 /* Whoever looks at `path` meanwhile sees the old file or the new one, never a part of it. */
-static int write_file(const char *path, const struct buffer *content)
+static int replace_file(const char *path, const struct buffer *content)
 {
 	mode_t mask = umask(0);
 	char temporary[4096];
@@ -87,6 +107,11 @@ static int write_file(const char *path, const struct buffer *content)
 	if (err < 0)
 		unlink(temporary);
 	return err;
+}
+
+static int write_file(const char *path, const struct buffer *content)
+{
+	return is_written_in_place(path) ? write_in_place(path, content) : replace_file(path, content);
 }
 
 /* ---- formats ---- */

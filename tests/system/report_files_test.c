@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What `stint report` does with the file that it is told to write. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "command.h"
+#include "report/record/recording.h"
+
+#define FULL makedev(1, 7) /* the number of /dev/full */
+
+static char directory[] = "/tmp/stint-files-XXXXXX";
+static char recorded[64], page[64], link_path[64];
+
+static int set_up(void **state)
+{
+	struct recording *recording;
+
+	(void)state;
+	strcpy(directory + strlen(directory) - 6, "XXXXXX");
+	if (!mkdtemp(directory))
+		return -1;
+	snprintf(recorded, sizeof(recorded), "%s/a.stint", directory);
+	snprintf(page, sizeof(page), "%s/page", directory);
+	snprintf(link_path, sizeof(link_path), "%s/link", directory);
+	if (recording_new(&recording, recorded) != 0)
+		return -1;
+	recording_meta_number(recording, "start_ns", 1000000000);
+	recording_free(recording);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	unlink(recorded);
+	unlink(page);
+	unlink(link_path);
+	return rmdir(directory);
+}
+
+static int write_page(const char *path)
+{
+	char output[4096];
+
+	return command_run((const char *const[]){"stint", "report", recorded, "--html", path, NULL}, output,
+			   sizeof(output));
+}
+
+static mode_t kind_of(const char *path)
+{
+	struct stat status;
+
+	assert_int_equal(lstat(path, &status), 0);
+	return status.st_mode & S_IFMT;
+}
+
+/* Root that says --html /dev/null is to have its /dev/null afterwards. */
+static void a_device_is_written_to_and_not_replaced(void **state)
+{
+	(void)state;
+	if (mknod(page, S_IFCHR | 0600, FULL) != 0) {
+		printf("skipped: no device can be made: %s\n", strerror(errno));
+		skip();
+	}
+	assert_int_equal(write_page(page), 1);
+	assert_int_equal(kind_of(page), S_IFCHR);
+}
+
+static void a_link_stays_one_and_its_file_has_the_page(void **state)
+{
+	struct stat status;
+
+	(void)state;
+	assert_int_equal(symlink("page", link_path), 0);
+	assert_int_equal(write_page(page), 0);
+	assert_int_equal(truncate(page, 1), 0);
+	assert_int_equal(write_page(link_path), 0);
+	assert_int_equal(kind_of(link_path), S_IFLNK);
+	assert_int_equal(stat(page, &status), 0);
+	assert_true(status.st_size > 1);
+}
+
+static void a_file_is_replaced_by_the_whole_page(void **state)
+{
+	struct stat before, after;
+
+	(void)state;
+	assert_int_equal(write_page(page), 0);
+	assert_int_equal(stat(page, &before), 0);
+	assert_int_equal(link(page, link_path), 0); /* so that its number is not given away */
+	assert_int_equal(write_page(page), 0);
+	assert_int_equal(stat(page, &after), 0);
+	assert_true(before.st_ino != after.st_ino);
+	assert_int_equal(before.st_size, after.st_size);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_device_is_written_to_and_not_replaced, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_link_stays_one_and_its_file_has_the_page, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_file_is_replaced_by_the_whole_page, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
