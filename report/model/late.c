@@ -51,7 +51,7 @@ static uint64_t over_ns_of(const struct model *model, const struct model_overrun
 
 bool late_is_of_machine(enum late_kind kind)
 {
-	return kind == LATE_RUNNABLE || kind == LATE_THROTTLED || kind == LATE_STOLEN;
+	return kind == LATE_RUNNABLE || kind == LATE_THROTTLED || kind == LATE_STOLEN || kind == LATE_STOPPED;
 }
 
 static uint64_t part_ns(const struct model_verdict *verdict)
@@ -92,10 +92,13 @@ static void split_by_verdict(uint64_t *parts_ns, const struct model_overrun *ove
 {
 	const struct model_verdict *verdict = overrun->verdict;
 	double scale = (double)overrun->duration_ns / (double)verdict->whole_ns;
+	uint64_t stopped_ns = (uint64_t)((double)verdict->stopped_ns * scale);
 
 	for (int kind = 0; kind < MODEL_VERDICTS; kind++)
 		if (verdict->parts_ns[kind] != MODEL_UNKNOWN)
 			parts_ns[kind] = (uint64_t)((double)verdict->parts_ns[kind] * scale);
+	parts_ns[LATE_STOPPED] = stopped_ns < parts_ns[LATE_BLOCKED] ? stopped_ns : parts_ns[LATE_BLOCKED];
+	parts_ns[LATE_BLOCKED] -= parts_ns[LATE_STOPPED];
 }
 
 static void split(uint64_t *parts_ns, const struct model_overrun *overrun)
@@ -153,12 +156,14 @@ static void add_rivals(struct sums *sums, struct late_cause *cause, const struct
 
 /*
  * Of an overrun that was mostly something else, the longest call says nothing of the time blocked; the longest block
- * does.
+ * does, unless that was a stop.
  */
 static const char *blocked_in(const struct model_overrun *overrun, uint64_t blocked_ns)
 {
 	const struct model_verdict *verdict = overrun->verdict;
 
+	if (verdict && verdict->stopped_ns > blocked_ns)
+		return verdict->fault_blocked_ns > blocked_ns / 2 ? "page faults" : NULL;
 	if (!verdict || verdict->verdict == MODEL_BLOCKED)
 		return late_call(overrun);
 	return faults_or_stops(verdict, blocked_ns);

@@ -16,6 +16,7 @@ enum late_kind {
 	LATE_THROTTLED,
 	LATE_BLOCKED,
 	LATE_STOLEN,
+	LATE_STOPPED,   /* by a signal, a tracer or its frozen cgroup: no part of LATE_BLOCKED here */
 	LATE_COMPUTING, /* where the probes do not tell more: user or kernel */
 	LATE_OFF_CPU,   /* runnable, throttled or blocked */
 	LATE_UNKNOWN,
@@ -42,8 +43,8 @@ struct late_cause {
 };
 
 /*
- * Overruns that went beyond their budget by what the process itself did: without their time runnable, throttled or
- * stolen.
+ * Overruns that went beyond their budget by what the process itself did: without their time runnable, throttled,
+ * stolen or stopped.
  */
 struct late_own {
 	uint64_t overruns;
@@ -71,7 +72,7 @@ struct late {
 void late_of(struct late *ret, const struct model *model, const struct model_process *process,
 	     const struct model_handler *handler);
 
-/* In sum, what the process could do nothing about by itself: it was runnable, throttled or stolen from. */
+/* In sum, what the process could do nothing about by itself: it was runnable, throttled, stolen from or stopped. */
 bool late_is_of_machine(enum late_kind kind);
 
 /*

@@ -20,6 +20,7 @@ static const char *const kind_words[LATE_KINDS] = {
 	[LATE_THROTTLED] = "throttled by its cgroup",
 	[LATE_BLOCKED] = "blocked",
 	[LATE_STOLEN] = "its CPU stolen by the hypervisor",
+	[LATE_STOPPED] = "stopped by a signal or a tracer",
 	[LATE_COMPUTING] = "computing",
 	[LATE_OFF_CPU] = "off the CPU (blocked, or waiting for one)",
 	[LATE_UNKNOWN] = "on what is not known",
@@ -268,6 +269,8 @@ static void put_machine(struct buffer *out, words_escape escape, const struct la
 		buffer_string(out, "the CPU quota of its cgroup: it was used up");
 	} else if (cause->kind == LATE_STOLEN) {
 		buffer_string(out, "the hypervisor: it gave the CPU to others");
+	} else if (cause->kind == LATE_STOPPED) {
+		buffer_string(out, "who stopped it: a signal (SIGSTOP), a tracer, or its cgroup's freezer");
 	} else if (cause->parties_len && cause->parties[0].is_own) {
 		buffer_string(out, "its own threads: they had the CPU that it wanted (");
 		escape(out, cause->parties[0].name);

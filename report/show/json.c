@@ -144,7 +144,7 @@ static void put_totals(struct json *json, const struct model *model)
 /* As the first lines of a report have it. */
 static void put_late(struct json *json, const struct model *model, const struct model_process *process)
 {
-	static const char *const others[] = {"computing", "off_cpu", "unknown"};
+	static const char *const others[] = {"stopped", "computing", "off_cpu", "unknown"};
 	struct late late;
 
 	late_of(&late, model, process, NULL);
@@ -158,7 +158,7 @@ static void put_late(struct json *json, const struct model *model, const struct 
 
 		json_begin(json, NULL, "{");
 		json_text(json, "cause",
-			  kind < LATE_COMPUTING ? verdict_names[kind] : others[kind - LATE_COMPUTING]);
+			  kind < LATE_STOPPED ? verdict_names[kind] : others[kind - LATE_STOPPED]);
 		json_number(json, "sum_ns", late.causes[i].sum_ns);
 		json_end(json, "}");
 	}

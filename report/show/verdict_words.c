@@ -206,12 +206,11 @@ void verdict_words_victims(struct buffer *out, words_escape escape, const struct
 
 void verdict_words_mostly(struct buffer *out, const struct late *late)
 {
-	static const char *const others[] = {"computing", "off the CPU"};
+	static const char *const others[] = {"stopped", "computing", "off the CPU"};
 	enum late_kind kind = late->causes_len ? late->causes[0].kind : LATE_UNKNOWN;
 
 	if (kind == LATE_UNKNOWN)
 		return;
-	buffer_printf(out, "%s %s",
-		      kind < LATE_COMPUTING ? verdict_names[kind] : others[kind - LATE_COMPUTING],
+	buffer_printf(out, "%s %s", kind < LATE_STOPPED ? verdict_names[kind] : others[kind - LATE_STOPPED],
 		      units_percent(late->causes[0].sum_ns, late->sum_ns).text);
 }

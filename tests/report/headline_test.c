@@ -21,6 +21,7 @@
 #include "report/show/json.h"
 #include "report/show/table.h"
 #include "report/show/text.h"
+#include "report/show/verdict_words.h"
 
 #define MS      UINT64_C(1000000)
 #define START   UINT64_C(1000000000000)
@@ -480,27 +481,44 @@ static void time_blocked_in_page_faults_is_said_to_be(void **state)
 	assert_string_equal(late.own.longest_call, "page faults");
 }
 
-/* The same of stops, each of which is short. */
-static void time_stopped_is_said_to_be(void **state)
+/* Stops, each of which is short: nobody finds out why by looking at the handler that they hit. */
+static void time_stopped_is_no_doing_of_the_handlers(void **state)
 {
 	struct stint_probes_overrun probed = {
 		.duration_ns = 100 * MS,
-		.parts = {.user_ns = 10 * MS, .blocked_ns = 90 * MS},
+		.parts = {.user_ns = 8 * MS, .blocked_ns = 92 * MS},
 		.verdict = STINT_PROBES_BLOCKED,
-		.fault_blocked_ns = 10 * MS,
+		.fault_blocked_ns = 12 * MS,
 		.stopped_ns = 80 * MS,
 		.block = {.duration_ns = MS, .is_stopped = true, .in = "a stop by a tracer"},
 	};
 	int64_t process = recording_process(recording, 1, "server");
+	struct headline headline;
+	struct buffer out = {0};
 	struct late late;
 
 	(void)state;
 	add_probed(process, add_handler(process, "on_read"), &probed);
 	load();
 	late_of(&late, model, &model->processes[0], NULL);
-	assert_int_equal(late.causes[0].kind, LATE_BLOCKED);
-	assert_string_equal(late.causes[0].parties[0].name, "stops by a tracer or a signal");
-	assert_string_equal(late.own.longest_call, "stops by a tracer or a signal");
+	assert_int_equal(late.causes[0].kind, LATE_STOPPED);
+	assert_int_equal(late.causes[0].sum_ns, 80 * MS);
+	assert_int_equal(late.causes[1].kind, LATE_BLOCKED);
+	assert_int_equal(late.causes[1].sum_ns, 12 * MS);
+	assert_int_equal(late.own.handler_own_ns, 20 * MS);
+	assert_string_equal(late.own.longest_call, "page faults");
+	verdict_words_mostly(&out, &late);
+	assert_string_equal(buffer_text(&out), "stopped 80 %");
+	buffer_free(&out);
+	out = (struct buffer){0};
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_non_null(strstr(line_of(&headline, "in sum"), "80 % stopped by a signal or a tracer"));
+	assert_non_null(strstr(line_of(&headline, "look at"), "who stopped it"));
+	assert_non_null(strstr(line_of(&headline, "then at"), "on_read"));
+	headline_free(&headline);
+	json_report(&out, model);
+	assert_non_null(strstr(buffer_text(&out), "{\"cause\":\"stopped\",\"sum_ns\":80000000}"));
+	buffer_free(&out);
 }
 
 /* ---- sets that threads share ---- */
@@ -564,7 +582,7 @@ static void sets_under_one_number_one_after_the_other_are_not_shared(void **stat
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(time_stopped_is_said_to_be),
+		test(time_stopped_is_no_doing_of_the_handlers),
 		test(time_blocked_in_page_faults_is_said_to_be),
 		test(the_parts_of_all_overruns_are_summed_up),
 		test(an_overrun_is_its_own_doing_only_without_the_wait_for_a_cpu),
