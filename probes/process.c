@@ -414,6 +414,12 @@ static void name_blocked_on(struct stint_process *process, const struct record_o
 		block->on_inferred = true;
 }
 
+/* The first descriptor of sendfile() is where it sends to; what it waits for may be pages of the other. */
+static bool reads_what_it_sends(const struct stint_probes_syscall *call, const char *woken_by)
+{
+	return strcmp(call->name, "sendfile") == 0 && strcmp(woken_by, "wake_page_function") == 0;
+}
+
 static void complete_block(struct stint_process *process, struct stint_probes_overrun *overrun,
 			   const struct record_overrun *record)
 {
@@ -447,6 +453,10 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 	block->waker_inferred = *block->waker && !what;
 	if (what)
 		snprintf(block->waker_what, sizeof(block->waker_what), "%s", what);
+	if (call && what && reads_what_it_sends(call, what)) {
+		snprintf(block->on, sizeof(block->on), "the file that it sends");
+		block->on_inferred = false;
+	}
 }
 
 /* Of what the programs have not noted: one that has become a file was something else as its event waited in a set. */

@@ -19,14 +19,15 @@ enum subject_verb {
 	SUBJECT_INSIDE, /* block for `arg` ns in waits of other kinds, inside the handler */
 
 	/* Of the subject `late`, as are SYNC, SPIN, BLOCK and PIN. */
-	SUBJECT_KERNEL, /* compute in the kernel until the thread's CPU clock is `arg` further */
-	SUBJECT_LOCK,   /* wait for a mutex that another thread holds for `arg` ns */
-	SUBJECT_FLOCK,  /* the same with flock() on a file */
-	SUBJECT_PIPE,   /* read a pipe into which another thread writes after `arg` ns */
-	SUBJECT_COLD,   /* touch pages of a file that are not in memory; cpu_ns: how many had to be read */
-	SUBJECT_PAGES,  /* touch `arg` pages that were not there; cpu_ns: how many */
-	SUBJECT_STOP,   /* stop by SIGSTOP, until somebody sends SIGCONT; `arg` times, but at least once */
-	SUBJECT_CALLS,  /* make `arg` system calls that do nothing */
+	SUBJECT_KERNEL,    /* compute in the kernel until the thread's CPU clock is `arg` further */
+	SUBJECT_LOCK,      /* wait for a mutex that another thread holds for `arg` ns */
+	SUBJECT_FLOCK,     /* the same with flock() on a file */
+	SUBJECT_PIPE,      /* read a pipe into which another thread writes after `arg` ns */
+	SUBJECT_SEND_COLD, /* sendfile() a file that is not in memory to /dev/null; fd: of that */
+	SUBJECT_COLD,      /* touch pages of a file that are not in memory; cpu_ns: how many had to be read */
+	SUBJECT_PAGES,     /* touch `arg` pages that were not there; cpu_ns: how many */
+	SUBJECT_STOP,      /* stop by SIGSTOP, until somebody sends SIGCONT; `arg` times, but at least once */
+	SUBJECT_CALLS,     /* make `arg` system calls that do nothing */
 };
 
 struct subject_command {

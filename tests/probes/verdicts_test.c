@@ -299,6 +299,30 @@ static void pages_read_from_a_file_are_counted_as_faults(void **state)
 	printf("\n");
 }
 
+/* nginx sends files so: what is slow then is the disk, not the client. */
+static void a_file_that_is_sent_from_the_disk_is_what_it_waits_for(void **state)
+{
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	start();
+	for (int i = 0; i < WAKES_TRIED; i++) {
+		subject_do(&subject, 0, SUBJECT_SEND_COLD, 0);
+		sync_subject();
+		for (size_t at = 0; (overrun = watching_overrun(&watching, 0, at)); at++) {
+			if (strcmp(overrun->is.block.in, "sendfile") != 0)
+				continue;
+			print_block(&overrun->is);
+			if (strcmp(overrun->is.block.waker_what, "wake_page_function") != 0)
+				continue;
+			assert_string_equal(overrun->is.block.on, "the file that it sends");
+			return;
+		}
+	}
+	printf("skipped: no page of %s was waited for in sendfile()\n", directory);
+	skip();
+}
+
 static void pages_that_are_made_are_counted(void **state)
 {
 	const struct watched_overrun *overrun;
@@ -633,6 +657,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(pages_read_from_a_file_are_counted_as_faults, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_file_that_is_sent_from_the_disk_is_what_it_waits_for,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pages_that_are_made_are_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_stop_by_a_signal_is_no_page_fault, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(many_short_stops_by_a_signal_are_no_page_faults, set_up,

@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -167,6 +168,20 @@ static __attribute__((noinline)) uint64_t read_cold_pages(void)
 	return (uint64_t)(after.ru_majflt - before.ru_majflt) + (sum == 1);
 }
 
+static __attribute__((noinline)) int send_cold_file(void)
+{
+	int sink = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	off_t at = 0;
+
+	if (sink < 0 || posix_fadvise(cold_file, 0, 0, POSIX_FADV_DONTNEED) != 0)
+		die("cold file");
+	while (at < FILE_BYTES)
+		if (sendfile(sink, cold_file, &at, (size_t)(FILE_BYTES - at)) <= 0)
+			die("sendfile");
+	close(sink);
+	return sink;
+}
+
 /* Returns how many pages were made. */
 static __attribute__((noinline)) uint64_t touch_new_pages(uint64_t pages)
 {
@@ -223,6 +238,8 @@ static struct subject_answer carry_out(const struct subject_command *command)
 		answer.fd = wait_for_the_file(command->arg);
 	else if (command->verb == SUBJECT_PIPE)
 		answer.fd = wait_for_the_pipe(command->arg);
+	else if (command->verb == SUBJECT_SEND_COLD)
+		answer.fd = send_cold_file();
 	else if (command->verb == SUBJECT_COLD)
 		answer.cpu_ns = read_cold_pages();
 	else if (command->verb == SUBJECT_PAGES)
