@@ -57,29 +57,34 @@ static inline double histogram_double(uint64_t value)
 }
 
 /*
- * Only the bucket of a value that is known to be within the range, and at least STINT_HISTOGRAM_SUB_BUCKETS: its count and
- * sum, and extremes, are the caller's.
+ * The bucket of a value that is known to be within the range, and at least STINT_HISTOGRAM_SUB_BUCKETS: to count it there,
+ * and in count, sum and extremes, is the caller's.
  *
  * The same as stint_histogram_bucket_in_range(), for less. A double is log-linear by itself: the upper bits of one, its
  * exponent and the first STINT_HISTOGRAM_SUB_BITS of its fraction, are the bucket but for a constant, from the value on
  * at which buckets are no longer of one value each. (Values within the range are whole in it, so nothing is rounded.)
  */
-static inline void histogram_bucket_of_double(struct stint_histogram *histogram, double value)
+static inline uint64_t *histogram_bucket_of_double(struct stint_histogram *histogram, double value)
 {
 	const uint64_t first = (1023u + STINT_HISTOGRAM_SUB_BITS - 1) << STINT_HISTOGRAM_SUB_BITS;
 	uint64_t bits;
 
 	memcpy(&bits, &value, sizeof(bits));
-	counter_add(&histogram->bucket[(bits >> (52 - STINT_HISTOGRAM_SUB_BITS)) - first], 1);
+	return &histogram->bucket[(bits >> (52 - STINT_HISTOGRAM_SUB_BITS)) - first];
 }
 
 /* The same for any value within the range. */
-static inline void histogram_bucket_add(struct stint_histogram *histogram, uint64_t value)
+static inline uint64_t *histogram_bucket_of(struct stint_histogram *histogram, uint64_t value)
 {
 	if (value < STINT_HISTOGRAM_SUB_BUCKETS)
-		counter_add(&histogram->bucket[value], 1);
-	else
-		histogram_bucket_of_double(histogram, histogram_double(value));
+		return &histogram->bucket[value];
+	return histogram_bucket_of_double(histogram, histogram_double(value));
+}
+
+/* Its count and sum, and extremes, are the caller's. */
+static inline void histogram_bucket_add(struct stint_histogram *histogram, uint64_t value)
+{
+	counter_add(histogram_bucket_of(histogram, value), 1);
 }
 
 /* The same for any value at all. */
