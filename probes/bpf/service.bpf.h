@@ -201,6 +201,12 @@ static __always_inline void close_turn(struct turns *turns, s32 fd)
 		turns->closed |= 1ull << turns->at;
 }
 
+/* A TCP socket is followed from its registration on: one that is not has made way for others. */
+static __always_inline bool made_way(u64 sk)
+{
+	return is_place_marked(socket_place_of(sk)) && is_tcp((const struct sock *)sk);
+}
+
 static __always_inline void exit_read(struct thread *thread, struct role_counters *role, u64 requested,
 				      long result, u64 now_ns)
 {
@@ -211,7 +217,7 @@ static __always_inline void exit_read(struct thread *thread, struct role_counter
 
 	if (arrived_ns && role && result >= 0 && !(turns->flags & TURNS_READ_SEEN))
 		count_arrival(role, thread, arrived_ns, now_ns);
-	if (arrival && !arrived_ns && arrival->is_whole && result > 0)
+	if (result > 0 && (arrival ? !arrived_ns && arrival->is_whole : made_way(turns->sock)))
 		lost_arrival();
 	if (result >= 0)
 		turns->flags |= TURNS_READ_SEEN;

@@ -237,6 +237,19 @@ static void each_of_many_connections_has_the_age_of_what_it_was_sent(void **stat
 	assert_int_equal(metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE)->count, SUBJECT_MANY);
 }
 
+/* Some of them had to make way for others. */
+static void of_a_crowd_those_without_an_age_are_counted(void **state)
+{
+	struct stint_probes_losses losses;
+
+	(void)state;
+	run("crowd", NULL);
+	stint_probes_losses(watching.probes, &losses);
+	assert_int_equal(metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE)->count +
+				 losses.arrivals_unseen,
+			 SUBJECT_CROWD);
+}
+
 static void what_another_thread_has_read_makes_nothing_older(void **state)
 {
 	const struct stint_probes_histogram *age;
@@ -347,6 +360,8 @@ int main(void)
 			tear_down),
 		cmocka_unit_test_setup_teardown(each_of_many_connections_has_the_age_of_what_it_was_sent,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(of_a_crowd_those_without_an_age_are_counted, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(what_another_thread_has_read_makes_nothing_older, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_read_is_as_old_as_what_was_there_when_it_began, set_up,

@@ -13,6 +13,7 @@
  *			has another descriptor from the turn of the last one on, which is written to there
  *	roles again	what a client has sent, and was read, it sends once more, after other data that is read in two parts
  *	roles many   MANY clients, each of which sends once and is read from
+ *	roles crowd  the same, CROWD of them
  *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
  *
  * With one more argument the descriptors are registered first of all, else when it starts. It writes its port to its
@@ -541,26 +542,42 @@ static void reused(void)
 	}
 }
 
-static void many(void)
+static void raise_limit(void)
 {
-	static int far_ends[SUBJECT_MANY], near_ends[SUBJECT_MANY];
-	struct epoll_event ready;
 	struct rlimit limit;
 
 	checked(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
 	limit.rlim_cur = limit.rlim_max;
 	checked(setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
-	for (int i = 0; i < SUBJECT_MANY; i++) {
+}
+
+static void serve(int clients)
+{
+	static int far_ends[SUBJECT_CROWD], near_ends[SUBJECT_CROWD];
+	struct epoll_event ready;
+
+	raise_limit();
+	for (int i = 0; i < clients; i++) {
 		connect_to_self(&far_ends[i], &near_ends[i]);
 		add(near_ends[i]);
 	}
-	for (int i = 0; i < SUBJECT_MANY; i++) {
+	for (int i = 0; i < clients; i++) {
 		put(far_ends[i]);
 		if (epoll_wait(epfd, &ready, 1, -1) != 1 || (int)ready.data.u64 != near_ends[i])
 			die("another one");
 		take(near_ends[i]);
 	}
 	epoll_wait(epfd, &ready, 1, 0);
+}
+
+static void many(void)
+{
+	serve(SUBJECT_MANY);
+}
+
+static void crowd(void)
+{
+	serve(SUBJECT_CROWD);
 }
 
 static void each_in(int (*wait)(int timeout_ms))
@@ -603,6 +620,7 @@ static void run(const char *what)
 		     {"ctl", ctl},
 		     {"reused", reused},
 		     {"many", many},
+		     {"crowd", crowd},
 		     {"poll", each_in_poll},
 		     {"ppoll", each_in_ppoll},
 		     {"select", each_in_select},
