@@ -89,7 +89,7 @@ struct stint_bpf_role_maps {
 	int descriptors;         /* struct descriptor_key to struct descriptor */
 	__u64 *descriptor_marks; /* DESCRIPTOR_MARKS bits: set one before its descriptor is put in */
 	int descriptors_by_data; /* struct data_key to the descriptor */
-	int listen_ports;        /* 16-bit port to a byte of enum port_listener */
+	uint8_t *listen_ports;   /* a byte of enum port_listener for each port; 0: nobody listens */
 };
 void stint_bpf_role_maps(const struct stint_bpf *bpf, struct stint_bpf_role_maps *ret);
 

@@ -93,9 +93,13 @@ static int scan_set(void *ctx, int32_t epfd)
 static void tell_port(void *ctx, uint16_t port, bool own)
 {
 	const struct stint_registrations *registrations = ctx;
-	uint8_t by = own ? PORT_OF_WATCHED : PORT_OF_OTHERS;
+	uint8_t *by = &registrations->maps.listen_ports[port], nobody = 0;
 
-	bpf_map_update_elem(registrations->maps.listen_ports, &port, &by, own ? BPF_ANY : BPF_NOEXIST);
+	if (own)
+		__atomic_store_n(by, PORT_OF_WATCHED, __ATOMIC_RELAXED);
+	else
+		__atomic_compare_exchange_n(by, &nobody, PORT_OF_OTHERS, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
 }
 
 void stint_registrations_scan(struct stint_registrations *registrations, uint32_t pid)

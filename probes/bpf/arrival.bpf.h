@@ -52,37 +52,28 @@ struct {
 	__type(value, struct arrival_set);
 } arrivals SEC(".maps");
 
-/* Local ports that are listened on, by whom (enum port_listener): connections that have one were accepted. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, u16);
-	__type(value, u8);
-} listen_ports SEC(".maps");
+/* Local ports, by who listens on them (enum port_listener; 0: nobody): connections that have one were accepted. */
+__u8 listen_ports[1 << 16];
 
 /* Keeps the tracepoints that fire for each segment of everybody's short until the first socket is followed. */
 __u32 arrivals_followed;
 
 static __always_inline bool is_listened_on_by_watched(u16 port)
 {
-	u8 *by = bpf_map_lookup_elem(&listen_ports, &port);
-
-	return by && *by == PORT_OF_WATCHED;
+	return listen_ports[port] == PORT_OF_WATCHED;
 }
 
 /* A process that is watched listens on it. */
 static __always_inline void know_port(u16 port)
 {
-	u8 by = PORT_OF_WATCHED;
-
 	if (port && !is_listened_on_by_watched(port))
-		bpf_map_update_elem(&listen_ports, &port, &by, BPF_ANY);
+		listen_ports[port] = PORT_OF_WATCHED;
 	arrivals_followed = 1;
 }
 
 static __always_inline bool is_listened_on(u16 port)
 {
-	return bpf_map_lookup_elem(&listen_ports, &port) != NULL;
+	return listen_ports[port] != 0;
 }
 
 static __always_inline struct arrival_set *arrival_set(u64 place)

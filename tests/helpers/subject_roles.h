@@ -9,6 +9,7 @@
 #define SUBJECT_ROUNDS  7
 #define SUBJECT_MANY    1000 /* clients at once */
 #define SUBJECT_CROWD   9900 /* the same: for some sets of the table of arrivals that is too many */
+#define SUBJECT_PORTS   1100 /* more that are listened on */
 #define SUBJECT_BUSY_NS 20000000u
 #define SUBJECT_SPIN_NS 2000000u /* of each handler, and twice that of every second */
 

@@ -250,6 +250,13 @@ static void of_a_crowd_those_without_an_age_are_counted(void **state)
 			 SUBJECT_CROWD);
 }
 
+static void a_client_is_known_as_that_however_many_ports_are_listened_on(void **state)
+{
+	(void)state;
+	run("ports", NULL);
+	assert_int_equal(metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE)->count, 1);
+}
+
 static void what_another_thread_has_read_makes_nothing_older(void **state)
 {
 	const struct stint_probes_histogram *age;
@@ -362,6 +369,8 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(of_a_crowd_those_without_an_age_are_counted, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_client_is_known_as_that_however_many_ports_are_listened_on,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_another_thread_has_read_makes_nothing_older, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_read_is_as_old_as_what_was_there_when_it_began, set_up,

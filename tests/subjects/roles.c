@@ -14,6 +14,7 @@
  *	roles again	what a client has sent, and was read, it sends once more, after other data that is read in two parts
  *	roles many   MANY clients, each of which sends once and is read from
  *	roles crowd  the same, CROWD of them
+ *	roles ports  it listens on PORTS ports more, and a client sends once and is read from
  *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
  *
  * With one more argument the descriptors are registered first of all, else when it starts. It writes its port to its
@@ -580,6 +581,23 @@ static void crowd(void)
 	serve(SUBJECT_CROWD);
 }
 
+/* Those before the listener that the client comes to. */
+static void listen_on_more(void)
+{
+	raise_limit();
+	for (int i = 0; i < SUBJECT_PORTS; i++) {
+		int other = checked(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
+
+		checked(listen(other, 1), "listen");
+		add(other);
+	}
+}
+
+static void one(void)
+{
+	serve(1);
+}
+
 static void each_in(int (*wait)(int timeout_ms))
 {
 	wait_for_all = wait;
@@ -621,6 +639,7 @@ static void run(const char *what)
 		     {"reused", reused},
 		     {"many", many},
 		     {"crowd", crowd},
+		     {"ports", one},
 		     {"poll", each_in_poll},
 		     {"ppoll", each_in_ppoll},
 		     {"select", each_in_select},
@@ -645,6 +664,8 @@ int main(int argc, char **argv)
 	port = ntohs(address.sin_port);
 	if (write(STDOUT_FILENO, &port, sizeof(port)) != sizeof(port) || read(STDIN_FILENO, &byte, 1) != 1)
 		return 1;
+	if (strcmp(argv[1], "ports") == 0)
+		listen_on_more();
 	if (argc == 2)
 		add_all();
 	run(argv[1]);
