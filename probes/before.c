@@ -27,7 +27,8 @@ struct set {
 struct found {
 	struct found *next;
 	uint32_t pid;
-	uint32_t parent; /* 0: not known */
+	uint32_t parent;          /* 0: not known */
+	bool without_set, waited; /* the latter: somebody has; known only without a set */
 	uint32_t sets_len;
 	struct set sets[SETS_MAX];
 };
@@ -148,7 +149,7 @@ static void keep_sets(struct found *found, uint32_t least_registrations)
 
 /* ---- threads ---- */
 
-enum doing { DOING_NOTHING, DOING_WAIT, DOING_OTHER_WAIT, DOING_LOCK, DOING_SOMETHING };
+enum doing { DOING_NOTHING, DOING_WAIT, DOING_OTHER_WAIT, DOING_LOCK, DOING_SOMETHING, DOING_COMPUTE };
 
 /* "NUMBER 0xARGUMENT ...", "-1 ..." in no system call, or "running". One that is over has nothing there. */
 static enum doing what_it_does(uint32_t pid, uint32_t tid, int32_t *epfd)
@@ -161,7 +162,7 @@ static enum doing what_it_does(uint32_t pid, uint32_t tid, int32_t *epfd)
 	if (!stint_proc_line(line, sizeof(line), path))
 		return DOING_NOTHING;
 	if (sscanf(line, "%ld 0x%" SCNx64, &number, &argument) < 1)
-		return DOING_SOMETHING;
+		return DOING_COMPUTE;
 	*epfd = (int32_t)argument;
 	switch (number) {
 	case SYS_epoll_wait:
@@ -199,7 +200,7 @@ static void count_thread(struct threads *threads, struct found *found, uint32_t 
 		set->waited = true;
 	threads->waiting += doing == DOING_WAIT;
 	threads->otherwise += doing == DOING_OTHER_WAIT;
-	if (doing != DOING_SOMETHING)
+	if (doing < DOING_SOMETHING)
 		return;
 	threads->busy++;
 	if (threads->last_busy != found->pid)
@@ -233,12 +234,19 @@ static uint32_t choose(const struct threads *threads, uint32_t pid)
 		return threads->last_busy;
 	if (threads->waiting)
 		return 0;
-	if (threads->first == DOING_SOMETHING || (!threads->busy && threads->first == DOING_LOCK))
+	if (threads->first >= DOING_SOMETHING || (!threads->busy && threads->first == DOING_LOCK))
 		return pid;
 	return 0;
 }
 
-uint32_t stint_before_find(struct stint_before *before, uint32_t pid)
+static uint32_t choose_without_set(const struct threads *threads, uint32_t pid)
+{
+	bool only_computes = threads->first == DOING_COMPUTE && threads->busy == 1;
+
+	return only_computes && !threads->waiting && !threads->otherwise ? pid : 0;
+}
+
+uint32_t stint_before_find(struct stint_before *before, uint32_t pid, bool asked)
 {
 	struct found *found = calloc(1, sizeof(*found));
 	struct threads threads = {0};
@@ -254,6 +262,10 @@ uint32_t stint_before_find(struct stint_before *before, uint32_t pid)
 		read_threads(&threads, found);
 		keep_sets(found, threads.waiting ? 2 : 1);
 		tid = found->sets_len ? choose(&threads, pid) : 0;
+	} else if (asked) {
+		read_threads(&threads, found);
+		found->without_set = true;
+		tid = choose_without_set(&threads, pid);
 	}
 	if (!tid) {
 		free(found);
@@ -282,6 +294,15 @@ void stint_before_waited(struct stint_before *before, uint32_t pid, int32_t epfd
 
 	if (set)
 		set->waited = true;
+	if (found)
+		found->waited = true;
+}
+
+bool stint_before_is_without_set(const struct stint_before *before, uint32_t pid)
+{
+	const struct found *found = find(before, pid);
+
+	return found && found->without_set;
 }
 
 bool stint_before_has_unwaited(const struct stint_before *before, uint32_t pid)
@@ -291,5 +312,5 @@ bool stint_before_has_unwaited(const struct stint_before *before, uint32_t pid)
 	for (uint32_t i = 0; found && i < found->sets_len; i++)
 		if (!found->sets[i].waited)
 			return true;
-	return false;
+	return found && found->without_set && !found->waited;
 }

@@ -160,20 +160,37 @@ static struct stint_process *know_process(struct stint_probes *probes, uint32_t 
 	return process;
 }
 
+static void note_waited(struct stint_probes *probes, const struct loop_counters *loop)
+{
+	stint_before_waited(probes->before, loop->pid, loop->wait == RECORD_WAIT_EPOLL ? loop->epfd : -1);
+}
+
 /* Nobody has come to a wait in one of the sets that were not waited in as it was first looked at. */
 static bool hangs_since_before(struct stint_probes *probes, uint32_t pid)
 {
 	for (uint32_t i = 0; i < probes->options.loop_limit; i++)
-		if (probes->loops[i].wait == RECORD_WAIT_EPOLL && probes->loops[i].pid == pid)
-			stint_before_waited(probes->before, pid, probes->loops[i].epfd);
+		if (probes->loops[i].wait && probes->loops[i].pid == pid)
+			note_waited(probes, &probes->loops[i]);
 	return stint_before_has_unwaited(probes->before, pid);
 }
 
-/* It has come to a wait in a set; or not, and nobody else of its process has. */
+/* The same of an iteration that goes on; without a set, only one that mostly computes. */
+static bool hangs_in_loop(struct stint_probes *probes, uint32_t pid, uint64_t blocked_ns,
+			  uint64_t duration_ns)
+{
+	if (stint_before_is_without_set(probes->before, pid) && blocked_ns >= duration_ns / 2)
+		return false;
+	return hangs_since_before(probes, pid);
+}
+
+/* It has come to a wait, in a set if there are any; or not, and nobody else of its process has. */
 static bool is_of_loop(struct stint_probes *probes, const struct record_overrun *record)
 {
-	return !record->began_before || record->wait == RECORD_WAIT_EPOLL ||
-	       hangs_since_before(probes, record->pid);
+	if (!record->began_before || record->wait == RECORD_WAIT_EPOLL)
+		return true;
+	if (record->wait != RECORD_WAIT_NONE)
+		return stint_before_is_without_set(probes->before, record->pid);
+	return hangs_in_loop(probes, record->pid, record->blocked_ns, record->duration_ns);
 }
 
 static void take_overrun(struct stint_probes *probes, const struct record_overrun *record)
@@ -220,7 +237,8 @@ static void take_hang(struct stint_probes *probes, const struct record_hang *rec
 
 	if (!probes->callbacks.hang)
 		return;
-	if (!record->began_before || hangs_since_before(probes, record->pid))
+	if (!record->began_before ||
+	    hangs_in_loop(probes, record->pid, record->blocked_ns, record->time_ns - record->start_ns))
 		process = know_process(probes, record->pid, record->start_ns);
 	if (!process)
 		return;
@@ -544,7 +562,7 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 	if (err)
 		return fail(probes, err, "process %u cannot be inspected: %s", pid, strerror(-err));
 	probes->processes[probes->processes_len++] = process;
-	err = stint_bpf_watch(probes->bpf, pid, stint_before_find(probes->before, pid));
+	err = stint_bpf_watch(probes->bpf, pid, stint_before_find(probes->before, pid, true));
 	if (!err)
 		stint_registrations_scan(probes->registrations, pid);
 	if (!err)
@@ -565,7 +583,7 @@ int stint_probes_follow(struct stint_probes *probes, uint32_t pid)
 		return -EINVAL;
 	if (find_process(probes, pid))
 		return 0;
-	return stint_bpf_watch(probes->bpf, pid, stint_before_find(probes->before, pid));
+	return stint_bpf_watch(probes->bpf, pid, stint_before_find(probes->before, pid, false));
 }
 
 bool stint_probes_is_watching(const struct stint_probes *probes)
@@ -678,8 +696,7 @@ static int release_loop(struct stint_probes *probes, uint32_t slot)
 	struct loop_counters *loop = &probes->loops[slot];
 
 	count_attribution(&probes->past, &probes->habits[slot]);
-	if (loop->wait == RECORD_WAIT_EPOLL)
-		stint_before_waited(probes->before, loop->pid, loop->epfd);
+	note_waited(probes, loop);
 	if (loop->ended == LOOP_THREAD_OVER)
 		stint_hygiene_forget(&probes->role_maps, loop);
 	memset(loop, 0, sizeof(*loop));

@@ -5,7 +5,7 @@
 /*
  * An iteration that was under way when stint came: user space says in which thread (probes/before.h). It is followed from
  * then on like any other, but is no loop's: its histograms have what began and ended. It is told if it lasts on for so long
- * that it was no chance: as its thread comes to a wait in an epoll set, or is over, or as the recording ends.
+ * that it was no chance: as its thread comes to a wait, or is over, or as the recording ends.
  */
 
 /* The thread; 0: none. */
@@ -50,7 +50,7 @@ __noinline int end_before(struct thread *thread, u64 now_ns, u32 wait, s32 epfd)
 {
 	if (!thread)
 		return 0;
-	if (wait == RECORD_WAIT_EPOLL && is_worth_telling(thread, now_ns)) {
+	if (wait && is_worth_telling(thread, now_ns)) {
 		thread->wait = wait;
 		thread->epfd = epfd;
 		end_iteration(thread, bpf_get_current_task_btf(), now_ns);

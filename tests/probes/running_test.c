@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -555,9 +556,10 @@ static void fork_idle(void (*first)(void))
 	if (subject.pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(to[1]);
-		if (read(to[0], &byte, 1) == 1) {
+		if (dup2(to[0], STDIN_FILENO) == STDIN_FILENO && read(STDIN_FILENO, &byte, 1) == 1) {
 			first();
-			(void)!read(to[0], &byte, 1);
+			while (read(STDIN_FILENO, &byte, 1) == 1)
+				;
 		}
 		_exit(1);
 	}
@@ -577,6 +579,98 @@ static void do_nothing(void)
 static void poll_once(void)
 {
 	poll(NULL, 0, 1);
+}
+
+static bool has_more(void)
+{
+	int bytes = 0;
+
+	return ioctl(STDIN_FILENO, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+/* Until it is told to go on once more. */
+static __attribute__((noinline)) void compute_on(void)
+{
+	while (!has_more())
+		for (volatile unsigned i = 0; i < 50000; i++)
+			;
+}
+
+static void compute_and_poll(void)
+{
+	compute_on();
+	for (;;)
+		poll(NULL, 0, -1);
+}
+
+static void start_computing(void)
+{
+	uint64_t before_ns = cpu_ns();
+
+	go_on();
+	wait_until(has_computed, before_ns);
+}
+
+static void one_without_a_set_that_computed_before_is_told(void **state)
+{
+	uint64_t watched_ns;
+
+	(void)state;
+	watching_or_skip();
+	fork_idle(compute_on);
+	start_computing();
+	watched_ns = now_ns();
+	watching_add(&watching, subject.pid);
+	rest();
+	stop();
+	assert_true(watched_stack_has(assert_ran_from_before(watched_ns), "compute_on"));
+}
+
+static void one_without_a_set_that_comes_to_a_poll_is_told_as_ended(void **state)
+{
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	watching_or_skip();
+	fork_idle(compute_and_poll);
+	start_computing();
+	watching_add(&watching, subject.pid);
+	rest();
+	go_on();
+	wait_until(is_in_call, SYS_poll);
+	stop();
+	overrun = only_one(has_begun_before);
+	assert_non_null(overrun);
+	assert_false(overrun->is.running);
+	assert_int_equal(overrun->is.wait, STINT_PROBES_WAIT_POLL);
+}
+
+/* Nobody has said that it has a loop. */
+static void one_without_a_set_that_is_followed_is_no_loop(void **state)
+{
+	(void)state;
+	watching_or_skip();
+	fork_idle(compute_on);
+	start_computing();
+	assert_int_equal(stint_probes_follow(watching.probes, (uint32_t)subject.pid), 0);
+	rest();
+	stop();
+	assert_int_equal(watching.overruns_len, 0);
+}
+
+static void one_without_a_set_that_is_blocked_soon_is_no_loop(void **state)
+{
+	(void)state;
+	watching_or_skip();
+	fork_idle(compute_on);
+	start_computing();
+	watching_add(&watching, subject.pid);
+	go_on();
+	wait_until(is_in_call, SYS_read);
+	for (int i = 0; i < 5; i++)
+		rest();
+	stop();
+	assert_int_equal(watching.overruns_len, 0);
 }
 
 static void a_child_that_has_its_parents_set_is_no_loop(void **state)
@@ -634,6 +728,10 @@ int main(void)
 		OPENED(one_that_waits_is_not_told),
 		OPENED(a_thread_that_is_no_loops_is_not_told),
 		OPENED(where_it_may_be_either_none_is_told),
+		OPENED(one_without_a_set_that_computed_before_is_told),
+		OPENED(one_without_a_set_that_comes_to_a_poll_is_told_as_ended),
+		OPENED(one_without_a_set_that_is_followed_is_no_loop),
+		OPENED(one_without_a_set_that_is_blocked_soon_is_no_loop),
 		OPENED(a_child_that_has_its_parents_set_is_no_loop),
 		OPENED(one_that_has_polled_once_is_no_loop),
 		CLOSED(one_within_its_budget_is_not_told),
