@@ -86,8 +86,8 @@ struct stint_bpf_role_maps {
 	__u32 *roles_used;       /* how many somebody has: for who gives one back to take off */
 	int habits_table;        /* array of struct loop_habits, as long as the loop table, mappable */
 	int findings;            /* struct finding_key to struct finding_counters */
-	int descriptors;         /* struct descriptor_key to struct descriptor */
-	__u64 *descriptor_marks; /* DESCRIPTOR_MARKS bits: set one before its descriptor is put in */
+	int descriptors;         /* array of DESCRIPTOR_SETS times struct descriptor_set, mappable */
+	__u64 *descriptor_marks; /* DESCRIPTOR_MARKS bits: without its own, a descriptor is not looked for */
 	int descriptors_by_data; /* struct data_key to the descriptor */
 	uint8_t *listen_ports;   /* a byte of enum port_listener for each port; 0: nobody listens */
 };

@@ -6,12 +6,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
 
+#include "probes/descriptor_table.h"
 #include "probes/epoll_fds.h"
 #include "probes/listeners.h"
 
 #define LOOK_AGAIN_MIN_NS 100000000u
 #define LOOK_AGAIN_MAX_NS UINT64_C(25600000000)
+#define DESCRIPTORS_BYTES (DESCRIPTOR_SETS * sizeof(struct descriptor_set))
 
 /* How it stands with one loop's set. */
 struct look {
@@ -23,6 +27,7 @@ struct look {
 
 struct stint_registrations {
 	struct stint_bpf_role_maps maps;
+	struct descriptor_set *descriptors; /* the kernel's own memory */
 	const struct loop_counters *loops;
 	const struct loop_habits *habits;
 	uint32_t len;
@@ -37,6 +42,14 @@ int stint_registrations_new(struct stint_registrations **ret, const struct stint
 
 	if (!registrations)
 		return -ENOMEM;
+	registrations->descriptors =
+		mmap(NULL, DESCRIPTORS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, maps->descriptors, 0);
+	if (registrations->descriptors == MAP_FAILED) {
+		int err = -errno;
+
+		free(registrations);
+		return err;
+	}
 	registrations->maps = *maps;
 	registrations->loops = loops;
 	registrations->habits = habits;
@@ -47,6 +60,8 @@ int stint_registrations_new(struct stint_registrations **ret, const struct stint
 
 struct stint_registrations *stint_registrations_free(struct stint_registrations *registrations)
 {
+	if (registrations)
+		munmap(registrations->descriptors, DESCRIPTORS_BYTES);
 	free(registrations);
 	return NULL;
 }
@@ -59,24 +74,27 @@ struct set {
 	uint32_t news;
 };
 
+static uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static int tell_registration(void *ctx, int32_t fd, uint32_t events, uint64_t data)
 {
 	struct set *set = ctx;
 	const struct stint_bpf_role_maps *maps = &set->registrations->maps;
-	struct descriptor_key key = {.pid = set->pid, .epfd = set->epfd, .fd = fd};
 	struct data_key by_data = {.data = data, .pid = set->pid, .epfd = set->epfd};
-	struct descriptor known, fresh = {.data = data, .events = events, .role_slot = UINT32_MAX};
-	bool is_known = bpf_map_lookup_elem(maps->descriptors, &key, &known) == 0;
-	uint32_t mark;
+	uint32_t mark = DESCRIPTOR_MARK(set->pid, fd);
 
-	if (is_known && known.data == data && !(known.flags & DESCRIPTOR_REMOVED))
+	if (!stint_descriptor_table_tell(set->registrations->descriptors, set->pid, set->epfd, fd, events,
+					 data, monotonic_ns()))
 		return 0;
 	set->news++;
-	mark = DESCRIPTOR_MARK(set->pid, fd);
-	__atomic_fetch_or(&maps->descriptor_marks[mark / 64], UINT64_C(1) << (mark % 64), __ATOMIC_SEQ_CST);
-	/* What epoll_ctl() has told meanwhile is newer. */
-	bpf_map_update_elem(maps->descriptors, &key, &fresh, is_known ? BPF_EXIST : BPF_NOEXIST);
 	bpf_map_update_elem(maps->descriptors_by_data, &by_data, &fd, BPF_ANY);
+	__atomic_fetch_or(&maps->descriptor_marks[mark / 64], UINT64_C(1) << (mark % 64), __ATOMIC_SEQ_CST);
 	return 0;
 }
 

@@ -80,13 +80,6 @@ struct role_counters {
 	__u32 bucket[ROLE_METRICS][RECORD_BUCKETS];
 };
 
-/* What is known of a descriptor in an epoll set, or of a loop in poll() or select(): its epfd is -1. */
-struct descriptor_key {
-	__u32 pid;
-	__s32 epfd;
-	__s32 fd;
-};
-
 /*
  * Most descriptors that system calls are made on are in no set (files). Those that are known have a mark in a table of
  * bits, so that nothing has to be looked up for the others. Where this one is; none is taken back.
@@ -107,21 +100,43 @@ enum descriptor_flag {
 	DESCRIPTOR_OUT_PENDING = 8, /* EPOLLOUT was returned, and no send followed yet */
 };
 
+/* What is known of a descriptor in an epoll set, or of a loop in poll() or select(): its epfd is -1. Two lines of the cache. */
 struct descriptor {
+	__u64 tag; /* DESCRIPTOR_TAG of it; 0: nobody's */
 	__u64 data;
-	__u32 events; /* that it is registered for */
-	__u32 flags;
-	__u64 sock;     /* address of the struct sock of a TCP or unix socket, else 0 */
+	__s32 epfd;
+	__u32 events;   /* that it is registered for */
+	__u64 used_ns;  /* its last turn, or when it came to be known */
 	__u64 turn_id;  /* the thread and iteration of its last turn */
 	__u32 ready_at; /* where it stands in that iteration's events */
+	__u32 flags;
+	__u64 sock; /* address of the struct sock of a TCP or unix socket, else 0 */
 	__u32 role_slot;
 	__u32 role_owner; /* the number of the thread that has the role in that slot */
-	__u32 inode;      /* its number, the low half: tells whether it is still the same; 0: not known */
 	__u64 left_ns;    /* when a read left data behind, with EPOLLET; 0: it did not */
+	__u32 inode;      /* its number, the low half: tells whether it is still the same; 0: not known */
 	__u32 idle_outs;  /* EPOLLOUT returned so often in a row with no send after it */
 	__u32 rearms;     /* changes of its registration since it was added */
+	__u32 reserved;
 	struct role_key role;
 	__u64 file; /* address of its struct file; known with `inode` */
+};
+
+/*
+ * They are in a table of sets, by what they are, that both sides look into and fill. One look finds an entry as a rule: it is
+ * at home in its set, or else further in it. Where all of a set are taken, the one that had no turn for longest goes.
+ * An entry is somebody's from the moment that its tag is there, so that is written last.
+ */
+#define DESCRIPTOR_SETS         4096
+#define DESCRIPTOR_WAYS         8
+#define DESCRIPTOR_TAG(pid, fd) ((__u64)(pid) << 32 | (__u32)(fd))
+#define DESCRIPTOR_TAKEN        1 /* of one that is being filled in: no process has the number 0 */
+#define DESCRIPTOR_SET(pid, epfd, fd) \
+	(((__u32)(pid)*509u + (__u32)(epfd)*2039u + (__u32)(fd)) % DESCRIPTOR_SETS)
+#define DESCRIPTOR_WAY(fd, from_home) (((__u32)(fd) + (from_home)) % DESCRIPTOR_WAYS)
+
+struct descriptor_set {
+	struct descriptor way[DESCRIPTOR_WAYS];
 };
 
 struct data_key {
@@ -187,8 +202,7 @@ struct finding_counters {
 
 _Static_assert(sizeof(struct role_key) == 32, "no holes");
 _Static_assert(sizeof(struct role_counters) == 48 + 8 * 32 + 8 * 4 * RECORD_BUCKETS, "no holes");
-_Static_assert(sizeof(struct descriptor_key) == 12, "no holes");
-_Static_assert(sizeof(struct descriptor) == 104, "no holes");
+_Static_assert(sizeof(struct descriptor) == 128, "no holes");
 _Static_assert(sizeof(struct data_key) == 16, "no holes");
 _Static_assert(sizeof(struct loop_habits) == 152, "no holes");
 _Static_assert(sizeof(struct finding_key) == 20, "no holes");

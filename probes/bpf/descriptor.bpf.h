@@ -8,26 +8,19 @@
  * known from their first turn on. What a descriptor is, is
  * found at its first turn: by then a connect has begun, and O_NONBLOCK has been set if it ever is.
  *
- * A table that evicts what was used least: a descriptor that was pushed out has no turns until it is added again,
- * and its events count as not attributed.
+ * A descriptor that was pushed out of the table has no turns until it is added again, and its events count as not
+ * attributed.
  */
 
-#define DESCRIPTORS_MAX 16384
+#define DESCRIPTORS_MAX 16384 /* that can be found by their data */
 
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, DESCRIPTORS_MAX);
-	__type(key, struct descriptor_key);
-	__type(value, struct descriptor);
-} descriptors SEC(".maps");
-
-/* Always zero: what new ones start as, which would need too much of a program's stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, DESCRIPTOR_SETS);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, u32);
-	__type(value, struct descriptor);
-} empty_descriptor SEC(".maps");
+	__type(value, struct descriptor_set);
+} descriptors SEC(".maps");
 
 /* From what epoll_wait() returns to the descriptor. */
 struct {
@@ -53,13 +46,91 @@ static __always_inline void mark_descriptor(u32 pid, s32 fd)
 	__sync_fetch_and_or(&descriptor_marks[mark / 64], 1ull << (mark % 64));
 }
 
+static __always_inline struct descriptor_set *descriptor_set(u32 at)
+{
+	return bpf_map_lookup_elem(&descriptors, &at);
+}
+
+static __always_inline bool is_descriptor(const struct descriptor *descriptor, u64 tag, s32 epfd)
+{
+	return descriptor->tag == tag && descriptor->epfd == epfd;
+}
+
+/*
+ * Which way of a set it has; DESCRIPTOR_WAYS: none. This and the next two are global, so that the verifier goes through each
+ * once, and callers get a number and not a way for each.
+ */
+__noinline u32 descriptor_way(u32 at, u64 tag, s32 epfd)
+{
+	struct descriptor_set *set = descriptor_set(at);
+
+	for (u32 i = 0; set && i < DESCRIPTOR_WAYS; i++) {
+		u32 way = DESCRIPTOR_WAY(tag, i);
+
+		if (is_descriptor(&set->way[way], tag, epfd))
+			return way;
+	}
+	return DESCRIPTOR_WAYS;
+}
+
+/* Takes a way, for the caller alone until it puts its tag there. DESCRIPTOR_WAYS: others were faster. */
+__noinline u32 take_descriptor_way(u32 at, s32 fd)
+{
+	struct descriptor_set *set = descriptor_set(at);
+	u64 before, oldest_ns = ~0ull;
+	u32 oldest = 0;
+
+	if (!set)
+		return DESCRIPTOR_WAYS;
+	for (u32 i = 0; i < DESCRIPTOR_WAYS; i++) {
+		u32 way = DESCRIPTOR_WAY(fd, i);
+		struct descriptor *descriptor = &set->way[way];
+
+		if (!descriptor->tag &&
+		    __sync_val_compare_and_swap(&descriptor->tag, 0, DESCRIPTOR_TAKEN) == 0)
+			return way;
+		if (descriptor->used_ns >= oldest_ns)
+			continue;
+		oldest = way;
+		oldest_ns = descriptor->used_ns;
+	}
+	asm volatile("" : "+r"(oldest)); /* so that the mask stays: without it the verifier knows no bound */
+	oldest &= DESCRIPTOR_WAYS - 1;
+	before = set->way[oldest].tag;
+	if (before == DESCRIPTOR_TAKEN ||
+	    __sync_val_compare_and_swap(&set->way[oldest].tag, before, DESCRIPTOR_TAKEN) != before)
+		return DESCRIPTOR_WAYS;
+	return oldest;
+}
+
+/* All there are of it, but for the way `kept`: it may have been told from two sides at once. */
+__noinline int drop_descriptor(u32 at, u64 tag, s32 epfd, u32 kept)
+{
+	struct descriptor_set *set = descriptor_set(at);
+
+	for (u32 way = 0; set && way < DESCRIPTOR_WAYS; way++)
+		if (way != kept && is_descriptor(&set->way[way], tag, epfd))
+			__sync_val_compare_and_swap(&set->way[way].tag, tag, 0);
+	return 0;
+}
+
 static __always_inline struct descriptor *find_descriptor(u32 pid, s32 epfd, s32 fd)
 {
-	struct descriptor_key key = {.pid = pid, .epfd = epfd, .fd = fd};
+	u32 at = DESCRIPTOR_SET(pid, epfd, fd), way = DESCRIPTOR_WAY(fd, 0);
+	u64 tag = DESCRIPTOR_TAG(pid, fd);
+	struct descriptor_set *set;
 
 	if (!is_descriptor_marked(pid, fd))
 		return NULL;
-	return bpf_map_lookup_elem(&descriptors, &key);
+	set = descriptor_set(at);
+	if (!set)
+		return NULL;
+	if (!is_descriptor(&set->way[way], tag, epfd))
+		way = descriptor_way(at, tag, epfd);
+	if (way >= DESCRIPTOR_WAYS)
+		return NULL;
+	asm volatile("" : "+r"(way)); /* as above */
+	return &set->way[way & (DESCRIPTOR_WAYS - 1)];
 }
 
 /* What tells the turns of one iteration from those of others. */
@@ -232,25 +303,49 @@ __noinline u32 descriptor_role(struct thread *thread, struct descriptor *descrip
 	return descriptor->role_slot;
 }
 
-/* A new descriptor of the current process. */
-static __always_inline struct descriptor *new_descriptor(const struct descriptor_key *key, u64 data,
-							 struct file *file)
+static __always_inline void begin_descriptor(struct descriptor *descriptor, s32 epfd, u64 data,
+					     const struct file *file)
 {
-	u32 zero = 0;
-	struct descriptor *descriptor = bpf_map_lookup_elem(&empty_descriptor, &zero);
-
-	if (!descriptor)
-		return NULL;
-	mark_descriptor(key->pid, key->fd);
-	bpf_map_update_elem(&descriptors, key, descriptor, BPF_ANY);
-	descriptor = bpf_map_lookup_elem(&descriptors, key);
-	if (!descriptor)
-		return NULL;
+	descriptor->epfd = epfd;
 	descriptor->data = data;
-	descriptor->role_slot = ROLE_NO_SLOT;
+	descriptor->events = 0;
+	descriptor->used_ns = bpf_ktime_get_ns();
+	descriptor->turn_id = 0;
+	descriptor->ready_at = 0;
+	descriptor->flags = 0;
 	descriptor->sock = followed_sock(file_to_sock(file));
+	descriptor->role_slot = ROLE_NO_SLOT;
+	descriptor->role_owner = 0;
+	descriptor->left_ns = 0;
 	descriptor->inode = inode_of(file);
+	descriptor->idle_outs = 0;
+	descriptor->rearms = 0;
+	__builtin_memset(&descriptor->role, 0, sizeof(descriptor->role));
 	descriptor->file = as_number((u64)file);
+}
+
+/* A new descriptor of the current process; what was known under its number is not any more. */
+static __noinline struct descriptor *new_descriptor(u32 pid, s32 epfd, s32 fd, u64 data,
+						    const struct file *file)
+{
+	u32 at = DESCRIPTOR_SET(pid, epfd, fd);
+	u64 tag = DESCRIPTOR_TAG(pid, fd);
+	struct descriptor_set *set = descriptor_set(at);
+	u32 way = descriptor_way(at, tag, epfd);
+	bool is_known = way < DESCRIPTOR_WAYS;
+	struct descriptor *descriptor;
+
+	if (!is_known)
+		way = take_descriptor_way(at, fd);
+	if (!set || way >= DESCRIPTOR_WAYS)
+		return NULL;
+	asm volatile("" : "+r"(way)); /* as above */
+	descriptor = &set->way[way & (DESCRIPTOR_WAYS - 1)];
+	begin_descriptor(descriptor, epfd, data, file);
+	mark_descriptor(pid, fd);
+	*(volatile u64 *)&descriptor->tag = tag;
+	if (!is_known)
+		drop_descriptor(at, tag, epfd, way);
 	return descriptor;
 }
 
@@ -258,13 +353,11 @@ static __always_inline struct descriptor *new_descriptor(const struct descriptor
 __noinline int add_descriptor(u64 epfd_and_fd, u64 data, u32 events)
 {
 	s32 epfd = (s32)(epfd_and_fd >> 32), fd = (s32)epfd_and_fd;
-	struct descriptor_key key = {.epfd = epfd, .fd = fd};
 	struct data_key by_data = {.data = data, .epfd = epfd};
 	struct descriptor *descriptor;
 
-	key.pid = bpf_get_current_pid_tgid() >> 32;
-	by_data.pid = key.pid;
-	descriptor = new_descriptor(&key, data, (struct file *)fd_to_file(fd));
+	by_data.pid = bpf_get_current_pid_tgid() >> 32;
+	descriptor = new_descriptor(by_data.pid, epfd, fd, data, (struct file *)fd_to_file(fd));
 	if (!descriptor)
 		return 0;
 	descriptor->events = events;
@@ -278,12 +371,11 @@ __noinline int add_descriptor(u64 epfd_and_fd, u64 data, u32 events)
  */
 static __noinline struct descriptor *polled_descriptor(struct descriptor *known, u32 pid, s32 epfd, s32 fd)
 {
-	struct descriptor_key key = {.pid = pid, .epfd = epfd, .fd = fd};
 	u64 file = fd_to_file(fd);
 
 	if (known && known->file == file)
 		return known;
-	return new_descriptor(&key, (u32)fd, (struct file *)file);
+	return new_descriptor(pid, epfd, fd, (u32)fd, (struct file *)file);
 }
 
 #endif

@@ -32,7 +32,7 @@ struct {
 	__type(value, struct finding_counters);
 } findings SEC(".maps");
 
-/* Always zero, as empty_descriptor. */
+/* Always zero: what new ones start as, which would need too much of a program's stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -363,7 +363,6 @@ __noinline int note_ctl(struct thread *thread, u64 op, u64 epfd_and_fd, u64 even
 /* The descriptor is about to be closed. */
 __noinline int note_close(struct thread *thread, s32 fd, u64 now_ns)
 {
-	struct descriptor_key key = {.fd = fd};
 	struct descriptor *descriptor;
 
 	if (!thread)
@@ -371,8 +370,6 @@ __noinline int note_close(struct thread *thread, s32 fd, u64 now_ns)
 	descriptor = find_descriptor(thread->pid, thread->epfd, fd);
 	if (!descriptor)
 		return 0;
-	key.pid = thread->pid;
-	key.epfd = thread->epfd;
 	if (descriptor->left_ns)
 		end_left(thread, descriptor, fd, now_ns, false);
 	/* It had its turn, and now it may be another one's. */
@@ -380,8 +377,8 @@ __noinline int note_close(struct thread *thread, s32 fd, u64 now_ns)
 		keep_identity(thread, descriptor->ready_at, now_ns);
 		thread->turns.closed |= 1ull << (descriptor->ready_at & (TURNS_MAX - 1));
 	}
-	bpf_map_delete_elem(&descriptors, &key);
-	return 0;
+	return drop_descriptor(DESCRIPTOR_SET(thread->pid, thread->epfd, fd), DESCRIPTOR_TAG(thread->pid, fd),
+			       thread->epfd, DESCRIPTOR_WAYS);
 }
 
 #endif

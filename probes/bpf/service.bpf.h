@@ -76,6 +76,7 @@ __noinline u32 begin_turn(struct thread *thread, struct descriptor *descriptor, 
 		settle_descriptor(descriptor, fd);
 	if (descriptor->flags & DESCRIPTOR_BLOCKING && thread->wait == RECORD_WAIT_EPOLL)
 		turns->blocking |= 1ull << at;
+	descriptor->used_ns = now_ns;
 	descriptor->turn_id = turn_id(thread);
 	descriptor->ready_at = at;
 	turns->turn[at].service_ns = 0;
