@@ -69,7 +69,7 @@ static __always_inline void account_limit(struct socket_state *state, u64 now_ns
 }
 
 /* A segment from the peer ends the gap since the one before, and tells whether the peer was silent in it. */
-static __noinline int end_gap(struct socket_state *state, u64 sk, u64 now_ns)
+__noinline int end_gap(struct socket_state *state, u64 sk, u64 now_ns)
 {
 	bool silent;
 

@@ -640,6 +640,14 @@ static __always_inline void find_missed_switch(struct thread *thread, struct tas
 		switch_in(thread, task, NULL, since_when_on(thread, task, now_ns));
 }
 
+/* Of the current thread. Not static: it is rare, and the verifier goes through it once, and not before all that follows. */
+__noinline int find_own_missed_switch(struct thread *thread, u64 now_ns)
+{
+	if (thread)
+		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
+	return 0;
+}
+
 /* Where a page fault has it wait, its stack is not to be had later: a system call ends, and is seen to. */
 static __always_inline void note_fault_stack(struct thread *thread, u64 now_ns)
 {

@@ -37,31 +37,35 @@ static __always_inline u32 add_ready_slot(struct thread *thread, u32 at, const s
 	return at + (ready >> 31);
 }
 
-/* Not static: so the verifier goes through it once, and not once for each way that leads here. */
-__noinline int copy_ready_slots(struct thread *thread, u64 array, u32 slots, u32 ready)
+/* The first SLOTS_A_READ of a poll's slots, or fewer, are noted behind those that were. Not 0: they cannot be read. */
+__noinline int copy_slots_read(struct thread *thread, u64 array, u32 slots)
 {
 	struct pollfd_user read[SLOTS_A_READ] = {0};
-	u32 found = 0;
+	u32 found, len = slots < SLOTS_A_READ ? slots : SLOTS_A_READ;
 
+	if (!thread || bpf_probe_read_user(read, len * sizeof(read[0]), (void *)array) != 0)
+		return -1;
+	found = thread->ready_len;
+	for (u32 at = 0; at < SLOTS_A_READ; at++)
+		found = add_ready_slot(thread, found, &read[at]);
+	thread->ready_len = found;
+	return 0;
+}
+
+/* Both are not static: so the verifier goes through each once, and not once for each read or each way that leads here. */
+__noinline int copy_ready_slots(struct thread *thread, u64 array, u32 slots, u32 ready)
+{
 	if (!thread)
 		return 0;
 	for (u32 i = 0; i < SLOT_READS; i++) {
 		const u32 first = i * SLOTS_A_READ;
-		u32 len = SLOTS_A_READ;
 
-		if (first >= slots || found >= ready || found > THREAD_READY - SLOTS_A_READ)
+		if (first >= slots || thread->ready_len >= ready ||
+		    thread->ready_len > THREAD_READY - SLOTS_A_READ)
 			break;
-		if (slots - first < SLOTS_A_READ) {
-			len = slots - first;
-			__builtin_memset(read, 0, sizeof(read));
-		}
-		if (bpf_probe_read_user(read, len * sizeof(read[0]),
-					(void *)(array + first * sizeof(read[0]))) != 0)
+		if (copy_slots_read(thread, array + first * sizeof(struct pollfd_user), slots - first) != 0)
 			break;
-		for (u32 at = 0; at < SLOTS_A_READ; at++)
-			found = add_ready_slot(thread, found, &read[at]);
 	}
-	thread->ready_len = found;
 	return 0;
 }
 

@@ -295,7 +295,7 @@ static __always_inline u64 sock_that_stalls(const struct sock *sk)
  * The socket behind a descriptor of the current task, if a send on it may find it full and return: one that is
  * non-blocking, by itself or by `flags` of the call (MSG_DONTWAIT). Else 0.
  */
-static __noinline u64 fd_to_sock(s32 fd, u32 flags)
+__noinline u64 fd_to_sock(s32 fd, u32 flags)
 {
 	struct file *file = (struct file *)fd_to_file(fd);
 	struct sock *sk = file_to_sock(file);

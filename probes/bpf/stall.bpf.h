@@ -421,7 +421,7 @@ static __always_inline void note_no_more_sends(u64 sk, int after, u64 now_ns)
  * that had waited for the end of this very call may have opened the buffer again. Only where it is not known
  * how much it was given, the bit has to tell: a poll sets it too, so it is no proof.
  */
-static __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, bool is_short)
+__noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, bool is_short)
 {
 	bool is_chosen = trace_fd >= 0 && fd == trace_fd;
 	struct socket_state *state;

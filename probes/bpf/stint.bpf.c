@@ -154,7 +154,7 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 		thread = find_current(regs, tid);
 	now_ns = bpf_ktime_get_ns();
 	if (thread && thread->off_ns)
-		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
+		find_own_missed_switch(thread, now_ns);
 	wait = wait_kind(number, regs);
 	send_fd = wait ? 0 : send_fd_argument(number);
 	if (send_fd)
@@ -208,7 +208,7 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 	now_ns = bpf_ktime_get_ns();
 	number = regs->orig_ax;
 	if (thread && thread->off_ns)
-		find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
+		find_own_missed_switch(thread, now_ns);
 	wait = wait_kind(number, regs);
 	if (wait && thread && thread->began_before) /* it was in it already */
 		end_before(thread, now_ns, RECORD_WAIT_NONE, -1);
@@ -347,7 +347,7 @@ int on_timer(void *ctx)
 	if (!thread)
 		return 0;
 	now_ns = bpf_ktime_get_ns();
-	find_missed_switch(thread, bpf_get_current_task_btf(), now_ns);
+	find_own_missed_switch(thread, now_ns);
 	sample_overrun(ctx, thread, now_ns);
 	return 0;
 }
@@ -509,7 +509,7 @@ int on_each_running(struct bpf_iter__task *ctx)
 }
 
 /* What is known of a thread that is over. Its loops and roles are user space's to take. */
-static __noinline int end_thread(u32 tid)
+__noinline int end_thread(u32 tid)
 {
 	struct thread *thread = find_thread(tid);
 

@@ -511,7 +511,8 @@ static __always_inline int note_completion(struct ring *ring, u64 req, u64 user_
 
 /* ---- iterations ---- */
 
-static __noinline int take_completion(struct thread *thread, struct ring *ring, u32 position, u64 now_ns)
+/* Not static: the verifier goes through it once, and not once for each completion and each way through those before. */
+__noinline int take_completion(struct thread *thread, struct ring *ring, u32 position, u64 now_ns)
 {
 	struct ring_completion *from;
 	struct role_counters *role;
