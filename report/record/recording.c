@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -73,26 +74,61 @@ static void failed_to_open(struct recording *recording)
 	recording_failed(recording, -err, strerror(err));
 }
 
+static bool is_file(int fd, const char *path)
+{
+	struct stat opened, there;
+
+	return fstat(fd, &opened) == 0 && lstat(path, &there) == 0 && opened.st_dev == there.st_dev &&
+	       opened.st_ino == there.st_ino;
+}
+
+/* Whoever records into a file holds flock() on it: then it is not replaced. 0, or a negative errno. */
+static int remove_old(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), err = 0;
+
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0) /* a link is no file that anybody records into */
+		return errno == ELOOP && unlink(path) == 0 ? 0 : -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+		err = -errno;
+	else if (!is_file(fd, path))
+		err = -EWOULDBLOCK;
+	else if (unlink(path) != 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* SQLite tries again to read only, and then says of that why it failed. */
+static int create_file(struct recording *recording, const char *path)
+{
+	int err = remove_old(path);
+
+	if (err)
+		return err;
+	recording->lock_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (recording->lock_fd < 0)
+		return -errno;
+	return flock(recording->lock_fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno;
+}
+
 static void open_database(struct recording *recording, const char *path)
 {
-	int code, fd;
+	int code, err;
 
 	if (!may_replace(path)) {
 		recording_failed(recording, -EEXIST,
 				 "the file is there and is not a stint recording: not replaced");
 		return;
 	}
-	if (unlink(path) != 0 && errno != ENOENT) {
-		recording_failed(recording, -errno, strerror(errno));
+	err = create_file(recording, path);
+	if (err) {
+		recording_failed(recording, err,
+				 err == -EWOULDBLOCK ? "another recorder records into it" : strerror(-err));
 		return;
 	}
-	/* SQLite tries again to read only, and then says of that why it failed. */
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-	if (fd < 0) {
-		recording_failed(recording, -errno, strerror(errno));
-		return;
-	}
-	close(fd);
 	code = sqlite3_open_v2(path, &recording->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
 	if (code != SQLITE_OK)
 		failed_to_open(recording);
@@ -105,6 +141,7 @@ int recording_new(struct recording **ret, const char *path)
 	if (!recording)
 		return -ENOMEM;
 	*ret = recording;
+	recording->lock_fd = -1;
 	open_database(recording, path);
 	execute(recording, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = NORMAL;");
 	execute(recording, report_schema_sql);
@@ -123,6 +160,9 @@ struct recording *recording_free(struct recording *recording)
 	for (int i = 0; i < STATEMENTS; i++)
 		sqlite3_finalize(recording->statements[i]);
 	sqlite3_close(recording->db);
+	/* Not before: the close of any descriptor of the file gives up SQLite's own locks on it. */
+	if (recording->lock_fd >= 0)
+		close(recording->lock_fd);
 	free(recording);
 	return NULL;
 }

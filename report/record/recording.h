@@ -25,8 +25,8 @@ struct recording;
 #define RECORDING_SCHEMA_VERSION 4
 
 /*
- * Makes the file. One that is there is replaced if it is a recording or empty, and refused (-EEXIST) if it is
- * anything else. *ret is set on failure too, for recording_error().
+ * Makes the file. One that is there is replaced if it is a recording or empty; refused if it is anything else (-EEXIST), or
+ * another process records into it (-EWOULDBLOCK). *ret is set on failure too, for recording_error().
  */
 int recording_new(struct recording **ret, const char *path);
 

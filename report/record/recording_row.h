@@ -57,6 +57,7 @@ enum statement {
 
 struct recording {
 	sqlite3 *db;
+	int lock_fd;
 	sqlite3_stmt *statements[STATEMENTS];
 	int err;
 	char error[256];

@@ -555,6 +555,29 @@ static void an_output_that_is_somebody_elses_file(void **state)
 	assert_int_equal(status.st_size, strlen("not ours\n"));
 }
 
+static void an_output_that_another_recorder_writes(void **state)
+{
+	struct server server;
+	struct command first;
+	char output[2048];
+	const char *const options[] = {"--no-probes", NULL};
+
+	(void)state;
+	start_server(&server);
+	command_record(&first, recording, server.command.pid, options);
+	assert_int_equal(command_run((const char *const[]){"stint", "record", "--no-probes", "-o", recording,
+							   "-p", server.pid, NULL},
+				     output, sizeof(output)),
+			 1);
+	assert_non_null(strstr(output, "another recorder records into it"));
+	command_record_end(&first);
+	assert_int_equal(query_number(recording, "SELECT count(*) FROM meta WHERE key = 'end_ns'"), 1);
+	command_record(&first, recording, server.command.pid,
+		       options); /* once it has ended, it is replaced */
+	command_record_end(&first);
+	end_server(&server);
+}
+
 static void arguments_that_make_no_sense(void **state)
 {
 	(void)state;
@@ -617,6 +640,7 @@ int main(void)
 		TEST(a_command_that_is_not_there),
 		TEST(an_output_that_cannot_be_written),
 		TEST(an_output_that_is_somebody_elses_file),
+		TEST(an_output_that_another_recorder_writes),
 		TEST(arguments_that_make_no_sense),
 		TEST(an_unprivileged_user_is_told_what_is_missing),
 	};
