@@ -122,15 +122,18 @@ static int add_registration(void *ctx, int32_t fd, uint32_t events, uint64_t dat
 	return 0;
 }
 
-static void read_sets(struct found *found)
+static int read_sets(struct found *found)
 {
-	if (stint_epoll_fds_list(found->pid, add_set, found) != 0)
+	int err = stint_epoll_fds_list(found->pid, add_set, found);
+
+	if (err)
 		found->sets_len = 0;
 	for (uint32_t i = 0; i < found->sets_len; i++) {
 		struct reading reading = {found, &found->sets[i]};
 
 		(void)stint_epoll_fds_read(found->pid, found->sets[i].epfd, add_registration, &reading);
 	}
+	return err;
 }
 
 /* Keeps those that count. */
@@ -257,7 +260,8 @@ uint32_t stint_before_find(struct stint_before *before, uint32_t pid, bool asked
 		return 0;
 	found->pid = pid;
 	found->parent = parent_of(pid);
-	read_sets(found);
+	if (read_sets(found) != 0)
+		asked = false; /* it may have some */
 	if (found->sets_len) {
 		read_threads(&threads, found);
 		keep_sets(found, threads.waiting ? 2 : 1);

@@ -376,10 +376,10 @@ int stint_bpf_mark(const struct stint_bpf *bpf)
 
 int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid, uint32_t before_tid)
 {
-	uint32_t one = 1;
+	uint32_t since = WATCHED_FROM_START;
 	int err;
 
-	if (bpf_map_update_elem(bpf_map__fd(bpf->skeleton->maps.watched), &pid, &one, BPF_ANY) != 0)
+	if (bpf_map_update_elem(bpf_map__fd(bpf->skeleton->maps.watched), &pid, &since, BPF_ANY) != 0)
 		return -errno;
 	bpf->watched++;
 	__atomic_store_n(&bpf->skeleton->bss->only_pid, bpf->watched == 1 ? pid : 0, __ATOMIC_SEQ_CST);

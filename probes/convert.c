@@ -389,7 +389,7 @@ void stint_convert_acks(struct stint_probes_acks *ret, const struct record_why *
 
 static enum stint_probes_hang_state hang_state(const struct record_hang *record, uint64_t duration_ns)
 {
-	if (record->is_asleep && record->is_stopped)
+	if (record->stopped_ns > duration_ns / 2)
 		return STINT_PROBES_HANG_STOPPED;
 	if (record->blocked_ns > duration_ns / 2)
 		return STINT_PROBES_HANG_BLOCKED;

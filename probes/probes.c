@@ -230,12 +230,28 @@ static void take_stack(struct stint_probes *probes, const struct record_stack *r
 		probes->stacks_cut++;
 }
 
+/*
+ * Threads of some runtimes (Go's, tokio's) wait in one set by turns, and sleep elsewhere while another does: that keeps
+ * nobody waiting.
+ */
+static bool shares_its_set(const struct stint_probes *probes, const struct record_hang *record)
+{
+	for (uint32_t i = 0; record->wait == RECORD_WAIT_EPOLL && i < probes->options.loop_limit; i++) {
+		const struct loop_counters *loop = &probes->loops[i];
+
+		if (loop->wait == RECORD_WAIT_EPOLL && loop->pid == record->pid &&
+		    loop->epfd == record->epfd && loop->tid != record->tid && !loop->ended)
+			return true;
+	}
+	return false;
+}
+
 static void take_hang(struct stint_probes *probes, const struct record_hang *record)
 {
 	struct stint_process *process = NULL;
 	struct stint_probes_hang hang;
 
-	if (!probes->callbacks.hang)
+	if (!probes->callbacks.hang || shares_its_set(probes, record))
 		return;
 	if (!record->began_before ||
 	    hangs_in_loop(probes, record->pid, record->blocked_ns, record->time_ns - record->start_ns))

@@ -38,6 +38,10 @@ enum record_type {
 	RECORD_HANG,
 };
 
+/* Since when a process is watched: as user space asked for it, or as it was followed later on. */
+#define WATCHED_FROM_START 1
+#define WATCHED_LATER      2
+
 /* What a thread waits in. */
 enum record_wait {
 	RECORD_WAIT_NONE = 0,
@@ -247,8 +251,9 @@ struct record_hang {
 	__u64 iteration;
 	__u64 start_ns;
 	__u64 time_ns;
-	__u64 runnable_ns; /* these two: of the time until then */
+	__u64 runnable_ns; /* these three: of the time until then */
 	__u64 blocked_ns;
+	__u64 stopped_ns; /* of that blocked */
 	__u32 wait;
 	__u32 began_before;
 	__u32 is_asleep; /* these two: at that moment, blocked or stopped; else it has a CPU, or wants one */
@@ -497,6 +502,6 @@ _Static_assert(sizeof(struct record_why) == 72 + 8 * RECORD_WHYS, "no holes");
 _Static_assert(sizeof(struct record_alarm) == 112, "no holes");
 _Static_assert(sizeof(struct record_socket) == 120, "no holes");
 _Static_assert(sizeof(struct record_exit) == 8, "no holes");
-_Static_assert(sizeof(struct record_hang) == 88, "no holes");
+_Static_assert(sizeof(struct record_hang) == 96, "no holes");
 
 #endif

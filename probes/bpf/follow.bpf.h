@@ -55,12 +55,12 @@ static __always_inline bool is_selected(struct task_struct *task)
 
 static __always_inline void follow(struct task_struct *task)
 {
-	u32 pid = task->tgid, one = 1;
+	u32 pid = task->tgid, later = WATCHED_LATER;
 	long err;
 
 	if (ended_ns)
 		return;
-	err = bpf_map_update_elem(&watched, &pid, &one, BPF_NOEXIST);
+	err = bpf_map_update_elem(&watched, &pid, &later, BPF_NOEXIST);
 	if (err && err != -EEXIST)
 		lost_entry();
 	if (err)

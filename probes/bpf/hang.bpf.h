@@ -17,17 +17,20 @@ static __always_inline void put_times(struct record_hang *record, const struct t
 
 	record->blocked_ns = thread->blocked_sum_ns;
 	record->runnable_ns = thread->runnable_sum_ns;
+	record->stopped_ns = thread->verdict.sums.stopped_ns;
 	record->is_asleep = off_ns && !runnable_ns;
 	if (!off_ns || off_ns > now_ns)
 		return;
 	if (!runnable_ns || runnable_ns > now_ns)
 		runnable_ns = now_ns;
-	if (runnable_ns > off_ns)
+	if (runnable_ns > off_ns) {
 		record->blocked_ns += runnable_ns - off_ns;
+		record->stopped_ns += thread->is_stopped ? runnable_ns - off_ns : 0;
+	}
 	record->runnable_ns += now_ns - runnable_ns;
 }
 
-static __always_inline void report_hang(const struct thread *thread, u64 now_ns)
+static __always_inline void report_hang(const struct thread *thread, u64 start_ns, u64 now_ns)
 {
 	struct record_hang *record = reserve_record(sizeof(*record));
 
@@ -38,7 +41,7 @@ static __always_inline void report_hang(const struct thread *thread, u64 now_ns)
 	record->tid = thread->tid;
 	record->epfd = thread->epfd;
 	record->iteration = thread->iteration;
-	record->start_ns = thread->start_ns;
+	record->start_ns = start_ns;
 	record->time_ns = now_ns;
 	record->wait = thread->wait;
 	record->began_before = thread->began_before;
@@ -52,9 +55,11 @@ static __always_inline void report_hang(const struct thread *thread, u64 now_ns)
 
 static __always_inline void find_hang(struct thread *thread, u64 now_ns)
 {
-	u64 start_ns = thread->start_ns;
+	/* In this order: a wait that returns sets the latter first. */
+	u32 state = *(volatile u32 *)&thread->state;
+	u64 start_ns = *(volatile u64 *)&thread->start_ns;
 
-	if (thread->state != THREAD_DISPATCHING || now_ns <= start_ns || now_ns - start_ns < hang_ns)
+	if (state != THREAD_DISPATCHING || now_ns <= start_ns || now_ns - start_ns < hang_ns)
 		return;
 	if (!thread->began_before && thread->loop_slot >= LOOPS_MAX)
 		return; /* as in running.bpf.h */
@@ -62,7 +67,7 @@ static __always_inline void find_hang(struct thread *thread, u64 now_ns)
 		return;
 	thread->hang_iteration = thread->iteration;
 	thread->hang_next_ns = 2 * (now_ns - start_ns);
-	report_hang(thread, now_ns);
+	report_hang(thread, start_ns, now_ns);
 }
 
 #endif

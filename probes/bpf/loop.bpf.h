@@ -18,7 +18,8 @@
  */
 
 #define SYSCALL_NOTED_NS 10000 /* shorter system calls are counted, but not listed */
-#define THREAD_LOOPS_MAX 256   /* of one thread, that are given back */
+#define TICK_MAX_NS      10000000
+#define THREAD_LOOPS_MAX 256 /* of one thread, that are given back */
 #define BEFORE_LEAST_NS  100000000
 
 struct {
@@ -417,7 +418,7 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kin
 		adopt_wait(thread, kind, wait_fd(kind, regs), regs->sp);
 		count_own_wait(thread, regs->sp, false);
 		note_ready_place(thread, kind, regs);
-		thread->first_return_ns = now_ns;
+		thread->first_return_ns = is_watched_from_start(thread->pid) ? now_ns : 0;
 		if (has_object(kind))
 			find_slot(thread);
 		begin_iteration(thread, bpf_get_current_task_btf(), now_ns, events);
@@ -618,7 +619,8 @@ static __always_inline void switch_in(struct thread *thread, struct task_struct 
  *
  * But a thread that does something is on a CPU, and its CPU clock has gained since it left how long it has been there. Up to
  * when, the clock of its queue tells: both lag behind by up to a tick, by the same, and stand still while it is off its
- * CPU. Where it is in another queue, whose clock may differ, the time on the CPU is a lower bound.
+ * CPU. Where it is in another queue, whose clock may differ, or lags by more, as that clock leaves out what the hypervisor
+ * took, the time on the CPU is a lower bound.
  */
 static __always_inline u64 since_when_on(const struct thread *thread, const struct task_struct *task,
 					 u64 now_ns)
@@ -629,7 +631,8 @@ static __always_inline u64 since_when_on(const struct thread *thread, const stru
 	u64 on_ns = ran_ns < away_ns ? now_ns - ran_ns : thread->off_ns;
 
 	if (thread->state == THREAD_DISPATCHING && thread->verdict.queue == (u64)task->se.cfs_rq &&
-	    off_for_ns && off_for_ns < on_ns - thread->off_ns)
+	    off_for_ns && off_for_ns < on_ns - thread->off_ns &&
+	    on_ns - thread->off_ns - off_for_ns <= TICK_MAX_NS)
 		on_ns = thread->off_ns + off_for_ns;
 	return on_ns > thread->runnable_ns ? on_ns : thread->runnable_ns;
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -645,6 +646,43 @@ static void one_without_a_set_that_comes_to_a_poll_is_told_as_ended(void **state
 	assert_int_equal(overrun->is.wait, STINT_PROBES_WAIT_POLL);
 }
 
+static void *wait_on(void *epfd)
+{
+	struct epoll_event ready;
+
+	for (;;)
+		epoll_wait(*(const int *)epfd, &ready, 1, -1);
+	return NULL;
+}
+
+/* As runtimes do that serve one set by several threads. */
+static void leave_the_wait_to_another(void)
+{
+	static int epfd;
+	struct epoll_event ready;
+	pthread_t other;
+
+	epfd = epoll_create1(0);
+	for (int i = 0; i < 3; i++)
+		epoll_wait(epfd, &ready, 1, 1);
+	if (pthread_create(&other, NULL, wait_on, &epfd) != 0)
+		_exit(1);
+}
+
+static void one_that_leaves_the_wait_to_another_does_not_hang(void **state)
+{
+	uint64_t start_ns;
+
+	(void)state;
+	open_with_hangs();
+	fork_idle(leave_the_wait_to_another);
+	watching_add(&watching, subject.pid);
+	go_on();
+	for (start_ns = now_ns(); now_ns() - start_ns < 3 * HANG_NS;)
+		assert_true(stint_probes_poll(watching.probes, 10) >= 0);
+	assert_int_equal(watching.hangs_len, 0);
+}
+
 /* Nobody has said that it has a loop. */
 static void one_without_a_set_that_is_followed_is_no_loop(void **state)
 {
@@ -741,6 +779,7 @@ int main(void)
 		CLOSED(one_that_was_blocked_before_is_told_meanwhile),
 		CLOSED(it_is_told_again_when_it_has_taken_twice_as_long),
 		CLOSED(a_loop_that_waits_does_not_hang),
+		CLOSED(one_that_leaves_the_wait_to_another_does_not_hang),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
