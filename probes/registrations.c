@@ -88,11 +88,15 @@ static int tell_registration(void *ctx, int32_t fd, uint32_t events, uint64_t da
 	const struct stint_bpf_role_maps *maps = &set->registrations->maps;
 	struct data_key by_data = {.data = data, .pid = set->pid, .epfd = set->epfd};
 	uint32_t mark = DESCRIPTOR_MARK(set->pid, fd);
+	enum stint_descriptor_news news =
+		stint_descriptor_table_tell(set->registrations->descriptors,
+					    &(struct stint_descriptor_told){set->pid, set->epfd, fd, events,
+									    data, monotonic_ns()});
 
-	if (!stint_descriptor_table_tell(set->registrations->descriptors, set->pid, set->epfd, fd, events,
-					 data, monotonic_ns()))
+	if (news == STINT_DESCRIPTOR_KNOWN)
 		return 0;
-	set->news++;
+	if (news == STINT_DESCRIPTOR_NEW)
+		set->news++;
 	bpf_map_update_elem(maps->descriptors_by_data, &by_data, &fd, BPF_ANY);
 	__atomic_fetch_or(&maps->descriptor_marks[mark / 64], UINT64_C(1) << (mark % 64), __ATOMIC_SEQ_CST);
 	return 0;

@@ -100,7 +100,10 @@ enum descriptor_flag {
 	DESCRIPTOR_OUT_PENDING = 8, /* EPOLLOUT was returned, and no send followed yet */
 };
 
-/* What is known of a descriptor in an epoll set, or of a loop in poll() or select(): its epfd is -1. Two lines of the cache. */
+/*
+ * What is known of a descriptor in an epoll set, or of a loop in poll() or select(): its epfd is -1. Two lines of the
+ * cache.
+ */
 struct descriptor {
 	__u64 tag; /* DESCRIPTOR_TAG of it; 0: nobody's */
 	__u64 data;
@@ -123,9 +126,10 @@ struct descriptor {
 };
 
 /*
- * They are in a table of sets, by what they are, that both sides look into and fill. One look finds an entry as a rule: it is
- * at home in its set, or else further in it. Where all of a set are taken, the one that had no turn for longest goes.
- * An entry is somebody's from the moment that its tag is there, so that is written last.
+ * They are in a table of sets, by what they are, that both sides look into and fill. One look finds an entry as a rule: it
+ * is at home in its set, or else further in it. Where all of a set are taken, the one that had no turn for longest goes:
+ * the numbers of one epoll set fill the table evenly, those of many by chance, and some have no place while half of it is
+ * free. An entry is somebody's from the moment that its tag is there, so that is written last.
  */
 #define DESCRIPTOR_SETS         4096
 #define DESCRIPTOR_WAYS         8
@@ -133,7 +137,9 @@ struct descriptor {
 #define DESCRIPTOR_TAKEN        1 /* of one that is being filled in: no process has the number 0 */
 #define DESCRIPTOR_SET(pid, epfd, fd) \
 	(((__u32)(pid)*509u + (__u32)(epfd)*2039u + (__u32)(fd)) % DESCRIPTOR_SETS)
-#define DESCRIPTOR_WAY(fd, from_home) (((__u32)(fd) + (from_home)) % DESCRIPTOR_WAYS)
+/* Numbers that share a set are not at home in the same place. */
+#define DESCRIPTOR_WAY(fd, from_home) \
+	(((__u32)(fd) + (__u32)(fd) / DESCRIPTOR_SETS + (from_home)) % DESCRIPTOR_WAYS)
 
 struct descriptor_set {
 	struct descriptor way[DESCRIPTOR_WAYS];

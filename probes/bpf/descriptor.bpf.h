@@ -103,13 +103,16 @@ __noinline u32 take_descriptor_way(u32 at, s32 fd)
 	return oldest;
 }
 
-/* All there are of it, but for the way `kept`: it may have been told from two sides at once. */
-__noinline int drop_descriptor(u32 at, u64 tag, s32 epfd, u32 kept)
+/*
+ * All there are of it, from the way `first` on. If it is told from two sides at once, each drops what is behind its own, so
+ * that one stays in any case; two may, until it is closed.
+ */
+__noinline int drop_descriptor(u32 at, u64 tag, s32 epfd, u32 first)
 {
 	struct descriptor_set *set = descriptor_set(at);
 
 	for (u32 way = 0; set && way < DESCRIPTOR_WAYS; way++)
-		if (way != kept && is_descriptor(&set->way[way], tag, epfd))
+		if (way >= first && is_descriptor(&set->way[way], tag, epfd))
 			__sync_val_compare_and_swap(&set->way[way].tag, tag, 0);
 	return 0;
 }
@@ -343,9 +346,9 @@ static __noinline struct descriptor *new_descriptor(u32 pid, s32 epfd, s32 fd, u
 	descriptor = &set->way[way & (DESCRIPTOR_WAYS - 1)];
 	begin_descriptor(descriptor, epfd, data, file);
 	mark_descriptor(pid, fd);
-	*(volatile u64 *)&descriptor->tag = tag;
+	__sync_lock_test_and_set(&descriptor->tag, tag); /* seen by all before the look for others */
 	if (!is_known)
-		drop_descriptor(at, tag, epfd, way);
+		drop_descriptor(at, tag, epfd, way + 1);
 	return descriptor;
 }
 

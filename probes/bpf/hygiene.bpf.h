@@ -378,7 +378,7 @@ __noinline int note_close(struct thread *thread, s32 fd, u64 now_ns)
 		thread->turns.closed |= 1ull << (descriptor->ready_at & (TURNS_MAX - 1));
 	}
 	return drop_descriptor(DESCRIPTOR_SET(thread->pid, thread->epfd, fd), DESCRIPTOR_TAG(thread->pid, fd),
-			       thread->epfd, DESCRIPTOR_WAYS);
+			       thread->epfd, 0);
 }
 
 #endif
