@@ -64,17 +64,9 @@ static int write_all(int fd, const char *bytes, size_t len)
 	return 0;
 }
 
-/* A device, a pipe or a link is what was meant itself, and is there afterwards. */
-static bool is_written_in_place(const char *path)
-{
-	struct stat status;
-
-	return lstat(path, &status) == 0 && !S_ISREG(status.st_mode);
-}
-
 static int write_in_place(const char *path, const struct buffer *content)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY | O_CLOEXEC, 0666), err;
+	int fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC), err;
 
 	if (fd < 0)
 		return -errno;
@@ -109,9 +101,19 @@ static int replace_file(const char *path, const struct buffer *content)
 	return err;
 }
 
-static int write_file(const char *path, const struct buffer *content)
+/* To a file that the user named: a device or a pipe is what was meant itself, and a link stands for its file. */
+static int write_named(const char *path, const struct buffer *content)
 {
-	return is_written_in_place(path) ? write_in_place(path, content) : replace_file(path, content);
+	struct stat status;
+	char *target;
+	int err;
+
+	if (stat(path, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
+		return write_in_place(path, content);
+	target = realpath(path, NULL);
+	err = replace_file(target ? target : path, content);
+	free(target);
+	return err;
 }
 
 /* ---- formats ---- */
@@ -135,7 +137,7 @@ static int report_html(const struct model *model, const char *path)
 
 	html_report(&page, model, why, sizeof(why));
 	if (buffer_text(&page))
-		err = write_file(path, &page);
+		err = write_named(path, &page);
 	buffer_free(&page);
 	if (err < 0)
 		return fail(path, strerror(-err));
@@ -156,7 +158,7 @@ static int save_plots(const struct plots *plots, const char *directory)
 		    (int)sizeof(path))
 			return fail(directory, strerror(ENAMETOOLONG));
 		plots_put_file(plots, i, &file);
-		err = file.err ? file.err : write_file(path, &file);
+		err = file.err ? file.err : replace_file(path, &file);
 		buffer_free(&file);
 		if (err < 0)
 			return fail(path, strerror(-err));

@@ -21,8 +21,35 @@
 
 #define FULL makedev(1, 7) /* the number of /dev/full */
 
+#define START 1000000000u
+
 static char directory[] = "/tmp/stint-files-XXXXXX";
 static char recorded[64], page[64], link_path[64];
+
+/* One overrun: so there is a plot. */
+static void fill(struct recording *recording)
+{
+	int64_t process = recording_process(recording, 7, "server");
+
+	recording_meta_number(recording, "start_ns", START);
+	recording_overrun(recording,
+			  &(struct recording_overrun){
+				  .process = process,
+				  .handler = recording_handler(recording, process, "read", true, 1000000),
+				  .fd = -1,
+				  .start_ns = START + 1000,
+				  .duration_ns = 2000000,
+				  .iteration_ns = RECORDING_UNKNOWN,
+				  .on_cpu_ns = RECORDING_UNKNOWN,
+				  .runnable_ns = RECORDING_UNKNOWN,
+				  .blocked_ns = RECORDING_UNKNOWN,
+				  .cpu_min_ns = RECORDING_UNKNOWN,
+				  .cpu_max_ns = RECORDING_UNKNOWN,
+				  .ready_events = RECORDING_UNKNOWN,
+				  .syscall_count = RECORDING_UNKNOWN,
+			  });
+	recording_meta_number(recording, "end_ns", START + 1000000000);
+}
 
 static int set_up(void **state)
 {
@@ -37,7 +64,7 @@ static int set_up(void **state)
 	snprintf(link_path, sizeof(link_path), "%s/link", directory);
 	if (recording_new(&recording, recorded) != 0)
 		return -1;
-	recording_meta_number(recording, "start_ns", 1000000000);
+	fill(recording);
 	recording_free(recording);
 	return 0;
 }
@@ -93,6 +120,31 @@ static void a_link_stays_one_and_its_file_has_the_page(void **state)
 	assert_true(status.st_size > 1);
 }
 
+/* The names of plots are not the user's: a link there is none that was meant. */
+static void a_link_in_the_place_of_a_plot_is_replaced(void **state)
+{
+	char output[4096], plots[64], plot[96];
+	struct stat status;
+
+	(void)state;
+	snprintf(plots, sizeof(plots), "%s/plots", directory);
+	snprintf(plot, sizeof(plot), "%s/overruns-1.svg", plots);
+	assert_int_equal(write_page(page), 0);
+	assert_int_equal(truncate(page, 1), 0);
+	assert_int_equal(mkdir(plots, 0700), 0);
+	assert_int_equal(symlink("../page", plot), 0);
+	assert_int_equal(command_run((const char *const[]){"stint", "report", recorded, "--plots", plots,
+							   NULL},
+				     output, sizeof(output)),
+			 0);
+	assert_int_equal(kind_of(plot), S_IFREG);
+	assert_int_equal(stat(page, &status), 0);
+	assert_int_equal(status.st_size, 1);
+	assert_int_equal(command_run((const char *const[]){"/bin/rm", "-r", plots, NULL}, output,
+				     sizeof(output)),
+			 0);
+}
+
 static void a_file_is_replaced_by_the_whole_page(void **state)
 {
 	struct stat before, after;
@@ -113,6 +165,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_device_is_written_to_and_not_replaced, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_link_stays_one_and_its_file_has_the_page, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_link_in_the_place_of_a_plot_is_replaced, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_file_is_replaced_by_the_whole_page, set_up, tear_down),
 	};
 
