@@ -88,16 +88,25 @@ const char *late_call(const struct model_overrun *overrun)
 
 /* ---- what an overrun was spent on ---- */
 
+/* Of its time blocked; figures of a hostile file may be anything. */
+static uint64_t stopped_part_ns(const struct model_verdict *verdict)
+{
+	uint64_t blocked_ns = verdict->parts_ns[MODEL_BLOCKED];
+
+	if (blocked_ns == MODEL_UNKNOWN)
+		return 0;
+	return verdict->stopped_ns < blocked_ns ? verdict->stopped_ns : blocked_ns;
+}
+
 static void split_by_verdict(uint64_t *parts_ns, const struct model_overrun *overrun)
 {
 	const struct model_verdict *verdict = overrun->verdict;
 	double scale = (double)overrun->duration_ns / (double)verdict->whole_ns;
-	uint64_t stopped_ns = (uint64_t)((double)verdict->stopped_ns * scale);
 
 	for (int kind = 0; kind < MODEL_VERDICTS; kind++)
 		if (verdict->parts_ns[kind] != MODEL_UNKNOWN)
 			parts_ns[kind] = (uint64_t)((double)verdict->parts_ns[kind] * scale);
-	parts_ns[LATE_STOPPED] = stopped_ns < parts_ns[LATE_BLOCKED] ? stopped_ns : parts_ns[LATE_BLOCKED];
+	parts_ns[LATE_STOPPED] = (uint64_t)((double)stopped_part_ns(verdict) * scale);
 	parts_ns[LATE_BLOCKED] -= parts_ns[LATE_STOPPED];
 }
 
@@ -154,16 +163,26 @@ static void add_rivals(struct sums *sums, struct late_cause *cause, const struct
 	}
 }
 
+static const char *blocked_besides_stops(const struct model_overrun *overrun, uint64_t blocked_ns)
+{
+	const struct model_syscall *call = overrun->syscalls_len ? &overrun->syscalls[0] : NULL;
+
+	if (overrun->verdict->fault_blocked_ns > blocked_ns / 2)
+		return "page faults";
+	return call && call->duration_ns > blocked_ns / 2 && call->duration_ns < 2 * blocked_ns ? call->name
+												: NULL;
+}
+
 /*
  * Of an overrun that was mostly something else, the longest call says nothing of the time blocked; the longest block
- * does, unless that was a stop.
+ * does, unless that was a stop: then what is known is the longest call.
  */
 static const char *blocked_in(const struct model_overrun *overrun, uint64_t blocked_ns)
 {
 	const struct model_verdict *verdict = overrun->verdict;
 
-	if (verdict && verdict->stopped_ns > blocked_ns)
-		return verdict->fault_blocked_ns > blocked_ns / 2 ? "page faults" : NULL;
+	if (verdict && stopped_part_ns(verdict) > blocked_ns)
+		return blocked_besides_stops(overrun, blocked_ns);
 	if (!verdict || verdict->verdict == MODEL_BLOCKED)
 		return late_call(overrun);
 	return faults_or_stops(verdict, blocked_ns);

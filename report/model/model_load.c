@@ -477,6 +477,7 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 	model_load_roles(&loader);
 	model_load_functions(&loader);
 	find_duration(&loader);
-	model_find_shared_sets(model);
+	if (!loader.err)
+		model_find_shared_sets(model);
 	return loader.err;
 }
