@@ -4,15 +4,18 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +34,27 @@ static void idle(void)
 	nanosleep(&(struct timespec){.tv_nsec = IDLE_NS}, NULL);
 }
 
+/* Until it sleeps in a wait for events of an epoll set. */
+static void await_wait(pid_t pid)
+{
+	static const long waits[] = {SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2};
+	char path[64], line[256];
+	bool waits_now = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
+	while (!waits_now) {
+		FILE *file = fopen(path, "re");
+		long call;
+
+		assert_non_null(file);
+		call = fgets(line, sizeof(line), file) && *line != 'r' ? strtol(line, NULL, 10) : -1;
+		fclose(file);
+		for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++)
+			waits_now = waits_now || call == waits[i];
+		sched_yield();
+	}
+}
+
 static void start_echo(struct sockaddr_in *ret)
 {
 	char line[64] = "";
@@ -42,7 +66,7 @@ static void start_echo(struct sockaddr_in *ret)
 	assert_non_null(strrchr(line, ':'));
 	*ret = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	ret->sin_port = htons((uint16_t)atoi(strrchr(line, ':') + 1));
-	idle();
+	await_wait(recorded.subject.pid);
 }
 
 /* Its answer is the echo of what was sent. */
