@@ -88,7 +88,9 @@ static void add_probed(int64_t process, int64_t handler, const struct stint_prob
 								 .cpu_min_ns = RECORDING_UNKNOWN,
 								 .cpu_max_ns = RECORDING_UNKNOWN,
 								 .ready_events = 1,
-								 .syscall_count = 0,
+								 .syscall_count = probed->syscalls_len,
+								 .syscalls = probed->syscalls,
+								 .syscalls_len = probed->syscalls_len,
 								 .probed = probed});
 }
 
@@ -521,6 +523,28 @@ static void time_stopped_is_no_doing_of_the_handlers(void **state)
 	buffer_free(&out);
 }
 
+static void the_call_that_blocked_besides_a_stop_is_told(void **state)
+{
+	struct stint_probes_overrun probed = {
+		.duration_ns = 120 * MS,
+		.parts = {.user_ns = 10 * MS, .blocked_ns = 110 * MS},
+		.verdict = STINT_PROBES_BLOCKED,
+		.stopped_ns = 60 * MS,
+		.block = {.duration_ns = 60 * MS, .is_stopped = true, .in = "a stop by a signal"},
+		.syscalls_len = 1,
+		.syscalls = {{.name = "read", .fd = -1, .duration_ns = 50 * MS}},
+	};
+	int64_t process = recording_process(recording, 1, "server");
+	struct late late;
+
+	(void)state;
+	add_probed(process, add_handler(process, "on_read"), &probed);
+	load();
+	late_of(&late, model, &model->processes[0], NULL);
+	assert_int_equal(late.causes[1].kind, LATE_BLOCKED);
+	assert_string_equal(late.own.longest_call, "read");
+}
+
 /* ---- sets that threads share ---- */
 
 /* Two threads of ten seconds' recording, each `whole_ns` in its loop in descriptor 4, and one late by a sleep. */
@@ -583,6 +607,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(time_stopped_is_no_doing_of_the_handlers),
+		test(the_call_that_blocked_besides_a_stop_is_told),
 		test(time_blocked_in_page_faults_is_said_to_be),
 		test(the_parts_of_all_overruns_are_summed_up),
 		test(an_overrun_is_its_own_doing_only_without_the_wait_for_a_cpu),
