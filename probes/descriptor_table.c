@@ -75,7 +75,7 @@ static void begin(struct descriptor *descriptor, const struct stint_descriptor_t
 }
 
 /* `descriptor` is taken. */
-static void fill(struct descriptor_set *set, struct descriptor *descriptor, uint64_t tag,
+static void fill(struct descriptor_set *set, struct descriptor *descriptor, __u64 tag,
 		 const struct stint_descriptor_told *told)
 {
 	begin(descriptor, told);
