@@ -6,10 +6,10 @@
  * The clock of one loop: ns of CLOCK_MONOTONIC, never going backwards.
  *
  * Where the kernel itself trusts the TSC as its clock source, be it by way of kvm-clock, a reading is one rdtsc, a
- * multiplication and an addition, half of what clock_gettime() costs or less. The conversion is anchored to CLOCK_MONOTONIC again and again
- * (clock_anchor), so an error in the measured rate does not add up: the first anchors come after 1, 2,
- * 4 ... ms, each doubling the length over which the rate is known, up to CLOCK_ANCHOR_MAX_NS. If an anchor
- * finds that the readings ran ahead, the clock stands still until true time has caught up.
+ * multiplication and an addition, half of what clock_gettime() costs or less. The conversion is anchored to
+ * CLOCK_MONOTONIC again and again (clock_anchor), so an error in the measured rate does not add up: the first anchors
+ * come after 1, 2, 4 ... ms, each doubling the length over which the rate is known, up to CLOCK_ANCHOR_MAX_NS. If an
+ * anchor finds that the readings ran ahead, the clock stands still until true time has caught up.
  *
  * Belongs to one thread.
  */

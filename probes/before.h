@@ -42,7 +42,10 @@ bool stint_before_is_without_set(const struct stint_before *before, uint32_t pid
 /* Somebody has waited in that set; -1: in something else. */
 void stint_before_waited(struct stint_before *before, uint32_t pid, int32_t epfd);
 
-/* Whether there is a set of those that were found still that nobody has waited in; without any, whether nobody has waited. */
+/*
+ * Whether there is a set of those that were found still that nobody has waited in; without any, whether nobody has
+ * waited.
+ */
 bool stint_before_has_unwaited(const struct stint_before *before, uint32_t pid);
 
 #endif

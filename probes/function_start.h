@@ -12,7 +12,10 @@
 
 #include <elfutils/libdwfl.h>
 
-/* `at`, and what is written, are addresses in the process. False: none covers it, or the file has no sorted index of them. */
+/*
+ * `at`, and what is written, are addresses in the process. False: none covers it, or the file has no sorted index of
+ * them.
+ */
 bool stint_function_start(Dwfl_Module *module, uint64_t at, uint64_t *ret);
 
 #endif

@@ -392,8 +392,8 @@ static void tell_stop(struct stint_process *process, struct stint_probes_overrun
 }
 
 /*
- * By what the programs noted as the call returned. What has a name in a file system is looked up, which is certain where it is
- * the same inode still.
+ * By what the programs noted as the call returned. What has a name in a file system is looked up, which is certain
+ * where it is the same inode still.
  */
 static void name_blocked_on(struct stint_process *process, const struct record_overrun *record, int32_t fd,
 			    struct stint_probes_block *block)

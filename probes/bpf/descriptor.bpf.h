@@ -57,8 +57,8 @@ static __always_inline bool is_descriptor(const struct descriptor *descriptor, u
 }
 
 /*
- * Which way of a set it has; DESCRIPTOR_WAYS: none. This and the next two are global, so that the verifier goes through each
- * once, and callers get a number and not a way for each.
+ * Which way of a set it has; DESCRIPTOR_WAYS: none. This and the next two are global, so that the verifier goes through
+ * each once, and callers get a number and not a way for each.
  */
 __noinline u32 descriptor_way(u32 at, u64 tag, s32 epfd)
 {

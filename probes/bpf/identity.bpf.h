@@ -7,10 +7,10 @@
  * there any more, or another descriptor. So it is noted as the iteration ends, and of what is closed before, as that
  * begins; either way only where the time tells of an overrun.
  *
- * A number may have been given anew without a close() of this thread's: by another thread, dup2(), close_range(). So what
- * is there counts only if it is the file that was registered, or had the turn, by its inode and its address: eventfds, timerfds
- * and the like share one inode, and the address of a file that is gone is another's soon. Else nothing is noted but what was
- * found at its turn, and user space says that it looked later.
+ * A number may have been given anew without a close() of this thread's: by another thread, dup2(), close_range(). So
+ * what is there counts only if it is the file that was registered, or had the turn, by its inode and its address:
+ * eventfds, timerfds and the like share one inode, and the address of a file that is gone is another's soon. Else
+ * nothing is noted but what was found at its turn, and user space says that it looked later.
  */
 
 static __always_inline bool is_file_of(const struct descriptor *descriptor, const struct file *file)

@@ -224,8 +224,8 @@ static __always_inline void note_part(struct thread *thread, u64 start_ns, u64 l
 }
 
 /*
- * Not static: the verifier goes through it once, not for each way that leads here. `running`: it is not over, and its events
- * have been identified.
+ * Not static: the verifier goes through it once, not for each way that leads here. `running`: it is not over, and its
+ * events have been identified.
  */
 __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 {
@@ -612,15 +612,15 @@ static __always_inline void switch_in(struct thread *thread, struct task_struct 
 
 /*
  * There are kernels on which no program runs while certain threads are current, and no misses are counted for it: on a
- * microVM with 6.18, while those of pid 1, its agent, are. Of 82,848 switches with busy CPUs none from one of them was seen,
- * and all 89 that were missing were those, as the chain of who left and who came shows; perf sees none of them either. So what
- * gets a CPU after one of them is switched to without a sched_switch, and what an interrupt wakes amid one of them without
- * a sched_waking: one in a thousand, more as they are busier. It is no race of the wake-up's.
+ * microVM with 6.18, while those of pid 1, its agent, are. Of 82,848 switches with busy CPUs none from one of them was
+ * seen, and all 89 that were missing were those, as the chain of who left and who came shows; perf sees none of them
+ * either. So what gets a CPU after one of them is switched to without a sched_switch, and what an interrupt wakes amid
+ * one of them without a sched_waking: one in a thousand, more as they are busier. It is no race of the wake-up's.
  *
- * But a thread that does something is on a CPU, and its CPU clock has gained since it left how long it has been there. Up to
- * when, the clock of its queue tells: both lag behind by up to a tick, by the same, and stand still while it is off its
- * CPU. Where it is in another queue, whose clock may differ, or lags by more, as that clock leaves out what the hypervisor
- * took, the time on the CPU is a lower bound.
+ * But a thread that does something is on a CPU, and its CPU clock has gained since it left how long it has been there.
+ * Up to when, the clock of its queue tells: both lag behind by up to a tick, by the same, and stand still while it is
+ * off its CPU. Where it is in another queue, whose clock may differ, or lags by more, as that clock leaves out what the
+ * hypervisor took, the time on the CPU is a lower bound.
  */
 static __always_inline u64 since_when_on(const struct thread *thread, const struct task_struct *task,
 					 u64 now_ns)

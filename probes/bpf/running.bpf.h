@@ -3,8 +3,8 @@
 #define STINT_PROBES_RUNNING_BPF_H
 
 /*
- * Iterations that have not ended when the recording does: a loop that hangs comes to no wait in which it would be told. User
- * space asks for them, once nothing is noted any more: what is known of a thread then stays as it is.
+ * Iterations that have not ended when the recording does: a loop that hangs comes to no wait in which it would be told.
+ * User space asks for them, once nothing is noted any more: what is known of a thread then stays as it is.
  *
  * What is under way at that moment counts as if it ended there: the time on a CPU or off it, the system call, the wait.
  */

@@ -192,8 +192,8 @@ static __always_inline u64 verdict_switch_in(struct thread_verdict *verdict, con
 }
 
 /*
- * It has been blocked for `duration_ns`. The kernel stack of `task`, which is not running, tells where; NULL: it runs again.
- * Only of long blocks, for each costs about a microsecond. False if there was a longer one.
+ * It has been blocked for `duration_ns`. The kernel stack of `task`, which is not running, tells where; NULL: it runs
+ * again. Only of long blocks, for each costs about a microsecond. False if there was a longer one.
  */
 static __always_inline bool verdict_block(struct thread_verdict *verdict, struct task_struct *task,
 					  u64 off_ns, u64 duration_ns, bool in_syscall, bool is_stopped)

@@ -206,7 +206,10 @@ static __always_inline bool is_watched(u32 pid)
 	return bpf_map_lookup_elem(&watched, &pid) != NULL;
 }
 
-/* One that was not followed later on: its threads that are in a wait have been in it since then, as far as stint is concerned. */
+/*
+ * One that was not followed later on: its threads that are in a wait have been in it since then, as far as stint is
+ * concerned.
+ */
 static __always_inline bool is_watched_from_start(u32 pid)
 {
 	const u32 *since = bpf_map_lookup_elem(&watched, &pid);

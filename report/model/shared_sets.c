@@ -10,8 +10,8 @@ static bool is_in_set(const struct model_loop *loop)
 }
 
 /*
- * Threads that have sets of their own, one after another, may have them under the same number; their times then fit into the
- * recording one behind the other. Where they do not, two of them were in the set at once.
+ * Threads that have sets of their own, one after another, may have them under the same number; their times then fit
+ * into the recording one behind the other. Where they do not, two of them were in the set at once.
  */
 static bool is_shared(const struct model *model, const struct model_loop *loop)
 {
