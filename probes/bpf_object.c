@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "probes/now.h"
 #include "probes/skeleton.h"
 #include "probes/syscall_names.h"
 
@@ -350,15 +350,13 @@ static int run_iterator(const struct bpf_link *link)
  */
 int stint_bpf_stop(struct stint_bpf *bpf, uint64_t *ret_ns)
 {
-	struct timespec now;
 	int err;
 
 	bpf->is_stopped = true;
 	memset(bpf->skeleton->bss->marks, 0, sizeof(bpf->skeleton->bss->marks));
 	memset(bpf->skeleton->bss->socket_marks, 0, sizeof(bpf->skeleton->bss->socket_marks));
 	__atomic_store_n(&bpf->skeleton->bss->only_pid, NOBODY, __ATOMIC_SEQ_CST);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	*ret_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	*ret_ns = stint_now_ns();
 	bpf->skeleton->bss->ended_ns = *ret_ns;
 	err = run_iterator(bpf->skeleton->links.on_each_running);
 	detach_rings(bpf);

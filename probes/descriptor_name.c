@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "probes/now.h"
 #include "probes/open_files.h"
 #include "probes/socket_names.h"
 
@@ -68,14 +68,6 @@ static const struct stint_tcp_socket *find_socket(const struct stint_descriptors
 	return NULL;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 uint64_t stint_descriptors_rest_ns(uint64_t cost_ns)
 {
 	return cost_ns < REST_MAX_NS / REST_SHARE ? cost_ns * REST_SHARE : REST_MAX_NS;
@@ -84,13 +76,13 @@ uint64_t stint_descriptors_rest_ns(uint64_t cost_ns)
 static const struct stint_tcp_socket *look_up(struct stint_descriptors *descriptors, uint64_t inode)
 {
 	const struct stint_tcp_socket *found = find_socket(descriptors, inode);
-	uint64_t at_ns = now_ns();
+	uint64_t at_ns = stint_now_ns();
 
 	if (found || at_ns - descriptors->read_ns < stint_descriptors_rest_ns(descriptors->cost_ns))
 		return found;
 	descriptors->len = 0;
 	stint_tcp_sockets_read(descriptors->pid, add_socket, descriptors);
-	descriptors->read_ns = now_ns();
+	descriptors->read_ns = stint_now_ns();
 	descriptors->cost_ns = descriptors->read_ns - at_ns;
 	return find_socket(descriptors, inode);
 }

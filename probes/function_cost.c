@@ -16,8 +16,9 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "probes/now.h"
 
 #define BATCHES      32
 #define BATCH_CALLS  32
@@ -67,14 +68,6 @@ enum stint_function_kind stint_function_kind(const uint8_t *code)
 
 /* ---- the child ---- */
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static int compare(const void *a, const void *b)
 {
 	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
@@ -88,11 +81,11 @@ static uint64_t time_batch(void (*subject)(void))
 	uint64_t batches[BATCHES];
 
 	for (int batch = 0; batch < BATCHES; batch++) {
-		uint64_t start_ns = now_ns();
+		uint64_t start_ns = stint_now_ns();
 
 		for (int i = 0; i < BATCH_CALLS; i++)
 			subject();
-		batches[batch] = now_ns() - start_ns;
+		batches[batch] = stint_now_ns() - start_ns;
 	}
 	qsort(batches, BATCHES, sizeof(batches[0]), compare);
 	return batches[BATCHES / 2];

@@ -11,10 +11,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "probes/live_thread.h"
+#include "probes/now.h"
 
 #define ENTRIES_MAX 262144
 #define NAMES_MAX   (16u << 20)
@@ -254,21 +254,13 @@ static const struct entry *find(const struct stint_perf_map *map, uint64_t addre
 	return best;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 const char *stint_perf_map_find(struct stint_perf_map *map, uint64_t address, uint64_t *start)
 {
 	const struct entry *found = find(map, address);
 	uint64_t at_ns;
 
 	if (!found) {
-		at_ns = now_ns();
+		at_ns = stint_now_ns();
 		if (at_ns - map->looked_ns < REREAD_NS)
 			return NULL;
 		map->looked_ns = at_ns;

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "probes/before.h"
@@ -22,6 +21,7 @@
 #include "probes/function.h"
 #include "probes/hygiene.h"
 #include "probes/kernel_symbols.h"
+#include "probes/now.h"
 #include "probes/process.h"
 #include "probes/registrations.h"
 #include "probes/ring.h"
@@ -105,14 +105,6 @@ static struct stint_process *find_process(const struct stint_probes *probes, uin
 	return NULL;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Without samples, where it computed is not known; all else is. */
 static void sample_thread(struct stint_probes *probes, uint32_t tid, uint64_t end_ns)
 {
@@ -128,7 +120,7 @@ static void look_closer(struct stint_probes *probes, const struct stint_probes_o
 	uint64_t computed_ns = overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns;
 
 	if (!overrun->stack_len && computed_ns > probes->options.budget_ns)
-		sample_thread(probes, overrun->tid, now_ns() + LOOK_CLOSER_NS);
+		sample_thread(probes, overrun->tid, stint_now_ns() + LOOK_CLOSER_NS);
 }
 
 static void refuse(struct stint_probes *probes, uint32_t pid, int err)
@@ -359,7 +351,7 @@ static void take_exec(struct stint_probes *probes, uint32_t pid)
 static void find_lost_exits(struct stint_probes *probes)
 {
 	struct loss_counters counters;
-	uint64_t at_ns = now_ns();
+	uint64_t at_ns = stint_now_ns();
 
 	if (at_ns - probes->exits_looked_ns < LOOK_FOR_EXITS_NS)
 		return;
@@ -375,7 +367,7 @@ static void find_lost_exits(struct stint_probes *probes)
 /* Sockets that were told nothing make no event by which that could be seen: they are looked at by the clock. */
 static int survey_sockets(struct stint_probes *probes)
 {
-	uint64_t at_ns = now_ns();
+	uint64_t at_ns = stint_now_ns();
 
 	if (at_ns - probes->surveyed_ns < SURVEY_NS)
 		return 0;
@@ -386,7 +378,7 @@ static int survey_sockets(struct stint_probes *probes)
 /* Nor do iterations that go on. */
 static int survey_hangs(struct stint_probes *probes)
 {
-	uint64_t at_ns = now_ns();
+	uint64_t at_ns = stint_now_ns();
 
 	if (at_ns - probes->hangs_surveyed_ns < probes->options.hang_ns / HANG_SURVEYS)
 		return 0;
@@ -432,8 +424,8 @@ static int take_record(void *ctx, const void *data, size_t bytes)
 		stint_unix_names_add(probes->unix_names, data);
 	/* Where records come faster than they are dealt with, the caller has its turn all the same. */
 	if (!probes->taking_ns)
-		probes->taking_ns = now_ns();
-	return takes_too_long(probes, now_ns()) ? -EAGAIN : 0;
+		probes->taking_ns = stint_now_ns();
+	return takes_too_long(probes, stint_now_ns()) ? -EAGAIN : 0;
 }
 
 /* An array of `entry_bytes` for each loop; NULL on failure. */
@@ -617,8 +609,8 @@ int stint_probes_poll(struct stint_probes *probes, int timeout_ms)
 	taken = stint_ring_poll(probes->ring, timeout_ms);
 	find_lost_exits(probes);
 	stint_bpf_follow_rings(probes->bpf);
-	stint_samplers_expire(probes->samplers, now_ns());
-	stint_registrations_refresh(probes->registrations, now_ns());
+	stint_samplers_expire(probes->samplers, stint_now_ns());
+	stint_registrations_refresh(probes->registrations, stint_now_ns());
 	if (taken < 0 && taken != -EINTR && taken != -EAGAIN)
 		return taken;
 	err = survey_sockets(probes);
@@ -746,7 +738,7 @@ int stint_probes_read_findings(struct stint_probes *probes, stint_probes_finding
 	if (!probes || !probes->habits || !visit)
 		return -EINVAL;
 	return stint_hygiene_read(&probes->role_maps, probes->loops, probes->habits,
-				  probes->options.loop_limit, now_ns(), visit, ctx);
+				  probes->options.loop_limit, stint_now_ns(), visit, ctx);
 }
 
 int stint_probes_read_functions(struct stint_probes *probes, stint_probes_function_visit visit, void *ctx)

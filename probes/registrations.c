@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "probes/descriptor_table.h"
 #include "probes/epoll_fds.h"
 #include "probes/listeners.h"
+#include "probes/now.h"
 
 #define LOOK_AGAIN_MIN_NS 100000000u
 #define LOOK_AGAIN_MAX_NS UINT64_C(25600000000)
@@ -71,16 +71,9 @@ struct set {
 	const struct stint_registrations *registrations;
 	uint32_t pid;
 	int32_t epfd;
+	uint64_t time_ns; /* of the look */
 	uint32_t news;
 };
-
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static int tell_registration(void *ctx, int32_t fd, uint32_t events, uint64_t data)
 {
@@ -91,7 +84,7 @@ static int tell_registration(void *ctx, int32_t fd, uint32_t events, uint64_t da
 	enum stint_descriptor_news news =
 		stint_descriptor_table_tell(set->registrations->descriptors,
 					    &(struct stint_descriptor_told){set->pid, set->epfd, fd, events,
-									    data, monotonic_ns()});
+									    data, set->time_ns});
 
 	if (news == STINT_DESCRIPTOR_KNOWN)
 		return 0;
@@ -126,7 +119,7 @@ static void tell_port(void *ctx, uint16_t port, bool own)
 
 void stint_registrations_scan(struct stint_registrations *registrations, uint32_t pid)
 {
-	struct set set = {.registrations = registrations, .pid = pid};
+	struct set set = {.registrations = registrations, .pid = pid, .time_ns = stint_now_ns()};
 
 	stint_listeners_read(pid, tell_port, registrations);
 	(void)stint_epoll_fds_list(pid, scan_set, &set);
@@ -137,7 +130,7 @@ void stint_registrations_refresh(struct stint_registrations *registrations, uint
 	for (uint32_t i = 0; i < registrations->len; i++) {
 		const struct loop_counters *loop = &registrations->loops[i];
 		const struct loop_habits *habits = &registrations->habits[i];
-		struct set set = {.registrations = registrations, .pid = loop->pid};
+		struct set set = {.registrations = registrations, .pid = loop->pid, .time_ns = now_ns};
 		struct look *look = &registrations->looks[i];
 		uint64_t unattributed = habits->events - habits->attributed;
 

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "probes/debug_files.h"
@@ -20,6 +19,7 @@
 #include "probes/function_start.h"
 #include "probes/live_thread.h"
 #include "probes/modules.h"
+#include "probes/now.h"
 #include "probes/perf_map.h"
 
 #define REGISTER_SP   7
@@ -284,14 +284,6 @@ static int take_frame(Dwfl_Frame *state, void *ctx)
 	return DWARF_CB_OK;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* So that find_elf() knows whose they are. */
 static int mark_module(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base, void *ctx)
 {
@@ -327,7 +319,7 @@ static int report_modules(struct stint_unwinder *unwinder)
 	int err;
 
 	forget_names(unwinder);
-	unwinder->reported_ns = now_ns();
+	unwinder->reported_ns = stint_now_ns();
 	dwfl_report_begin(unwinder->dwfl);
 	err = dwfl_linux_proc_report(unwinder->dwfl, live);
 	if (err == EACCES)
@@ -432,7 +424,7 @@ static bool may_look_again(struct stint_unwinder *unwinder)
 		unwinder->looked_again = true;
 		return true;
 	}
-	return now_ns() - unwinder->reported_ns > LOOK_AGAIN_NS;
+	return stint_now_ns() - unwinder->reported_ns > LOOK_AGAIN_NS;
 }
 
 static void unwind_once(struct stint_unwinder *unwinder)
