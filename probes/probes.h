@@ -483,8 +483,8 @@ struct stint_probes_options {
 	/* With trace_sockets: those that are this descriptor of their process, from their first send on, full or not. */
 	bool trace_by_fd;
 	int32_t trace_fd;
-	uint64_t
-		hang_ns; /* an iteration that goes on is told once it has taken so long, and as that doubles; 0: none */
+	/* An iteration that goes on is told once it has taken so long, and as that doubles; 0: none is. */
+	uint64_t hang_ns;
 };
 
 /* What this machine allows; each with a sentence for the user, in `why`, where it does not. */

@@ -163,6 +163,7 @@ static void add_rivals(struct sums *sums, struct late_cause *cause, const struct
 	}
 }
 
+/* The longest call, unless most of it may have been the stop, which counts as the call's. */
 static const char *blocked_besides_stops(const struct model_overrun *overrun, uint64_t blocked_ns)
 {
 	const struct model_syscall *call = overrun->syscalls_len ? &overrun->syscalls[0] : NULL;

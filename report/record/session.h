@@ -28,8 +28,8 @@ struct session {
 	/* A process that is followed came to a loop: the recorder's, which returns its row. Or it may not be watched. */
 	int64_t (*appeared)(void *ctx, uint32_t pid, uint64_t time_ns);
 	void (*refused)(void *ctx, uint32_t pid, int err);
-	void (*hangs)(void *ctx,
-		      const struct stint_probes_hang *hang); /* an iteration goes on: see stint_probes_hang */
+	/* An iteration goes on: see stint_probes_hang. */
+	void (*hangs)(void *ctx, const struct stint_probes_hang *hang);
 	void *ctx;
 };
 

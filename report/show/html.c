@@ -211,7 +211,8 @@ static void put_loops(struct page *page)
 	html_left_out(page->out, rows.shown, rows.total, "loops");
 	put(page,
 	    "<p class=\"soft\">Busy is an iteration without its poll, utilization the busy share of the loop's time in "
-	    "the recording, a batch the events that one poll returned. A loop with a meter is told of twice: by its process and by the kernel.</p>\n");
+	    "the recording, a batch the events that one poll returned. A loop "
+	    "with a meter is told of twice: by its process and by the kernel.</p>\n");
 }
 
 /* ---- overruns ---- */

@@ -28,6 +28,7 @@
 #define IDLE_NS 300000000
 
 static const char *const no_options[] = {NULL};
+static const char *const without_probes[] = {"--no-probes", NULL};
 
 static void idle(void)
 {
@@ -98,46 +99,51 @@ static void loop_is_accounted_for(const char *source)
 	assert_in_range(sum_ns, whole_ns() * 8 / 10, whole_ns() + 1000000);
 }
 
+static void start_recorder(const char *const *options)
+{
+	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid, options);
+	idle();
+}
+
+static void end_recorder(void)
+{
+	idle();
+	command_record_end(&recorded.recorder);
+}
+
+static void record_one_request(const char *const *options)
+{
+	struct sockaddr_in address;
+
+	start_echo(&address);
+	start_recorder(options);
+	ask(&address);
+	end_recorder();
+}
+
 static void a_meter_of_a_loop_that_waits_all_the_time(void **state)
 {
 	struct sockaddr_in address;
 
 	(void)state;
 	start_echo(&address);
-	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid,
-		       (const char *const[]){"--no-probes", NULL});
-	idle();
-	command_record_end(&recorded.recorder);
+	start_recorder(without_probes);
+	end_recorder();
 	assert_int_equal(query_number(recorded.recording, "SELECT poll_ns FROM loop"), whole_ns());
 }
 
 static void a_meter_of_a_loop_that_waits_before_and_after(void **state)
 {
-	struct sockaddr_in address;
-
 	(void)state;
-	start_echo(&address);
-	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid,
-		       (const char *const[]){"--no-probes", NULL});
-	idle();
-	ask(&address);
-	idle();
-	command_record_end(&recorded.recorder);
+	record_one_request(without_probes);
 	loop_is_accounted_for("meter");
 }
 
 static void a_loop_in_epoll_that_waits_before_and_after(void **state)
 {
-	struct sockaddr_in address;
-
 	(void)state;
 	watching_or_skip();
-	start_echo(&address);
-	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid, no_options);
-	idle();
-	ask(&address);
-	idle();
-	command_record_end(&recorded.recorder);
+	record_one_request(no_options);
 	loop_is_accounted_for("probes");
 }
 
@@ -148,12 +154,10 @@ static void a_loop_in_poll_that_waits_before_and_after(void **state)
 	subject_start(&recorded.subject, "tests/subjects/waits", (const char *const[]){"poll", NULL});
 	subject_go(&recorded.subject);
 	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
-	command_record(&recorded.recorder, recorded.recording, recorded.subject.pid, no_options);
-	idle();
+	start_recorder(no_options);
 	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
 	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
-	idle();
-	command_record_end(&recorded.recorder);
+	end_recorder();
 	loop_is_accounted_for("probes");
 }
 
