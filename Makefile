@@ -254,9 +254,12 @@ DEPS_SERVERS := nodejs python3 nginx libnginx-mod-http-perl haproxy memcached
 DEPS_CHECK := libcmocka-dev valgrind clang-format libclang-rt-14-dev pkg-config jq tcpdump iproute2 $(DEPS_SERVERS) $(shell cat tests/kernels/packages)
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
 
+# A machine that has just come up may be installing its updates, and a mirror may fail once.
+APT_PATIENCE := -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3
+
 deps:
 	$(Q)$(AS_ROOT) apt-get update -q
-	$(Q)$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+	$(Q)$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get $(APT_PATIENCE) install -q -y --no-install-recommends \
 		$(DEPS_BUILD) $(DEPS_DEMO) $(DEPS_CHECK) $(DEPS_BENCH)
 
 # The same workloads on raw epoll, stint, libev, libuv and libevent. QUICK=1: a check that all of it runs.
