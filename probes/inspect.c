@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "probes/capabilities.h"
+#include "probes/live_thread.h"
 #include "probes/modules.h"
 #include "probes/probes.h"
 
@@ -91,6 +92,11 @@ int stint_probes_may_inspect(uint32_t pid)
 		err = -ESRCH;
 	close(ended.fd);
 	return err;
+}
+
+uint32_t stint_probes_live_thread(uint32_t pid)
+{
+	return stint_live_thread(pid);
 }
 
 const char *stint_probes_inspect_needs(void)

@@ -628,6 +628,12 @@ bool stint_probes_is_watching(const struct stint_probes *probes);
  */
 int stint_probes_may_inspect(uint32_t pid);
 
+/*
+ * The number by which /proc tells of a process's memory, files and namespaces: its own; or, if its first thread has
+ * left, for which these are nobody's, that of another thread. Its own, too, if there is none.
+ */
+uint32_t stint_probes_live_thread(uint32_t pid);
+
 /* What it would take, or who refuses it, where that said -EACCES or -EPERM. */
 const char *stint_probes_inspect_needs(void);
 

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "probes/probes.h"
+
 #define END_MS 5000 /* what a command gets between SIGTERM and SIGKILL */
 
 /* Reads a small file of /proc whole; returns its length without trailing newlines and NULs, 0 if it has none. */
@@ -40,7 +42,7 @@ static size_t read_proc(char *ret, size_t size, uint32_t pid, const char *name)
 
 void target_command(char *ret, size_t size, uint32_t pid)
 {
-	size_t len = read_proc(ret, size, pid, "cmdline");
+	size_t len = read_proc(ret, size, stint_probes_live_thread(pid), "cmdline");
 
 	for (size_t i = 0; i < len; i++)
 		if (ret[i] == '\0')

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "probes/probes.h"
+
 /* The line "NSpid:" has the numbers from the outermost namespace to the innermost. */
 uint32_t namespaces_pid(uint32_t pid)
 {
@@ -33,6 +35,6 @@ uint64_t namespaces_net(uint32_t pid)
 	struct stat status;
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/ns/net", pid);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/ns/net", stint_probes_live_thread(pid));
 	return stat(path, &status) == 0 ? status.st_ino : 0;
 }
