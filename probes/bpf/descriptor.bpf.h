@@ -151,7 +151,7 @@ static __always_inline bool is_tcp(const struct sock *sk)
 
 static __always_inline void classify_tcp(struct role_key *role, const struct sock *sk)
 {
-	u16 local = BPF_CORE_READ(sk, __sk_common.skc_num);
+	u16 local = local_port(sk);
 
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN || is_listened_on(local)) {
 		role->kind =

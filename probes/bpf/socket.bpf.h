@@ -214,6 +214,14 @@ static __always_inline bool is_in_use(u64 sk)
 	return locked || is_owned(sk);
 }
 
+/* One that was given back, as by a reset, was the connection's all the same. */
+static __always_inline u16 local_port(const struct sock *sk)
+{
+	u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+
+	return port ? port : bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
+}
+
 static __noinline int read_addresses(struct record_addresses *addresses, u64 sk)
 {
 	struct sock *sock = (struct sock *)sk;
@@ -221,9 +229,7 @@ static __noinline int read_addresses(struct record_addresses *addresses, u64 sk)
 	if (!addresses)
 		return 0;
 	addresses->family = BPF_CORE_READ(sock, __sk_common.skc_family);
-	addresses->local_port = BPF_CORE_READ(sock, __sk_common.skc_num);
-	if (!addresses->local_port) /* it was given back, as by a reset: but it was the connection's */
-		addresses->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	addresses->local_port = local_port(sock);
 	addresses->remote_port = bpf_ntohs(BPF_CORE_READ(sock, __sk_common.skc_dport));
 	if (addresses->family == AF_INET6) {
 		BPF_CORE_READ_INTO(&addresses->local, sock, __sk_common.skc_v6_rcv_saddr);

@@ -266,6 +266,14 @@ static void a_client_is_known_as_that_however_many_ports_are_listened_on(void **
 	assert_int_equal(metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE)->count, 1);
 }
 
+static void a_client_that_has_reset_its_connection_is_known_as_that(void **state)
+{
+	(void)state;
+	run("reset", NULL);
+	assert_int_equal(metric(find_role("clients of :"), STINT_PROBES_ROLE_SERVICE)->count, SUBJECT_ROUNDS);
+	assert_int_equal(watched_roles_len(), 1);
+}
+
 static void what_another_thread_has_read_makes_nothing_older(void **state)
 {
 	const struct stint_probes_histogram *age;
@@ -379,6 +387,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(of_a_crowd_those_without_an_age_are_counted, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_client_is_known_as_that_however_many_ports_are_listened_on,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_client_that_has_reset_its_connection_is_known_as_that,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_another_thread_has_read_makes_nothing_older, set_up,
 						tear_down),

@@ -15,6 +15,7 @@
  *	roles many   MANY clients, each of which sends once and is read from
  *	roles crowd  the same, CROWD of them
  *	roles ports  it listens on PORTS ports more, and a client sends once and is read from
+ *	roles reset  clients that reset their connections before they have sent anything
  *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
  *
  * With one more argument the descriptors are registered first of all, else when it starts. It writes its port to its
@@ -478,6 +479,26 @@ static void again(void)
 	}
 }
 
+/* The first that is seen of each is that it is over: its port was given back. */
+static void reset(void)
+{
+	const struct linger at_once = {.l_onoff = 1};
+	struct epoll_event events[16];
+	int far_end, near_end;
+	char byte;
+
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		connect_to_self(&far_end, &near_end);
+		add(near_end);
+		checked(setsockopt(far_end, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), "SO_LINGER");
+		close(far_end);
+		if (wait_for(events) != 1 || read(near_end, &byte, 1) >= 0)
+			die("not reset");
+		close(near_end);
+	}
+	epoll_wait(epfd, events, 16, 0);
+}
+
 static void ctl(void)
 {
 	struct epoll_event events[16];
@@ -635,6 +656,7 @@ static void run(const char *what)
 		     {"helped", helped},
 		     {"parts", parts},
 		     {"again", again},
+		     {"reset", reset},
 		     {"ctl", ctl},
 		     {"reused", reused},
 		     {"many", many},
