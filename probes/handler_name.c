@@ -59,12 +59,56 @@ static bool is_libc(const struct stint_frame *frame)
 	return strncmp(frame->module, "libc.", 5) == 0 || strcmp(frame->module, "[vdso]") == 0;
 }
 
+static bool is_elsewhere(const struct stint_frame *frame, const struct stint_frame *loop)
+{
+	return *frame->module && *loop->module && !is_libc(frame) && !is_libc(loop) &&
+	       strcmp(frame->module, loop->module) != 0;
+}
+
+/*
+ * Where the stack leaves the file that the loop is in, as that of a library, if it has no name before: what it calls there
+ * is the handler. `len`: nowhere.
+ */
+static size_t leaves_file(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	for (size_t below = depth; depth && below < len; below++) {
+		const struct stint_frame *frame = at_depth(frames, len, below);
+
+		if (is_elsewhere(frame, at_depth(frames, len, depth - 1)))
+			return below;
+		if (frame->has_symbol)
+			break;
+	}
+	return len;
+}
+
+/* In the handler's own file, or what it calls, as the loop's library, would be the handler. */
+static const struct stint_frame *first_named_in_file(const struct stint_frame *frames, size_t len,
+						     size_t depth)
+{
+	const struct stint_frame *first = at_depth(frames, len, depth);
+
+	for (size_t below = depth; below < len; below++) {
+		const struct stint_frame *frame = at_depth(frames, len, below);
+
+		if (strcmp(frame->module, first->module) != 0)
+			break;
+		if (frame->has_symbol)
+			return frame;
+	}
+	return first;
+}
+
 /*
  * The first function below `depth` that has a name: in stripped binaries static functions have none, and
  * what calls the handler (the loop's own dispatch) is often one of them. But libc handles no events: what called it does.
  */
 static const struct stint_frame *first_named(const struct stint_frame *frames, size_t len, size_t depth)
 {
+	size_t elsewhere = leaves_file(frames, len, depth);
+
+	if (elsewhere < len)
+		return first_named_in_file(frames, len, elsewhere);
 	for (size_t below = depth; below < len; below++) {
 		const struct stint_frame *frame = at_depth(frames, len, below);
 

@@ -217,6 +217,28 @@ static void libc_is_no_handler(void **state)
 	assert_string_equal(handler_of(loop, 2, overrun, 4, 3), "memcached+0xd14e");
 }
 
+/* As pgbouncer has them, on libevent: one callback, whatever it is in. */
+static void what_a_loop_in_a_library_calls_is_the_handler_without_a_name_too(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "epoll_wait", 10),
+				     frame_in("libevent.so", "event_base_loop", 20)};
+	struct stint_frame overrun[] = {frame_in("libc.so.6", "recv", 60),
+					frame_in("pgbouncer", "pgbouncer+0x366e0", 0),
+					frame_in("pgbouncer", "pgbouncer+0x24130", 0),
+					frame_in("libevent.so", "libevent.so+0x20fd0", 0),
+					frame_in("libevent.so", "event_base_loop", 20)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 2, overrun, 5, 3), "pgbouncer+0x24130");
+	overrun[1] = frame_in("libevent.so", "event_del_nolock_", 70);
+	assert_string_equal(handler_of(loop, 2, overrun, 5, 3), "pgbouncer+0x24130");
+	overrun[1] = frame_in("pgbouncer", "sbuf_flush", 80);
+	assert_string_equal(handler_of(loop, 2, overrun, 5, 3), "sbuf_flush");
+	overrun[1] = frame_in("libssl.so", "SSL_read", 90);
+	overrun[3] = overrun[2]; /* with nothing of the library's own between the two */
+	assert_string_equal(handler_of(loop, 2, overrun, 5, 3), "pgbouncer+0x24130");
+}
+
 static void without_a_stack_the_handler_is_the_descriptor(void **state)
 {
 	(void)state;
@@ -399,6 +421,7 @@ int main(void)
 		cmocka_unit_test(what_runs_before_main_is_no_handler),
 		cmocka_unit_test(what_the_interpreter_calls_is_told_by_its_built_in_function),
 		cmocka_unit_test(libc_is_no_handler),
+		cmocka_unit_test(what_a_loop_in_a_library_calls_is_the_handler_without_a_name_too),
 		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
 		cmocka_unit_test(the_handler_of_a_script_is_its_own_first_function),
 		cmocka_unit_test(an_interpreter_is_no_handler_where_it_calls_a_library),
