@@ -325,9 +325,10 @@ int meter_source_new(struct meter_source **ret, struct session *session, int64_t
 		return -ENOMEM;
 	source->session = session;
 	source->process = process;
-	err = late_stacks_new(&source->stacks, pid);
+	/* First: most processes have none, and are asked again and again. */
+	err = meter_reader_new(&source->reader, pid);
 	if (!err)
-		err = meter_reader_new(&source->reader, pid);
+		err = late_stacks_new(&source->stacks, pid);
 	/* A program that was started for the recording has nothing that is older. */
 	if (!err && meter_reader_header(source->reader)->created_ns < session->start_ns) {
 		source->baseline = true;

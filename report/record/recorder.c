@@ -21,7 +21,7 @@
 
 #define SECOND_NS     UINT64_C(1000000000)
 #define POLL_MS       100
-#define EARLY_POLL_MS 10 /* in the first second: a program may be shorter than one POLL_MS */
+#define EARLY_POLL_MS 10 /* in the first second */
 #define PROCESSES_MAX 1024
 
 struct process {
@@ -32,7 +32,8 @@ struct process {
 	uint64_t exited_ns; /* when that was seen */
 	bool is_last;       /* it had exited before the present round */
 	struct meter_source *meter;
-	int meter_err; /* -ENOENT: look again, it may make one yet */
+	int meter_err;            /* -ENOENT: look again, it may make one yet */
+	uint64_t meter_looked_ns; /* when that was done last */
 };
 
 struct recorder {
@@ -185,11 +186,23 @@ int recorder_new(struct recorder **ret, const struct recorder_options *options)
 
 /* ---- processes ---- */
 
-/* The meter's file may come later than the process: -ENOENT is asked again. */
+/* How often is looked what a program may have made since. Early on it may be over sooner than POLL_MS. */
+static int look_ms(const struct recorder *recorder, uint64_t now_ns)
+{
+	return now_ns - recorder->session.start_ns < SECOND_NS ? EARLY_POLL_MS : POLL_MS;
+}
+
+/* The meter's file may come later than the process: -ENOENT is asked again, but not at each event there is. */
 static void open_meter(struct recorder *recorder, struct process *process)
 {
+	uint64_t now_ns;
+
 	if (process->meter || (process->meter_err && process->meter_err != -ENOENT))
 		return;
+	now_ns = clock_ns(CLOCK_MONOTONIC);
+	if (now_ns - process->meter_looked_ns < (uint64_t)look_ms(recorder, now_ns) * 1000000)
+		return;
+	process->meter_looked_ns = now_ns;
 	process->meter_err = meter_source_new(&process->meter, &recorder->session, process->id, process->pid);
 	if (process->meter)
 		recording_meta_text(recorder->session.recording, "clock", meter_source_clock(process->meter));
@@ -550,7 +563,7 @@ static int finish(struct recorder *recorder)
 static int wait_for_events(struct recorder *recorder, uint64_t end_ns)
 {
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-	int timeout_ms = now_ns - recorder->session.start_ns < SECOND_NS ? EARLY_POLL_MS : POLL_MS;
+	int timeout_ms = look_ms(recorder, now_ns);
 	int err;
 
 	if (now_ns >= end_ns)
