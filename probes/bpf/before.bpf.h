@@ -24,7 +24,7 @@ static __noinline int add_before(struct task_struct *task)
 		return 0;
 	now_ns = bpf_ktime_get_ns();
 	regs = (const struct pt_regs *)bpf_task_pt_regs(task);
-	begin_iteration(thread, task, now_ns, -1);
+	begin_iteration(thread, task, steal_clock(queue_of(task)), now_ns, -1);
 	reset_turns(&thread->turns);
 	thread->epfd = -1;
 	thread->began_before = 1;
@@ -53,7 +53,7 @@ __noinline int end_before(struct thread *thread, u64 now_ns, u32 wait, s32 epfd)
 	if (wait && is_worth_telling(thread, now_ns)) {
 		thread->wait = wait;
 		thread->epfd = epfd;
-		end_iteration(thread, bpf_get_current_task_btf(), now_ns);
+		end_iteration(thread, now_ns);
 	}
 	thread->wait = RECORD_WAIT_NONE;
 	thread->epfd = -1;

@@ -276,7 +276,8 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 	return 0;
 }
 
-static __always_inline void end_iteration(struct thread *thread, const struct task_struct *task, u64 now_ns)
+/* Of the current thread. */
+static __always_inline void end_iteration(struct thread *thread, u64 now_ns)
 {
 	u64 busy_ns = now_ns - thread->start_ns;
 	struct loop_counters *loop;
@@ -289,7 +290,7 @@ static __always_inline void end_iteration(struct thread *thread, const struct ta
 	note_part(thread, thread->last_exit_ns, now_ns - thread->last_exit_ns, 0);
 	if (busy_ns <= budget_ns)
 		return;
-	verdict_end(&thread->verdict, task);
+	verdict_end(&thread->verdict, bpf_get_current_task_btf(), own_steal_clock());
 	report_overrun(thread, now_ns, 0);
 }
 
@@ -310,7 +311,7 @@ __noinline int end_last_iteration(struct thread *thread, u64 now_ns)
 	}
 	end_turns(thread, now_ns);
 	if (is_worth_telling(thread, now_ns))
-		end_iteration(thread, bpf_get_current_task_btf(), now_ns);
+		end_iteration(thread, now_ns);
 	thread->state = THREAD_OUTSIDE;
 	return 0;
 }
@@ -337,8 +338,8 @@ static __always_inline bool may_have_loop_in(const struct thread *thread, s32 fd
 	return thread->loop_fds >> (fd & 63) & 1;
 }
 
-static __always_inline void begin_iteration(struct thread *thread, const struct task_struct *task, u64 now_ns,
-					    long events)
+static __always_inline void begin_iteration(struct thread *thread, const struct task_struct *task,
+					    u64 steal_ns, u64 now_ns, long events)
 {
 	thread->after_empty_poll = thread->wait_is_zero && events == 0;
 	thread->iteration++;
@@ -359,7 +360,7 @@ static __always_inline void begin_iteration(struct thread *thread, const struct 
 	thread->touches_lost = 0;
 	thread->in_syscall = 0;
 	begin_marks(thread, now_ns);
-	verdict_begin(&thread->verdict, task);
+	verdict_begin(&thread->verdict, task, steal_ns);
 	thread->state = THREAD_DISPATCHING;
 }
 
@@ -400,7 +401,7 @@ static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 ki
 		if (role == WAIT_TAKES_OVER)
 			thread->own_sleeps = 0;
 		else
-			end_iteration(thread, bpf_get_current_task_btf(), now_ns);
+			end_iteration(thread, now_ns);
 	}
 	begin_wait(thread, now_ns, kind, regs, zero);
 	return true;
@@ -421,13 +422,13 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kin
 		thread->first_return_ns = is_watched_from_start(thread->pid) ? now_ns : 0;
 		if (has_object(kind))
 			find_slot(thread);
-		begin_iteration(thread, bpf_get_current_task_btf(), now_ns, events);
+		begin_iteration(thread, bpf_get_current_task_btf(), own_steal_clock(), now_ns, events);
 		return;
 	}
 	loop = thread_loop(thread);
 	if (loop)
 		count_poll(loop, now_ns - thread->wait_start_ns, events);
-	begin_iteration(thread, bpf_get_current_task_btf(), now_ns, events);
+	begin_iteration(thread, bpf_get_current_task_btf(), own_steal_clock(), now_ns, events);
 }
 
 /* Global, so that its bounds stay in it: inlined twice, clang shares what Linux 6.1 then finds unbounded. */
@@ -570,7 +571,7 @@ static __always_inline u64 since_when_runnable(const struct thread *thread, u64 
  * blocked is, and where as long as it does not run.
  */
 static __always_inline void switch_in(struct thread *thread, struct task_struct *task,
-				      struct task_struct *prev, u64 now_ns)
+				      const struct cfs_rq *queue, struct task_struct *prev, u64 now_ns)
 {
 	u64 off_ns = thread->off_ns;
 	u64 runnable_ns = since_when_runnable(thread, now_ns);
@@ -595,7 +596,8 @@ static __always_inline void switch_in(struct thread *thread, struct task_struct 
 		thread->verdict.sums.stopped_ns += runnable_ns - off_ns;
 	else if (!thread->in_syscall)
 		thread->verdict.sums.fault_blocked_ns += runnable_ns - off_ns;
-	throttled_ns = verdict_switch_in(&thread->verdict, task, now_ns - runnable_ns, runnable_ns != off_ns);
+	throttled_ns =
+		verdict_switch_in(&thread->verdict, queue, now_ns - runnable_ns, runnable_ns != off_ns);
 	rivals_back(thread, prev, now_ns, now_ns - runnable_ns - throttled_ns);
 	if (at >= RECORD_SEGMENTS) {
 		thread->segments_lost++;
@@ -623,24 +625,27 @@ static __always_inline void switch_in(struct thread *thread, struct task_struct 
  * hypervisor took, the time on the CPU is a lower bound.
  */
 static __always_inline u64 since_when_on(const struct thread *thread, const struct task_struct *task,
-					 u64 now_ns)
+					 const struct cfs_rq *queue, u64 now_ns)
 {
 	u64 ran_ns = task->se.sum_exec_runtime - thread->off_cpu_clock_ns;
 	u64 off_for_ns = task->se.exec_start - ran_ns - thread->off_clock_ns,
 	    away_ns = now_ns - thread->off_ns;
 	u64 on_ns = ran_ns < away_ns ? now_ns - ran_ns : thread->off_ns;
 
-	if (thread->state == THREAD_DISPATCHING && thread->verdict.queue == (u64)task->se.cfs_rq &&
-	    off_for_ns && off_for_ns < on_ns - thread->off_ns &&
-	    on_ns - thread->off_ns - off_for_ns <= TICK_MAX_NS)
+	if (thread->state == THREAD_DISPATCHING && thread->verdict.queue == (u64)queue && off_for_ns &&
+	    off_for_ns < on_ns - thread->off_ns && on_ns - thread->off_ns - off_for_ns <= TICK_MAX_NS)
 		on_ns = thread->off_ns + off_for_ns;
 	return on_ns > thread->runnable_ns ? on_ns : thread->runnable_ns;
 }
 
 static __always_inline void find_missed_switch(struct thread *thread, struct task_struct *task, u64 now_ns)
 {
-	if (thread->off_ns)
-		switch_in(thread, task, NULL, since_when_on(thread, task, now_ns));
+	const struct cfs_rq *queue;
+
+	if (!thread->off_ns)
+		return;
+	queue = queue_of(task);
+	switch_in(thread, task, queue, NULL, since_when_on(thread, task, queue, now_ns));
 }
 
 /* Of the current thread. Not static: it is rare, and the verifier goes through it once, and not before all that follows. */
@@ -670,17 +675,20 @@ static __always_inline bool is_stop(const struct thread *thread, const struct ta
 	return state != TASK_RUNNING && !thread->in_syscall && task->jobctl & JOBCTL_FREEZE;
 }
 
-/* `state`: that it leaves in. */
+/* `task` is the current one still; `state`: that it leaves in. */
 static __always_inline void switch_out(struct thread *thread, struct task_struct *task,
 				       const struct task_struct *next, u64 now_ns, u32 state)
 {
 	bool runnable = state == TASK_RUNNING;
 
-	find_missed_switch(thread, task, now_ns);
+	if (thread->off_ns)
+		find_own_missed_switch(thread, now_ns);
 	if (thread->state == THREAD_DISPATCHING) {
+		const struct cfs_rq *queue = queue_of(task);
+
 		thread->is_stopped = is_stop(thread, task, state);
-		verdict_switch_out(&thread->verdict, task);
-		if (runnable && !is_throttled(task))
+		verdict_switch_out(&thread->verdict, queue);
+		if (runnable && !is_throttled(task, queue))
 			rivals_wait(thread, next, now_ns);
 		if (!runnable && !thread->in_syscall)
 			note_fault_stack(thread, now_ns);

@@ -26,7 +26,7 @@ static __always_inline void fill_mark(struct record_mark *mark, const struct thr
 	const struct task_struct *task = bpf_get_current_task_btf();
 	const struct thread_verdict *verdict = &thread->verdict;
 	const struct record_verdict *sums = &verdict->sums;
-	u64 steal_ns = steal_clock(task), stolen_ns = sums->stolen_ns;
+	u64 steal_ns = own_steal_clock(), stolen_ns = sums->stolen_ns;
 
 	if (steal_ns > verdict->steal_mark_ns)
 		stolen_ns += steal_ns - verdict->steal_mark_ns;

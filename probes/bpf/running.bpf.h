@@ -93,7 +93,7 @@ static __noinline int tell_running(struct thread *thread, struct task_struct *ta
 		report_sleeping_stack(thread, task);
 	settle_cpu(thread, task);
 	settle_call(thread);
-	verdict_end(&thread->verdict, task);
+	verdict_end(&thread->verdict, task, steal_clock(queue_of(task)));
 	identify_all(thread, table_of(task));
 	report_overrun(thread, ended_ns, 1);
 	thread->state = THREAD_OUTSIDE;

@@ -275,7 +275,7 @@ static __always_inline void on_switch(struct task_struct *prev, struct task_stru
 		now_ns = now_ns ? now_ns : bpf_ktime_get_ns();
 		if (thread) {
 			note_on_cpu(thread, now_ns);
-			switch_in(thread, next, prev, now_ns);
+			switch_in(thread, next, queue_of(next), prev, now_ns);
 		}
 	}
 	if (is_watched(prev->tgid)) {

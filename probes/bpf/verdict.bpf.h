@@ -27,17 +27,32 @@ struct thread_verdict {
 };
 
 /*
+ * The queue that a task is in, or was last. To be asked for once and handed on: at each load of a pointer from a task, the
+ * verifier of Linux 6.x goes through the names of all types there are, a millisecond or more.
+ */
+static __always_inline const struct cfs_rq *queue_of(const struct task_struct *task)
+{
+	return task->se.cfs_rq;
+}
+
+/*
  * The kernel's copy of the hypervisor's count. It is brought up to date at each switch and each tick, so at the ends of
  * an iteration it is up to a tick behind. It stays 0 where no hypervisor tells: user space knows whether one does.
  */
-static __always_inline u64 steal_clock(const struct task_struct *task)
+static __always_inline u64 steal_clock(const struct cfs_rq *queue)
 {
 	struct rq *rq;
 
 	if (!bpf_core_field_exists(struct rq, prev_steal_time_rq))
 		return 0;
-	rq = task->se.cfs_rq ? task->se.cfs_rq->rq : NULL;
+	rq = queue ? queue->rq : NULL;
 	return rq ? rq->prev_steal_time_rq : 0;
+}
+
+/* Of the current task. Not static: the verifier comes to it by many ways, and has the load in it just once. */
+__noinline u64 own_steal_clock(void)
+{
+	return steal_clock(queue_of(bpf_get_current_task_btf()));
 }
 
 /*
@@ -68,13 +83,13 @@ static __always_inline u64 throttle_clock(const struct cfs_rq *queue)
  * The same of the queue that a task has left for another CPU's, if that is of the same group: else it may be no more. It is
  * the one that was throttled; where the task came to is not, once it runs there.
  */
-static __noinline u64 throttle_clock_before(const struct task_struct *task, u64 address)
+static __noinline u64 throttle_clock_before(u64 present, u64 before)
 {
-	struct cfs_rq *queue = (struct cfs_rq *)address;
+	const struct cfs_rq *queue = (const struct cfs_rq *)before;
 	u64 since_ns = 0, sum_ns = 0, clock_ns;
 
-	if (!task || !address || !bpf_core_field_exists(struct cfs_rq, tg) ||
-	    BPF_CORE_READ(queue, tg) != BPF_CORE_READ(task, se.cfs_rq, tg))
+	if (!present || !before || !bpf_core_field_exists(struct cfs_rq, tg) ||
+	    BPF_CORE_READ(queue, tg) != BPF_CORE_READ((const struct cfs_rq *)present, tg))
 		return 0;
 	clock_ns = BPF_CORE_READ(queue, rq, clock);
 	if (bpf_core_field_exists(struct cfs_rq, throttled_clock_self_time)) {
@@ -102,16 +117,18 @@ static __always_inline u32 verdict_known(void)
 	return known;
 }
 
-static __always_inline bool is_throttled(const struct task_struct *task)
+static __always_inline bool is_throttled(const struct task_struct *task, const struct cfs_rq *queue)
 {
 	if (bpf_core_field_exists(struct task_struct, throttled))
 		return task->throttled;
-	if (!bpf_core_field_exists(struct cfs_rq, throttle_count) || !task->se.cfs_rq)
+	if (!bpf_core_field_exists(struct cfs_rq, throttle_count) || !queue)
 		return false;
-	return task->se.cfs_rq->throttle_count > 0;
+	return queue->throttle_count > 0;
 }
 
-static __always_inline void verdict_begin(struct thread_verdict *verdict, const struct task_struct *task)
+/* `steal_ns`: the steal clock of `task`, here and in the next. */
+static __always_inline void verdict_begin(struct thread_verdict *verdict, const struct task_struct *task,
+					  u64 steal_ns)
 {
 	struct record_verdict *sums = &verdict->sums;
 
@@ -128,15 +145,14 @@ static __always_inline void verdict_begin(struct thread_verdict *verdict, const 
 	sums->rivals_len = 0;
 	sums->block.duration_ns = 0;
 	verdict->next_fault_stack_ns = 0;
-	verdict->steal_mark_ns = steal_clock(task);
+	verdict->steal_mark_ns = steal_ns;
 	verdict->minor_mark = task->min_flt;
 	verdict->major_mark = task->maj_flt;
 }
 
-static __always_inline void verdict_end(struct thread_verdict *verdict, const struct task_struct *task)
+static __always_inline void verdict_end(struct thread_verdict *verdict, const struct task_struct *task,
+					u64 steal_ns)
 {
-	u64 steal_ns = steal_clock(task);
-
 	if (steal_ns > verdict->steal_mark_ns)
 		verdict->sums.stolen_ns += steal_ns - verdict->steal_mark_ns;
 	verdict->sums.minor_faults = task->min_flt - verdict->minor_mark;
@@ -157,31 +173,31 @@ static __always_inline void verdict_exit_syscall(struct thread_verdict *verdict,
 		verdict->sums.kernel_ns += duration_ns - off_ns;
 }
 
-static __always_inline void verdict_switch_out(struct thread_verdict *verdict, const struct task_struct *task)
+static __always_inline void verdict_switch_out(struct thread_verdict *verdict, const struct cfs_rq *queue)
 {
-	u64 steal_ns = steal_clock(task);
+	u64 steal_ns = steal_clock(queue);
 
 	if (steal_ns > verdict->steal_mark_ns)
 		verdict->sums.stolen_ns += steal_ns - verdict->steal_mark_ns;
-	verdict->queue = (u64)task->se.cfs_rq;
-	verdict->throttle_mark_ns = throttle_clock(task->se.cfs_rq);
+	verdict->queue = (u64)queue;
+	verdict->throttle_mark_ns = throttle_clock(queue);
 }
 
 /*
- * `task` gets on a CPU, which may be another one than it left, after `runnable_ns` of wanting one. Where it was woken on
+ * A task gets on a CPU, which may be another one than it left, after `runnable_ns` of wanting one. Where it was woken on
  * another, it is not known whether that one's queue was throttled: then that time counts as runnable.
  */
-static __always_inline u64 verdict_switch_in(struct thread_verdict *verdict, const struct task_struct *task,
+static __always_inline u64 verdict_switch_in(struct thread_verdict *verdict, const struct cfs_rq *queue,
 					     u64 runnable_ns, bool has_slept)
 {
-	bool is_moved = verdict->queue != (u64)task->se.cfs_rq;
+	bool is_moved = verdict->queue != (u64)queue;
 	u64 throttled_ns = 0;
 
 	if (!is_moved)
-		throttled_ns = throttle_clock(task->se.cfs_rq);
+		throttled_ns = throttle_clock(queue);
 	else if (!has_slept)
-		throttled_ns = throttle_clock_before(task, verdict->queue);
-	verdict->steal_mark_ns = steal_clock(task);
+		throttled_ns = throttle_clock_before((u64)queue, verdict->queue);
+	verdict->steal_mark_ns = steal_clock(queue);
 	if (throttled_ns <= verdict->throttle_mark_ns)
 		return 0;
 	throttled_ns -= verdict->throttle_mark_ns;
@@ -222,10 +238,11 @@ static __always_inline void verdict_waking(void *ctx, struct thread_verdict *ver
 {
 	struct task_struct *waker = bpf_get_current_task_btf();
 	struct record_block *block = &verdict->sums.block;
+	const struct cfs_rq *queue = queue_of(task);
 	long bytes;
 
-	verdict->queue = (u64)task->se.cfs_rq;
-	verdict->throttle_mark_ns = throttle_clock(task->se.cfs_rq);
+	verdict->queue = (u64)queue;
+	verdict->throttle_mark_ns = throttle_clock(queue);
 	if (!verdict_block(verdict, task, off_ns, duration_ns, in_syscall, is_stopped))
 		return;
 	block->waker_pid = waker->tgid;
