@@ -320,6 +320,15 @@ static void put_after(struct buffer *out, const char *what, const struct model_e
 		buffer_printf(out, ", %s %s later", what, units_ns(event->time_ns - since->time_ns).text);
 }
 
+/* One that woke nobody is known by what it did, and given the time of its ACK: it came at the end of that. */
+static void put_write_event(struct buffer *out, const struct trace_cycle *cycle)
+{
+	if (cycle->write_event && cycle->write_event->time_ns == cycle->cause->time_ns)
+		buffer_string(out, ", ~write event with it");
+	else
+		put_after(out, "write event", cycle->write_event, cycle->cause);
+}
+
 static void put_send(struct buffer *out, const struct model_event *send)
 {
 	buffer_string(out, send->requested_bytes == MODEL_UNKNOWN || send->requested_bytes == 0
@@ -383,7 +392,7 @@ static void put_cause(struct buffer *out, const struct trace *trace, const struc
 			      units_count(cause->queued_bytes).text,
 			      cause->queued_bytes <= cycle->threshold_bytes ? "at or below" : "above",
 			      units_count(cycle->threshold_bytes).text);
-	put_after(out, "write event", cycle->write_event, cause);
+	put_write_event(out, cycle);
 	put_after(out, "thread on a CPU", cycle->woken, cause);
 	put_after(out, "epoll_wait returned", cycle->returned, cause);
 	put_after(out, "next send", cycle->next, cause);

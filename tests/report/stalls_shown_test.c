@@ -70,6 +70,44 @@ static void a_stall_is_told_by_its_own_figures(void **state)
 	model_free(model);
 }
 
+/* The times at which the ACK opened the buffer and at which the event was raised are one: it was inferred from that. */
+static void a_write_event_that_woke_nobody_has_no_time_of_its_own(void **state)
+{
+	struct recording_socket_event event = {.socket = 5,
+					       .fd = 3,
+					       .time_ns = START,
+					       .kind = "send_short",
+					       .requested_bytes = 2097152,
+					       .done_bytes = 1047728,
+					       .queued_before_bytes = RECORDING_UNKNOWN,
+					       .queued_bytes = 666827,
+					       .sndbuf_bytes = 1048576,
+					       .unacked_bytes = RECORDING_UNKNOWN,
+					       .snd_wnd_bytes = RECORDING_UNKNOWN,
+					       .snd_cwnd = RECORDING_UNKNOWN};
+	static const char *const kinds[] = {"ack", "write_event", "woken", "send"};
+	struct recording *recording = begin();
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	event.process = recording_process(recording, 7, "sender");
+	recording_socket_event(recording, &event);
+	for (size_t i = 0; i < 4; i++) {
+		event.kind = kinds[i];
+		event.cause = i == 0;
+		event.time_ns += i == 1 ? 0 : 1000000;
+		recording_socket_event(recording, &event);
+	}
+	recording_free(recording);
+	model = load();
+	html_report(&out, model, why, sizeof(why));
+	assert_non_null(strstr(buffer_text(&out), "the threshold of 699,050, ~write event with it, thread on "
+						  "a CPU 1.00 ms later"));
+	buffer_free(&out);
+	model_free(model);
+}
+
 static void put_moment(struct recording *recording, int64_t process, int fd, const char *kind, uint64_t at_ms)
 {
 	const struct recording_socket_event event = {.process = process,
@@ -222,6 +260,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(a_stall_is_told_by_its_own_figures),
+		test(a_write_event_that_woke_nobody_has_no_time_of_its_own),
 		test(the_longest_stall_is_the_one_that_is_shown),
 		test(stalls_that_ended_with_no_send_are_told_beside_the_others),
 		test(without_a_stall_that_ended_with_a_send_there_are_no_percentiles),
