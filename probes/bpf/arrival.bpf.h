@@ -58,22 +58,30 @@ __u8 listen_ports[1 << 16];
 /* Keeps the tracepoints that fire for each segment of everybody's short until the first socket is followed. */
 __u32 arrivals_followed;
 
+static __always_inline __u8 *listener_of(u16 port)
+{
+	u32 at = port;
+
+	asm volatile("" : "+r"(at)); /* so that the mask stays: to Linux 6.1, a swap of bytes has no bounds */
+	return &listen_ports[at & 0xffff];
+}
+
 static __always_inline bool is_listened_on_by_watched(u16 port)
 {
-	return listen_ports[port] == PORT_OF_WATCHED;
+	return *listener_of(port) == PORT_OF_WATCHED;
 }
 
 /* A process that is watched listens on it. */
 static __always_inline void know_port(u16 port)
 {
 	if (port && !is_listened_on_by_watched(port))
-		listen_ports[port] = PORT_OF_WATCHED;
+		*listener_of(port) = PORT_OF_WATCHED;
 	arrivals_followed = 1;
 }
 
 static __always_inline bool is_listened_on(u16 port)
 {
-	return listen_ports[port] != 0;
+	return *listener_of(port) != 0;
 }
 
 static __always_inline struct arrival_set *arrival_set(u64 place)
