@@ -250,7 +250,7 @@ void fd_free_memory(struct stint_loop *loop);
 /* Dispatches what the poll has returned. */
 void fd_dispatch(struct stint_loop *loop, uint32_t count);
 
-/* timer.c */
+/* timer_dispatch.c */
 uint64_t timer_next_due(struct stint_loop *loop);
 void timer_count_due(struct stint_loop *loop);
 void timer_dispatch_due(struct stint_loop *loop);
