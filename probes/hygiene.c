@@ -84,6 +84,7 @@ static void fill(struct stint_probes_finding *ret, const struct loop_counters *l
 		.pid = loop->pid,
 		.tid = loop->tid,
 		.epfd = loop->epfd,
+		.loop = loop->number,
 		.fd = entry ? entry->key.fd : -1,
 		.count = entry ? entry->is.count : 0,
 		.cost_ns = entry ? entry->is.cost_ns : 0,

@@ -569,6 +569,7 @@ struct stint_probes_finding {
 	uint32_t pid;
 	uint32_t tid;
 	int32_t epfd;
+	uint64_t loop; /* the number of its loop (struct stint_probes_loop) */
 	int32_t fd;    /* the (worst) descriptor; -1: of the whole loop */
 	char role[96]; /* of that descriptor; empty without one */
 	uint64_t count;

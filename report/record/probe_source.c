@@ -371,6 +371,7 @@ static int take_loop(void *ctx, const struct stint_probes_loop *seen)
 	if (!run)
 		return process ? -ENOMEM : 0;
 	count_loop(source, loop, run, seen);
+	recording_forget_findings(source->session->recording, process, seen->number); /* they are read anew */
 	err = grow_loop(source, process, seen, (struct recording_owner){.loop = loop->id});
 	if (!err && seen->is_over)
 		end_loop(source, process, loop, run, seen);

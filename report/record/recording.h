@@ -98,9 +98,13 @@ int64_t recording_function(struct recording *recording, int64_t process,
 void recording_function_counts(struct recording *recording, int64_t id,
 			       const struct stint_probes_function *function);
 
-/* In place of what was written of the same finding before. */
+/*
+ * In place of what was written of the same finding before, unless that was of another loop, and of more. Forgetting is
+ * for those that are no findings any more: before all that a loop has are written again.
+ */
 void recording_finding(struct recording *recording, int64_t process,
 		       const struct stint_probes_finding *finding);
+void recording_forget_findings(struct recording *recording, int64_t process, uint64_t loop);
 
 void recording_bucket(struct recording *recording, struct recording_owner owner, const char *metric,
 		      uint64_t second, uint32_t bucket, uint64_t count);

@@ -212,5 +212,15 @@ void recording_finding(struct recording *recording, int64_t process,
 	put_number(&row, finding->longest_ns);
 	put_number(&row, finding->same);
 	put_number(&row, finding->idle_iterations);
+	put_number(&row, finding->loop);
+	row_end(&row);
+}
+
+void recording_forget_findings(struct recording *recording, int64_t process, uint64_t loop)
+{
+	struct row row = row_begin(recording, FINDING_DELETE);
+
+	put_id(&row, process);
+	put_number(&row, loop);
 	row_end(&row);
 }

@@ -349,7 +349,7 @@ CREATE TABLE role_total (
 
 -- Bad habits of a loop, or of a descriptor in it. kind: 'idle_epollout', 'not_drained', 'maxevents_full', 'ctl_storm',
 -- 'zero_timeout', 'blocking'. probes.h says what count and cost_ns are of each. Of a set that was closed and made again under
--- its number: of the one with most of it.
+-- its number: of the one with most of it. As of the last reading: what is no habit any more is not here.
 CREATE TABLE finding (
 	process INTEGER NOT NULL REFERENCES process(id),
 	tid INTEGER NOT NULL,
@@ -363,6 +363,7 @@ CREATE TABLE finding (
 	longest_ns INTEGER NOT NULL,           -- 0: not known
 	same INTEGER NOT NULL,                 -- ctl_storm: changed nothing
 	idle_iterations INTEGER NOT NULL,      -- idle_epollout: nothing else was ready
+	loop_number INTEGER NOT NULL,          -- the recorder's own, of the loop: tells apart those of sets that had one number
 	PRIMARY KEY (process, tid, epfd, fd, kind)
 ) WITHOUT ROWID;
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "query.h"
 
+#include <poll.h>
 #include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -40,4 +42,16 @@ int64_t query_number(const char *path, const char *sql)
 void query_text(const char *path, const char *sql, char *ret, size_t size)
 {
 	ask(path, sql, NULL, ret, size);
+}
+
+void query_until(const char *path, const char *sql, int64_t least)
+{
+	time_t limit = time(NULL) + 60;
+
+	/* Whoever reads keeps the recorder from writing: not all the time. */
+	while (query_number(path, sql) < least) {
+		poll(NULL, 0, 100);
+		if (time(NULL) > limit)
+			fail_msg("'%s' does not become %d", sql, (int)least);
+	}
 }

@@ -11,4 +11,7 @@
 int64_t query_number(const char *path, const char *sql);
 void query_text(const char *path, const char *sql, char *ret, size_t size);
 
+/* Waits until that number is at least `least`, as a recorder writes it. */
+void query_until(const char *path, const char *sql, int64_t least);
+
 #endif

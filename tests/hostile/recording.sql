@@ -73,7 +73,7 @@ INSERT INTO role_histogram SELECT r, m, 0, b, 5 FROM (SELECT 1 AS r UNION SELECT
 	UNION SELECT 'busy' UNION SELECT 'kernel' UNION SELECT 'scheduler' UNION SELECT 'return' UNION SELECT 'queue'),
 	(SELECT 100 AS b UNION SELECT 700 UNION SELECT 900);
 INSERT INTO role_total SELECT role, metric, sum(count), sum(count) * 400000, 100, 1004000, 0 FROM role_histogram GROUP BY role, metric;
-INSERT INTO finding VALUES (2, 72, 6, 14, 'idle_epollout', 'clients of :6379', 9, 0, 800000, 0, 0, 3),
-	(2, 72, 6, 15, 'not_drained', NULL, 9, 0, 800000, 700000, 0, 0), (2, 72, 6, -1, 'maxevents_full', NULL, 9, 100, 800000, 0, 0, 0),
-	(2, 72, 6, -1, 'ctl_storm', NULL, 900, 100, 800000, 0, 800, 0), (2, 72, 6, -1, 'zero_timeout', NULL, 90, 100, 800000, 0, 0, 0),
-	(2, 72, 6, 16, 'blocking', 'upstream', 9, 0, 800000, 100000, 0, 0);
+INSERT INTO finding VALUES (2, 72, 6, 14, 'idle_epollout', 'clients of :6379', 9, 0, 800000, 0, 0, 3, 1),
+	(2, 72, 6, 15, 'not_drained', NULL, 9, 0, 800000, 700000, 0, 0, 1), (2, 72, 6, -1, 'maxevents_full', NULL, 9, 100, 800000, 0, 0, 0, 1),
+	(2, 72, 6, -1, 'ctl_storm', NULL, 900, 100, 800000, 0, 800, 0, 1), (2, 72, 6, -1, 'zero_timeout', NULL, 90, 100, 800000, 0, 0, 0, 1),
+	(2, 72, 6, 16, 'blocking', 'upstream', 9, 0, 800000, 100000, 0, 0, 1);

@@ -12,6 +12,8 @@
  *	not_drained  edge-triggered, and read in part; sound: read until EAGAIN
  *	full         maxevents 1 with eight ready; sound: 64
  *	ctl          a registration taken out and put back around each read; sound: put in once
+ *	ctl_other    the same, a byte, and after another byte the same around more reads of another descriptor; sound: the
+ *		     latter's stays in
  *	spin         a timeout of 0 while nothing is ready; sound: it waits
  *	blocking     a blocking socket in the set; sound: it is not
  *	lying        edge-triggered, read in part, and nothing more comes; sound: read until EAGAIN
@@ -170,14 +172,14 @@ static void full(bool sound)
 	}
 }
 
-static void ctl(bool sound)
+static void read_rounds(int rounds, bool sound)
 {
 	struct epoll_event events[ROOM];
 	int pair[2];
 
 	connect_pair(pair, false);
 	control(EPOLL_CTL_ADD, pair[0], EPOLLIN);
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < rounds; i++) {
 		put(pair[1], 1);
 		wait_for(events, ROOM, -1);
 		if (!sound)
@@ -186,6 +188,21 @@ static void ctl(bool sound)
 		if (!sound)
 			control(EPOLL_CTL_ADD, pair[0], EPOLLIN);
 	}
+}
+
+static void ctl(bool sound)
+{
+	read_rounds(ROUNDS, sound);
+}
+
+static void ctl_other(bool sound)
+{
+	char byte;
+
+	read_rounds(ROUNDS, false);
+	if (write(STDOUT_FILENO, "", 1) != 1 || read(STDIN_FILENO, &byte, 1) != 1)
+		die("ctl_other");
+	read_rounds(3 * ROUNDS, sound);
 }
 
 static void spin(bool sound)
@@ -225,8 +242,8 @@ int main(int argc, char **argv)
 		void (*run)(bool sound);
 	} habits[] = {{"idle_out", idle_out}, {"not_drained", not_drained},
 		      {"lying", lying},       {"full", full},
-		      {"ctl", ctl},           {"spin", spin},
-		      {"blocking", blocking}};
+		      {"ctl", ctl},           {"ctl_other", ctl_other},
+		      {"spin", spin},         {"blocking", blocking}};
 	bool sound = argc > 2 && strcmp(argv[2], "sound") == 0;
 	char byte;
 

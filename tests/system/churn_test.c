@@ -2,7 +2,6 @@
 
 /* A server that forks workers for ever, each with its loop and its roles: the recorder has room for all of them. */
 
-#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -38,14 +36,7 @@ static void start(const char *what)
 
 static void wait_for(const char *sql, int64_t number)
 {
-	time_t limit = time(NULL) + 60;
-
-	/* Whoever reads keeps the recorder from writing: not all the time. */
-	while (query_number(recorded.recording, sql) < number) {
-		poll(NULL, 0, 100);
-		if (time(NULL) > limit)
-			fail_msg("'%s' does not become %d", sql, (int)number);
-	}
+	query_until(recorded.recording, sql, number);
 }
 
 static void tell(const char *what)
