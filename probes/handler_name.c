@@ -121,8 +121,10 @@ static const struct stint_frame *first_named(const struct stint_frame *frames, s
 /* What runs before main(), which may have been left by a jump to another function and be in no stack. */
 static bool is_start(const struct stint_frame *frame)
 {
-	return strcmp(frame->name, "_start") == 0 || strncmp(frame->name, "__libc_start_", 13) == 0 ||
-	       strcmp(frame->name, "clone3") == 0 || strcmp(frame->name, "start_thread") == 0;
+	const char *name = frame->name + (strncmp(frame->name, "__clone", 7) == 0 ? 2 : 0);
+
+	return strcmp(name, "_start") == 0 || strncmp(name, "__libc_start_", 13) == 0 ||
+	       strcmp(name, "clone") == 0 || strcmp(name, "clone3") == 0 || strcmp(name, "start_thread") == 0;
 }
 
 /* The depth of what main() called or, without one, of the first function that is none of those before it. */

@@ -134,6 +134,12 @@ static void what_runs_before_main_is_no_handler(void **state)
 
 	(void)state;
 	assert_string_equal(handler_of(NULL, 0, overrun, 4, 3), "begin");
+	/* A thread's; glibc has both names for where it begins. */
+	overrun[2] = frame("start_thread", 40);
+	overrun[3] = frame("__clone3", 70);
+	assert_string_equal(handler_of(NULL, 0, overrun, 4, 3), "begin");
+	overrun[3] = frame("clone3", 70);
+	assert_string_equal(handler_of(NULL, 0, overrun, 4, 3), "begin");
 }
 
 /* As node --perf-basic-prof names them. */
