@@ -13,9 +13,6 @@
 #define EPOLL_CTL_ADD 1
 #define EPOLL_CTL_DEL 2
 #define EPOLL_CTL_MOD 3
-#define EPOLLIN       0x1u
-#define EPOLLERR      0x8u
-#define EPOLLHUP      0x10u
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

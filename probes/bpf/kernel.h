@@ -62,6 +62,13 @@ enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
 #define EAGAIN          11
 #define EEXIST          17
 #define NET_RX_SOFTIRQ  3
+#define EPOLLIN         0x1u
+#define EPOLLOUT        0x4u
+#define EPOLLERR        0x8u
+#define EPOLLHUP        0x10u
+#define EPOLLWRNORM     0x100u
+#define EPOLLONESHOT    (1u << 30)
+#define EPOLLET         (1u << 31)
 #define SOCK_NOSPACE    2 /* bit number in socket.flags, include/linux/net.h; the same since 2.6 */
 #define TASK_RUNNING    0
 #define TASK_WAKING     0x200       /* the same since 4.14 */

@@ -431,17 +431,6 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kin
 	begin_iteration(thread, bpf_get_current_task_btf(), own_steal_clock(), now_ns, events);
 }
 
-/* Global, so that its bounds stay in it: inlined twice, clang shares what Linux 6.1 then finds unbounded. */
-__noinline bool takes_fd(long number)
-{
-	u64 word = (u64)number >> 6;
-
-	if (number < 0 || number >= RECORD_CALLS)
-		return false;
-	asm volatile("" : "+r"(word)); /* so that the mask stays: the verifier may have lost the comparison */
-	return calls_with_fd[word & (RECORD_CALLS / 64 - 1)] >> (number & 63) & 1;
-}
-
 static __always_inline void note_touch(struct thread *thread, u64 now_ns, s32 fd)
 {
 	u32 at = thread->touches_len;

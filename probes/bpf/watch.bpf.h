@@ -18,8 +18,6 @@ const volatile __u64 budget_ns = 1000000;
 const volatile __u64 sample_ns = 1000000;
 const volatile __u32 loop_limit = 64;
 const volatile __u64 block_noted_ns = 100000; /* shorter blocks are summed, but not looked into */
-/* A bit for each system call whose first argument is a descriptor: user space has the list. */
-const volatile __u64 calls_with_fd[RECORD_CALLS / 64];
 const volatile bool trace_sockets = false;
 /* Only sockets with this port at either end are traced, and those from their handshake on; 0: all that stall. */
 const volatile __u16 trace_port = 0;

@@ -13,10 +13,6 @@
  */
 
 #define REGISTRATIONS_MAX 8
-#define EPOLLOUT          0x004u
-#define EPOLLWRNORM       0x100u
-#define EPOLLONESHOT      (1u << 30)
-#define EPOLLET           (1u << 31)
 
 /* Address of sk_stream_write_space; 0: not known, then a replacement is told by what replaces it. */
 const volatile __u64 stream_write_space = 0;
