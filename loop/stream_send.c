@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "stream.h"
+#include "stream_state.h"
 
 #include <errno.h>
 #include <sys/socket.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STREAM_H
-#define STREAM_H
+#ifndef STREAM_STATE_H
+#define STREAM_STATE_H
 
 /*
  * The insides of streams, shared by the files that implement them: stream.c, stream_end.c (how they end), stream_read.c,
