@@ -489,7 +489,7 @@ int stint_bpf_attach_function(struct stint_bpf *bpf, uint32_t pid, const struct 
 
 	memset(&options, 0, sizeof(options)); /* libbpf looks at the padding too */
 	options.sz = sizeof(options);
-	options.bpf_cookie = function->slot;
+	options.bpf_cookie = (uint64_t)function->number << 32 | function->slot;
 	for (int i = 0; i < 2; i++) {
 		int err;
 

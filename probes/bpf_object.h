@@ -100,11 +100,12 @@ int stint_bpf_function_table(const struct stint_bpf *bpf);
 struct stint_bpf_function {
 	const char *path;
 	uint64_t offset; /* in the file */
-	uint32_t slot;   /* its counters, of which pid, function and enabled are set by user space */
+	uint32_t slot;   /* its counters, of which pid, function and number are set by user space */
+	uint32_t number;
 };
 
 /*
- * Attaches both programs, in that process only. What they see is counted once `enabled` is set. Both links are the
+ * Attaches both programs, in that process only. What they see is counted while the counters have its number. Both links are the
  * caller's, to be destroyed. -ESRCH, -EACCES, -EMFILE, or what the kernel says of the place.
  */
 struct bpf_link;

@@ -18,16 +18,21 @@
 
 _Static_assert(STINT_PROBES_FUNCTIONS == RECORD_FUNCTIONS, "the same on both sides");
 
-/* The last slots are those that the cost was measured with. */
-#define SLOTS (FUNCTION_SLOTS - STINT_FUNCTION_KINDS)
+/* The last slots are those that the cost was measured with, and so are the numbers up to the first one that is given. */
+#define FIRST_OF_COST STINT_PROBES_TIMED
+#define FIRST_NUMBER  FUNCTION_SLOTS
+
+_Static_assert(FIRST_OF_COST + STINT_FUNCTION_KINDS == FUNCTION_SLOTS, "as much room as there is");
 
 #define FAILED_MAX 256
 
 /* A function in a process. */
 struct timed {
+	uint32_t number; /* 0: the slot is free */
 	uint32_t pid;
-	uint32_t number;
+	uint32_t function;         /* its place among the names */
 	struct bpf_link *links[2]; /* NULL: it is over */
+	bool was_told;             /* and its last figures were read */
 	uint64_t address;
 	enum stint_function_kind kind;
 	char name[128];
@@ -41,21 +46,23 @@ struct stint_functions {
 	struct function_counters *table; /* the kernel's own memory */
 	size_t table_bytes;
 	struct stint_function_cost costs[STINT_FUNCTION_KINDS];
-	struct timed timed[SLOTS];
-	uint32_t timed_len;
+	struct timed timed[STINT_PROBES_TIMED];
+	uint32_t limit; /* so many of those are used */
+	uint32_t next_number;
 	uint64_t not_attached;
+	uint64_t not_kept; /* by those whose slots were given back */
 	bool is_stopped;
 	bool ends_filtered; /* a process with a seccomp filter does not survive it */
 	bool found[STINT_PROBES_FUNCTIONS];
 	char why[STINT_PROBES_FUNCTIONS][512];
 	struct {
-		uint32_t pid, number;
+		uint32_t pid, function;
 	} failed[FAILED_MAX]; /* not tried again */
 	uint32_t failed_len;
 };
 
-int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf, const char *const *names,
-			uint32_t names_len)
+int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf,
+			const struct stint_probes_options *options)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	struct stint_functions *functions = calloc(1, sizeof(*functions));
@@ -64,8 +71,10 @@ int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf, con
 	if (!functions)
 		return -ENOMEM;
 	functions->bpf = bpf;
-	functions->names = names;
-	functions->names_len = names_len;
+	functions->names = options->functions;
+	functions->names_len = options->functions_len;
+	functions->limit = options->function_limit;
+	functions->next_number = FIRST_NUMBER;
 	functions->table_bytes = (FUNCTION_SLOTS * sizeof(struct function_counters) + page - 1) / page * page;
 	memory = mmap(NULL, functions->table_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
 		      stint_bpf_function_table(bpf), 0);
@@ -74,17 +83,19 @@ int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf, con
 		return -errno;
 	}
 	functions->table = memory;
-	for (uint32_t i = 0; i < names_len; i++)
+	for (uint32_t i = 0; i < functions->names_len; i++)
 		snprintf(functions->why[i], sizeof(functions->why[i]), "no process was seen that has '%s'",
-			 names[i]);
-	stint_function_cost_measure(functions->costs, bpf, functions->table, SLOTS);
-	functions->ends_filtered = stint_function_ends_filtered(bpf, functions->table, SLOTS);
+			 functions->names[i]);
+	stint_function_cost_measure(functions->costs, bpf, functions->table, FIRST_OF_COST);
+	functions->ends_filtered = stint_function_ends_filtered(bpf, functions->table, FIRST_OF_COST);
 	*ret = functions;
 	return 0;
 }
 
-static void end_timed(struct timed *timed)
+/* What is noted still of calls under way is counted no more from before the probes are gone. */
+static void end_timed(struct stint_functions *functions, struct timed *timed)
 {
+	__atomic_store_n(&functions->table[timed - functions->timed].number, 0, __ATOMIC_RELEASE);
 	for (int i = 0; i < 2; i++) {
 		bpf_link__destroy(timed->links[i]);
 		timed->links[i] = NULL;
@@ -95,44 +106,44 @@ struct stint_functions *stint_functions_free(struct stint_functions *functions)
 {
 	if (!functions)
 		return NULL;
-	for (uint32_t i = 0; i < functions->timed_len; i++)
-		end_timed(&functions->timed[i]);
+	for (uint32_t i = 0; i < functions->limit; i++)
+		end_timed(functions, &functions->timed[i]);
 	munmap(functions->table, functions->table_bytes);
 	free(functions);
 	return NULL;
 }
 
-static bool is_timed(const struct stint_functions *functions, uint32_t pid, uint32_t number)
+static bool is_timed(const struct stint_functions *functions, uint32_t pid, uint32_t function)
 {
-	for (uint32_t i = functions->timed_len; i-- > 0;)
-		if (functions->timed[i].pid == pid && functions->timed[i].number == number &&
-		    functions->timed[i].links[0])
+	for (uint32_t i = 0; i < functions->limit; i++)
+		if (functions->timed[i].links[0] && functions->timed[i].pid == pid &&
+		    functions->timed[i].function == function)
 			return true;
 	return false;
 }
 
-static bool has_failed(const struct stint_functions *functions, uint32_t pid, uint32_t number)
+static bool has_failed(const struct stint_functions *functions, uint32_t pid, uint32_t function)
 {
 	for (uint32_t i = 0; i < functions->failed_len; i++)
-		if (functions->failed[i].pid == pid && functions->failed[i].number == number)
+		if (functions->failed[i].pid == pid && functions->failed[i].function == function)
 			return true;
 	return false;
 }
 
-static void note_failed(struct stint_functions *functions, uint32_t pid, uint32_t number)
+static void note_failed(struct stint_functions *functions, uint32_t pid, uint32_t function)
 {
 	functions->not_attached++;
 	if (functions->failed_len == FAILED_MAX)
 		return;
 	functions->failed[functions->failed_len].pid = pid;
-	functions->failed[functions->failed_len++].number = number;
+	functions->failed[functions->failed_len++].function = function;
 }
 
 /* Two probes at one place would each take the other's call for one that was left. */
 static const struct timed *timed_there(const struct stint_functions *functions, uint32_t pid,
 				       const struct stint_function_site *site)
 {
-	for (uint32_t i = 0; i < functions->timed_len; i++) {
+	for (uint32_t i = 0; i < functions->limit; i++) {
 		const struct timed *timed = &functions->timed[i];
 
 		if (timed->links[0] && timed->pid == pid && timed->address == site->address &&
@@ -180,7 +191,7 @@ static int attach(struct stint_functions *functions, struct timed *timed,
 {
 	uint32_t slot = (uint32_t)(timed - functions->timed);
 	struct function_counters *counters = &functions->table[slot];
-	struct stint_bpf_function place = {.offset = site->offset, .slot = slot};
+	struct stint_bpf_function place = {.offset = site->offset, .slot = slot, .number = timed->number};
 	char path[64];
 	int err;
 
@@ -188,26 +199,35 @@ static int attach(struct stint_functions *functions, struct timed *timed,
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", site->fd);
 	place.path = path;
 	counters->pid = timed->pid;
-	counters->function = timed->number;
+	counters->function = timed->function;
 	err = stint_bpf_attach_function(functions->bpf, timed->pid, &place, timed->links);
 	if (!err)
-		__atomic_store_n(&counters->enabled, 1, __ATOMIC_RELEASE);
+		__atomic_store_n(&counters->number, timed->number, __ATOMIC_RELEASE);
 	return err;
 }
 
-static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t number)
+/* NULL: there is none. */
+static struct timed *free_slot(struct stint_functions *functions)
 {
-	struct timed *timed = &functions->timed[functions->timed_len];
-	char *why = functions->why[number];
+	for (uint32_t i = 0; i < functions->limit; i++)
+		if (!functions->timed[i].number)
+			return &functions->timed[i];
+	return NULL;
+}
+
+static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t function)
+{
+	struct timed *timed = free_slot(functions);
+	char *why = functions->why[function];
 	struct stint_function_site site;
 	const struct timed *same;
 	int err;
 
-	if (stint_function_find(&site, pid, functions->names[number], why, sizeof(functions->why[number])) !=
-	    0)
+	if (stint_function_find(&site, pid, functions->names[function], why,
+				sizeof(functions->why[function])) != 0)
 		return;
 	if (functions->ends_filtered && has_filter(pid)) {
-		snprintf(why, sizeof(functions->why[number]),
+		snprintf(why, sizeof(functions->why[function]),
 			 "on this kernel a probe would end process %" PRIu32 ", which has a seccomp filter",
 			 pid);
 		close(site.fd);
@@ -215,47 +235,50 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t nu
 	}
 	same = timed_there(functions, pid, &site);
 	if (same) {
-		snprintf(why, sizeof(functions->why[number]), "'%s' of %s is the same function as '%s'",
-			 site.function, site.module, functions->names[same->number]);
+		snprintf(why, sizeof(functions->why[function]), "'%s' of %s is the same function as '%s'",
+			 site.function, site.module, functions->names[same->function]);
 		close(site.fd);
 		return;
 	}
-	if (functions->timed_len == SLOTS) {
-		note_failed(functions, pid, number);
+	if (!timed) {
+		note_failed(functions, pid, function);
 		close(site.fd);
 		return;
 	}
-	*timed = (struct timed){.pid = pid, .number = number, .address = site.address};
+	*timed = (struct timed){.number = functions->next_number++,
+				.pid = pid,
+				.function = function,
+				.address = site.address};
 	timed->kind = stint_function_kind(site.code);
 	snprintf(timed->name, sizeof(timed->name), "%s", site.function);
 	snprintf(timed->module, sizeof(timed->module), "%s", site.module);
 	err = attach(functions, timed, &site);
 	close(site.fd);
 	if (err) {
-		note_failed(functions, pid, number);
-		snprintf(why, sizeof(functions->why[number]), "'%s' of %s cannot be given a probe: %s%s",
+		timed->number = 0;
+		note_failed(functions, pid, function);
+		snprintf(why, sizeof(functions->why[function]), "'%s' of %s cannot be given a probe: %s%s",
 			 site.function, site.module, strerror(-err),
 			 err == -EACCES || err == -EPERM ? " (this kernel leaves uprobes to root)" : "");
 		return;
 	}
-	functions->found[number] = true;
-	functions->timed_len++;
+	functions->found[function] = true;
 }
 
 void stint_functions_add(struct stint_functions *functions, uint32_t pid)
 {
 	if (!functions || functions->is_stopped || stint_module_is_own(pid))
 		return;
-	for (uint32_t number = 0; number < functions->names_len; number++)
-		if (!is_timed(functions, pid, number) && !has_failed(functions, pid, number))
-			add_one(functions, pid, number);
+	for (uint32_t function = 0; function < functions->names_len; function++)
+		if (!is_timed(functions, pid, function) && !has_failed(functions, pid, function))
+			add_one(functions, pid, function);
 }
 
 void stint_functions_drop(struct stint_functions *functions, uint32_t pid)
 {
-	for (uint32_t i = 0; functions && i < functions->timed_len; i++)
+	for (uint32_t i = 0; functions && i < functions->limit; i++)
 		if (functions->timed[i].pid == pid)
-			end_timed(&functions->timed[i]);
+			end_timed(functions, &functions->timed[i]);
 	for (uint32_t i = 0; functions && i < functions->failed_len;)
 		if (functions->failed[i].pid == pid)
 			functions->failed[i] = functions->failed[--functions->failed_len];
@@ -268,15 +291,15 @@ void stint_functions_stop(struct stint_functions *functions)
 	if (!functions)
 		return;
 	functions->is_stopped = true;
-	for (uint32_t slot = 0; slot < functions->timed_len; slot++)
-		__atomic_store_n(&functions->table[slot].enabled, 0, __ATOMIC_RELEASE);
+	for (uint32_t slot = 0; slot < functions->limit; slot++)
+		__atomic_store_n(&functions->table[slot].number, 0, __ATOMIC_RELEASE);
 }
 
-const char *stint_functions_missing(const struct stint_functions *functions, uint32_t number)
+const char *stint_functions_missing(const struct stint_functions *functions, uint32_t function)
 {
-	if (!functions || number >= functions->names_len || functions->found[number])
+	if (!functions || function >= functions->names_len || functions->found[function])
 		return NULL;
-	return functions->why[number];
+	return functions->why[function];
 }
 
 static void fill(struct stint_probes_function *ret, const struct stint_functions *functions, uint32_t slot)
@@ -286,9 +309,10 @@ static void fill(struct stint_probes_function *ret, const struct stint_functions
 	const struct stint_function_cost *cost = &functions->costs[timed->kind];
 
 	*ret = (struct stint_probes_function){
-		.slot = slot,
+		.number = timed->number,
+		.is_over = !timed->links[0],
 		.pid = timed->pid,
-		.asked = functions->names[timed->number],
+		.asked = functions->names[timed->function],
 		.name = timed->name,
 		.module = timed->module,
 		.address = timed->address,
@@ -310,26 +334,39 @@ static void fill(struct stint_probes_function *ret, const struct stint_functions
 		ret->duration.count += counters->bucket[bucket];
 }
 
-int stint_functions_read(const struct stint_functions *functions, stint_probes_function_visit visit,
-			 void *ctx)
+int stint_functions_read(struct stint_functions *functions, stint_probes_function_visit visit, void *ctx)
 {
-	for (uint32_t slot = 0; functions && slot < functions->timed_len; slot++) {
+	for (uint32_t slot = 0; functions && slot < functions->limit; slot++) {
 		struct stint_probes_function function;
 		int err;
 
+		if (!functions->timed[slot].number)
+			continue;
 		fill(&function, functions, slot);
 		err = visit(ctx, &function);
 		if (err)
 			return err;
+		functions->timed[slot].was_told = function.is_over;
 	}
 	return 0;
 }
 
+void stint_functions_release(struct stint_functions *functions)
+{
+	for (uint32_t slot = 0; functions && slot < functions->limit; slot++) {
+		if (!functions->timed[slot].was_told)
+			continue;
+		functions->not_kept += functions->table[slot].not_kept;
+		memset(&functions->table[slot], 0, sizeof(functions->table[slot]));
+		functions->timed[slot] = (struct timed){0};
+	}
+}
+
 uint64_t stint_functions_lost(const struct stint_functions *functions)
 {
-	uint64_t lost = functions ? functions->not_attached : 0;
+	uint64_t lost = functions ? functions->not_attached + functions->not_kept : 0;
 
-	for (uint32_t slot = 0; functions && slot < functions->timed_len; slot++)
+	for (uint32_t slot = 0; functions && slot < functions->limit; slot++)
 		lost += functions->table[slot].not_kept;
 	return lost;
 }

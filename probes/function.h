@@ -10,11 +10,11 @@
 struct stint_functions;
 
 /*
- * `names` must outlive it, and so must `bpf`, which was made with them. Measures what a call costs. -ENOMEM, or what
+ * The names in `options` must outlive it, and so must `bpf`, which was made with them. Measures what a call costs. -ENOMEM, or what
  * mmap() said.
  */
-int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf, const char *const *names,
-			uint32_t names_len);
+int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf,
+			const struct stint_probes_options *options);
 
 /* Takes all probes away: nothing is left in the kernel. NULL is allowed. Returns NULL. */
 struct stint_functions *stint_functions_free(struct stint_functions *functions);
@@ -25,18 +25,20 @@ struct stint_functions *stint_functions_free(struct stint_functions *functions);
  */
 void stint_functions_add(struct stint_functions *functions, uint32_t pid);
 
-/* The process has exited, or is another program now. What was counted of it stays. */
+/* The process has exited, or is another program now. What was counted of it stays until it is released. */
 void stint_functions_drop(struct stint_functions *functions, uint32_t pid);
 
 /* Calls are counted no more, and no more functions timed. */
 void stint_functions_stop(struct stint_functions *functions);
 
-/* Why a function is timed in no process so far; NULL: it is in one. */
-const char *stint_functions_missing(const struct stint_functions *functions, uint32_t number);
+/* Why a function, by its place among the names, is timed in no process so far; NULL: it is in one. */
+const char *stint_functions_missing(const struct stint_functions *functions, uint32_t function);
 
 /* Calls `visit` for each function of each process. What `visit` returned if that was not 0. */
-int stint_functions_read(const struct stint_functions *functions, stint_probes_function_visit visit,
-			 void *ctx);
+int stint_functions_read(struct stint_functions *functions, stint_probes_function_visit visit, void *ctx);
+
+/* Gives the room of those that are over to others, once stint_functions_read() has told their last figures. */
+void stint_functions_release(struct stint_functions *functions);
 
 /* Calls that were not timed, and functions that found no room or could not be given their probes. */
 uint64_t stint_functions_lost(const struct stint_functions *functions);

@@ -215,7 +215,7 @@ static uint64_t median(const struct function_counters *counters)
 static uint64_t ask_probed(const struct child *child, enum stint_function_kind kind, struct stint_bpf *bpf,
 			   struct function_counters *counters, uint32_t slot, bool *attached)
 {
-	struct stint_bpf_function function = {.path = "/proc/self/exe", .slot = slot};
+	struct stint_bpf_function function = {.path = "/proc/self/exe", .slot = slot, .number = slot};
 	struct bpf_link *links[2] = {NULL, NULL};
 	uint64_t batch_ns;
 
@@ -225,7 +225,7 @@ static uint64_t ask_probed(const struct child *child, enum stint_function_kind k
 	    stint_bpf_attach_function(bpf, (uint32_t)child->pid, &function, links) != 0)
 		return 0;
 	*attached = true;
-	__atomic_store_n(&counters->enabled, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&counters->number, function.number, __ATOMIC_RELEASE);
 	batch_ns = ask_child(child, kind);
 	for (int i = 0; i < 2; i++)
 		bpf_link__destroy(links[i]);

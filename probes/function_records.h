@@ -9,18 +9,21 @@
 
 #include "probes/records.h"
 
-#define FUNCTION_SLOTS  256  /* functions, each once in each process */
+#define FUNCTION_SLOTS  256  /* functions at a time, each once in each process */
 #define FUNCTION_FRAMES 64   /* calls under way in a thread: the kernel follows no more returns */
 #define FUNCTION_PLACES 1024 /* threads that were in such a function */
 
 /*
  * One function in one process. Threads share it, so it is changed by atomic operations only. A call is the outermost
  * of its function in its thread: what it calls of itself is a part of it.
+ *
+ * `number` is user space's to set once both probes are there, and to take away as the process is over: then what was
+ * noted of calls of that number is counted no more, whoever has the slot by then.
  */
 struct function_counters {
 	__u32 pid;
 	__u32 function; /* its number among those that were asked for */
-	__u32 enabled;  /* 0 until both of its probes are there */
+	__u32 number;   /* as in its probes' cookie, and never given again; 0: nothing is counted */
 	__u32 reserved;
 	__u64 begun;
 	__u64 ended;     /* the calls that the histogram has */

@@ -484,6 +484,10 @@ static int start(struct stint_probes *probes)
 	if (probes->options.functions_len > STINT_PROBES_FUNCTIONS)
 		return fail(probes, -EINVAL, "more than %d functions are not timed at once",
 			    STINT_PROBES_FUNCTIONS);
+	if (probes->options.function_limit > STINT_PROBES_TIMED)
+		return fail(probes, -EINVAL,
+			    "more than %d functions, in all processes, are not timed at once",
+			    STINT_PROBES_TIMED);
 	if (probes->options.role_limit > ROLES_MAX)
 		return fail(probes, -EINVAL, "more than %u roles are not told apart at once", ROLES_MAX);
 	err = stint_kernel_symbols_new(&probes->kernel, NULL);
@@ -510,8 +514,7 @@ static int start(struct stint_probes *probes)
 	malloc_trim(0); /* what it took to load the programs is some MB */
 	if (!probes->options.functions_len)
 		return 0;
-	err = stint_functions_new(&probes->functions, probes->bpf, probes->options.functions,
-				  probes->options.functions_len);
+	err = stint_functions_new(&probes->functions, probes->bpf, &probes->options);
 	return err ? fail(probes, err, "the table of functions could not be mapped: %s", strerror(-err)) : 0;
 }
 
@@ -528,6 +531,8 @@ static void set_defaults(struct stint_probes_options *options)
 		options->loop_limit = DEFAULT_LOOPS;
 	if (!options->role_limit)
 		options->role_limit = DEFAULT_ROLES;
+	if (!options->function_limit)
+		options->function_limit = STINT_PROBES_TIMED;
 }
 
 int stint_probes_new(struct stint_probes **ret, const struct stint_probes_options *options,
@@ -723,6 +728,7 @@ int stint_probes_release(struct stint_probes *probes)
 		if (err)
 			return err;
 	}
+	stint_functions_release(probes->functions);
 	return stint_roles_release(probes->roles);
 }
 

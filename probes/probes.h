@@ -27,6 +27,7 @@ struct stint_probes;
 #define STINT_PROBES_MARKS     66
 #define STINT_PROBES_READY     64
 #define STINT_PROBES_FUNCTIONS 8
+#define STINT_PROBES_TIMED     253  /* of those, each in each process */
 #define STINT_PROBES_BUCKETS   2368 /* as in loop/include/stint/histogram.h; a test holds the two together */
 
 /* What a loop waits in: its system call. Which of several waits of a thread is its loop's, probes/bpf/waits.bpf.h has. */
@@ -479,7 +480,8 @@ struct stint_probes_options {
 	 * caller.
 	 */
 	const char *const *functions;
-	uint32_t functions_len; /* at most STINT_PROBES_FUNCTIONS */
+	uint32_t functions_len;  /* at most STINT_PROBES_FUNCTIONS */
+	uint32_t function_limit; /* at a time, each in each process; 0: STINT_PROBES_TIMED, and no more */
 	/* With trace_sockets: those that are this descriptor of their process, from their first send on, full or not. */
 	bool trace_by_fd;
 	int32_t trace_fd;
@@ -587,7 +589,8 @@ typedef int (*stint_probes_finding_visit)(void *ctx, const struct stint_probes_f
  * did or waited for meanwhile, and with what other functions' probes took in it.
  */
 struct stint_probes_function {
-	uint32_t slot; /* its own number: the same at each reading, and never given again */
+	uint32_t number; /* stint's own: never given twice by one stint_probes */
+	bool is_over;    /* these are its last figures: its process has ended, or is another program */
 	uint32_t pid;
 	const char *asked;  /* as in the options */
 	const char *name;   /* the symbol */
@@ -676,13 +679,14 @@ int stint_probes_read_findings(struct stint_probes *probes, stint_probes_finding
 void stint_probes_attribution(const struct stint_probes *probes, struct stint_probes_attribution *ret);
 
 /*
- * Gives the room of loops and roles that are over to others: of those whose last figures stint_probes_read_loops() and
- * stint_probes_read_roles() have told. They, and the findings of the loops, are not told again. To be called after all
- * is read, once a second or so: without it, there is room for `loop_limit` and `role_limit` in all. 0, or a negative errno.
+ * Gives the room of loops, roles and timed functions that are over to others: of those whose last figures
+ * stint_probes_read_loops(), stint_probes_read_roles() and stint_probes_read_functions() have told. They, and the findings
+ * of the loops, are not told again. To be called after all is read, once a second or so: without it, there is room for
+ * `loop_limit`, `role_limit` and `function_limit` in all. 0, or a negative errno.
  */
 int stint_probes_release(struct stint_probes *probes);
 
-/* For each function that is or was timed, of each process. What `visit` returned if that was not 0. */
+/* For each function that is or was timed, of each process, until it is released. What `visit` returned if that was not 0. */
 int stint_probes_read_functions(struct stint_probes *probes, stint_probes_function_visit visit, void *ctx);
 
 /*

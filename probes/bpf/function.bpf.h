@@ -19,9 +19,16 @@ struct function_frame {
 	u64 sp;      /* where the return address is */
 	u64 address; /* the return address that was there */
 	u64 start_ns;
+	u32 number;
+	u16 slot;
+	u8 function;
+	u8 is_outermost;
+};
+
+/* What a probe is told: the slot of its counters, and for which number it is there. */
+struct function_cookie {
 	u32 slot;
-	u16 function;
-	u16 is_outermost;
+	u32 number;
 };
 
 struct function_place {
@@ -88,15 +95,19 @@ static __always_inline struct function_frame *top_frame(struct function_place *p
 	return &place->frames[(len - 1) & (FUNCTION_FRAMES - 1)];
 }
 
-static __always_inline struct function_counters *find_function(u32 slot)
+/* NULL, too, where the slot is no more, or not yet, that number's. */
+static __always_inline struct function_counters *find_function(u32 slot, u32 number)
 {
-	return bpf_map_lookup_elem(&function_table, &slot);
+	struct function_counters *counters = bpf_map_lookup_elem(&function_table, &slot);
+
+	return counters && number && counters->number == number ? counters : NULL;
 }
 
 /* A frame that was taken off without having returned. */
 static __always_inline void count_left(const struct function_frame *frame)
 {
-	struct function_counters *counters = frame->is_outermost ? find_function(frame->slot) : NULL;
+	struct function_counters *counters =
+		frame->is_outermost ? find_function(frame->slot, frame->number) : NULL;
 
 	if (counters)
 		__sync_fetch_and_add(&counters->left, 1);
@@ -119,12 +130,12 @@ static __always_inline void drop_left(struct function_place *place, u64 sp, u64 
 	}
 }
 
-static __always_inline bool is_under_way(const struct function_place *place, u32 slot)
+static __always_inline bool is_under_way(const struct function_place *place, u32 number)
 {
 	for (u32 i = 0; i < FUNCTION_FRAMES; i++) {
 		if (i >= place->len)
 			return false;
-		if (place->frames[i].slot == slot)
+		if (place->frames[i].number == number)
 			return true;
 	}
 	return false;
@@ -145,10 +156,11 @@ static __always_inline struct function_place *get_place(u32 tid)
 }
 
 /* Returns the new frame; its start is the caller's to set, as late as can be. */
-static __noinline struct function_frame *push_frame(struct function_place *place, u32 slot, u64 sp)
+static __noinline struct function_frame *push_frame(struct function_place *place,
+						    const struct function_cookie *cookie, u64 sp)
 {
 	u64 trampoline = return_trampoline(bpf_get_current_task_btf());
-	struct function_counters *counters = find_function(slot);
+	struct function_counters *counters = find_function(cookie->slot, cookie->number);
 	struct function_frame *frame, *caller;
 	u64 address = user_word(sp);
 	bool nested;
@@ -159,7 +171,7 @@ static __noinline struct function_frame *push_frame(struct function_place *place
 	caller = top_frame(place);
 	if (caller && caller->sp == sp)
 		address = caller->address;
-	nested = is_under_way(place, slot);
+	nested = is_under_way(place, cookie->number);
 	if (nested)
 		__sync_fetch_and_add(&counters->nested, 1);
 	if (place->len >= FUNCTION_FRAMES) {
@@ -175,20 +187,21 @@ static __noinline struct function_frame *push_frame(struct function_place *place
 		return NULL;
 	frame->sp = sp;
 	frame->address = address;
-	frame->slot = slot;
-	frame->function = (u16)counters->function;
+	frame->number = cookie->number;
+	frame->slot = (u16)cookie->slot;
+	frame->function = (u8)counters->function;
 	frame->is_outermost = !nested;
 	return frame;
 }
 
-static __always_inline int begin_function(u32 slot, const struct function_counters *counters, u32 tid, u64 sp)
+static __always_inline int begin_function(const struct function_cookie *cookie,
+					  struct function_counters *counters, u32 tid, u64 sp)
 {
 	struct function_place *place = get_place(tid);
-	struct function_frame *frame = place ? push_frame(place, slot, sp) : NULL;
-	struct function_counters *lost = place ? NULL : find_function(slot);
+	struct function_frame *frame = place ? push_frame(place, cookie, sp) : NULL;
 
-	if (lost)
-		__sync_fetch_and_add(&lost->not_kept, 1);
+	if (!place)
+		__sync_fetch_and_add(&counters->not_kept, 1);
 	if (frame)
 		frame->start_ns = bpf_ktime_get_ns();
 	return 0;
@@ -236,8 +249,8 @@ static __always_inline void note_in_iteration(struct function_place *place, cons
 		now_ns - (start_ns > thread->start_ns ? start_ns : thread->start_ns);
 }
 
-/* The call of `slot` whose return address was at `sp`, taken off with all above it; NULL if it is not known. */
-static __noinline struct function_frame *pop_frame(struct function_place *place, u32 slot, u64 sp)
+/* The call of `number` whose return address was at `sp`, taken off with all above it; NULL if it is not known. */
+static __noinline struct function_frame *pop_frame(struct function_place *place, u32 number, u64 sp)
 {
 	if (!place)
 		return NULL;
@@ -247,18 +260,18 @@ static __noinline struct function_frame *pop_frame(struct function_place *place,
 		if (!frame || frame->sp > sp)
 			return NULL;
 		place->len--;
-		if (frame->sp == sp && frame->slot == slot)
+		if (frame->sp == sp && frame->number == number)
 			return frame;
 		count_left(frame);
 	}
 	return NULL;
 }
 
-static __always_inline int end_function(u32 slot, struct function_counters *counters, u32 tid, u64 sp,
+static __always_inline int end_function(u32 number, struct function_counters *counters, u32 tid, u64 sp,
 					u64 now_ns)
 {
 	struct function_place *place = bpf_map_lookup_elem(&function_places, &tid);
-	struct function_frame *frame = place ? pop_frame(place, slot, sp) : NULL;
+	struct function_frame *frame = place ? pop_frame(place, number, sp) : NULL;
 	struct thread *thread;
 
 	if (!frame || !place) {

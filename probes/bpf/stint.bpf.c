@@ -529,6 +529,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int tid_before)
 	u32 pid = task->tgid, tid = task->pid;
 
 	forget_functions(tid);
+	forget_functions((u32)tid_before);
 	if (!is_watched(pid)) {
 		if (is_selected(task))
 			follow(task);
@@ -619,30 +620,37 @@ int BPF_PROG(on_ring_complete_by_value, void *ring, void *req, u64 user_data, in
 	return known ? note_completion(known, as_number((u64)req), user_data, result, flags) : 0;
 }
 
-/* These two are attached to each function that is asked for, in each process; the cookie is its slot. */
+static __always_inline struct function_cookie function_cookie(struct pt_regs *regs)
+{
+	u64 cookie = bpf_get_attach_cookie(regs);
+
+	return (struct function_cookie){.slot = (u32)cookie, .number = (u32)(cookie >> 32)};
+}
+
+/* These two are attached to each function that is asked for, in each process. */
 SEC("uprobe")
 int on_function(struct pt_regs *regs)
 {
-	u32 slot = (u32)bpf_get_attach_cookie(regs);
-	struct function_counters *counters = find_function(slot);
+	struct function_cookie cookie = function_cookie(regs);
+	struct function_counters *counters = find_function(cookie.slot, cookie.number);
 	u64 id = bpf_get_current_pid_tgid();
 
-	if (!counters || !counters->enabled || counters->pid != id >> 32)
+	if (!counters || counters->pid != id >> 32)
 		return 0;
-	return begin_function(slot, counters, (u32)id, regs->sp);
+	return begin_function(&cookie, counters, (u32)id, regs->sp);
 }
 
 SEC("uretprobe")
 int on_function_return(struct pt_regs *regs)
 {
 	u64 now_ns = bpf_ktime_get_ns();
-	u32 slot = (u32)bpf_get_attach_cookie(regs);
-	struct function_counters *counters = find_function(slot);
+	struct function_cookie cookie = function_cookie(regs);
+	struct function_counters *counters = find_function(cookie.slot, cookie.number);
 	u64 id = bpf_get_current_pid_tgid();
 
-	if (!counters || !counters->enabled || counters->pid != id >> 32)
+	if (!counters || counters->pid != id >> 32)
 		return 0;
-	return end_function(slot, counters, (u32)id, regs->sp - sizeof(u64), now_ns);
+	return end_function(cookie.number, counters, (u32)id, regs->sp - sizeof(u64), now_ns);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -464,7 +464,7 @@ static int take_function(void *ctx, const struct stint_probes_function *function
 	struct probe_source *source = ctx;
 	int64_t process = find_process(source, function->pid);
 
-	return process ? function_source_take(source->functions, process, function, source->second) : 0;
+	return function_source_take(source->functions, process, function, source->second);
 }
 
 /* ---- the source ---- */

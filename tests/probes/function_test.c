@@ -429,6 +429,72 @@ static void a_call_of_an_empty_function_costs_what_was_measured(void **state)
 	assert_true(timed.within_ns <= timed.cost_ns);
 }
 
+/* What was told of one process, whose functions are all over. */
+struct last_told {
+	uint32_t pid;
+	uint32_t before; /* all numbers up to this one were others' */
+	uint32_t highest;
+	uint32_t functions;
+	uint64_t spins;
+};
+
+static int take_last(void *ctx, const struct stint_probes_function *function)
+{
+	struct last_told *told = ctx;
+
+	assert_true(function->is_over);
+	assert_int_equal(function->pid, told->pid);
+	assert_true(function->number > told->before);
+	if (function->number > told->highest)
+		told->highest = function->number;
+	told->functions++;
+	if (strcmp(function->asked, "known_spin") == 0)
+		told->spins += function->duration.count;
+	return 0;
+}
+
+static int take_none(void *ctx, const struct stint_probes_function *function)
+{
+	(void)ctx;
+	fail_msg("%s of %u is told again", function->asked, function->pid);
+	return -1;
+}
+
+/* More functions than there is room for at a time; a call of one never returns. */
+static void functions_of_processes_that_are_over_make_room_for_others(void **state)
+{
+	static const char *const names[] = {"known_spin", "known_forever"};
+	const struct stint_probes_options options = {.size = sizeof(options),
+						     .functions = names,
+						     .functions_len = 2,
+						     .function_limit = 2};
+	struct stint_probes_losses losses;
+	uint32_t highest = 0;
+
+	(void)state;
+	watching_or_skip();
+	watching = &own;
+	watching_open(&own, &options);
+	for (uint32_t round = 1; round <= 5; round++) {
+		struct last_told told = {.before = highest, .highest = highest};
+
+		start_subject();
+		call(SUBJECT_CALL_SPIN, round, 1000);
+		call(SUBJECT_CALL_FOREVER, 1, 0);
+		told.pid = (uint32_t)subject.pid;
+		subject_stop(&subject, SIGKILL);
+		watching_until_exit(watching, (int)told.pid);
+		assert_int_equal(stint_probes_read_functions(watching->probes, take_last, &told), 0);
+		assert_int_equal(told.functions, 2);
+		assert_int_equal(told.spins, round);
+		highest = told.highest;
+		assert_int_equal(stint_probes_release(watching->probes), 0);
+		assert_int_equal(stint_probes_read_functions(watching->probes, take_none, NULL), 0);
+	}
+	stint_probes_losses(watching->probes, &losses);
+	assert_int_equal(losses.functions, 0);
+}
+
 /* SLOWLOG has the time of each command; the function is a part of it. */
 static void redis_slow_log_agrees_on_each_script(void **state)
 {
@@ -506,6 +572,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_not_there_is_said_and_why, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_call_of_an_empty_function_costs_what_was_measured, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(functions_of_processes_that_are_over_make_room_for_others,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(redis_slow_log_agrees_on_each_script, set_up, tear_down),
 	};
 

@@ -173,6 +173,54 @@ static void functions_of_a_command_and_of_its_children_are_timed(void **state)
 	assert_true(query_number(recording, "SELECT min(min) FROM function_total") >= MS);
 }
 
+static void until_number(const char *sql, int64_t number)
+{
+	time_t limit = time(NULL) + 30;
+
+	while (query_number(recording, sql) != number) {
+		if (time(NULL) > limit)
+			fail_msg("never %" PRIi64 ": %s", number, sql);
+		usleep(20000);
+	}
+}
+
+/* Its room is given to others once it is over, and what it had counted stays. */
+static void a_process_that_is_over_keeps_its_figures_and_others_go_on(void **state)
+{
+	struct command recorder;
+	struct subject other;
+	char pid[16];
+
+	(void)state;
+	watching_or_skip();
+	start_subject();
+	other = subject;
+	start_subject();
+	snprintf(pid, sizeof(pid), "%d", (int)other.pid);
+	command_record(&recorder, recording, subject.pid,
+		       (const char *const[]){"--function", "known_spin", "-p", pid, NULL});
+	call(SUBJECT_CALL_SPIN, 7, MS);
+	subject_stop(&subject, SIGKILL);
+	subject = other;
+	call(SUBJECT_CALL_SPIN, 2, MS);
+	until_number("SELECT count(*) FROM process WHERE exited_ns IS NOT NULL", 1);
+	until_number("SELECT sum(begun) FROM function", 7 + 2);
+	call(SUBJECT_CALL_SPIN, 3, MS);
+	until_number("SELECT sum(begun) FROM function", 7 + 5);
+	call(SUBJECT_CALL_SPIN, 4, MS);
+	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
+	assert_int_equal(query_number(recording, "SELECT count(*) FROM function"), 2);
+	assert_int_equal(
+		query_number(recording,
+			     "SELECT begun FROM function f JOIN process p ON p.id = f.process WHERE exited_ns"
+			     " IS NOT NULL"),
+		7);
+	assert_int_equal(query_number(recording, "SELECT min(count) FROM function_total"), 7);
+	assert_int_equal(query_number(recording, "SELECT max(count) FROM function_total"), 9);
+	assert_int_equal(query_number(recording, "SELECT sum(count) FROM function_histogram"), 7 + 9);
+	assert_int_equal(query_number(recording, "SELECT sum(count) FROM loss WHERE name = 'functions'"), 0);
+}
+
 static uint64_t find_base(void)
 {
 	char path[64], line[512];
@@ -256,6 +304,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(functions_of_a_command_and_of_its_children_are_timed, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_process_that_is_over_keeps_its_figures_and_others_go_on,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_is_left_in_the_program_when_stint_is_killed, set_up,
 						tear_down),
 	};
