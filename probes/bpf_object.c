@@ -177,7 +177,6 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	tell_arguments(skeleton);
 	skeleton->rodata->loop_limit = options->loop_limit;
 	skeleton->rodata->hang_ns = options->hang_ns;
-	bpf_program__set_autoload(skeleton->progs.on_hang_survey, options->hang_ns != 0);
 	if (stint_kernel_range(kernel, "sk_stream_write_space", &start, &end))
 		skeleton->rodata->stream_write_space = start; /* 0 where the kernel does not tell */
 	configure_following(skeleton, options);
@@ -442,11 +441,9 @@ int stint_bpf_survey_sockets(struct stint_bpf *bpf)
 	return run(bpf->skeleton->progs.on_survey);
 }
 
-int stint_bpf_survey_hangs(struct stint_bpf *bpf)
+int stint_bpf_survey_threads(struct stint_bpf *bpf)
 {
-	if (bpf->is_stopped || !bpf->skeleton->rodata->hang_ns)
-		return 0;
-	return run(bpf->skeleton->progs.on_hang_survey);
+	return bpf->is_stopped ? 0 : run(bpf->skeleton->progs.on_thread_survey);
 }
 
 int stint_bpf_tell_open(struct stint_bpf *bpf)

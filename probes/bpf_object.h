@@ -63,11 +63,14 @@ int stint_bpf_free_loop(struct stint_bpf *bpf, uint32_t slot);
  */
 int stint_bpf_survey_sockets(struct stint_bpf *bpf);
 
-/* The same of the threads whose iterations go on for long; nothing where options.hang_ns is 0. */
-int stint_bpf_survey_hangs(struct stint_bpf *bpf);
-
 /* The same, and the stalls that go on are told. */
 int stint_bpf_tell_open(struct stint_bpf *bpf);
+
+/*
+ * Has the programs look at every thread: how long its wait or iteration has gone on (struct loop_counters), and whether it is
+ * to be told as one that hangs, where options.hang_ns is not 0. Nothing is done after stint_bpf_stop(). 0, or a negative errno.
+ */
+int stint_bpf_survey_threads(struct stint_bpf *bpf);
 
 /*
  * The programs for io_uring are attached while a watched thread has waited in a ring, and no longer: called as often as the

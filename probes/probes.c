@@ -380,10 +380,11 @@ static int survey_hangs(struct stint_probes *probes)
 {
 	uint64_t at_ns = stint_now_ns();
 
-	if (at_ns - probes->hangs_surveyed_ns < probes->options.hang_ns / HANG_SURVEYS)
+	if (!probes->options.hang_ns ||
+	    at_ns - probes->hangs_surveyed_ns < probes->options.hang_ns / HANG_SURVEYS)
 		return 0;
 	probes->hangs_surveyed_ns = at_ns;
-	return stint_bpf_survey_hangs(probes->bpf);
+	return stint_bpf_survey_threads(probes->bpf);
 }
 
 static bool takes_too_long(const struct stint_probes *probes, uint64_t at_ns)
@@ -666,24 +667,31 @@ static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters 
 		.poll_min_ns = loop->poll_min_ns,
 		.poll_max_ns = loop->poll_max_ns,
 		.first_return_ns = loop->first_return_ns,
-		.waiting_since_ns = loop->waiting_since_ns,
 		.batch_max = loop->batch_max,
 		.overflow = loop->overflow,
 		.busy = (const uint64_t *)loop->busy,
 		.poll = (const uint64_t *)loop->poll,
 		.batch = (const uint64_t *)loop->batch,
 	};
+	if (loop->ended || ret->busy_sum_ns + ret->poll_sum_ns != loop->surveyed_sum_ns)
+		return;
+	ret->waiting_ns = loop->waiting_ns;
+	ret->running_ns = loop->running_ns;
 }
 
 int stint_probes_read_loops(struct stint_probes *probes,
 			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx)
 {
+	int err;
+
 	if (!probes || !probes->loops || !visit)
 		return -EINVAL;
+	err = stint_bpf_survey_threads(probes->bpf);
+	if (err)
+		return err;
 	for (uint32_t i = 0; i < probes->options.loop_limit; i++) {
 		uint32_t ended = __atomic_load_n(&probes->loops[i].ended, __ATOMIC_ACQUIRE);
 		struct stint_probes_loop loop;
-		int err;
 
 		if (!probes->loops[i].wait)
 			continue;

@@ -399,8 +399,11 @@ struct stint_probes_loop {
 	uint64_t overruns;
 	uint64_t busy_sum_ns, busy_min_ns, busy_max_ns;
 	uint64_t poll_sum_ns, poll_min_ns, poll_max_ns; /* of waits that began and ended */
-	uint64_t first_return_ns;  /* when the wait returned that was under way as stint came; 0: none was */
-	uint64_t waiting_since_ns; /* after stint_probes_stop(), of the wait under way; 0: there is none */
+	uint64_t first_return_ns; /* when the wait returned that was under way as stint came; 0: none was */
+	/* How long it has waited by now, or by stint_probes_stop(), in a wait that has not ended; 0: there is none. */
+	uint64_t waiting_ns;
+	uint64_t
+		running_ns; /* as that, of the iteration; 0 after the stop: it is an overrun that is `running` */
 	uint64_t batch_max;
 	uint64_t overflow;     /* iterations or polls beyond the histogram's range */
 	const uint64_t *busy;  /* STINT_PROBES_BUCKETS counters */

@@ -454,8 +454,13 @@ struct loop_counters {
 	__u64 overruns;
 	__u64 busy_sum_ns, busy_min_ns, busy_max_ns;
 	__u64 poll_sum_ns, poll_min_ns, poll_max_ns; /* of waits that began and ended */
-	__u64 first_return_ns;  /* of the wait that was under way when stint came; 0: none was */
-	__u64 waiting_since_ns; /* as nothing is noted any more: of the wait under way; 0: there is none */
+	__u64 first_return_ns; /* of the wait that was under way when stint came; 0: none was */
+	/*
+	 * As of the last survey: how long the wait, or iteration, had taken that was under way; and what the two sums were
+	 * together: it is counted in those by now if they are not that any more.
+	 */
+	__u64 waiting_ns, running_ns;
+	__u64 surveyed_sum_ns;
 	__u64 batch_max;
 	__u64 overflow;
 	__u64 busy[RECORD_BUCKETS];

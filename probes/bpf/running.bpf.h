@@ -70,18 +70,20 @@ static __always_inline bool waits_all_the_same(const struct thread *thread, stru
 }
 
 /* The wait that is under way counts until then. */
-static __always_inline void tell_waiting(struct thread *thread)
+static __always_inline void tell_last_wait(struct thread *thread)
 {
 	struct loop_counters *loop = thread_loop(thread);
 
-	if (loop && thread->wait_start_ns < ended_ns)
-		loop->waiting_since_ns = thread->wait_start_ns;
+	if (!loop)
+		return;
+	tell_under_way(thread, loop, ended_ns);
+	loop->running_ns = 0; /* it is told as an overrun */
 }
 
 static __noinline int tell_running(struct thread *thread, struct task_struct *task)
 {
-	if (thread && thread->state == THREAD_WAITING)
-		tell_waiting(thread);
+	if (thread)
+		tell_last_wait(thread);
 	if (!thread || !task || thread->state != THREAD_DISPATCHING || thread->start_ns >= ended_ns ||
 	    ended_ns - thread->start_ns <= budget_ns || !is_worth_telling(thread, ended_ns))
 		return 0;

@@ -16,7 +16,8 @@
  *   slot.bpf.h    tables that user space reads by slot
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
  *   before.bpf.h  an iteration that began before stint came
- *   running.bpf.h iterations that have not ended
+ *   under_way.bpf.h how long waits and iterations that have not ended have gone on
+ *   running.bpf.h such iterations, as the recording ends
  *   hang.bpf.h    those of them that are told at once
  *   function.bpf.h functions that are timed on request
  *   stack.bpf.h   copies of user stacks
@@ -70,6 +71,8 @@
 #include "slot.bpf.h"
 
 #include "loop.bpf.h"
+#include "under_way.bpf.h"
+
 #include "running.bpf.h"
 
 #include "hang.bpf.h"
@@ -443,15 +446,19 @@ int on_survey(void *ctx)
 static long survey_thread(struct bpf_map *map, const u32 *tid, u32 *slot, void *ctx)
 {
 	struct thread *thread = bpf_map_lookup_elem(&threads, slot);
+	struct loop_counters *loop = thread ? thread_loop(thread) : NULL;
+	u64 now_ns = bpf_ktime_get_ns();
 
-	if (thread)
-		find_hang(thread, bpf_ktime_get_ns());
+	if (loop)
+		tell_under_way(thread, loop, now_ns);
+	if (thread && hang_ns)
+		find_hang(thread, now_ns);
 	return 0;
 }
 
-/* As the one above; loaded only where hangs are asked for. */
+/* As the one above. */
 SEC("syscall")
-int on_hang_survey(void *ctx)
+int on_thread_survey(void *ctx)
 {
 	bpf_for_each_map_elem(&slots, survey_thread, NULL, 0);
 	return 0;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "report/record/late_stacks.h"
 #include "report/record/meter_reader.h"
@@ -33,7 +34,8 @@ struct meter_source {
 	size_t charges_len;
 	size_t charges_capacity;
 
-	bool baseline; /* this read is the zero to count from */
+	uint64_t now_ns; /* as this read began */
+	bool baseline;   /* this read is the zero to count from */
 	uint64_t second;
 	struct stint_meter_file_handler entry; /* of the block being visited */
 	int64_t handler;                       /* its row; 0: none yet */
@@ -65,8 +67,18 @@ static uint64_t growth(uint64_t now, uint64_t before)
 	return now > before ? now - before : 0;
 }
 
-/* `open_ns`: what there is of a poll that has not ended. */
-static void write_counts(const struct meter_source *source, const struct loop *loop, uint64_t open_ns)
+/* What a poll or a dispatch that goes on has of the session until then; `begin_ns` 0: none does. */
+static uint64_t within_ns(const struct meter_source *source, const struct stint_meter_file_loop *last,
+			  uint64_t begin_ns, uint64_t end_ns)
+{
+	uint64_t start_ns = source->session->start_ns;
+
+	return begin_ns && !last->closed ? growth(end_ns, begin_ns > start_ns ? begin_ns : start_ns) : 0;
+}
+
+/* `running_ns`: what there is of an iteration that has not ended, and is not told as an overrun. */
+static void write_counts(const struct meter_source *source, const struct loop *loop, uint64_t end_ns,
+			 uint64_t running_ns)
 {
 	const struct stint_meter_file_loop *first = &loop->first, *last = &loop->last;
 	uint64_t ended_ns = growth(last->poll_ns, first->poll_ns);
@@ -75,7 +87,9 @@ static void write_counts(const struct meter_source *source, const struct loop *l
 
 	recording_loop_counts(source->session->recording, loop->id,
 			      growth(last->iterations, first->iterations),
-			      growth(last->busy_ns, first->busy_ns), growth(ended_ns, before_ns) + open_ns);
+			      growth(last->busy_ns, first->busy_ns) + running_ns,
+			      growth(ended_ns, before_ns) +
+				      within_ns(source, last, last->poll_begin_ns, end_ns));
 }
 
 static void take_loop(void *ctx, uint32_t index, const struct stint_meter_file_loop *entry)
@@ -97,7 +111,8 @@ static void take_loop(void *ctx, uint32_t index, const struct stint_meter_file_l
 	if (!loop->id)
 		loop->id = recording_loop(source->session->recording, source->process, entry->tid, -1,
 					  entry->name, true);
-	write_counts(source, loop, 0);
+	write_counts(source, loop, source->now_ns,
+		     within_ns(source, entry, entry->dispatch_begin_ns, source->now_ns));
 }
 
 /* ---- handlers ---- */
@@ -308,8 +323,11 @@ static int visit(struct meter_source *source, uint64_t second)
 		.overrun = take_overrun,
 		.socket = take_socket,
 	};
+	struct timespec now;
 	int err;
 
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	source->now_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	source->second = second;
 	source->err = 0;
 	err = meter_reader_visit(source->reader, &visitor, source);
@@ -362,17 +380,6 @@ int meter_source_read(struct meter_source *source, uint64_t second)
 	return visit(source, second);
 }
 
-/* The poll that goes on, within the session. */
-static uint64_t open_poll_ns(const struct meter_source *source, const struct stint_meter_file_loop *last,
-			     uint64_t end_ns)
-{
-	uint64_t start_ns = source->session->start_ns;
-
-	if (!last->poll_begin_ns || last->closed)
-		return 0;
-	return growth(end_ns, last->poll_begin_ns > start_ns ? last->poll_begin_ns : start_ns);
-}
-
 static void end_dispatch(struct meter_source *source, uint32_t index, uint64_t end_ns)
 {
 	const struct loop *loop = &source->loops[index];
@@ -397,7 +404,7 @@ int meter_source_end(struct meter_source *source, uint64_t end_ns)
 		const struct loop *loop = &source->loops[i];
 
 		if (loop->id)
-			write_counts(source, loop, open_poll_ns(source, &loop->last, end_ns));
+			write_counts(source, loop, end_ns, 0);
 		end_dispatch(source, i, end_ns);
 	}
 	return source->err;

@@ -62,9 +62,8 @@ struct probe_source {
 	size_t roles_len;
 	struct function_source *functions;
 	uint64_t second;
-	uint64_t end_ns; /* of the recording; 0: it goes on */
-	bool is_behind;  /* the ring was not empty when it was last read */
-	uint64_t left;   /* 1: nor was it at the end */
+	bool is_behind; /* the ring was not empty when it was last read */
+	uint64_t left;  /* 1: nor was it at the end */
 	int err;
 };
 
@@ -268,7 +267,7 @@ static struct run *get_run(struct probe_source *source, uint64_t number, int64_t
 	return &larger[source->runs_len++];
 }
 
-/* Of the waits that were under way as the recording began and ended, what was within. */
+/* Of the waits that were under way as the recording began, and are now, what is within. */
 static uint64_t poll_within_ns(const struct probe_source *source, const struct stint_probes_loop *seen)
 {
 	uint64_t start_ns = source->session->start_ns;
@@ -276,21 +275,19 @@ static uint64_t poll_within_ns(const struct probe_source *source, const struct s
 
 	if (seen->first_return_ns > start_ns)
 		poll_ns += seen->first_return_ns - start_ns;
-	if (seen->waiting_since_ns && seen->waiting_since_ns < source->end_ns)
-		poll_ns += source->end_ns - seen->waiting_since_ns;
-	return poll_ns;
+	return poll_ns + seen->waiting_ns;
 }
 
 static void count_loop(struct probe_source *source, struct loop *loop, struct run *run,
 		       const struct stint_probes_loop *seen)
 {
-	uint64_t poll_ns = poll_within_ns(source, seen);
+	uint64_t busy_ns = seen->busy_sum_ns + seen->running_ns, poll_ns = poll_within_ns(source, seen);
 
 	loop->iterations += seen->iterations - run->iterations;
-	loop->busy_ns += seen->busy_sum_ns - run->busy_ns;
+	loop->busy_ns += busy_ns - run->busy_ns;
 	loop->poll_ns += poll_ns - run->poll_ns;
 	run->iterations = seen->iterations;
-	run->busy_ns = seen->busy_sum_ns;
+	run->busy_ns = busy_ns;
 	run->poll_ns = poll_ns;
 	recording_loop_counts(source->session->recording, loop->id, loop->iterations, loop->busy_ns,
 			      loop->poll_ns);
@@ -610,7 +607,6 @@ int probe_source_stop(struct probe_source *source, uint64_t *end_ns)
 	int err = stint_probes_tell_open(source->probes);
 	int failed = stint_probes_stop(source->probes, end_ns);
 
-	source->end_ns = *end_ns;
 	return err ? err : failed;
 }
 

@@ -37,7 +37,7 @@ CREATE TABLE loop (
 	name TEXT NOT NULL,
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),
 	iterations INTEGER NOT NULL DEFAULT 0, -- these three: within the recording
-	busy_ns INTEGER NOT NULL DEFAULT 0,    -- of iterations that ended, whole
+	busy_ns INTEGER NOT NULL DEFAULT 0,    -- of iterations that ended, whole; without an end_ns, also of those under way
 	poll_ns INTEGER NOT NULL DEFAULT 0     -- with its part of the polls that began before it, or had not ended
 );
 

@@ -40,7 +40,8 @@ static void on_command(struct stint_fd *source, uint32_t events, void *ctx)
 		stint_loop_stop(ctx); /* so that the meter's file goes as well */
 		return;
 	}
-	pause = (struct timespec){.tv_nsec = (long)(command.arg % 1000000000u)};
+	pause = (struct timespec){.tv_sec = (time_t)(command.arg / 1000000000u),
+				  .tv_nsec = (long)(command.arg % 1000000000u)};
 	if (command.verb == SUBJECT_SPIN)
 		compute(command.arg);
 	if (command.verb == SUBJECT_BLOCK)

@@ -161,6 +161,87 @@ static void a_loop_in_poll_that_waits_before_and_after(void **state)
 	loop_is_accounted_for("probes");
 }
 
+/* ---- a recorder that was killed: up to its last transaction ---- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+#define LONG_NS 1500000000
+
+/* Kills the recorder once a loop has so much in that column, in which it does not come to an end of what it is at. */
+static void kill_once_in(const char *column, const char *other)
+{
+	uint64_t start_ns = now_ns(), limit_ns = start_ns + UINT64_C(30000000000);
+	char sql[128];
+	int64_t in_ns = 0;
+
+	snprintf(sql, sizeof(sql), "SELECT coalesce(sum(%s), 0) FROM loop", column);
+	while (in_ns < LONG_NS && now_ns() < limit_ns) {
+		usleep(20000);
+		in_ns = query_number(recorded.recording, sql);
+	}
+	assert_int_equal(command_end(&recorded.recorder, SIGKILL, NULL, 0), -SIGKILL);
+	recorded.recorder.pid = 0;
+	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM meta WHERE key = 'end_ns'"),
+			 0);
+	in_ns = query_number(recorded.recording, sql);
+	assert_in_range(in_ns, LONG_NS,
+			now_ns() - (uint64_t)query_number(recorded.recording,
+							  "SELECT value FROM meta WHERE key = 'start_ns'"));
+	snprintf(sql, sizeof(sql), "SELECT coalesce(sum(%s), 0) FROM loop", other);
+	assert_in_range(query_number(recorded.recording, sql), 0, in_ns);
+}
+
+static void a_meter_of_a_loop_that_still_waits_as_the_recorder_is_killed(void **state)
+{
+	struct sockaddr_in address;
+
+	(void)state;
+	start_echo(&address);
+	start_recorder(without_probes);
+	kill_once_in("poll_ns", "busy_ns");
+}
+
+static void a_loop_in_epoll_that_still_waits_as_the_recorder_is_killed(void **state)
+{
+	(void)state;
+	watching_or_skip();
+	subject_start_loops(&recorded.subject, "wait", "1");
+	start_recorder(no_options);
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	await_wait(recorded.subject.pid);
+	kill_once_in("poll_ns", "busy_ns");
+}
+
+static void a_meter_of_a_loop_that_is_still_busy_as_the_recorder_is_killed(void **state)
+{
+	(void)state;
+	subject_start(&recorded.subject, "tests/subjects/reactor", NULL);
+	subject_go(&recorded.subject);
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	start_recorder(without_probes);
+	subject_send(&recorded.subject, 0, SUBJECT_BLOCK, UINT64_C(100000000000));
+	kill_once_in("busy_ns", "poll_ns");
+}
+
+static void a_loop_in_epoll_that_is_still_busy_as_the_recorder_is_killed(void **state)
+{
+	(void)state;
+	watching_or_skip();
+	subject_start_loops(&recorded.subject, "wait", "1");
+	start_recorder(no_options);
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	subject_send(&recorded.subject, 0, SUBJECT_BLOCK, UINT64_C(100000000000));
+	kill_once_in("busy_ns", "poll_ns");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,6 +252,14 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_loop_in_poll_that_waits_before_and_after, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_meter_of_a_loop_that_still_waits_as_the_recorder_is_killed,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_loop_in_epoll_that_still_waits_as_the_recorder_is_killed,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_meter_of_a_loop_that_is_still_busy_as_the_recorder_is_killed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_loop_in_epoll_that_is_still_busy_as_the_recorder_is_killed,
+						set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
