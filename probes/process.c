@@ -143,6 +143,7 @@ static int unwind(struct stint_process *process, const struct record_stack *reco
 		bytes = RECORD_STACK_BYTES;
 	_Static_assert(sizeof(regs.reg) == sizeof(record->reg), "both in DWARF order");
 	memcpy(regs.reg, record->reg, sizeof(regs.reg));
+	regs.absent = record->absent;
 	return stint_unwinder_run(process->unwinder, &regs, record->stack, bytes, frames, FRAMES_MAX,
 				  complete);
 }

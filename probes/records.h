@@ -286,6 +286,8 @@ struct record_stack {
 	__u8 stack[RECORD_STACK_BYTES];
 	__u32 kernel_len;
 	__u32 is_asleep; /* 1: of a thread that sleeps on: its stack was not copied, and is there to be read */
+	__u32 absent; /* a bit for each page, from that of `sp` on: what the copy has of it means nothing */
+	__u32 reserved;
 	__u64 kernel[RECORD_KERNEL_FRAMES]; /* of a sample in the kernel: its stack there, innermost first */
 };
 
@@ -498,7 +500,7 @@ _Static_assert(sizeof(struct record_overrun) == 128 + 8 * 32 + 32 * 32 + 64 * 52
 							16 * RECORD_FUNCTIONS,
 	       "no holes");
 _Static_assert(sizeof(struct record_blocked_on) == 72, "no holes");
-_Static_assert(sizeof(struct record_stack) == 192 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,
+_Static_assert(sizeof(struct record_stack) == 200 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,
 	       "no holes");
 _Static_assert(sizeof(struct record_unix_end) == 16, "no holes");
 _Static_assert(sizeof(struct record_unix) == 24 + 2 * RECORD_PATH_BYTES, "no holes");

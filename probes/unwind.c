@@ -24,6 +24,7 @@
 
 #define REGISTER_SP   7
 #define REGISTER_PC   16
+#define PAGE_BYTES    4096
 #define LOOK_AGAIN_NS 1000000000u
 /* A symbol without a size covers this much, as functions in assembler are short; what is further is not in it. */
 #define UNSIZED_BYTES 1024
@@ -85,6 +86,13 @@ static bool get_thread(Dwfl *dwfl, pid_t tid, void *ctx, void **thread_ctx)
 	return tid == unwinder->pid;
 }
 
+static bool is_absent(const struct stint_unwinder *unwinder, uint64_t address)
+{
+	uint64_t page = address / PAGE_BYTES - unwinder->regs->reg[REGISTER_SP] / PAGE_BYTES;
+
+	return page < 32 && unwinder->regs->absent >> page & 1;
+}
+
 /* Only the copied stack is memory: the thread has run on since, what is there now is not what was. */
 static bool read_memory(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *result, void *ctx)
 {
@@ -93,7 +101,7 @@ static bool read_memory(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *result, void
 
 	(void)dwfl;
 	if (address < base || unwinder->stack_bytes < sizeof(*result) ||
-	    address - base > unwinder->stack_bytes - sizeof(*result)) {
+	    address - base > unwinder->stack_bytes - sizeof(*result) || is_absent(unwinder, address)) {
 		unwinder->beyond_copy = true;
 		return false;
 	}

@@ -22,6 +22,8 @@
 /* In DWARF's order for x86-64: rax rdx rcx rbx rsi rdi rbp rsp r8 ... r15 rip. */
 struct stint_unwind_regs {
 	uint64_t reg[STINT_UNWIND_REGISTERS];
+	uint32_t
+		absent; /* a bit for each page of 4096 bytes, from that of rsp on, that the copy does not have */
 };
 
 struct stint_frame {

@@ -56,6 +56,7 @@ static __always_inline void report_sleeping_stack(const struct thread *thread, s
 	copy_registers(record, regs);
 	record->sp = regs->sp;
 	record->stack_bytes = 0;
+	record->absent = 0;
 	record->kernel_len = 0;
 	record->is_asleep = 1;
 	bpf_ringbuf_submit(record, 0);

@@ -9,23 +9,43 @@
 
 #define STACK_PAGE 4096
 
-/* As much of the stack as can be read, page by page: it may end anywhere, and pages may be absent. */
+/*
+ * Of the piece at `at`, which could not be read whole: it lies in two pages, of which the first has `first` bytes of it.
+ * Returns where what was read of it ends; 0: nothing was.
+ */
+static __always_inline u32 copy_piece(struct record_stack *record, u64 sp, u32 at, u32 first)
+{
+	u32 page = at / STACK_PAGE;
+
+	if (bpf_probe_read_user(record->stack + at, first, (void *)(sp + at)) == 0) {
+		if (first < STACK_PAGE)
+			record->absent |= 2u << page;
+		return at + first;
+	}
+	record->absent |= 1u << page;
+	/* All of the second one: in the last piece there is no room for that. */
+	if (first == STACK_PAGE || at + 2 * STACK_PAGE > RECORD_STACK_BYTES)
+		return 0;
+	if (bpf_probe_read_user(record->stack + at + first, STACK_PAGE, (void *)(sp + at + first)) == 0)
+		return at + STACK_PAGE;
+	return 0;
+}
+
+/*
+ * As much of the stack as can be read: it may end anywhere, and pages may be absent, as those amid a large array that
+ * nobody has written to yet.
+ */
 static __always_inline u32 copy_stack(struct record_stack *record, u64 sp)
 {
-	u32 bytes = 0;
+	u32 first = STACK_PAGE - ((u32)sp & (STACK_PAGE - 1)), bytes = 0;
 
-	for (u32 i = 0; i < RECORD_STACK_BYTES / STACK_PAGE; i++) {
-		u32 at = i * STACK_PAGE;
-		u32 rest = STACK_PAGE - ((u32)(sp + at) & (STACK_PAGE - 1));
+	record->absent = 0;
+	for (u32 at = 0; at < RECORD_STACK_BYTES; at += STACK_PAGE) {
+		u32 end = at + STACK_PAGE;
 
-		if (bpf_probe_read_user(record->stack + at, STACK_PAGE, (void *)(sp + at)) == 0) {
-			bytes = at + STACK_PAGE;
-			continue;
-		}
-		if (rest < STACK_PAGE &&
-		    bpf_probe_read_user(record->stack + at, rest, (void *)(sp + at)) == 0)
-			bytes = at + rest;
-		break;
+		if (bpf_probe_read_user(record->stack + at, STACK_PAGE, (void *)(sp + at)) != 0)
+			end = copy_piece(record, sp, at, first);
+		bytes = end ? end : bytes;
 	}
 	return bytes;
 }

@@ -64,7 +64,7 @@ struct late_stacks *late_stacks_free(struct late_stacks *stacks)
 /* How many frames, innermost first in stacks->frames. */
 static int unwind(struct late_stacks *stacks, const struct stint_meter_file_stack *stack)
 {
-	struct stint_unwind_regs regs;
+	struct stint_unwind_regs regs = {.absent = 0};
 	bool complete = false;
 	uint32_t bytes = stack->stack_bytes;
 	int len;

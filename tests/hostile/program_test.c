@@ -147,7 +147,7 @@ static void unwind_at_random(struct stint_unwinder *unwinder, uint64_t address, 
 	bool complete;
 
 	while (times-- > 0) {
-		struct stint_unwind_regs regs;
+		struct stint_unwind_regs regs = {.absent = 0};
 		int len;
 
 		for (size_t i = 0; i < 512; i++)

@@ -81,6 +81,26 @@ static void a_spin_has_the_stack_of_where_it_computes(void **state)
 	assert_string_equal(overrun->handler, "on_command");
 }
 
+static void a_stack_is_whole_where_much_of_it_was_never_touched(void **state)
+{
+	const struct watched_overrun *overrun;
+	struct stint_probes_losses losses;
+
+	(void)state;
+	watch_loops("wait", "2");
+	sync_loop(0);
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, i % 2 ? SUBJECT_SPIN : SUBJECT_BLOCK, 5 * MS);
+	sync_loop(0);
+	assert_true(watching_count(&watching, ABOUT(5 * MS)) >= TIMES);
+	for (size_t i = 0; (overrun = watching_overrun(&watching, ABOUT(5 * MS), i)); i++) {
+		assert_true(watched_stack_has(overrun, "start_thread"));
+		assert_string_equal(overrun->handler, "on_command");
+	}
+	stint_probes_losses(watching.probes, &losses);
+	assert_int_equal(losses.stacks_cut, 0);
+}
+
 static void a_sleep_is_blocked_in_its_system_call(void **state)
 {
 	(void)state;
@@ -357,6 +377,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_spin_of_5_ms_is_5_ms_on_the_cpu, watching_set_up_opened,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_spin_has_the_stack_of_where_it_computes,
+						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_stack_is_whole_where_much_of_it_was_never_touched,
 						watching_set_up_opened, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_sleep_is_blocked_in_its_system_call, watching_set_up_opened,
 						watching_tear_down),

@@ -118,7 +118,7 @@ static void a_stack_of_rubbish_is_no_stack(void **state)
 	static unsigned char rubbish[16384];
 	static struct stint_frame frames[256];
 	struct stint_unwinder *unwinder = own_unwinder();
-	struct stint_unwind_regs regs;
+	struct stint_unwind_regs regs = {.absent = 0};
 	bool complete;
 
 	(void)state;

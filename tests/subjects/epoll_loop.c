@@ -26,6 +26,8 @@
 
 #define LOOPS_MAX 96
 #define BURST     3
+#define ROOM \
+	1024 /* as libuv has it: most of that is never touched, and of a thread's stack no memory is there */
 
 enum wait_call { WAIT, PWAIT, PWAIT2 };
 
@@ -243,10 +245,10 @@ static __attribute__((noinline)) void on_inner(struct loop *loop)
 static void *run(void *ctx)
 {
 	struct loop *loop = ctx;
-	struct epoll_event events[8];
+	struct epoll_event events[ROOM];
 
 	for (;;) {
-		int len = wait_for_events(loop->epfd, events, 8, -1);
+		int len = wait_for_events(loop->epfd, events, ROOM, -1);
 
 		if (len < 0 && errno != EINTR)
 			die("epoll_wait");
