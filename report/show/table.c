@@ -297,19 +297,58 @@ static size_t narrower_names(const struct table *table, size_t width)
 	return widest - (whole - width) - 1; /* the mark of what is inferred comes before it */
 }
 
+static bool same_row(const struct table *table, const char *const *rendered, size_t a, size_t b)
+{
+	for (size_t i = 0; i < table->columns_len; i++)
+		if (is_shown(&table->columns[i]) && table->columns[i].key &&
+		    strcmp(rendered[a * table->columns_len + i], rendered[b * table->columns_len + i]) != 0)
+			return false;
+	return true;
+}
+
+/* Are there rows that have become the same to who reads them? */
+static bool are_mixed_up(const struct table *table, const char *const *wide, const char *const *narrow)
+{
+	size_t rows = table->count / table->columns_len;
+
+	for (size_t a = 0; a < rows; a++)
+		for (size_t b = 0; b < a; b++)
+			if (same_row(table, narrow, a, b) && !same_row(table, wide, a, b))
+				return true;
+	return false;
+}
+
+/* In place of `rendered`, with names that are shorter, if by that the table fits and its rows can still be told apart. */
+static const char **render_to_fit(struct table *table, struct buffer *texts, const char **rendered,
+				  size_t width)
+{
+	struct buffer shorter_texts = {0};
+	size_t names = narrower_names(table, width);
+	bool inferred = false;
+	const char **shorter;
+
+	if (!names)
+		return rendered;
+	shorter = render_all(table, &shorter_texts, names, &inferred);
+	if (shorter && !shorter_texts.err && are_mixed_up(table, rendered, shorter)) {
+		free(shorter);
+		buffer_free(&shorter_texts);
+		shorter = render_all(table, &shorter_texts, NAME_COLUMNS, &inferred); /* the widths, too */
+	}
+	free(rendered);
+	buffer_free(texts);
+	*texts = shorter_texts;
+	return shorter;
+}
+
 void table_text(struct table *table, struct buffer *out, size_t width, bool *inferred)
 {
 	bool ok = table && !table->cells.err;
 	struct buffer texts = {0};
 	const char **rendered = ok ? render_all(table, &texts, NAME_COLUMNS, inferred) : NULL;
 
-	size_t names = rendered ? narrower_names(table, width) : 0;
-
-	if (names) {
-		free(rendered);
-		buffer_free(&texts);
-		rendered = render_all(table, &texts, names, inferred);
-	}
+	if (rendered && !texts.err)
+		rendered = render_to_fit(table, &texts, rendered, width);
 	if (!rendered || texts.err)
 		out->err = -ENOMEM;
 	else if (table->count > 0)

@@ -437,6 +437,36 @@ static void the_port_of_an_address_is_not_cut_out(void **state)
 	buffer_free(&out);
 }
 
+/* Two columns of figures, with which there is no room for both names in full. */
+static void put_clients(struct buffer *out, const char *second)
+{
+	static const char *const heads[] = {"pid", "handler", "overruns", "mostly"};
+	struct table *table = table_new(heads, "LLrl");
+	bool inferred = false;
+
+	for (int i = 0; i < 2; i++) {
+		table_number(table, 31728);
+		table_name(table, i ? second : "clients of :21080 (no stack)", true);
+		table_number(table, 73);
+		table_cell(table, "runnable 94 %");
+	}
+	table_text(table, out, 54, &inferred);
+}
+
+static void names_are_not_cut_where_only_what_is_cut_tells_rows_apart(void **state)
+{
+	struct buffer out = {0};
+
+	(void)state;
+	put_clients(&out, "clients of :21443 (no stack)");
+	assert_non_null(strstr(buffer_text(&out), "~clients of :21080 (no stack)"));
+	assert_non_null(strstr(buffer_text(&out), "~clients of :21443 (no stack)"));
+	buffer_clear(&out);
+	put_clients(&out, "listener :21443 (no stack)");
+	assert_null(strstr(buffer_text(&out), "~clients of :21080 (no stack)"));
+	buffer_free(&out);
+}
+
 static void what_does_not_fit_goes_on_below_with_the_names_again(void **state)
 {
 	struct buffer out = {0};
@@ -623,6 +653,7 @@ int main(void)
 		test(of_many_processes_the_latest_have_all_their_lines),
 		test(columns_that_say_nothing_are_left_out),
 		test(the_port_of_an_address_is_not_cut_out),
+		test(names_are_not_cut_where_only_what_is_cut_tells_rows_apart),
 		test(what_does_not_fit_goes_on_below_with_the_names_again),
 		test(a_set_that_threads_share_is_said_to_be),
 		test(sets_under_one_number_one_after_the_other_are_not_shared),
