@@ -25,9 +25,10 @@ enum subject_verb {
 	SUBJECT_PIPE,      /* read a pipe into which another thread writes after `arg` ns */
 	SUBJECT_SEND_COLD, /* sendfile() a file that is not in memory to /dev/null; fd: of that */
 	SUBJECT_COLD,      /* touch pages of a file that are not in memory; cpu_ns: how many had to be read */
-	SUBJECT_PAGES,     /* touch `arg` pages that were not there; cpu_ns: how many */
-	SUBJECT_STOP,      /* stop by SIGSTOP, until somebody sends SIGCONT; `arg` times, but at least once */
-	SUBJECT_CALLS,     /* make `arg` system calls that do nothing */
+	/* touch pages that were not there until the CPU clock is `arg` further; cpu_ns: how many, and user_ns, kernel_ns */
+	SUBJECT_PAGES,
+	SUBJECT_STOP,  /* stop by SIGSTOP, until somebody sends SIGCONT; `arg` times, but at least once */
+	SUBJECT_CALLS, /* make `arg` system calls that do nothing */
 };
 
 struct subject_command {
@@ -41,7 +42,8 @@ struct subject_answer {
 	int32_t tid;
 	int32_t epfd; /* the loop's own */
 	int32_t fd; /* what the verb was about: BURST: the descriptor that computed; OTHER: the second set */
-	uint64_t cpu_ns; /* of the thread's CPU clock, in the command */
+	uint64_t cpu_ns;             /* of the thread's CPU clock, in the command */
+	uint64_t user_ns, kernel_ns; /* PAGES: as getrusage() has it of the thread */
 };
 
 #endif

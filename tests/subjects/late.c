@@ -27,9 +27,10 @@
 
 #include "../helpers/subject_command.h"
 
-#define READ_BYTES (4u << 20)
-#define FILE_BYTES (8u << 20)
-#define PAGE_BYTES 4096u
+#define READ_BYTES    (4u << 20)
+#define FILE_BYTES    (8u << 20)
+#define PAGE_BYTES    4096u
+#define PAGES_AT_ONCE 8192u
 
 pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -182,8 +183,12 @@ static __attribute__((noinline)) int send_cold_file(void)
 	return sink;
 }
 
-/* Returns how many pages were made. */
-static __attribute__((noinline)) uint64_t touch_new_pages(uint64_t pages)
+static uint64_t in_ns(struct timeval time)
+{
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_usec * 1000u;
+}
+
+static __attribute__((noinline)) void touch_new_pages(uint64_t pages)
 {
 	volatile char *bytes =
 		mmap(NULL, pages * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -194,7 +199,23 @@ static __attribute__((noinline)) uint64_t touch_new_pages(uint64_t pages)
 	for (uint64_t i = 0; i < pages; i++)
 		bytes[i * PAGE_BYTES] = 1;
 	munmap((void *)(uintptr_t)bytes, pages * PAGE_BYTES);
-	return pages;
+}
+
+static void make_pages(struct subject_answer *answer, uint64_t ns)
+{
+	uint64_t end_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) + ns;
+	struct rusage before, after;
+
+	if (getrusage(RUSAGE_THREAD, &before) != 0)
+		die("getrusage");
+	while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end_ns) {
+		touch_new_pages(PAGES_AT_ONCE);
+		answer->cpu_ns += PAGES_AT_ONCE;
+	}
+	if (getrusage(RUSAGE_THREAD, &after) != 0)
+		die("getrusage");
+	answer->user_ns = in_ns(after.ru_utime) - in_ns(before.ru_utime);
+	answer->kernel_ns = in_ns(after.ru_stime) - in_ns(before.ru_stime);
 }
 
 static __attribute__((noinline)) void stop(uint64_t times)
@@ -243,7 +264,7 @@ static struct subject_answer carry_out(const struct subject_command *command)
 	else if (command->verb == SUBJECT_COLD)
 		answer.cpu_ns = read_cold_pages();
 	else if (command->verb == SUBJECT_PAGES)
-		answer.cpu_ns = touch_new_pages(command->arg);
+		make_pages(&answer, command->arg);
 	else if (command->verb == SUBJECT_STOP)
 		stop(command->arg);
 	else if (command->verb == SUBJECT_CALLS)
