@@ -18,8 +18,7 @@
  */
 
 #define SYSCALL_NOTED_NS 10000 /* shorter system calls are counted, but not listed */
-#define TICK_MAX_NS      10000000
-#define THREAD_LOOPS_MAX 256 /* of one thread, that are given back */
+#define THREAD_LOOPS_MAX 256   /* of one thread, that are given back */
 #define BEFORE_LEAST_NS  100000000
 
 struct {
@@ -556,7 +555,7 @@ static __always_inline u64 since_when_runnable(const struct thread *thread, u64 
 
 /*
  * `task` is the thread's; `prev` had the CPU before, NULL if that is not known, and then the thread runs already. Where no
- * program ran as it was woken (find_missed_switch() has why), who woke it is not known, nor when; but in which call it was
+ * program ran as it was woken (missed_switch.bpf.h has why), who woke it is not known, nor when; but in which call it was
  * blocked is, and where as long as it does not run.
  */
 static __always_inline void switch_in(struct thread *thread, struct task_struct *task,
@@ -601,40 +600,21 @@ static __always_inline void switch_in(struct thread *thread, struct task_struct 
 	thread->segments_len = at + 1;
 }
 
-/*
- * There are kernels on which no program runs while certain threads are current, and no misses are counted for it: on a
- * microVM with 6.18, while those of pid 1, its agent, are. Of 82,848 switches with busy CPUs none from one of them was
- * seen, and all 89 that were missing were those, as the chain of who left and who came shows; perf sees none of them
- * either. So what gets a CPU after one of them is switched to without a sched_switch, and what an interrupt wakes amid
- * one of them without a sched_waking: one in a thousand, more as they are busier. It is no race of the wake-up's.
- *
- * But a thread that does something is on a CPU, and its CPU clock has gained since it left how long it has been there.
- * Up to when, the clock of its queue tells: both lag behind by up to a tick, by the same, and stand still while it is
- * off its CPU. Where it is in another queue, whose clock may differ, or lags by more, as that clock leaves out what the
- * hypervisor took, the time on the CPU is a lower bound.
- */
-static __always_inline u64 since_when_on(const struct thread *thread, const struct task_struct *task,
-					 const struct cfs_rq *queue, u64 now_ns)
-{
-	u64 ran_ns = task->se.sum_exec_runtime - thread->off_cpu_clock_ns;
-	u64 off_for_ns = task->se.exec_start - ran_ns - thread->off_clock_ns,
-	    away_ns = now_ns - thread->off_ns;
-	u64 on_ns = ran_ns < away_ns ? now_ns - ran_ns : thread->off_ns;
-
-	if (thread->state == THREAD_DISPATCHING && thread->verdict.queue == (u64)queue && off_for_ns &&
-	    off_for_ns < on_ns - thread->off_ns && on_ns - thread->off_ns - off_for_ns <= TICK_MAX_NS)
-		on_ns = thread->off_ns + off_for_ns;
-	return on_ns > thread->runnable_ns ? on_ns : thread->runnable_ns;
-}
-
 static __always_inline void find_missed_switch(struct thread *thread, struct task_struct *task, u64 now_ns)
 {
+	struct missed_switch missed = {.off_ns = thread->off_ns};
 	const struct cfs_rq *queue;
 
-	if (!thread->off_ns)
+	if (!missed.off_ns)
 		return;
 	queue = queue_of(task);
-	switch_in(thread, task, queue, NULL, since_when_on(thread, task, queue, now_ns));
+	missed.runnable_ns = thread->runnable_ns;
+	missed.now_ns = now_ns;
+	missed.ran_ns = task->se.sum_exec_runtime - thread->off_cpu_clock_ns;
+	missed.off_clock_ns = thread->off_clock_ns;
+	missed.last_clock_ns = task->se.exec_start;
+	missed.same_queue = thread->state == THREAD_DISPATCHING && thread->verdict.queue == (u64)queue;
+	switch_in(thread, task, queue, NULL, since_when_on(&missed));
 }
 
 /* Of the current thread. Not static: it is rare, and the verifier goes through it once, and not before all that follows. */

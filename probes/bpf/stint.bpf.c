@@ -14,6 +14,7 @@
  *   waits.bpf.h   which system calls are waits, and which wait is the loop's own
  *   ready.bpf.h   what a wait found ready
  *   slot.bpf.h    tables that user space reads by slot
+ *   missed_switch.bpf.h when a thread got its CPU where no program saw it
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
  *   before.bpf.h  an iteration that began before stint came
  *   under_way.bpf.h how long waits and iterations that have not ended have gone on
@@ -69,6 +70,8 @@
 #include "ready.bpf.h"
 
 #include "slot.bpf.h"
+
+#include "missed_switch.bpf.h"
 
 #include "loop.bpf.h"
 #include "under_way.bpf.h"
