@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cgroup.h"
@@ -23,6 +24,7 @@
 #include "target.h"
 
 #define PIDS_MAX   1024
+#define COMM_BYTES 16 /* the kernel's TASK_COMM_LEN */
 #define HANGS_TOLD 20
 
 static const char help[] =
@@ -58,6 +60,7 @@ struct request {
 	uint32_t pids[PIDS_MAX];
 	size_t pids_len;
 	const char *comm;
+	char comm_kept[COMM_BYTES]; /* as much of it as the kernel keeps of a name */
 	const char *cgroup;
 	char cgroup_path[4096];
 	const char *functions[STINT_PROBES_FUNCTIONS];
@@ -161,7 +164,8 @@ static int parse_option(struct request *request, int option)
 	case 'p':
 		return add_pid(request, optarg);
 	case 'c':
-		request->comm = optarg;
+		snprintf(request->comm_kept, sizeof(request->comm_kept), "%s", optarg);
+		request->comm = request->comm_kept;
 		return 0;
 	case 'g':
 		request->cgroup = optarg;
@@ -171,7 +175,7 @@ static int parse_option(struct request *request, int option)
 		return 0;
 	case 'd':
 		if (!parse_number(&number, optarg, 0.001, 1e9))
-			return complain(2, "'%s' is not a number of seconds", optarg);
+			return complain(2, "'%s' is not a number of seconds from 0.001 to 1e9", optarg);
 		request->duration_ns = (uint64_t)(number * 1e9);
 		return 0;
 	case 'b':
@@ -192,10 +196,21 @@ static int parse_option(struct request *request, int option)
 	case 'n':
 		request->options.no_probes = true;
 		return 0;
-	default:
-		fputs(help, stderr);
-		return 2;
+	default: /* getopt has said what is wrong */
+		return complain(2, "--help lists the options");
 	}
+}
+
+/* Exactly one kind of them. */
+static int check_targets(const struct request *request)
+{
+	int kinds = (request->pids_len > 0) + (request->comm != NULL) + (request->cgroup != NULL) +
+		    (request->command != NULL);
+
+	if (kinds == 1)
+		return 0;
+	return complain(2, "%s: one of -p PID, --comm NAME, --cgroup PATH, or -- COMMAND (see --help)",
+			kinds ? "what to record is said in more than one way" : "what to record");
 }
 
 /* Returns an exit status, or -1 to go on. */
@@ -209,8 +224,10 @@ static int parse(struct request *request, int argc, char **argv)
 		{"function", required_argument, NULL, 'u'}, {"no-probes", no_argument, NULL, 'n'},
 		{"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
 	};
+	static char name[] = "stint record";
 	int option, status;
 
+	argv[0] = name; /* as getopt's messages have it */
 	while ((option = getopt_long(argc, argv, "+p:d:o:h", options, NULL)) != -1) {
 		if (option == 'h') {
 			fputs(help, stdout);
@@ -220,11 +237,17 @@ static int parse(struct request *request, int argc, char **argv)
 		if (status)
 			return status;
 	}
+	/* Else a word too many would be started, and what follows it be no options. */
+	if (optind < argc && strcmp(argv[optind - 1], "--") != 0)
+		return complain(2,
+				"'%s' was not expected: each process has a -p of its own, a port follows "
+				"--trace-socket=, and a command to start follows --",
+				argv[optind]);
 	if (optind < argc)
 		request->command = argv + optind;
-	if (!request->pids_len + !request->comm + !request->cgroup + !request->command != 3)
-		return complain(2, "what to record: one of -p PID, --comm NAME, --cgroup PATH, or a command "
-				   "(see --help)");
+	status = check_targets(request);
+	if (status)
+		return status;
 	if (request->options.functions_len && request->options.no_probes)
 		return complain(2, "functions are timed by the probes: --function without --no-probes");
 	return -1;
@@ -259,6 +282,11 @@ static int find_by_name(struct request *request)
 	size_t found_len = 0;
 	int err = target_find(&found, &found_len, request->comm);
 
+	if (err == -ESRCH && !request->options.no_probes) {
+		request->options.follow_name = request->comm;
+		return complain(0, "there is no process named '%s' yet: one that is started will be recorded",
+				request->comm);
+	}
 	if (err)
 		return complain(1, "there is no process named '%s'", request->comm);
 	for (size_t i = 0; i < found_len && request->pids_len < PIDS_MAX; i++) {
@@ -395,6 +423,7 @@ static void take_descriptors(void)
 /* Of a process that nothing can be known of, the recording holds the name and why. */
 static int add_targets(struct recorder *recorder, const struct request *request)
 {
+	bool may_come = request->cgroup || (request->comm && !recorder_probes_missing(recorder));
 	size_t seen = 0;
 	int status;
 
@@ -413,7 +442,7 @@ static int add_targets(struct recorder *recorder, const struct request *request)
 				 "process %" PRIu32 " has no meter of libstint: of it, nothing is recorded",
 				 pid);
 	}
-	if (!seen && !request->cgroup)
+	if (!seen && !may_come)
 		return complain(1, "nothing can be recorded: %s", recorder_probes_missing(recorder));
 	status = follow_present(recorder, request);
 	if (!status && request->pids_len)
@@ -486,6 +515,7 @@ static int tell_none(const struct recorder *recorder, const struct request *requ
 	return complain(1, "%s: nothing came back to a wait in epoll, poll, select or io_uring", none);
 }
 
+/* What is on standard output is the command's. */
 static int tell_result(const struct recorder *recorder, const struct request *request)
 {
 	struct recording_sums sums;
@@ -493,20 +523,35 @@ static int tell_result(const struct recorder *recorder, const struct request *re
 	recorder_sums(recorder, &sums);
 	if (!sums.loops && !sums.overruns)
 		return tell_none(recorder, request);
-	printf("recorded %.1f s: %" PRIu64 " loop%s", (double)recorder_duration_ns(recorder) / 1e9,
-	       sums.loops, sums.loops == 1 ? "" : "s");
+	fprintf(stderr, "recorded %.1f s: %" PRIu64 " loop%s", (double)recorder_duration_ns(recorder) / 1e9,
+		sums.loops, sums.loops == 1 ? "" : "s");
 	if (sums.loops_twice)
-		printf(" (%s%s from both sides, by %s own meter and by the kernel)",
-		       sums.loops_twice < sums.loops ? units_count(sums.loops_twice).text : "",
-		       sums.loops_twice < sums.loops ? " of them seen" : "seen",
-		       sums.loops_twice == 1 ? "its" : "their");
-	printf(", %" PRIu64 " overrun%s, %" PRIu64 " write stall%s, %" PRIu64 " lost", sums.overruns,
-	       sums.overruns == 1 ? "" : "s", sums.stalls, sums.stalls == 1 ? "" : "s", sums.lost);
+		fprintf(stderr, " (%s%s from both sides, by %s own meter and by the kernel)",
+			sums.loops_twice < sums.loops ? units_count(sums.loops_twice).text : "",
+			sums.loops_twice < sums.loops ? " of them seen" : "seen",
+			sums.loops_twice == 1 ? "its" : "their");
+	fprintf(stderr, ", %" PRIu64 " overrun%s, %" PRIu64 " write stall%s, %" PRIu64 " lost", sums.overruns,
+		sums.overruns == 1 ? "" : "s", sums.stalls, sums.stalls == 1 ? "" : "s", sums.lost);
 	if (sums.stacks_cut)
-		printf(", %" PRIu64 " stack%s incomplete", sums.stacks_cut, sums.stacks_cut == 1 ? "" : "s");
-	printf("\n");
-	printf("stint report %s\n", request->path);
+		fprintf(stderr, ", %" PRIu64 " stack%s incomplete", sums.stacks_cut,
+			sums.stacks_cut == 1 ? "" : "s");
+	fprintf(stderr, "\n");
+	fprintf(stderr, "stint report %s\n", request->path);
 	return 0;
+}
+
+/* A program that failed may be all there is to the recording. */
+static void tell_end(struct target_child *child)
+{
+	int status;
+
+	if (!target_child_has_ended(child, &status))
+		return;
+	if (WIFSIGNALED(status))
+		complain(0, "the command was ended by signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	else if (WEXITSTATUS(status) != 0)
+		complain(0, "the command ended with exit status %d", WEXITSTATUS(status));
 }
 
 static int run(struct recorder *recorder, const struct request *request, struct target_child *child)
@@ -528,6 +573,8 @@ static int run(struct recorder *recorder, const struct request *request, struct 
 	fprintf(stderr, "recording into %s; Ctrl-C ends it\n", request->path);
 	if (recorder_run(recorder, request->duration_ns, &stop_wanted) != 0)
 		return complain(1, "%s", recorder_error(recorder));
+	if (request->command)
+		tell_end(child);
 	status = tell_result(recorder, request);
 	return status ? status : tell_missing_functions(recorder, request);
 }

@@ -101,6 +101,21 @@ static int replace_file(const char *path, const struct buffer *content)
 	return err;
 }
 
+/* Of a recording, or of whatever else is kept in SQLite's format. */
+static bool is_database(const char *path)
+{
+	static const char magic[16] = "SQLite format 3";
+	char begin[sizeof(magic)] = "";
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	bool is;
+
+	if (fd < 0)
+		return false;
+	is = read(fd, begin, sizeof(begin)) == sizeof(begin) && memcmp(begin, magic, sizeof(magic)) == 0;
+	close(fd);
+	return is;
+}
+
 /* To a file that the user named: a device or a pipe is what was meant itself, and a link stands for its file. */
 static int write_named(const char *path, const struct buffer *content)
 {
@@ -110,6 +125,8 @@ static int write_named(const char *path, const struct buffer *content)
 
 	if (stat(path, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
 		return write_in_place(path, content);
+	if (is_database(path))
+		return -EEXIST;
 	target = realpath(path, NULL);
 	err = replace_file(target ? target : path, content);
 	free(target);
@@ -139,6 +156,8 @@ static int report_html(const struct model *model, const char *path)
 	if (buffer_text(&page))
 		err = write_named(path, &page);
 	buffer_free(&page);
+	if (err == -EEXIST)
+		return fail(path, "is a recording, or another SQLite file, and is not replaced by a page");
 	if (err < 0)
 		return fail(path, strerror(-err));
 	if (*why)
@@ -241,9 +260,9 @@ static int report(const struct model *model, const struct request *request)
 
 /* ---- the command ---- */
 
-static int misused(const char *why)
+static int misused(const char *why, const char *word)
 {
-	fprintf(stderr, "stint report: %s\n\n%s", why, usage_text);
+	fprintf(stderr, "stint report: %s%s\n\n%s", why, word, usage_text);
 	return 2;
 }
 
@@ -267,17 +286,18 @@ static int parse(int argc, char **argv, struct request *request)
 			return 0;
 		}
 		if (option == ':')
-			return misused("an option lacks its value");
+			return misused("a value is missing behind ", argv[optind - 1]);
 		if (option == '?')
-			return misused("an option is not known");
+			return misused("there is no option ", argv[optind - 1]);
 		request->format = (enum format)(strchr(letters, option) - letters);
 		request->out = optarg;
 		formats++;
 	}
 	if (formats > 1)
-		return misused("one format at a time");
+		return misused("one format at a time", "");
 	if (argc - optind != 1)
-		return misused(argc == optind ? "which recording?" : "one recording at a time");
+		return misused(argc == optind ? "which recording?" : "one recording at a time",
+			       argc == optind && request->out ? " (OUT or DIR comes first, then FILE)" : "");
 	request->file = argv[optind];
 	return -1;
 }

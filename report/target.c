@@ -198,6 +198,16 @@ static bool wait_for(pid_t pid, int timeout_ms)
 	return has_ended;
 }
 
+bool target_child_has_ended(const struct target_child *child, int *status)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
+		return false;
+	*status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status;
+	return true;
+}
+
 void target_child_free(struct target_child *child)
 {
 	if (child->pid <= 0)

@@ -36,6 +36,9 @@ int target_child_new(struct target_child *ret, char *const argv[]);
 /* Lets it run. 0, or the errno, negative, with which exec failed. */
 int target_child_start(struct target_child *child);
 
+/* Whether it has ended, and then how: as waitpid() says it. It is still to be freed. */
+bool target_child_has_ended(const struct target_child *child, int *status);
+
 /* Ends it with SIGTERM if it still runs, after 5 s with SIGKILL, and waits for it. One that was not started never is. */
 void target_child_free(struct target_child *child);
 

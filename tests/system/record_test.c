@@ -505,8 +505,63 @@ static void a_process_whose_children_do_the_work(void **state)
 static void a_name_that_nobody_has(void **state)
 {
 	(void)state;
-	refused((const char *const[]){"stint", "record", "-o", recording, "--comm", "no-such-name", NULL}, 1,
-		"there is no process named 'no-such-name'");
+	refused((const char *const[]){"stint", "record", "--no-probes", "-o", recording, "--comm",
+				      "no-such-name", NULL},
+		1, "there is no process named 'no-such-name'");
+}
+
+/* Of a name that is longer, the kernel keeps 15 characters. */
+static void a_name_that_nobody_has_yet(void **state)
+{
+	static const char script[] =
+		"cp " BUILD_DIRECTORY "/tests/subjects/crowded $STINT_DIR/a-server-of-that-name && "
+		"$STINT_DIR/a-server-of-that-name 1; rm $STINT_DIR/a-server-of-that-name $STINT_DIR/*.meter";
+	char output[4096];
+	struct command recorder;
+
+	(void)state;
+	watching_or_skip();
+	command_start(&recorder, (const char *const[]){"stint", "record", "-o", recording, "--comm",
+						       "a-server-of-that-name", NULL});
+	command_line(&recorder, "yet: one that is started will be recorded", output, sizeof(output));
+	command_line(&recorder, "recording into", output, sizeof(output));
+	assert_int_equal(command_run((const char *const[]){"sh", "-c", script, NULL}, output, sizeof(output)),
+			 0);
+	assert_int_equal(command_end(&recorder, SIGINT, output, sizeof(output)), 0);
+	assert_int_equal(query_number(recording, "SELECT count(*) FROM process"), 1);
+}
+
+/* What it prints may be read by a program. */
+static void a_command_has_standard_output_for_itself(void **state)
+{
+	char script[512], output[4096];
+
+	(void)state;
+	snprintf(script, sizeof(script),
+		 "%s/stint record --no-probes -o %s -- %s/tests/subjects/crowded 1 2>/dev/null; "
+		 "rm \"$STINT_DIR\"/*.meter",
+		 BUILD_DIRECTORY, recording, BUILD_DIRECTORY);
+	assert_int_equal(command_run((const char *const[]){"sh", "-c", script, NULL}, output, sizeof(output)),
+			 0);
+	assert_string_equal(output, "");
+	assert_int_equal(query_number(recording, "SELECT count(*) FROM process"), 1);
+}
+
+static void how_a_command_failed_is_told(void **state)
+{
+	char output[2048];
+
+	(void)state;
+	assert_int_equal(command_run((const char *const[]){"stint", "record", "--no-probes", "-o", recording,
+							   "--", "sh", "-c", "exit 7", NULL},
+				     output, sizeof(output)),
+			 1);
+	assert_non_null(strstr(output, "the command ended with exit status 7"));
+	assert_int_equal(command_run((const char *const[]){"stint", "record", "--no-probes", "-o", recording,
+							   "--", "sh", "-c", "kill -SEGV $$", NULL},
+				     output, sizeof(output)),
+			 1);
+	assert_non_null(strstr(output, "the command was ended by signal 11"));
 }
 
 static void a_command_that_is_not_there(void **state)
@@ -582,6 +637,8 @@ static void arguments_that_make_no_sense(void **state)
 {
 	(void)state;
 	refused((const char *const[]){"stint", "record", NULL}, 2, "what to record");
+	refused((const char *const[]){"stint", "record", "-p", "1", "--comm", "init", NULL}, 2,
+		"said in more than one way");
 	refused((const char *const[]){"stint", "record", "-p", "12x", NULL}, 2, "'12x' is not a process id");
 	refused((const char *const[]){"stint", "record", "-d", "soon", "-p", "1", NULL}, 2,
 		"'soon' is not a number of seconds");
@@ -591,6 +648,15 @@ static void arguments_that_make_no_sense(void **state)
 	refused((const char *const[]){"stint", "record", "--trace-socket=fd:", "-p", "1", NULL}, 2,
 		"'fd:' is not a descriptor");
 	refused((const char *const[]){"stint", "dance", NULL}, 2, "there is no command 'dance'");
+}
+
+/* It would be started, by root as a rule, with the options that follow. */
+static void a_word_too_many_is_no_command(void **state)
+{
+	(void)state;
+	refused((const char *const[]){"stint", "record", "sh", "-o", recording, NULL}, 2,
+		"'sh' was not expected");
+	refused((const char *const[]){"stint", "record", "-p", "1", "2", NULL}, 2, "'2' was not expected");
 }
 
 static void an_unprivileged_user_is_told_what_is_missing(void **state)
@@ -637,11 +703,15 @@ int main(void)
 		TEST(a_process_that_waits_for_nothing),
 		TEST(a_process_whose_children_do_the_work),
 		TEST(a_name_that_nobody_has),
+		TEST(a_name_that_nobody_has_yet),
+		TEST(a_command_has_standard_output_for_itself),
+		TEST(how_a_command_failed_is_told),
 		TEST(a_command_that_is_not_there),
 		TEST(an_output_that_cannot_be_written),
 		TEST(an_output_that_is_somebody_elses_file),
 		TEST(an_output_that_another_recorder_writes),
 		TEST(arguments_that_make_no_sense),
+		TEST(a_word_too_many_is_no_command),
 		TEST(an_unprivileged_user_is_told_what_is_missing),
 	};
 

@@ -145,6 +145,20 @@ static void a_link_in_the_place_of_a_plot_is_replaced(void **state)
 			 0);
 }
 
+/* As one does who has the two names the wrong way round. */
+static void a_recording_is_not_replaced_by_its_page(void **state)
+{
+	struct stat before, after;
+
+	(void)state;
+	assert_int_equal(stat(recorded, &before), 0);
+	assert_int_equal(symlink("a.stint", link_path), 0);
+	assert_int_equal(write_page(recorded), 1);
+	assert_int_equal(write_page(link_path), 1);
+	assert_int_equal(stat(recorded, &after), 0);
+	assert_true(before.st_ino == after.st_ino && before.st_size == after.st_size);
+}
+
 static void a_file_is_replaced_by_the_whole_page(void **state)
 {
 	struct stat before, after;
@@ -166,6 +180,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_link_stays_one_and_its_file_has_the_page, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_link_in_the_place_of_a_plot_is_replaced, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_recording_is_not_replaced_by_its_page, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_file_is_replaced_by_the_whole_page, set_up, tear_down),
 	};
 
