@@ -395,6 +395,8 @@ struct tcp_sock {
 	u32 lost_out;
 	u32 retrans_out;
 	u32 notsent_lowat;
+	u8 chrono_type : 2;
+	u64 tcp_wstamp_ns;
 };
 
 /* `len` counts the family too. */

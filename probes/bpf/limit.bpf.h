@@ -4,10 +4,12 @@
 
 /*
  * What holds a sender back while its buffer is full. A TCP sender changes its mind at segments that arrive, at its
- * timers and at sends; all of these are looked at, so the state found at one look holds until the next.
+ * timers and at sends; all of these are looked at, so the state found at one look holds until the next. Only pacing's
+ * timer is seen afterwards.
  *
  *   retransmission     the kernel is recovering from loss (fast recovery, or a timeout went off)
- *   receive window     the next segment does not fit into what the peer has allowed (tcp_snd_wnd_test)
+ *   receive window     the next segment does not fit into what the peer has allowed (tcp_snd_wnd_test), or not as
+ *                      many as the kernel means to send at once (tcp_tso_should_defer)
  *   congestion window  as many packets are on the way as the congestion control allows
  *   host               unsent data, and both windows have room: pacing, a queue of this machine, or the kernel
  *                      waiting for more to send at once
@@ -20,6 +22,8 @@
 #define SILENT_TIMEOUTS 3
 
 #define TCP_CA_RECOVERY 3
+
+#define TCP_CHRONO_RWND_LIMITED 2 /* what the kernel itself has found as it last had a look at what to send */
 
 /* Without an answer; the kernel begins anew at each. */
 static __always_inline u32 timeouts_in_a_row(u64 sk)
@@ -49,7 +53,8 @@ static __noinline u32 current_limit(u64 sk)
 		return RECORD_LIMIT_NETWORK;
 	if (next > unsent)
 		next = unsent;
-	if ((u64)in_flight + next > BPF_CORE_READ(tcp, snd_wnd))
+	if (BPF_CORE_READ_BITFIELD_PROBED(tcp, chrono_type) == TCP_CHRONO_RWND_LIMITED ||
+	    (u64)in_flight + next > BPF_CORE_READ(tcp, snd_wnd))
 		return RECORD_LIMIT_RECEIVE_WINDOW;
 	if (packets_in_flight(tcp) >= BPF_CORE_READ(tcp, snd_cwnd))
 		return RECORD_LIMIT_CONGESTION_WINDOW;
@@ -68,6 +73,25 @@ static __always_inline void account_limit(struct socket_state *state, u64 now_ns
 	state->limit_since_ns = now_ns;
 }
 
+/* When the last segment was sent or, where pacing holds the next one back, until when it does. */
+static __always_inline u64 let_go_ns(u64 sk)
+{
+	return BPF_CORE_READ((struct tcp_sock *)sk, tcp_wstamp_ns);
+}
+
+/*
+ * The time since the last look is over. Where this machine held the segments back, it has let go of them meanwhile, by a
+ * timer that nobody sees: the last time at `until_ns`. What is found now has held since.
+ */
+static __always_inline void account_limit_until(struct socket_state *state, u64 sk, u64 until_ns, u64 now_ns)
+{
+	if (state->limit == RECORD_LIMIT_HOST && until_ns < now_ns) {
+		account_limit(state, until_ns);
+		state->limit = current_limit(sk);
+	}
+	account_limit(state, now_ns);
+}
+
 /* A segment from the peer ends the gap since the one before, and tells whether the peer was silent in it. */
 __noinline int end_gap(struct socket_state *state, u64 sk, u64 now_ns)
 {
@@ -75,7 +99,7 @@ __noinline int end_gap(struct socket_state *state, u64 sk, u64 now_ns)
 
 	if (!state)
 		return 0;
-	account_limit(state, now_ns);
+	account_limit_until(state, sk, let_go_ns(sk), now_ns);
 	silent = timeouts_in_a_row(sk) >= state->timeouts + SILENT_TIMEOUTS;
 	for (u32 i = 0; i < RECORD_LIMITS; i++) {
 		u32 as = silent ? RECORD_LIMIT_SILENT : i;
@@ -90,6 +114,7 @@ __noinline int end_gap(struct socket_state *state, u64 sk, u64 now_ns)
 static __always_inline void look_at_limit(struct socket_state *state, u64 sk, bool fresh)
 {
 	state->limit = current_limit(sk);
+	state->let_go_ns = let_go_ns(sk);
 	if (fresh)
 		state->timeouts = timeouts_in_a_row(sk);
 }

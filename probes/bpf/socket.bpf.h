@@ -68,6 +68,7 @@ struct socket_state {
 
 	/* limit.bpf.h */
 	u64 limit_since_ns;
+	u64 let_go_ns; /* as it was at the last look */
 	u32 limit;
 	u32 timeouts; /* in a row, as the gap between two segments began */
 	u64 gap_ns[RECORD_LIMITS];

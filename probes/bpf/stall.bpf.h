@@ -608,7 +608,8 @@ static __always_inline void note_retransmit(u64 sk, u64 now_ns)
 	if (is_stalled(state))
 		state->retransmits++;
 	if (state->stage == STALL_FULL) {
-		account_limit(state, now_ns);
+		/* The kernel's note is of what it has just sent again. */
+		account_limit_until(state, sk, state->let_go_ns, now_ns);
 		look_at_limit(state, sk, false);
 	}
 	moment.tid = state->tid;

@@ -204,6 +204,22 @@ static void pacing_is_the_host(void **state)
 	assert_int_equal(write_case_limit_ns(&run, STINT_PROBES_LIMIT_CONGESTION_WINDOW), 0);
 }
 
+/*
+ * Pacing lets go of what the window has room for, by a timer that no tracepoint shows, long before the peer reads again. In
+ * the kernel's own account is also what went by once the window had opened and the sender was to send.
+ */
+static void a_window_that_closes_behind_pacing_is_the_receive_window(void **state)
+{
+	uint64_t window_ns;
+
+	(void)state;
+	run_case("smoothed", "sipping");
+	assert_mostly(STINT_PROBES_LIMIT_RECEIVE_WINDOW);
+	window_ns = write_case_limit_ns(&run, STINT_PROBES_LIMIT_RECEIVE_WINDOW);
+	print_message("by the kernel %" PRIu64 " us\n", run.account.rwnd_limited_us);
+	assert_true(window_ns + write_case_own_ns(&run) >= run.account.rwnd_limited_us * 1000 * 85 / 100);
+}
+
 static void a_send_refused_by_the_low_water_mark_is_marked(void **state)
 {
 	size_t by_lowat = 0;
@@ -273,6 +289,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_send_refused_by_the_low_water_mark_is_marked, tear_down),
 		cmocka_unit_test_teardown(without_a_low_water_mark_there_is_none, tear_down),
 		cmocka_unit_test_teardown(pacing_is_the_host, tear_down),
+		cmocka_unit_test_teardown(a_window_that_closes_behind_pacing_is_the_receive_window,
+					  tear_down),
 		/* From here on in networks of their own, which the process does not leave again. */
 		cmocka_unit_test_teardown(two_packets_at_a_time_are_the_congestion_window, tear_down),
 		cmocka_unit_test_teardown(a_long_way_is_the_network, tear_down),

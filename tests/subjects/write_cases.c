@@ -13,6 +13,7 @@
  *	oneshot    arms EPOLLOUT for one event
  *	lowat      as level, with TCP_NOTSENT_LOWAT
  *	paced      as level, and SO_MAX_PACING_RATE lets it send no more than PACING_BYTES a second
+ *	smoothed   the same with SMOOTH_BYTES, far more than a sipping peer reads
  *	sockmap    as level, while the socket is in a sockmap with a verdict program
  *	unarmed    forgets to arm EPOLLOUT, the first time, and finds out by a timeout after MISTAKE_MS
  *	edge-lost  edge-triggered; passes over the first edge, and waits for another until that timeout
@@ -23,7 +24,7 @@
  *	select     the same in select()
  *	retrying   never waits for EPOLLOUT: tries again every millisecond
  *
- * PEER: fast, slow (32 kB a millisecond), late (reads nothing for MISTAKE_MS, then fast), silent (drops all
+ * PEER: fast, slow (32 kB a millisecond), sipping (SIP_BYTES each SIP_MS), late (reads nothing for MISTAKE_MS, then fast), silent (drops all
  * segments for SILENT_MS, as if the network were gone), blinking (the same for BLINK_MS, so that one timer of
  * retransmission is in vain).
  */
@@ -57,10 +58,13 @@
 #define SEND_BUFFER  262144 /* the kernel doubles it */
 #define LOWAT_BYTES  32768
 #define PACING_BYTES 20000000u
+#define SMOOTH_BYTES 100000000u
 #define MISTAKE_MS   1600
 #define AFTER_MS     20
 #define SILENT_MS    2500
 #define BLINK_MS     300
+#define SIP_MS       40
+#define SIP_BYTES    262144
 #define COMPUTE_NS   60000000u
 #define HOGS         4
 #define EARLY_BYTES  131072 /* that a peer reads before it misbehaves */
@@ -115,9 +119,9 @@ static void misbehave(int fd, const char *manner)
 
 static _Noreturn void be_peer(const struct sockaddr_in *address, const char *manner)
 {
-	bool slow = strcmp(manner, "slow") == 0, misbehaved = false;
-	bool loses = strcmp(manner, "silent") == 0 || strcmp(manner, "blinking") == 0;
-	int bytes = slow ? 65536 : WIDE_BUFFER, fd = socket(AF_INET, SOCK_STREAM, 0);
+	bool sips = strcmp(manner, "sipping") == 0, slow = sips || strcmp(manner, "slow") == 0;
+	bool loses = strcmp(manner, "silent") == 0 || strcmp(manner, "blinking") == 0, misbehaved = false;
+	int bytes = sips ? SIP_BYTES : slow ? 65536 : WIDE_BUFFER, fd = socket(AF_INET, SOCK_STREAM, 0);
 	static char buffer[1 << 20];
 	size_t total = 0;
 	ssize_t got;
@@ -127,10 +131,10 @@ static _Noreturn void be_peer(const struct sockaddr_in *address, const char *man
 	    (loses && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0) ||
 	    connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
 		die("connect");
-	while ((got = read(fd, buffer, slow ? 32768 : sizeof(buffer))) > 0) {
+	while ((got = read(fd, buffer, sips ? SIP_BYTES : slow ? 32768 : sizeof(buffer))) > 0) {
 		total += (size_t)got;
 		if (slow)
-			pause_ms(1);
+			pause_ms(sips ? SIP_MS : 1);
 		if (misbehaved || total < (loses ? LATER_BYTES : EARLY_BYTES))
 			continue;
 		misbehave(fd, manner);
@@ -365,12 +369,13 @@ static void await_space(const char *manner, int epfd, int fd)
 static void send_all(const char *manner, int fd)
 {
 	int lowat = LOWAT_BYTES, epfd = epoll_create1(EPOLL_CLOEXEC);
-	unsigned rate = PACING_BYTES;
+	unsigned rate = is(manner, "smoothed") ? SMOOTH_BYTES : PACING_BYTES;
 	size_t sent = 0;
 
 	if (is(manner, "lowat") && setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat)) < 0)
 		die("TCP_NOTSENT_LOWAT");
-	if (is(manner, "paced") && setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate)) < 0)
+	if ((is(manner, "paced") || is(manner, "smoothed")) &&
+	    setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate)) < 0)
 		die("SO_MAX_PACING_RATE");
 	if (is(manner, "sockmap"))
 		enter_sockmap(fd);
