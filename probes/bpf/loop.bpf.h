@@ -12,7 +12,9 @@
  * The length of an iteration is on CPU + runnable + blocked by construction: the last two are summed over
  * the thread's switches, the first is what remains.
  *
- * A loop is over when its thread is, or when that thread closes what it waits in: the iteration under way ends there.
+ * A loop is over when its thread is, or when that thread closes what it waits in: the iteration under way ends there. So
+ * does one in which the thread closes the only descriptor that it polls, though the loop is not over: threads of a pool
+ * that serve one connection at a time are wanted no more then, and sleep until they are.
  * What it counted stays until user space has read it, and only then has the slot another one (`free_loops`); so the
  * difference of two readings is always one loop's. If its number comes back before that, that is another loop.
  */
@@ -299,7 +301,7 @@ static __always_inline bool is_worth_telling(const struct thread *thread, u64 no
 	return !thread->began_before || now_ns - thread->start_ns >= BEFORE_LEAST_NS;
 }
 
-/* There is no wait that would end it: the thread exits, or closes what its loop waits in. */
+/* There is no wait that would end it: the thread exits, or closes what its loop waits in, or all that it polls. */
 __noinline int end_last_iteration(struct thread *thread, u64 now_ns)
 {
 	if (!thread || thread->state != THREAD_DISPATCHING)

@@ -93,17 +93,25 @@ static __noinline int copy_ready_sets(struct thread *thread, const struct pt_reg
 	return 0;
 }
 
-/* As the thread's own wait returns. */
+/* As the thread's own wait returns. What is polled alone is noted, if not counted, when it is not ready too. */
 static __always_inline void copy_ready(struct thread *thread, u32 kind, const struct pt_regs *regs,
 				       long result)
 {
+	bool alone = kind == RECORD_WAIT_POLL && regs->si == 1;
+
 	thread->ready_len = 0;
-	if (result <= 0)
+	if (result <= 0 && !alone)
 		return;
 	if (kind == RECORD_WAIT_POLL)
-		copy_ready_slots(thread, regs->di, (u32)regs->si, (u32)result);
+		copy_ready_slots(thread, regs->di, (u32)regs->si, alone ? 1 : (u32)result);
 	else if (kind == RECORD_WAIT_SELECT)
 		copy_ready_sets(thread, regs);
+}
+
+/* Is that descriptor all that it polls? */
+static __always_inline bool is_polled_alone(const struct thread *thread, s32 fd)
+{
+	return thread->wait == RECORD_WAIT_POLL && thread->ready_slots == 1 && (s32)thread->ready[0] == fd;
 }
 
 static __always_inline bool is_polling(const struct thread *thread)

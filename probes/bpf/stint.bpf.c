@@ -124,6 +124,8 @@ static __always_inline void enter_descriptor_call(struct thread *thread, long nu
 		note_ring_close((s32)regs->di);
 		if (may_have_loop_in(thread, (s32)regs->di))
 			close_loop(thread, (s32)regs->di, now_ns);
+		if (is_polled_alone(thread, (s32)regs->di))
+			end_last_iteration(thread, now_ns);
 	}
 }
 

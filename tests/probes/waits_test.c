@@ -132,6 +132,21 @@ static const struct watched_overrun *find_burst(size_t i)
 }
 
 /* Three are ready at once, the first handled computes: known from the program's array, or its sets. */
+static void a_thread_that_has_closed_all_that_it_polls_is_late_for_nobody(void **state)
+{
+	(void)state;
+	watch("sessions");
+	for (int i = 0; i < TIMES; i++) {
+		subject_do(&subject, 0, SUBJECT_BLOCK, 20 * MS);
+		subject_do(&subject, 0, SUBJECT_SPIN, 2 * MS);
+	}
+	sync_loop();
+	for (size_t i = 0; i < watching.overruns_len; i++)
+		assert_true(watching.overruns[i].is.blocked_ns < 10 * MS);
+	assert_int_equal(watching_count(&watching, 2 * MS - MS / 10), TIMES);
+	assert_overruns_consistent(&watching);
+}
+
 static void find_victims_of(const char *call)
 {
 	watch(call);
@@ -264,6 +279,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(iterations_of_pselect_are_counted, watching_set_up,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(iterations_of_io_uring_are_counted_with_its_completions,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_thread_that_has_closed_all_that_it_polls_is_late_for_nobody,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_of_an_array_that_grows_on_the_stack_is_the_same_loop,
 						watching_set_up, watching_tear_down),

@@ -3,10 +3,10 @@
 /*
  * A loop of one thread on standard input and three pipes, in the wait that it is told. One command an iteration.
  *
- *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets
+ *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions
  *
  * poll_grows: the array is on the stack and has another length at each call. sets: two epoll sets, waited in by turns
- * at the same depth. Exits with 77 where the kernel refuses a ring.
+ * at the same depth. sessions: a pipe for each command, polled alone; what blocks does so after that is closed. Exits with 77 where the kernel refuses a ring.
  */
 
 #include <errno.h>
@@ -270,6 +270,35 @@ static void loop_in_two_sets(void)
 	}
 }
 
+/* As threads of a pool do that serve one connection at a time: once that is closed, the thread is wanted no more. */
+static void serve_sessions(void)
+{
+	struct subject_command command;
+	struct timespec ts;
+	int ends[2];
+
+	while (read(STDIN_FILENO, &command, sizeof(command)) == sizeof(command)) {
+		if (pipe(ends) != 0)
+			die("pipe");
+		for (int i = 0; i < 3; i++) {
+			struct pollfd one = {.fd = ends[0], .events = POLLIN};
+
+			fill(ends[1]);
+			if (poll(&one, 1, -1) != 1)
+				die("poll");
+			drain(ends[0]);
+		}
+		if (command.verb == SUBJECT_SPIN)
+			spin_on_cpu(command.arg);
+		close(ends[0]);
+		ts = (struct timespec){.tv_nsec = (long)command.arg};
+		if (command.verb == SUBJECT_BLOCK)
+			clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+		close(ends[1]);
+		answer(-1);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *wait = argc > 1 ? argv[1] : "";
@@ -290,5 +319,7 @@ int main(int argc, char **argv)
 		loop_in_ring();
 	else if (strcmp(wait, "sets") == 0)
 		loop_in_two_sets();
+	else if (strcmp(wait, "sessions") == 0)
+		serve_sessions();
 	return 2;
 }
