@@ -261,7 +261,7 @@ static void print_row(const struct way *way, const struct run *run, const struct
 {
 	const struct stint_histogram *waits = &client->waits;
 
-	printf("%-16s %8.2f %8.2f %9" PRIu64 " %9" PRIu64 " %9.3f %9.3f %9.3f\n", way->name,
+	printf("%-16s %8.2f %10.2f %9" PRIu64 " %9" PRIu64 " %9.3f %9.3f %9.3f\n", way->name,
 	       (double)took_ns / S, (double)no_cpu_ns / S, run->primes, waits->count,
 	       (double)stint_histogram_quantile(waits, 0.5) / (double)MS,
 	       (double)stint_histogram_quantile(waits, 0.99) / (double)MS, (double)waits->max / (double)MS);
@@ -365,8 +365,8 @@ int main(int argc, char **argv)
 	numbers = calibrate(work_ms * MS);
 	printf("%" PRIu64 " tasks of about %" PRIu64
 	       " ms; meanwhile a request is sent each ms, and waits (ms):\n\n"
-	       "%-16s %8s %8s %9s %9s %9s %9s %9s\n",
-	       tasks, work_ms, "", "took s", "no CPU s", "primes", "requests", "p50", "p99", "longest");
+	       "%-16s %8s %10s %9s %9s %9s %9s %9s\n",
+	       tasks, work_ms, "", "took, s", "no CPU, s", "primes", "requests", "p50", "p99", "longest");
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
 		measure(&ways[i], (unsigned)tasks, numbers);
 	printf("\nIn slices, a request waits for one share, %.1f ms. What is beyond that, and 'no CPU', is the\n"
