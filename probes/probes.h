@@ -467,8 +467,11 @@ struct stint_probes_options {
 	uint64_t budget_ns; /* of an iteration; 0: 1 ms */
 	uint64_t sample_ns; /* between looks at a stack over budget; 0: ticks, and closer when they missed */
 	bool trace_sockets; /* every socket that stalls is traced */
-	uint16_t
-		trace_port; /* with it: those with this port at either end, and from the handshake on; 0: all */
+	/*
+	 * With it: those with this port at either end, and from the handshake on; a connection that is older, from its first
+	 * send on, full or not. 0: all.
+	 */
+	uint16_t trace_port;
 	bool follow_children; /* of processes that are watched, and theirs */
 	const char
 		*follow_name; /* every process of that name (comm) that is started from now on; NULL: none */

@@ -22,7 +22,7 @@ static bool parse_port(uint16_t *ret, const char *text)
 
 static bool parse_address(uint8_t *ret, const char *text, size_t len)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
 	bool brackets = len >= 2 && text[0] == '[' && text[len - 1] == ']';
 	char address[INET6_ADDRSTRLEN];
 
@@ -34,10 +34,13 @@ static bool parse_address(uint8_t *ret, const char *text, size_t len)
 		return false;
 	memcpy(address, text, len);
 	address[len] = '\0';
-	if (brackets)
-		return inet_pton(AF_INET6, address, ret) == 1;
 	memcpy(ret, mapped, sizeof(mapped));
-	return inet_pton(AF_INET, address, ret + sizeof(mapped)) == 1;
+	if (inet_pton(brackets ? AF_INET6 : AF_INET, address, brackets ? ret : ret + 12) != 1)
+		return false;
+	/* 0.0.0.0 is any address, as [::] is. */
+	if (memcmp(ret, mapped, sizeof(mapped)) == 0)
+		memset(ret, 0, sizeof(mapped));
+	return true;
 }
 
 bool endpoint_parse(struct endpoint *ret, const char *text)

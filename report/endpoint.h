@@ -12,7 +12,7 @@ struct endpoint {
 	uint16_t port;
 };
 
-/* "80", "127.0.0.1:80" or "[::1]:80". False if it is none of these. */
+/* "80", "127.0.0.1:80" or "[::1]:80"; the address 0.0.0.0 or [::] is any. False if it is none of these. */
 bool endpoint_parse(struct endpoint *ret, const char *text);
 
 #endif

@@ -28,14 +28,6 @@ static __always_inline void tell_life(struct socket_state *state, u64 sk, u32 ki
 		report_moment(state, sk, &moment);
 }
 
-static __always_inline bool has_traced_port(u64 sk)
-{
-	struct sock *sock = (struct sock *)sk;
-
-	return trace_port && (BPF_CORE_READ(sock, __sk_common.skc_num) == trace_port ||
-			      bpf_ntohs(BPF_CORE_READ(sock, __sk_common.skc_dport)) == trace_port);
-}
-
 /* A SYN is sent before the socket has its own address: it is told once that is known. */
 static __always_inline void tell_connecting(struct socket_state *state, u64 sk)
 {
@@ -73,7 +65,8 @@ static __noinline int note_state(u64 sk, int before, int after, u32 pid, u64 now
 {
 	struct socket_state *state = find_socket(sk);
 
-	if (!state && (after == STATE_ESTABLISHED || (after == STATE_SYN_SENT && pid)) && has_traced_port(sk))
+	if (!state && (after == STATE_ESTABLISHED || (after == STATE_SYN_SENT && pid)) &&
+	    is_chosen_by_port(sk))
 		state = know_socket(sk, after == STATE_SYN_SENT ? pid : 0);
 	if (!state)
 		return 0;

@@ -423,8 +423,8 @@ static __always_inline void note_no_more_sends(u64 sk, int after, u64 now_ns)
  */
 __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, bool is_short)
 {
-	bool is_chosen = trace_fd >= 0 && fd == trace_fd;
 	struct socket_state *state;
+	bool is_chosen;
 	u64 now_ns;
 
 	if (!moment)
@@ -434,6 +434,7 @@ __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, bool is
 		moment->kind = is_short ? SOCKET_SEND_SHORT : SOCKET_SEND;
 		return exit_unix_send(sk, moment->tid, fd, moment, is_short);
 	}
+	is_chosen = is_chosen_fd(fd) || is_chosen_by_port(sk);
 	is_short = is_short || (!moment->requested_bytes && lacks_space(sk));
 	state = is_short || is_chosen ? know_socket(sk, pid) : find_socket(sk);
 	if (!state)
@@ -461,20 +462,36 @@ __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, bool is
 	return 0;
 }
 
+/* The socket that a call sent on, if that is to be looked at; 0: it is not. One that was asked for may block. */
+static __always_inline u64 sock_sent_on(s32 fd, u32 flags)
+{
+	u64 sk;
+
+	if (is_chosen_fd(fd))
+		return fd_to_sock(fd, MSG_DONTWAIT);
+	if (trace_port) {
+		sk = fd_to_sock(fd, MSG_DONTWAIT);
+		if (!sk || (!is_unix(sk) && is_chosen_by_port(sk)))
+			return sk;
+	}
+	return fd_to_sock(fd, flags);
+}
+
 /* A system call that sends returned. */
 static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 requested, long result,
 				      u64 now_ns)
 {
 	struct moment moment = {.tid = tid, .time_ns = now_ns, .requested_bytes = requested};
 	bool is_short = result == -EAGAIN || (result > 0 && requested && (u64)result < requested);
-	bool is_chosen = trace_fd >= 0 && fd == trace_fd;
+	bool may_be_chosen = is_chosen_fd(fd) || trace_port;
 	u64 sk;
 
-	if (!is_short && requested && !is_chosen && stalls_open <= 0 && !(trace_sockets && sockets_known > 0))
+	if (!is_short && requested && !may_be_chosen && stalls_open <= 0 &&
+	    !(trace_sockets && sockets_known > 0))
 		return;
 	if (result < 0 && result != -EAGAIN)
 		return;
-	sk = fd_to_sock(fd, is_chosen ? MSG_DONTWAIT : flags);
+	sk = sock_sent_on(fd, flags);
 	if (!sk)
 		return;
 	moment.done_bytes = result > 0 ? (u64)result : 0;

@@ -68,6 +68,32 @@ static __always_inline bool are_chosen(void)
 	return trace_port || trace_fd >= 0;
 }
 
+static __always_inline bool is_chosen_fd(s32 fd)
+{
+	return trace_fd >= 0 && fd == trace_fd;
+}
+
+/* Not of a unix socket: the fields are other ones there. */
+static __noinline bool has_traced_end(u64 sk)
+{
+	struct record_addresses addresses = {0};
+	struct sock *sock = (struct sock *)sk;
+
+	if (local_port(sock) != trace_port &&
+	    bpf_ntohs(BPF_CORE_READ(sock, __sk_common.skc_dport)) != trace_port)
+		return false;
+	if (!trace_address[0] && !trace_address[1])
+		return true;
+	read_addresses(&addresses, sk);
+	return is_traced(&addresses);
+}
+
+/* A TCP socket that was asked for by its port, and by the address at that end if there is one. */
+static __always_inline bool is_chosen_by_port(u64 sk)
+{
+	return trace_port && has_traced_end(sk);
+}
+
 __noinline int report_moment(struct socket_state *state, u64 sk, const struct moment *moment)
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;

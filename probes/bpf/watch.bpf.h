@@ -19,7 +19,10 @@ const volatile __u64 sample_ns = 1000000;
 const volatile __u32 loop_limit = 64;
 const volatile __u64 block_noted_ns = 100000; /* shorter blocks are summed, but not looked into */
 const volatile bool trace_sockets = false;
-/* Only sockets with this port at either end are traced, and those from their handshake on; 0: all that stall. */
+/*
+ * Only sockets with this port at either end are traced, and those from their handshake on, or from their first send if they
+ * are older; 0: all that stall.
+ */
 const volatile __u16 trace_port = 0;
 /* With it: and with this address at the same end. IPv6, or IPv4 mapped into it; all 0: any. As in memory. */
 const volatile __u64 trace_address[2];

@@ -24,11 +24,15 @@
 
 #include "capture.h"
 #include "network.h"
+#include "subject_ring.h"
 #include "watching.h"
+
+#define ROUNDS 3
 
 struct peers {
 	struct watching watching;
 	int listener;
+	int old[2]; /* a connection that there was before anybody watched: the watched process' end, the test's */
 	struct sockaddr_in address;
 	int go[2]; /* closed: the watched process may begin */
 	pid_t watched;
@@ -83,15 +87,10 @@ static _Noreturn void be_client(void)
 	_exit(read(fd, &byte, 1) != 1);
 }
 
-/* `other_port` and `address` (of IPv4): of what is asked for; 0: the listener's port, any address. */
-static void start(void (*watched)(void), uint16_t other_port, uint32_t address)
+static void listen_on_loopback(void)
 {
-	struct stint_probes_options options = {.size = sizeof(options), .trace_sockets = true};
-	const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	socklen_t bytes = sizeof(peers.address);
-	char nothing;
 
-	watching_or_skip();
 	memset(&peers, 0, sizeof(peers));
 	peers.address =
 		(struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -99,6 +98,15 @@ static void start(void (*watched)(void), uint16_t other_port, uint32_t address)
 	assert_return_code(bind(peers.listener, (struct sockaddr *)&peers.address, bytes), errno);
 	assert_return_code(listen(peers.listener, 1), errno);
 	assert_return_code(getsockname(peers.listener, (struct sockaddr *)&peers.address, &bytes), errno);
+}
+
+/* `other_port` and `address` (of IPv4): of what is asked for; 0: the listener's port, any address. */
+static void watch(void (*watched)(void), uint16_t other_port, uint32_t address)
+{
+	struct stint_probes_options options = {.size = sizeof(options), .trace_sockets = true};
+	const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	char nothing;
+
 	options.trace_port = other_port ? other_port : ntohs(peers.address.sin_port);
 	if (address) {
 		address = htonl(address);
@@ -123,6 +131,13 @@ static void start(void (*watched)(void), uint16_t other_port, uint32_t address)
 	}
 	watching_add(&peers.watching, peers.watched);
 	close(peers.go[1]);
+}
+
+static void start(void (*watched)(void), uint16_t other_port, uint32_t address)
+{
+	watching_or_skip();
+	listen_on_loopback();
+	watch(watched, other_port, address);
 }
 
 /* The same, of what is that descriptor of the watched process. */
@@ -316,6 +331,156 @@ static void other_descriptors_are_not_told(void **state)
 	assert_int_equal(peers.watching.events_len, 0);
 }
 
+/* ---- connections that are older than the recording ---- */
+
+/* `flags`: SOCK_NONBLOCK or none, of the watched process' end. */
+static void connect_before(int flags)
+{
+	watching_or_skip();
+	listen_on_loopback();
+	peers.old[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_return_code(connect(peers.old[1], (struct sockaddr *)&peers.address, sizeof(peers.address)),
+			   errno);
+	peers.old[0] = accept4(peers.listener, NULL, NULL, flags | SOCK_CLOEXEC);
+	assert_return_code(peers.old[0], errno);
+}
+
+/* Answers each byte, and is over when the other end is closed. */
+static _Noreturn void be_old_server(void)
+{
+	char byte;
+
+	close(peers.old[1]);
+	for (;;) {
+		wait_for(peers.old[0], EPOLLIN);
+		if (read(peers.old[0], &byte, 1) != 1)
+			_exit(0);
+		if (write(peers.old[0], &byte, 1) != 1)
+			_exit(1);
+	}
+}
+
+static void converse_and_finish(void)
+{
+	char byte = 'x';
+
+	close(peers.old[0]);
+	for (int i = 0; i < ROUNDS; i++) {
+		assert_int_equal(write(peers.old[1], &byte, 1), 1);
+		assert_int_equal(read(peers.old[1], &byte, 1), 1);
+	}
+	close(peers.old[1]);
+	finish();
+}
+
+static size_t moments(enum stint_probes_socket_kind kind)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < peers.watching.events_len; i++)
+		count += peers.watching.events[i].kind == kind;
+	return count;
+}
+
+static void assert_told_from_first_send_on(void)
+{
+	static const enum stint_probes_socket_kind kinds[] = {STINT_PROBES_SOCKET_SEND,
+							      STINT_PROBES_SOCKET_FIN_RECEIVED,
+							      STINT_PROBES_SOCKET_READ_EVENT};
+
+	assert_int_equal(moments(STINT_PROBES_SOCKET_SEND), ROUNDS);
+	assert_true(moments(STINT_PROBES_SOCKET_ACK) > 0);
+	assert_in_order(kinds, sizeof(kinds) / sizeof(kinds[0]));
+	assert_int_equal(moment(STINT_PROBES_SOCKET_SEND)->done_bytes, 1);
+}
+
+static void a_connection_that_was_there_before_is_told_from_its_first_send_on(void **state)
+{
+	(void)state;
+	connect_before(SOCK_NONBLOCK);
+	watch(be_old_server, 0, INADDR_LOOPBACK);
+	converse_and_finish();
+	assert_told_from_first_send_on();
+}
+
+static void so_is_one_that_blocks(void **state)
+{
+	(void)state;
+	connect_before(0);
+	watch(be_old_server, 0, 0);
+	converse_and_finish();
+	assert_told_from_first_send_on();
+}
+
+static void one_that_was_there_before_with_another_port_is_not_told(void **state)
+{
+	(void)state;
+	connect_before(SOCK_NONBLOCK);
+	watch(be_old_server, 1, 0);
+	converse_and_finish();
+	assert_int_equal(peers.watching.events_len, 0);
+}
+
+static void one_that_was_there_before_with_another_address_is_not_told(void **state)
+{
+	(void)state;
+	connect_before(SOCK_NONBLOCK);
+	watch(be_old_server, 0, INADDR_LOOPBACK + 1);
+	converse_and_finish();
+	assert_int_equal(peers.watching.events_len, 0);
+}
+
+static int by_ring(struct ring *ring, uint8_t opcode, char *byte)
+{
+	struct io_uring_sqe sqe = {.opcode = opcode,
+				   .fd = peers.old[0],
+				   .addr = (uintptr_t)byte,
+				   .len = opcode != IORING_OP_NOP};
+	struct ring_answer answer;
+
+	ring_prepare(ring, &sqe);
+	ring_wait(ring);
+	return ring_take(ring, &answer) ? answer.res : -EIO;
+}
+
+static int ring_is_known[2]; /* a byte says so */
+
+/* As be_old_server(), by a ring alone. */
+static _Noreturn void be_old_ring_server(void)
+{
+	struct ring ring;
+	char byte = 'x';
+
+	close(peers.old[1]);
+	close(ring_is_known[0]);
+	ring_open(&ring);
+	if (by_ring(&ring, IORING_OP_NOP, &byte) != 0 || write(ring_is_known[1], &byte, 1) != 1)
+		_exit(1);
+	while (by_ring(&ring, IORING_OP_RECV, &byte) == 1)
+		if (by_ring(&ring, IORING_OP_SEND, &byte) != 1)
+			_exit(1);
+	_exit(0);
+}
+
+static void so_is_one_that_sends_through_a_ring(void **state)
+{
+	char byte;
+
+	(void)state;
+	connect_before(SOCK_NONBLOCK);
+	assert_return_code(pipe(ring_is_known), errno);
+	watch(be_old_ring_server, 0, 0);
+	close(ring_is_known[1]);
+	if (read(ring_is_known[0], &byte, 1) != 1) {
+		printf("skipped: this kernel lets no program have a ring\n");
+		skip();
+	}
+	close(ring_is_known[0]);
+	watching_take(&peers.watching);
+	converse_and_finish();
+	assert_told_from_first_send_on();
+}
+
 static int tear_down_capture(void **state)
 {
 	capture_free(&capture);
@@ -376,6 +541,13 @@ int main(void)
 		cmocka_unit_test_teardown(a_descriptor_is_told_from_its_first_send_to_the_peers_fin,
 					  tear_down),
 		cmocka_unit_test_teardown(other_descriptors_are_not_told, tear_down),
+		cmocka_unit_test_teardown(a_connection_that_was_there_before_is_told_from_its_first_send_on,
+					  tear_down),
+		cmocka_unit_test_teardown(so_is_one_that_blocks, tear_down),
+		cmocka_unit_test_teardown(so_is_one_that_sends_through_a_ring, tear_down),
+		cmocka_unit_test_teardown(one_that_was_there_before_with_another_port_is_not_told, tear_down),
+		cmocka_unit_test_teardown(one_that_was_there_before_with_another_address_is_not_told,
+					  tear_down),
 		/* In a network of its own, which the process does not leave again. */
 		cmocka_unit_test_teardown(handshake_and_fin_are_told_between_the_segments_that_tcpdump_sees,
 					  tear_down_capture),

@@ -42,6 +42,14 @@ static void an_ipv6_address_is_in_brackets(void **state)
 	check("[::ffff:10.0.0.1]:80", "::ffff:10.0.0.1", 80);
 }
 
+static void the_unspecified_address_of_either_family_is_any(void **state)
+{
+	(void)state;
+	check("0.0.0.0:80", "::", 80);
+	check("[::]:80", "::", 80);
+	check("[::ffff:0.0.0.0]:80", "::", 80);
+}
+
 static void what_is_no_end_of_a_connection_is_refused(void **state)
 {
 	static const char *const texts[] = {"",
@@ -80,6 +88,7 @@ int main(void)
 		cmocka_unit_test(a_port_alone_is_of_any_address),
 		cmocka_unit_test(an_ipv4_address_is_mapped),
 		cmocka_unit_test(an_ipv6_address_is_in_brackets),
+		cmocka_unit_test(the_unspecified_address_of_either_family_is_any),
 		cmocka_unit_test(what_is_no_end_of_a_connection_is_refused),
 	};
 
