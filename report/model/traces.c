@@ -167,17 +167,28 @@ static int take_life(struct trace *trace, const struct life *life)
 
 /* ---- cycles ---- */
 
-static uint64_t threshold_of(const struct model *model, const struct trace *trace,
-			     const struct model_event *send)
+/* NULL: it is not told of, as by a recorder that was killed. */
+static const struct model_stall *stall_of(const struct model *model, const struct trace *trace,
+					  const struct model_event *send)
 {
 	for (size_t i = 0; i < model->stalls_len && model->stalls[i].start_ns <= send->time_ns + 1000000;
 	     i++) {
 		const struct model_stall *stall = &model->stalls[i];
 
 		if (stall->start_ns + 1000000 >= send->time_ns && stall->process == trace->process &&
-		    stall->fd == trace->fd && stall->threshold_bytes > 0)
-			return stall->threshold_bytes;
+		    stall->fd == trace->fd)
+			return stall;
 	}
+	return NULL;
+}
+
+static uint64_t threshold_of(const struct model *model, const struct trace *trace,
+			     const struct model_event *send)
+{
+	const struct model_stall *stall = stall_of(model, trace, send);
+
+	if (stall && stall->threshold_bytes > 0)
+		return stall->threshold_bytes;
 	return send->sndbuf_bytes == MODEL_UNKNOWN ? MODEL_UNKNOWN : send->sndbuf_bytes / 3 * 2;
 }
 
@@ -214,11 +225,51 @@ static bool has_unix_peer(const struct trace *trace)
 	return trace->from_probes && trace->remote && !strchr("0123456789[", trace->remote[0]);
 }
 
-uint64_t trace_cycle_ns(const struct trace *trace, const struct trace_cycle *cycle)
+static uint64_t since_ns(const struct trace_cycle *cycle, uint64_t time_ns)
 {
-	const struct model_event *last = cycle->next ? cycle->next : trace->events[trace->events_len - 1];
+	return time_ns > cycle->send->time_ns ? time_ns - cycle->send->time_ns : 0;
+}
 
-	return last->time_ns > cycle->send->time_ns ? last->time_ns - cycle->send->time_ns : 0;
+static bool is_end_of_socket(enum model_event_kind kind)
+{
+	return kind == MODEL_CLOSE || kind == MODEL_CLOSED || kind == MODEL_FIN_SENT;
+}
+
+/* No send followed. That is seen of one cycle of a trace at most, its last. */
+static void end_last(struct trace_cycle *cycle, const struct trace *trace, const struct model *model)
+{
+	const struct model_stall *stall = stall_of(model, trace, cycle->send);
+	const struct model_event *last = trace->events[trace->events_len - 1];
+	uint64_t end_ns;
+
+	if (stall && stall->ending != MODEL_STALL_SENT) {
+		cycle->ending = stall->ending == MODEL_STALL_CLOSED ? TRACE_CLOSED : TRACE_OPEN;
+		cycle->duration_ns = stall->duration_ns;
+		return;
+	}
+	if (is_end_of_socket(last->kind)) {
+		cycle->ending = TRACE_CLOSED;
+		end_ns = last->time_ns;
+	} else if (stall || model->events_len < model->events_total) {
+		cycle->ending = TRACE_CUT;
+		end_ns = last->time_ns;
+	} else if (trace->process->exited_ns != MODEL_UNKNOWN) {
+		cycle->ending = TRACE_CLOSED;
+		end_ns = trace->process->exited_ns;
+	} else {
+		cycle->ending = TRACE_OPEN;
+		end_ns = model->start_ns + model->duration_ns;
+	}
+	cycle->duration_ns = since_ns(cycle, end_ns);
+}
+
+/* Is it the next send, with which the cycle is over? One that is refused at once changes nothing. */
+static bool ends_cycle(const struct trace_cycle *cycle, const struct model_event *event)
+{
+	if (!is_send(event))
+		return false;
+	return event->kind == MODEL_SEND || event->done_bytes != 0 || cycle->cause || cycle->write_event ||
+	       cycle->returned;
 }
 
 /* Looking a threshold up costs a walk over the stalls: it is done for the cycle that is told of. */
@@ -229,8 +280,7 @@ static void find_longest(struct trace *trace, const struct model *model)
 	if (!trace->cycles_len)
 		return;
 	for (size_t i = 0; i < trace->cycles_len; i++)
-		if (trace_cycle_ns(trace, &trace->cycles[i]) >
-		    trace_cycle_ns(trace, &trace->cycles[trace->longest]))
+		if (trace->cycles[i].duration_ns > trace->cycles[trace->longest].duration_ns)
 			trace->longest = i;
 	longest = &trace->cycles[trace->longest];
 	longest->threshold_bytes = threshold_of(model, trace, longest->send);
@@ -257,10 +307,14 @@ static int find_cycles(struct trace *trace, const struct model *model)
 			continue;
 		}
 		*cycle = (struct trace_cycle){.send = trace->events[i], .first = i};
-		while (++i < trace->events_len && !is_send(trace->events[i]))
+		while (++i < trace->events_len && !ends_cycle(cycle, trace->events[i]))
 			note(cycle, trace->events[i]);
 		cycle->next = i < trace->events_len ? trace->events[i] : NULL;
 		cycle->end = i;
+		if (cycle->next)
+			cycle->duration_ns = since_ns(cycle, cycle->next->time_ns);
+		else
+			end_last(cycle, trace, model);
 		trace->cycles_len++;
 	}
 	find_longest(trace, model);
@@ -271,7 +325,7 @@ static int find_cycles(struct trace *trace, const struct model *model)
 
 static uint64_t longest_ns(const struct trace *trace)
 {
-	return trace->cycles_len ? trace_cycle_ns(trace, &trace->cycles[trace->longest]) : 0;
+	return trace->cycles_len ? trace->cycles[trace->longest].duration_ns : 0;
 }
 
 static int compare_traces(const void *a, const void *b)

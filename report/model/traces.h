@@ -12,8 +12,21 @@
 
 #define TRACES_LIMIT 256
 
-/* From a send that found the buffer full to the next send. What was not seen is NULL. */
+/* How it is known that a cycle was over. */
+enum trace_end {
+	TRACE_SENT,   /* by the next send */
+	TRACE_CLOSED, /* the socket was closed */
+	TRACE_OPEN,   /* it was not when the recording ended */
+	TRACE_CUT     /* not at all: the model holds no later moments */
+};
+
+/*
+ * From a send that found the buffer full to the next send, but one that was refused before anything had opened the buffer;
+ * or as long as it lasted without one. What was not seen is NULL.
+ */
 struct trace_cycle {
+	enum trace_end ending;
+	uint64_t duration_ns;
 	const struct model_event *send;
 	const struct model_event *cause; /* the ACK that opened the buffer */
 	const struct model_event *write_event;
@@ -48,9 +61,6 @@ struct traces {
 	size_t len;
 	size_t left_out; /* sockets beyond TRACES_LIMIT */
 };
-
-/* From its send to the next one or, where none followed, to the last moment that was seen. */
-uint64_t trace_cycle_ns(const struct trace *trace, const struct trace_cycle *cycle);
 
 /* -ENOMEM. The model must outlive it. */
 int traces_new(struct traces **ret, const struct model *model);

@@ -399,13 +399,29 @@ static void put_cause(struct buffer *out, const struct trace *trace, const struc
 	buffer_string(out, ".");
 }
 
+static void put_no_event(struct buffer *out, const struct trace_cycle *cycle)
+{
+	struct figure lasted = units_ns(cycle->duration_ns);
+
+	if (cycle->ending == TRACE_SENT)
+		buffer_printf(out, "The next send came %s later, and no write event was seen before it.",
+			      lasted.text);
+	else if (cycle->ending == TRACE_CLOSED)
+		buffer_printf(out, "The socket was closed %s later, and no write event had come.",
+			      lasted.text);
+	else if (cycle->ending == TRACE_OPEN)
+		buffer_printf(out, "The recording ended %s later, and no write event had come.", lasted.text);
+	else
+		buffer_string(out, "What followed is beyond the moments that are read for a report.");
+}
+
 /* The process alone cannot tell which ACK it was. */
 static void put_own_view(struct buffer *out, const struct trace_cycle *cycle)
 {
 	const struct model_event *event = cycle->write_event ? cycle->write_event : cycle->returned;
 
 	if (!event) {
-		buffer_string(out, "No write event was seen after it.");
+		put_no_event(out, cycle);
 		return;
 	}
 	buffer_printf(out, "The write event reached the program at +%s",

@@ -108,7 +108,8 @@ static void a_write_event_that_woke_nobody_has_no_time_of_its_own(void **state)
 	model_free(model);
 }
 
-static void put_moment(struct recording *recording, int64_t process, int fd, const char *kind, uint64_t at_ms)
+static void put_moment_of(struct recording *recording, int64_t process, int fd, const char *kind,
+			  uint64_t at_ms, uint64_t done_bytes)
 {
 	const struct recording_socket_event event = {.process = process,
 						     .socket = (uint64_t)fd,
@@ -116,7 +117,7 @@ static void put_moment(struct recording *recording, int64_t process, int fd, con
 						     .time_ns = START + at_ms * 1000000,
 						     .kind = kind,
 						     .requested_bytes = at_ms + 1,
-						     .done_bytes = RECORDING_UNKNOWN,
+						     .done_bytes = done_bytes,
 						     .queued_before_bytes = RECORDING_UNKNOWN,
 						     .queued_bytes = 1048000,
 						     .sndbuf_bytes = 1048576,
@@ -125,6 +126,11 @@ static void put_moment(struct recording *recording, int64_t process, int fd, con
 						     .snd_cwnd = RECORDING_UNKNOWN};
 
 	recording_socket_event(recording, &event);
+}
+
+static void put_moment(struct recording *recording, int64_t process, int fd, const char *kind, uint64_t at_ms)
+{
+	put_moment_of(recording, process, fd, kind, at_ms, RECORDING_UNKNOWN);
 }
 
 /* The first has most of them, the second the longest one. */
@@ -151,12 +157,85 @@ static void the_longest_stall_is_the_one_that_is_shown(void **state)
 	assert_int_equal(traces->len, 2);
 	assert_int_equal(traces->items[0].fd, 4);
 	assert_int_equal(traces->items[0].longest, 1);
-	assert_int_equal(trace_cycle_ns(&traces->items[0], &traces->items[0].cycles[1]), 15000000);
+	assert_int_equal(traces->items[0].cycles[1].duration_ns, 15000000);
 	traces_free(traces);
 	html_report(&out, model, why, sizeof(why));
 	assert_non_null(strstr(buffer_text(&out), "A send of 42 bytes"));
 	buffer_free(&out);
 	model_free(model);
+}
+
+/* As in the table of stalls: one that is refused before anything has opened the buffer is no next send. */
+static void a_send_that_is_refused_at_once_does_not_end_a_stall_that_is_shown(void **state)
+{
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "sender");
+	struct traces *traces;
+	struct model *model;
+
+	(void)state;
+	put_moment_of(recording, process, 3, "send_short", 0, 100);
+	put_moment_of(recording, process, 3, "send_short", 10, 0);
+	put_moment_of(recording, process, 3, "send_short", 20, 0);
+	put_moment(recording, process, 3, "write_event", 29);
+	put_moment_of(recording, process, 3, "send_short", 30, 0);
+	put_moment(recording, process, 3, "send", 37);
+	recording_free(recording);
+	model = load();
+	assert_int_equal(traces_new(&traces, model), 0);
+	assert_int_equal(traces->items[0].cycles_len, 2);
+	assert_int_equal(traces->items[0].longest, 0);
+	assert_int_equal(traces->items[0].cycles[0].duration_ns, 30000000);
+	assert_int_equal(traces->items[0].cycles[1].duration_ns, 7000000);
+	traces_free(traces);
+	model_free(model);
+}
+
+static void report_unfinished(struct buffer *out, enum stint_probes_ending ending, bool with_stall)
+{
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "sender");
+	struct model *model;
+
+	put_moment(recording, process, 3, "send_short", 1);
+	put_moment(recording, process, 3, "send", 3);
+	put_moment(recording, process, 5, "send_short", 0);
+	if (with_stall)
+		add_stall(recording, process, 5, 7, ending);
+	recording_meta_number(recording, "end_ns", (int64_t)START + 7000000);
+	recording_free(recording);
+	model = load();
+	html_report(out, model, why, sizeof(why));
+	model_free(model);
+}
+
+static void of_a_stall_that_was_open_at_the_end_it_is_said_how_long(void **state)
+{
+	struct buffer out = {0};
+	const char *first, *second;
+
+	(void)state;
+	report_unfinished(&out, STINT_PROBES_OPEN, true);
+	first = strstr(buffer_text(&out), "The recording ended 7.00 ms later, and no write event had come.");
+	second = strstr(buffer_text(&out), "A send of 2 bytes");
+	assert_non_null(first);
+	assert_non_null(second);
+	assert_true(first < second);
+	buffer_clear(&out);
+	report_unfinished(&out, STINT_PROBES_OPEN, false);
+	assert_non_null(strstr(buffer_text(&out), "The recording ended 7.00 ms later"));
+	buffer_free(&out);
+}
+
+static void of_a_stall_that_a_close_ended_it_is_said_when(void **state)
+{
+	struct buffer out = {0};
+
+	(void)state;
+	report_unfinished(&out, STINT_PROBES_CLOSED, true);
+	assert_non_null(strstr(buffer_text(&out),
+			       "The socket was closed 7.00 ms later, and no write event had come."));
+	buffer_free(&out);
 }
 
 static void fill_stalls(bool sent)
@@ -262,6 +341,9 @@ int main(void)
 		test(a_stall_is_told_by_its_own_figures),
 		test(a_write_event_that_woke_nobody_has_no_time_of_its_own),
 		test(the_longest_stall_is_the_one_that_is_shown),
+		test(a_send_that_is_refused_at_once_does_not_end_a_stall_that_is_shown),
+		test(of_a_stall_that_was_open_at_the_end_it_is_said_how_long),
+		test(of_a_stall_that_a_close_ended_it_is_said_when),
 		test(stalls_that_ended_with_no_send_are_told_beside_the_others),
 		test(without_a_stall_that_ended_with_a_send_there_are_no_percentiles),
 		test(what_stalls_went_by_is_on_the_first_screen),
