@@ -3,8 +3,11 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
 
 static bool parse_port(uint16_t *ret, const char *text)
 {
@@ -22,7 +25,6 @@ static bool parse_port(uint16_t *ret, const char *text)
 
 static bool parse_address(uint8_t *ret, const char *text, size_t len)
 {
-	static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
 	bool brackets = len >= 2 && text[0] == '[' && text[len - 1] == ']';
 	char address[INET6_ADDRSTRLEN];
 
@@ -51,4 +53,18 @@ bool endpoint_parse(struct endpoint *ret, const char *text)
 	if (!colon)
 		return parse_port(&ret->port, text);
 	return parse_port(&ret->port, colon + 1) && parse_address(ret->address, text, (size_t)(colon - text));
+}
+
+void endpoint_print(char ret[ENDPOINT_TEXT], const struct endpoint *endpoint)
+{
+	static const uint8_t any[16];
+	char address[INET6_ADDRSTRLEN];
+	bool is_v4 = memcmp(endpoint->address, mapped, 12) == 0;
+
+	if (memcmp(endpoint->address, any, sizeof(any)) == 0 ||
+	    !inet_ntop(is_v4 ? AF_INET : AF_INET6, endpoint->address + (is_v4 ? 12 : 0), address,
+		       sizeof(address)))
+		snprintf(ret, ENDPOINT_TEXT, "%u", endpoint->port);
+	else
+		snprintf(ret, ENDPOINT_TEXT, is_v4 ? "%s:%u" : "[%s]:%u", address, endpoint->port);
 }

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "report/endpoint.h"
 #include "report/record/meter_source.h"
 #include "report/record/namespaces.h"
 #include "report/record/probe_source.h"
@@ -89,6 +90,22 @@ static uint64_t clock_ns(clockid_t id)
 
 /* ---- beginning ---- */
 
+/* Which sockets are traced, as a user asks for them. */
+static void write_traced(struct recording *recording, const struct recorder_options *options)
+{
+	struct endpoint endpoint = {.port = options->trace_port};
+	char text[ENDPOINT_TEXT] = "stalled";
+
+	if (!options->trace_sockets)
+		return;
+	memcpy(endpoint.address, options->trace_address, sizeof(endpoint.address));
+	if (options->trace_by_fd)
+		snprintf(text, sizeof(text), "fd:%" PRId32, options->trace_fd);
+	else if (options->trace_port)
+		endpoint_print(text, &endpoint);
+	recording_meta_text(recording, "trace_socket", text);
+}
+
 static void write_facts(struct recorder *recorder, const struct recorder_options *options)
 {
 	struct recording *recording = recorder->session.recording;
@@ -109,6 +126,7 @@ static void write_facts(struct recorder *recorder, const struct recorder_options
 		recording, "epollout_rule",
 		"EPOLLOUT is raised once sk_wmem_queued <= 2/3 sk_sndbuf (free space at least half of what "
 		"is queued) and, where set, unsent bytes < TCP_NOTSENT_LOWAT");
+	write_traced(recording, options);
 	recording_meta_text(recording, "probes", recorder->probes ? "yes" : recorder->probes_missing);
 }
 

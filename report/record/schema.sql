@@ -9,6 +9,7 @@ PRAGMA user_version = 4;
 
 -- Facts about the recording, one a row: schema, stint_version, kernel, host, clock, start_ns (monotonic),
 -- start_realtime_ns, end_ns (missing after a kill), budget_ns, epollout_rule, probes ('yes', or why not),
+-- trace_socket (which sockets were to be traced: '80', '127.0.0.1:80', 'fd:7', 'stalled'; missing: none),
 -- recorder_pid, recorder_cpu_ns, bpf_ns, watchdog_stacks_skipped (watchdogs take but so many a second).
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 

@@ -517,12 +517,19 @@ static void put_traces(struct page *page)
 {
 	size_t shown = page->traces->len < TRACES_DRAWN ? page->traces->len : TRACES_DRAWN;
 	size_t total = page->traces->len + page->traces->left_out;
+	struct buffer none = {0};
 
 	put(page, "<h2>Write buffers</h2>\n");
-	if (shown == 0)
+	if (words_none_traced(&none, escape_html, page->model)) {
+		put(page, "<p>");
+		buffer_append(page->out, &none);
+		put(page, "</p>\n");
+	} else if (shown == 0) {
 		put(page,
 		    "<p>No socket was traced. <code>stint record --trace-socket</code> as root records each send, ACK "
 		    "and write event of sockets that stall.</p>\n");
+	}
+	buffer_free(&none);
 	for (size_t i = 0; i < shown; i++)
 		put_trace(page, &page->traces->items[i], page->buffers[i]);
 	if (total > shown)

@@ -117,6 +117,7 @@ static void put_recording(struct json *json, const struct model *model)
 	json_text(json, "stint_version", model_meta_text(model, "stint_version"));
 	json_text(json, "clock", model_meta_text(model, "clock"));
 	json_text(json, "probes", model_meta_text(model, "probes"));
+	json_text(json, "trace_socket", model_meta_text(model, "trace_socket"));
 	json_text(json, "epollout_rule", model_meta_text(model, "epollout_rule"));
 	json_number(json, "budget_ns", model_meta_number(model, "budget_ns"));
 	json_number(json, "recorder_cpu_ns", model_meta_number(model, "recorder_cpu_ns"));

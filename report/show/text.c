@@ -424,9 +424,14 @@ static void put_trace(struct text_page *page, const struct trace *trace)
 
 static void put_traces(struct text_page *page)
 {
+	struct buffer none = {0};
 	struct traces *traces;
 	size_t shown;
 
+	if (words_none_traced(&none, escape_terminal, page->model)) {
+		text_heading(page, "Traced sockets", "");
+		text_sentence(page, &none, 2);
+	}
 	if (page->model->events_len == 0)
 		return;
 	if (traces_new(&traces, page->model) < 0) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/show/words_writes.h"
 
+#include <string.h>
+
 #include "report/show/roles.h"
 #include "report/show/units.h"
 
@@ -162,6 +164,30 @@ void words_life(struct buffer *out, const struct model *model, const struct trac
 		buffer_printf(out, ", and made a read event %s later",
 			      units_ns(read_event->time_ns - fin->time_ns).text);
 	buffer_string(out, ".");
+}
+
+bool words_none_traced(struct buffer *out, words_escape escape, const struct model *model)
+{
+	const char *asked = model_meta_text(model, "trace_socket");
+	bool stalled = asked && strcmp(asked, "stalled") == 0;
+
+	if (!asked)
+		return false;
+	for (size_t i = 0; i < model->events_len; i++)
+		if (model->events[i].source == MODEL_PROBES)
+			return false;
+	buffer_printf(out, "Asked for was --trace-socket%s", stalled ? "" : "=");
+	if (!stalled)
+		escape(out, asked);
+	if (!words_has_probes(model))
+		buffer_string(out, ", which needs the probes: they were not there.");
+	else if (stalled)
+		buffer_string(out, ": no send found its buffer full.");
+	else
+		buffer_string(out, ": no TCP socket that matches sent anything while it was recorded.");
+	if (model_lost(model) > 0)
+		buffer_string(out, " Or it is among what was lost: see Lost.");
+	return true;
 }
 
 void words_alarm(struct buffer *out, words_escape escape, const struct model *model,

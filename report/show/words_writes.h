@@ -16,6 +16,9 @@ void words_not_sent(struct buffer *out, words_escape escape, const struct stall_
 /* What a traced socket's timeline shows beside its stalls: handshake, retransmissions, closed windows, FIN. */
 void words_life(struct buffer *out, const struct model *model, const struct trace *trace);
 
+/* Says that sockets were asked for and that the kernel's side has nothing of any, if that is so: then true. */
+bool words_none_traced(struct buffer *out, words_escape escape, const struct model *model);
+
 /* Why an ACK made no event, as a column's head, and as the end of a sentence. */
 extern const char *const words_no_event_heads[MODEL_NO_EVENTS];
 extern const char *const words_no_event_meanings[MODEL_NO_EVENTS];

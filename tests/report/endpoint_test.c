@@ -50,6 +50,25 @@ static void the_unspecified_address_of_either_family_is_any(void **state)
 	check("[::ffff:0.0.0.0]:80", "::", 80);
 }
 
+static void an_end_is_printed_as_it_is_read(void **state)
+{
+	static const char *const texts[][2] = {{"80", "80"},
+					       {"0.0.0.0:80", "80"},
+					       {"127.0.0.1:65535", "127.0.0.1:65535"},
+					       {"[::1]:6379", "[::1]:6379"},
+					       {"[2001:db8:1111:2222:3333:4444:5555:6666]:65535",
+						"[2001:db8:1111:2222:3333:4444:5555:6666]:65535"}};
+	char text[ENDPOINT_TEXT];
+	struct endpoint endpoint;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		assert_true(endpoint_parse(&endpoint, texts[i][0]));
+		endpoint_print(text, &endpoint);
+		assert_string_equal(text, texts[i][1]);
+	}
+}
+
 static void what_is_no_end_of_a_connection_is_refused(void **state)
 {
 	static const char *const texts[] = {"",
@@ -89,6 +108,7 @@ int main(void)
 		cmocka_unit_test(an_ipv4_address_is_mapped),
 		cmocka_unit_test(an_ipv6_address_is_in_brackets),
 		cmocka_unit_test(the_unspecified_address_of_either_family_is_any),
+		cmocka_unit_test(an_end_is_printed_as_it_is_read),
 		cmocka_unit_test(what_is_no_end_of_a_connection_is_refused),
 	};
 

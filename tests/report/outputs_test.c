@@ -402,6 +402,58 @@ static void an_empty_recording_gives_sentences_and_no_plot(void **state)
 	model_free(model);
 }
 
+/* The text, then the page: a sentence in either may be broken where a line ends. */
+static void report_asked_for(struct buffer *out, const char *probes, const char *asked)
+{
+	struct recording *recording = begin();
+	struct model *model;
+
+	recording_meta_text(recording, "probes", probes);
+	if (asked)
+		recording_meta_text(recording, "trace_socket", asked);
+	recording_free(recording);
+	model = load();
+	buffer_clear(out);
+	text_report(out, model, false, 200);
+	html_report(out, model, why, sizeof(why));
+	model_free(model);
+	unlink(path);
+}
+
+static size_t times(const struct buffer *out, const char *sentence)
+{
+	size_t count = 0;
+
+	for (const char *at = buffer_text(out); (at = strstr(at, sentence)) != NULL; at++)
+		count++;
+	return count;
+}
+
+static void of_sockets_that_were_asked_for_in_vain_it_is_said_so(void **state)
+{
+	struct buffer out = {0};
+
+	(void)state;
+	report_asked_for(&out, "yes", "127.0.0.1:6379");
+	assert_int_equal(times(&out,
+			       "Asked for was --trace-socket=127.0.0.1:6379: no TCP socket that matches sent "
+			       "anything while it was recorded."),
+			 2);
+	assert_int_equal(times(&out, "No socket was traced"), 0);
+	report_asked_for(&out, "yes", "stalled");
+	assert_int_equal(times(&out, "Asked for was --trace-socket: no send found its buffer full."), 2);
+	report_asked_for(&out, "needs root", "fd:8");
+	assert_int_equal(
+		times(&out,
+		      "Asked for was --trace-socket=fd:8, which needs the probes: they were not there."),
+		2);
+	report_asked_for(&out, "yes", NULL);
+	assert_int_equal(times(&out, "Asked for"), 0);
+	assert_int_equal(times(&out, "No socket was traced"), 1);
+	buffer_free(&out);
+	recording_free(begin());
+}
+
 static void handlers_that_did_nothing_are_said_to_have_done_nothing(void **state)
 {
 	struct recording *recording = begin();
@@ -495,6 +547,7 @@ int main(void)
 		test(json_has_the_promised_keys_and_jq_reads_it),
 		test(the_outputs_and_the_recorder_count_alike),
 		test(an_empty_recording_gives_sentences_and_no_plot),
+		test(of_sockets_that_were_asked_for_in_vain_it_is_said_so),
 		test(handlers_that_did_nothing_are_said_to_have_done_nothing),
 		test(of_loops_in_io_uring_it_is_said_that_no_roles_are_told),
 		test(of_loops_in_io_uring_with_roles_nothing_is_said),

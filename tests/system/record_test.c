@@ -395,6 +395,32 @@ static void stages_of_a_stall_add_up_and_its_cause_is_below_the_threshold(void *
 		0);
 }
 
+static void assert_asked_for(const char *option, const char *condition)
+{
+	const char *const argv[] = {"stint",       "record",
+				    "--no-probes", option,
+				    "-o",          recording,
+				    "--",          BUILD_DIRECTORY "/tests/subjects/full_meter",
+				    NULL};
+	static char output[16384];
+	char query[256];
+
+	assert_int_equal(command_run(argv, output, sizeof(output)), 0);
+	snprintf(query, sizeof(query),
+		 "SELECT count(*) FROM meta WHERE key = 'trace_socket' AND value = '%s'", condition);
+	assert_int_equal(query_number(recording, query), 1);
+}
+
+/* So that a report can tell that there was nothing from that nobody asked. */
+static void which_sockets_were_asked_for_is_recorded(void **state)
+{
+	(void)state;
+	assert_asked_for("--trace-socket", "stalled");
+	assert_asked_for("--trace-socket=0.0.0.0:80", "80");
+	assert_asked_for("--trace-socket=[::1]:80", "[::1]:80");
+	assert_asked_for("--trace-socket=fd:7", "fd:7");
+}
+
 /* ---- how it ends ---- */
 
 static void a_recorder_killed_midway_leaves_what_it_had(void **state)
@@ -697,6 +723,7 @@ int main(void)
 		TEST(a_p99_by_plain_sql_is_within_a_bucket_of_the_overruns_own),
 		TEST(a_command_is_recorded_from_its_beginning),
 		TEST(stages_of_a_stall_add_up_and_its_cause_is_below_the_threshold),
+		TEST(which_sockets_were_asked_for_is_recorded),
 		TEST(a_recorder_killed_midway_leaves_what_it_had),
 		TEST(the_end_of_the_process_ends_the_recording),
 		TEST(a_pid_that_is_not_there),
