@@ -26,7 +26,8 @@ extern char **environ;
 struct findings {
 	char remedies[REMEDIES_MAX][384]; /* each once, in the order of what they are for */
 	size_t remedies_len;
-	bool fault;
+	bool less;
+	bool missing;
 };
 
 static void add_remedy(struct findings *findings, const char *remedy)
@@ -41,11 +42,12 @@ static void add_remedy(struct findings *findings, const char *remedy)
 
 static void take_check(void *ctx, const struct stint_probes_check *check)
 {
-	static const char *const states[] = {"yes", "less", "MISSING"};
+	static const char *const states[] = {"ok", "less", "MISSING"};
 	struct findings *findings = ctx;
 
 	printf("%-8s %-20s %s\n", states[check->state], check->what, check->detail);
-	findings->fault |= check->state != STINT_PROBES_CHECK_OK;
+	findings->less |= check->state == STINT_PROBES_CHECK_LESS;
+	findings->missing |= check->state == STINT_PROBES_CHECK_MISSING;
 	add_remedy(findings, check->remedy);
 }
 
@@ -106,11 +108,15 @@ static void check_runtime_dir(struct findings *findings)
 
 static int end(const struct findings *findings)
 {
-	if (!findings->fault) {
+	if (!findings->less && !findings->missing) {
 		puts("\nAll is there.");
 		return 0;
 	}
-	puts("\nWithout what is MISSING there are no probes; what is 'less' is left out of recordings, which say so.");
+	puts("");
+	if (findings->missing)
+		puts("Without what is MISSING there are no probes.");
+	if (findings->less)
+		puts("What is 'less' is left out of recordings, which say so.");
 	if (findings->remedies_len)
 		puts("To have it:");
 	for (size_t i = 0; i < findings->remedies_len; i++)
@@ -120,7 +126,7 @@ static int end(const struct findings *findings)
 
 int cmd_doctor(int argc, char **argv)
 {
-	struct findings findings = {.fault = false};
+	struct findings findings = {.remedies_len = 0};
 
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		fputs(help, stdout);

@@ -535,20 +535,20 @@ static void doctor_names_the_capability_that_is_missing(void **state)
 	(void)state;
 	need_root_and_probes();
 	assert_doctor("+perfmon,+sys_ptrace", 1,
-		      (const char *const[]){"MISSING  CAP_BPF ", "yes      CAP_PERFMON ",
-					    "yes      CAP_SYS_PTRACE ", "MISSING  eBPF maps ",
+		      (const char *const[]){"MISSING  CAP_BPF ", "ok       CAP_PERFMON ",
+					    "ok       CAP_SYS_PTRACE ", "MISSING  eBPF maps ",
 					    "MISSING  eBPF tracepoint ", "MISSING  stint's probes ", command,
 					    NULL});
 	assert_doctor("+bpf,+sys_ptrace", 1,
-		      (const char *const[]){"yes      CAP_BPF ", "MISSING  CAP_PERFMON ",
-					    "yes      CAP_SYS_PTRACE ", "yes      eBPF maps ",
+		      (const char *const[]){"ok       CAP_BPF ", "MISSING  CAP_PERFMON ",
+					    "ok       CAP_SYS_PTRACE ", "ok       eBPF maps ",
 					    "MISSING  eBPF tracepoint ", "MISSING  stint's probes ", command,
 					    NULL});
 	assert_doctor("+bpf,+perfmon", 1,
-		      (const char *const[]){"yes      CAP_BPF ", "yes      CAP_PERFMON ",
-					    "less     CAP_SYS_PTRACE ", "yes      eBPF maps ",
-					    "yes      eBPF tracepoint ", "yes      sampling clock ",
-					    "yes      stint's probes ", command, NULL});
+		      (const char *const[]){"ok       CAP_BPF ", "ok       CAP_PERFMON ",
+					    "less     CAP_SYS_PTRACE ", "ok       eBPF maps ",
+					    "ok       eBPF tracepoint ", "ok       sampling clock ",
+					    "ok       stint's probes ", command, NULL});
 }
 
 /* A program takes a descriptor as it is loaded; how many the maps before them take is stint's own affair. */
