@@ -157,14 +157,25 @@ static void put_budget(struct buffer *out, const struct tally *tally, uint64_t c
 		buffer_string(out, units_ns(tally->budget_ns).text);
 }
 
-static void put_not_late(struct buffer *out, const struct tally *tally)
+static bool is_unseen(const struct tally *tally)
 {
-	if (!tally->was_watched && !tally->has_meter) {
+	return !tally->was_watched && !tally->has_meter && tally->dispatches + tally->iterations == 0;
+}
+
+static void put_unseen(struct buffer *out, const struct model *model)
+{
+	if (words_has_probes(model))
 		buffer_string(
 			out,
 			"nothing of it was seen: no thread of it waited for events while it was recorded");
-		return;
-	}
+	else
+		buffer_string(
+			out,
+			"nothing is known of it: it has no meter, and the kernel's side was not recorded");
+}
+
+static void put_not_late(struct buffer *out, const struct tally *tally)
+{
 	buffer_string(out,
 		      tally->has_meter ? "no dispatch took longer than " : "no iteration took longer than ");
 	put_budget(out, tally, 1);
@@ -173,7 +184,8 @@ static void put_not_late(struct buffer *out, const struct tally *tally)
 			      units_ns(tally->longest_ns).text);
 }
 
-static void put_first(struct buffer *out, const struct model *model, const struct model_process *process)
+/* False if nothing was seen of it. */
+static bool put_first(struct buffer *out, const struct model *model, const struct model_process *process)
 {
 	struct tally tally = tally_of(model, process);
 
@@ -189,6 +201,8 @@ static void put_first(struct buffer *out, const struct model *model, const struc
 		buffer_printf(out, "%s iteration%s beyond ", units_count(tally.iterations).text,
 			      tally.iterations == 1 ? "" : "s");
 		put_budget(out, &tally, tally.iterations);
+	} else if (is_unseen(&tally)) {
+		put_unseen(out, model);
 	} else if (tally.dispatches == 0) {
 		put_not_late(out, &tally);
 	}
@@ -201,6 +215,7 @@ static void put_first(struct buffer *out, const struct model *model, const struc
 		buffer_printf(out, "; it came at %.3f s", model_seconds(model, process->appeared_ns));
 	if (process->exited_ns != MODEL_UNKNOWN)
 		buffer_printf(out, "; it exited at %.3f s", model_seconds(model, process->exited_ns));
+	return !is_unseen(&tally);
 }
 
 /* ---- the others ---- */
@@ -364,7 +379,7 @@ void headline_of(struct headline *ret, words_escape escape, const struct model *
 
 	*ret = (struct headline){.len = 0};
 	ret->late = words_is_late(model, process) || has_alarm(model, process);
-	put_first(add_line(ret, NULL), model, process);
+	ret->unseen = !put_first(add_line(ret, NULL), model, process) && !ret->late;
 	if (first_only)
 		return;
 	late_of(&late, model, process, NULL);

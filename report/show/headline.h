@@ -18,7 +18,8 @@ struct headline {
 	struct headline_line
 		lines[HEADLINE_LINES]; /* the first names the process, and says whether it was late */
 	size_t len;
-	bool late; /* or there is an alarm */
+	bool late;   /* or there is an alarm */
+	bool unseen; /* nothing is known of it, so not that it was not late either */
 };
 
 /* `first_only`: no more than the first line. To be freed. */

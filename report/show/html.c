@@ -79,7 +79,10 @@ static void put_headline(struct page *page, const struct model_process *process,
 	struct headline headline;
 
 	headline_of(&headline, escape_html, page->model, process, first_only);
-	buffer_printf(page->out, "<div class=\"headline%s\"><p><strong>", headline.late ? " late" : "");
+	buffer_printf(page->out, "<div class=\"headline%s\"><p><strong>",
+		      headline.late     ? " late"
+		      : headline.unseen ? " unseen"
+					: "");
 	words_process(page->out, escape_html, process);
 	put(page, "</strong>: ");
 	for (size_t i = 0; i < headline.len; i++) {
@@ -121,9 +124,11 @@ static void put_head(struct page *page)
 	words_recording(page->out, escape_html, model);
 	put(page, "</p>\n");
 	put_headlines(page);
-	if (model->processes_len == 0)
-		put(page,
-		    "<p class=\"headline\">No process is in this recording: it ended before one was found.</p>\n");
+	if (model->processes_len == 0) {
+		put(page, "<p class=\"headline unseen\">");
+		put(page, words_no_process(model));
+		put(page, "</p>\n");
+	}
 }
 
 /* ---- handlers and loops ---- */

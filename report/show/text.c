@@ -44,7 +44,9 @@ static void put_headline(struct text_page *page, const struct model_process *pro
 	words_process(&name, escape_terminal, process);
 	headline_of(&headline, escape_terminal, page->model, process, first_only);
 	if (page->colour)
-		buffer_string(page->out, headline.late ? "\033[1;31m" : "\033[1;32m");
+		buffer_string(page->out, headline.late     ? "\033[1;31m"
+					 : headline.unseen ? "\033[1m"
+							   : "\033[1;32m");
 	buffer_append(page->out, &name);
 	buffer_printf(page->out, ":%s", page->colour ? "\033[0m" : "");
 	buffer_string(&line, " ");
@@ -76,7 +78,7 @@ static void put_headlines(struct text_page *page)
 	if (!buffer_is_empty(&line))
 		text_sentence(page, &line, 0);
 	if (model->processes_len == 0)
-		buffer_string(page->out, "No process is in this recording: it ended before one was found.\n");
+		buffer_printf(page->out, "%s\n", words_no_process(model));
 }
 
 /* ---- handlers and loops ---- */

@@ -107,6 +107,12 @@ bool words_has_no_stack(const struct model_overrun *overrun)
 	       overrun->frames_len == 0;
 }
 
+const char *words_no_process(const struct model *model)
+{
+	return model->ended ? "No process is in this recording: it ended before one was found."
+			    : "No process is in this recording: none had been found when this was written.";
+}
+
 bool words_has_probes(const struct model *model)
 {
 	const char *probes = model_meta_text(model, "probes");

@@ -52,6 +52,9 @@ void words_cost(struct buffer *out, const struct model *model);
 /* Whether its handler is but named for its descriptor (words_descriptor()), which says it all. */
 bool words_has_no_stack(const struct model_overrun *overrun);
 
+/* Of a recording that no process is in. */
+const char *words_no_process(const struct model *model);
+
 /* The kernel's side was recorded. */
 bool words_has_probes(const struct model *model);
 

@@ -18,6 +18,7 @@
 #include "report/record/recording.h"
 #include "report/show/escape.h"
 #include "report/show/headline.h"
+#include "report/show/html.h"
 #include "report/show/json.h"
 #include "report/show/table.h"
 #include "report/show/text.h"
@@ -323,6 +324,37 @@ static void a_process_that_was_not_late_has_one_line(void **state)
 	assert_int_equal(headline.len, 1);
 	assert_string_equal(headline.lines[0].text.data, "no iteration took longer than 1.00 ms");
 	headline_free(&headline);
+}
+
+static void assert_unseen(const char *first)
+{
+	struct headline headline;
+	struct buffer page = {0};
+
+	recording_process(recording, 5, "idle");
+	load();
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_false(headline.late);
+	assert_true(headline.unseen);
+	assert_string_equal(headline.lines[0].text.data, first);
+	headline_free(&headline);
+	html_report(&page, model, why, sizeof(why));
+	assert_non_null(strstr(buffer_text(&page), "class=\"headline unseen\""));
+	buffer_free(&page);
+}
+
+static void a_process_without_a_loop_is_said_to_have_none(void **state)
+{
+	(void)state;
+	recording_meta_text(recording, "probes", "yes");
+	assert_unseen("nothing of it was seen: no thread of it waited for events while it was recorded");
+}
+
+static void of_a_process_that_nobody_looked_at_nothing_is_said_to_be_known(void **state)
+{
+	(void)state;
+	recording_meta_text(recording, "probes", "left out as --no-probes asks");
+	assert_unseen("nothing is known of it: it has no meter, and the kernel's side was not recorded");
 }
 
 static void what_had_not_ended_is_said_so(void **state)
@@ -648,6 +680,8 @@ int main(void)
 		test(lines_end_where_the_terminal_does),
 		test(own_threads_in_the_way_are_not_the_machine),
 		test(a_process_that_was_not_late_has_one_line),
+		test(a_process_without_a_loop_is_said_to_have_none),
+		test(of_a_process_that_nobody_looked_at_nothing_is_said_to_be_known),
 		test(what_had_not_ended_is_said_so),
 		test(a_loop_is_busy_also_in_what_had_not_ended),
 		test(of_many_processes_the_latest_have_all_their_lines),

@@ -390,7 +390,8 @@ static void an_empty_recording_gives_sentences_and_no_plot(void **state)
 	recording_free(begin());
 	model = load();
 	text_report(&out, model, false, 140);
-	assert_non_null(strstr(buffer_text(&out), "No process is in this recording"));
+	assert_non_null(
+		strstr(buffer_text(&out), "No process is in this recording: none had been found when this"));
 	assert_non_null(strstr(buffer_text(&out), "needs root"));
 	buffer_clear(&out);
 	html_report(&out, model, why, sizeof(why));
@@ -398,6 +399,22 @@ static void an_empty_recording_gives_sentences_and_no_plot(void **state)
 	assert_null(strstr(buffer_text(&out), "<svg"));
 	assert_non_null(strstr(buffer_text(&out), "No socket was traced"));
 	assert_non_null(strstr(buffer_text(&out), "There is no distribution to draw"));
+	buffer_free(&out);
+	model_free(model);
+}
+
+static void a_recording_that_ended_without_a_process_is_said_to_have(void **state)
+{
+	struct recording *recording = begin();
+	struct buffer out = {0};
+	struct model *model;
+
+	(void)state;
+	recording_meta_number(recording, "end_ns", (int64_t)START + 1000);
+	recording_free(recording);
+	model = load();
+	text_report(&out, model, false, 140);
+	assert_non_null(strstr(buffer_text(&out), "it ended before one was found"));
 	buffer_free(&out);
 	model_free(model);
 }
@@ -547,6 +564,7 @@ int main(void)
 		test(json_has_the_promised_keys_and_jq_reads_it),
 		test(the_outputs_and_the_recorder_count_alike),
 		test(an_empty_recording_gives_sentences_and_no_plot),
+		test(a_recording_that_ended_without_a_process_is_said_to_have),
 		test(of_sockets_that_were_asked_for_in_vain_it_is_said_so),
 		test(handlers_that_did_nothing_are_said_to_have_done_nothing),
 		test(of_loops_in_io_uring_it_is_said_that_no_roles_are_told),
