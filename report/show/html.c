@@ -217,7 +217,8 @@ static void put_loops(struct page *page)
 	put(page,
 	    "<p class=\"soft\">Busy is an iteration without its poll, utilization the busy share of the loop's time in "
 	    "the recording, a batch the events that one poll returned. A loop "
-	    "with a meter is told of twice: by its process and by the kernel.</p>\n");
+	    "with a meter is told of twice: by its process and by the kernel, whose batches have no timers in them; those of "
+	    "libev and libevent do.</p>\n");
 }
 
 /* ---- overruns ---- */

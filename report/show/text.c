@@ -117,7 +117,7 @@ static void put_loops(struct text_page *page)
 		page, "Loops",
 		"busy: an iteration without its poll. utilization: the busy share of its time in the "
 		"recording. batch: events that one poll returned. One with a meter is told of by its process "
-		"and by the kernel.");
+		"and by the kernel, whose batches have no timers in them; those of libev and libevent do.");
 	if (rows.shown == 0)
 		text_plain(page, "None: no thread was seen to wait in epoll.");
 	text_table(page, table);

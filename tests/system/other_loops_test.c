@@ -25,6 +25,10 @@
 #define FAST 23
 #define SLOW 7
 
+#define BATCHES(what, source)                                                               \
+	"SELECT " what " FROM total t JOIN loop l ON l.id = t.loop AND l.source = '" source \
+	"' WHERE t.metric = 'batch'"
+
 static char directory[64];
 static char recording[96];
 
@@ -136,12 +140,60 @@ static void handlers_on_libevent_are_recorded_under_their_names(void **state)
 	handlers_are_recorded_under_their_names("meter_libevent", "libevent", true);
 }
 
+/* A program that does nothing but tick: the wait ends with no event, and the library counts the timer that is due. */
+static void a_timer_is_of_a_batch_where_the_library_counts_it(const char *example)
+{
+	char program[64], line[256], pid[16];
+	struct command server, recorder;
+	static char report[16384];
+
+	snprintf(program, sizeof(program), "examples/%s", example);
+	command_start(&server, (const char *const[]){program, "--port", "0", NULL});
+	command_line(&server, "listening on ", line, sizeof(line));
+	snprintf(pid, sizeof(pid), "%d", (int)server.pid);
+	command_start(&recorder, (const char *const[]){"stint", "record", "-o", recording, "-p", pid, NULL});
+	command_line(&recorder, "recording into", line, sizeof(line));
+	query_until(recording,
+		    "SELECT total(count) FROM total t JOIN handler h ON h.id = t.handler AND h.name = 'tick' "
+		    "WHERE t.metric = 'service'",
+		    5);
+	assert_int_equal(command_end(&recorder, SIGINT, NULL, 0), 0);
+	assert_int_equal(command_end(&server, SIGTERM, NULL, 0), 0);
+	if (query_number(recording, "SELECT value <> 'yes' FROM meta WHERE key = 'probes'")) {
+		unlink(recording);
+		printf("skipped: it needs the probes\n");
+		skip();
+	}
+	assert_int_equal(query_number(recording, BATCHES("max(t.max)", "meter")), 1);
+	assert_int_equal(query_number(recording, BATCHES("max(t.max)", "probes")), 0);
+	assert_true(query_number(recording, BATCHES("sum(t.count)", "probes")) > 0);
+	assert_int_equal(command_run((const char *const[]){"stint", "report", recording, NULL}, report,
+				     sizeof(report)),
+			 0);
+	assert_non_null(strstr(report, "timers"));
+	unlink(recording);
+}
+
+static void a_timer_is_of_a_batch_of_libev_and_of_none_of_the_kernel(void **state)
+{
+	(void)state;
+	a_timer_is_of_a_batch_where_the_library_counts_it("meter_libev");
+}
+
+static void a_timer_is_of_a_batch_of_libevent_and_of_none_of_the_kernel(void **state)
+{
+	(void)state;
+	a_timer_is_of_a_batch_where_the_library_counts_it("meter_libevent");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(handlers_on_libuv_are_recorded_under_their_names),
 		cmocka_unit_test(handlers_on_libev_are_recorded_under_their_names),
 		cmocka_unit_test(handlers_on_libevent_are_recorded_under_their_names),
+		cmocka_unit_test(a_timer_is_of_a_batch_of_libev_and_of_none_of_the_kernel),
+		cmocka_unit_test(a_timer_is_of_a_batch_of_libevent_and_of_none_of_the_kernel),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);

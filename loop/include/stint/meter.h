@@ -124,7 +124,8 @@ STINT_API int stint_meter_end(struct stint_meter_loop *account);
 
 /*
  * The loop is about to wait; the wait has returned `events` ready events (0 for a timeout). With these,
- * the account knows iterations, utilization, waits, and who delayed whom. A loop that cannot tell how many (libuv) gives
+ * the account knows iterations, utilization, waits, and who delayed whom. A library that counts timers that are due among
+ * its events (libev, libevent) may give that: they wait for each other, too. A loop that cannot tell how many (libuv) gives
  * STINT_METER_EVENTS_UNKNOWN, every time: no batch is counted then, and `stint` shows batches, blame and victims as not
  * known. Not for accounts of the reactor, which calls them itself.
  */
