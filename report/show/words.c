@@ -173,8 +173,8 @@ void words_cost(struct buffer *out, const struct model *model)
 	if (cpu_ns == MODEL_UNKNOWN)
 		buffer_string(out, "The recorder's CPU time is not known");
 	else
-		buffer_printf(out, "The recorder used %s of CPU (%s of one CPU)", units_ns(cpu_ns).text,
-			      units_share(cpu_ns, model->duration_ns).text);
+		buffer_printf(out, "The recorder used %s of CPU while it recorded (%s of one CPU)",
+			      units_ns(cpu_ns).text, units_share(cpu_ns, model->duration_ns).text);
 	if (bpf_ns != MODEL_UNKNOWN)
 		buffer_printf(out, "; its eBPF programs ran for %s in sum (%s of one CPU).",
 			      units_ns(bpf_ns).text, units_share(bpf_ns, model->duration_ns).text);
