@@ -403,6 +403,10 @@ static void put_cause(struct buffer *out, const struct trace *trace, const struc
 	put_after(out, "epoll_wait returned", cycle->returned, cause);
 	put_after(out, "next send", cycle->next, cause);
 	buffer_string(out, ".");
+	if (cycle->ending == TRACE_OPEN || cycle->ending == TRACE_CLOSED)
+		buffer_printf(out, " No send had followed when the %s, %s after this one.",
+			      cycle->ending == TRACE_OPEN ? "recording ended" : "socket was closed",
+			      units_ns(cycle->duration_ns).text);
 }
 
 static void put_no_event(struct buffer *out, const struct trace_cycle *cycle)

@@ -165,6 +165,15 @@ static void the_longest_stall_is_the_one_that_is_shown(void **state)
 	model_free(model);
 }
 
+/* Its lines are broken anywhere; HTML keeps the sentence whole. */
+static void report_stalls(struct buffer *out)
+{
+	struct model *model = load();
+
+	html_report(out, model, why, sizeof(why));
+	model_free(model);
+}
+
 /* As in the table of stalls: one that is refused before anything has opened the buffer is no next send. */
 static void a_send_that_is_refused_at_once_does_not_end_a_stall_that_is_shown(void **state)
 {
@@ -227,6 +236,21 @@ static void of_a_stall_that_was_open_at_the_end_it_is_said_how_long(void **state
 	buffer_free(&out);
 }
 
+/* Its buffer was opened, and its owner sent nothing more. */
+static void so_it_is_of_one_that_an_ack_had_opened(void **state)
+{
+	struct buffer out = {0};
+
+	(void)state;
+	fill_traced_socket();
+	execute("DELETE FROM socket_event WHERE kind = 'send'");
+	execute("INSERT INTO meta VALUES ('end_ns', 1000007000000)");
+	report_stalls(&out);
+	assert_non_null(strstr(buffer_text(&out),
+			       " No send had followed when the recording ended, 7.00 ms after this one."));
+	buffer_free(&out);
+}
+
 static void of_a_stall_that_a_close_ended_it_is_said_when(void **state)
 {
 	struct buffer out = {0};
@@ -249,15 +273,6 @@ static void fill_stalls(bool sent)
 	add_stall(recording, process, 7, 8310, STINT_PROBES_OPEN);
 	add_stall(recording, process, 8, 310, STINT_PROBES_OPEN);
 	recording_free(recording);
-}
-
-/* Its lines are broken anywhere; HTML keeps the sentence whole. */
-static void report_stalls(struct buffer *out)
-{
-	struct model *model = load();
-
-	html_report(out, model, why, sizeof(why));
-	model_free(model);
 }
 
 static void stalls_that_ended_with_no_send_are_told_beside_the_others(void **state)
@@ -343,6 +358,7 @@ int main(void)
 		test(the_longest_stall_is_the_one_that_is_shown),
 		test(a_send_that_is_refused_at_once_does_not_end_a_stall_that_is_shown),
 		test(of_a_stall_that_was_open_at_the_end_it_is_said_how_long),
+		test(so_it_is_of_one_that_an_ack_had_opened),
 		test(of_a_stall_that_a_close_ended_it_is_said_when),
 		test(stalls_that_ended_with_no_send_are_told_beside_the_others),
 		test(without_a_stall_that_ended_with_a_send_there_are_no_percentiles),
