@@ -158,6 +158,16 @@ __noinline int note_left(struct thread *thread, s32 fd, u64 now_ns)
 	return 0;
 }
 
+/*
+ * More had come before the thread waited again: that wait, the first one since, returned without a sleep, as it would have
+ * of a descriptor that is level-triggered. So it is of who reads as much as there was, and leaves what came meanwhile to
+ * the next event.
+ */
+static __always_inline bool was_ready_again(const struct thread *thread, const struct descriptor *descriptor)
+{
+	return descriptor->turn_id + 1 == turn_id(thread) && !thread->turns.woken_ns;
+}
+
 /* The data left behind is being seen to. `told`: only because epoll reported more of it. */
 __noinline int end_left(struct thread *thread, struct descriptor *descriptor, s32 fd, u64 now_ns, bool told)
 {
@@ -176,7 +186,7 @@ __noinline int end_left(struct thread *thread, struct descriptor *descriptor, s3
 	finding->open_ns = 0;
 	if (!told)
 		finding->excused++;
-	else
+	else if (!was_ready_again(thread, descriptor))
 		note_finding(thread, fd, FINDING_NOT_DRAINED, &descriptor->role, 1, now_ns - left_ns);
 	return 0;
 }

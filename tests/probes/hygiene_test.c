@@ -91,6 +91,14 @@ static void data_left_behind_under_epollet_is_found(void **state)
 	assert_true(finding->longest_ns > 0 && finding->longest_ns <= finding->cost_ns);
 }
 
+/* The next event is there before the loop waits: nothing lies there that a wait does not return at once. */
+static void data_left_to_an_event_that_is_there_already_is_not(void **state)
+{
+	(void)state;
+	run("overtaken", NULL);
+	assert_int_equal(findings_len, 0);
+}
+
 static void data_that_goes_on_lying_there_is_found(void **state)
 {
 	const struct stint_probes_finding *finding;
@@ -173,6 +181,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(epollout_with_nothing_to_write_is_found, set_up,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(data_left_behind_under_epollet_is_found, set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(data_left_to_an_event_that_is_there_already_is_not, set_up,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(data_that_goes_on_lying_there_is_found, set_up,
 						watching_tear_down),

@@ -9,7 +9,8 @@
  * standard output a byte, and waits for the end of its input: so that what the probes know can be read meanwhile.
  *
  *	idle_out     EPOLLOUT stays armed with nothing to write; sound: only until the answer is sent
- *	not_drained  edge-triggered, and read in part; sound: read until EAGAIN
+ *	not_drained  edge-triggered, and read in part, then waited for more; sound: read until EAGAIN
+ *	overtaken    the same, but more has come before it waits
  *	full         maxevents 1 with eight ready; sound: 64
  *	ctl          a registration taken out and put back around each read; sound: put in once
  *	ctl_other    the same, a byte, and after another byte the same around more reads of another descriptor; sound: the
@@ -23,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -118,19 +120,34 @@ static void idle_out(bool sound)
 		wait_for(events, ROOM, 1);
 }
 
-static void not_drained(bool sound)
+/* Half of each round's data is left; with `waits`, for a millisecond in which there is no more. */
+static void read_in_part(bool sound, bool waits)
 {
 	struct epoll_event events[ROOM];
-	int pair[2];
+	int pair[2], at_once = 1;
 
 	connect_pair(pair, false);
+	if (setsockopt(pair[1], IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once)) < 0)
+		die("TCP_NODELAY");
 	control(EPOLL_CTL_ADD, pair[0], EPOLLIN | EPOLLET);
 	for (int i = 0; i < ROUNDS; i++) {
 		put(pair[1], 100);
 		wait_for(events, ROOM, -1);
 		while (take(pair[0], 50) == 50 && sound)
 			;
+		if (waits)
+			wait_for(events, ROOM, 1);
 	}
+}
+
+static void not_drained(bool sound)
+{
+	read_in_part(sound, true);
+}
+
+static void overtaken(bool sound)
+{
+	read_in_part(sound, false);
 }
 
 static void lying(bool sound)
@@ -240,10 +257,11 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(bool sound);
-	} habits[] = {{"idle_out", idle_out}, {"not_drained", not_drained},
-		      {"lying", lying},       {"full", full},
-		      {"ctl", ctl},           {"ctl_other", ctl_other},
-		      {"spin", spin},         {"blocking", blocking}};
+	} habits[] = {{"idle_out", idle_out},   {"not_drained", not_drained},
+		      {"overtaken", overtaken}, {"lying", lying},
+		      {"full", full},           {"ctl", ctl},
+		      {"ctl_other", ctl_other}, {"spin", spin},
+		      {"blocking", blocking}};
 	bool sound = argc > 2 && strcmp(argv[2], "sound") == 0;
 	char byte;
 
