@@ -252,6 +252,18 @@ static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *fr
 	snprintf(ret, ret_bytes, "%s", named->name);
 }
 
+/*
+ * Code made at run time, of which no perf map tells: who called it, unwinding does not find out, and what it calls, as the
+ * runtime's clock, is no handler.
+ */
+static bool is_unnamed_code(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	const struct stint_frame *frame = at_depth(frames, len, depth);
+
+	return !*frame->module && !frame->has_symbol && strncmp(frame->name, "0x", 2) == 0 &&
+	       !first_script(frames, len, depth);
+}
+
 void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *loop, size_t loop_len,
 			const struct stint_frame *overrun, size_t overrun_len, int fd)
 {
@@ -261,6 +273,8 @@ void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *l
 		snprintf(ret, ret_bytes, "fd %d", fd);
 	else if (!overrun_len)
 		snprintf(ret, ret_bytes, "unknown");
+	else if (depth < overrun_len && is_unnamed_code(overrun, overrun_len, depth))
+		snprintf(ret, ret_bytes, "unnamed code (JIT?)");
 	else if (!depth)
 		write_name(ret, ret_bytes, overrun, overrun_len, below_main(overrun, overrun_len));
 	else if (depth == overrun_len)

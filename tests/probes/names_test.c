@@ -245,6 +245,21 @@ static void what_a_loop_in_a_library_calls_is_the_handler_without_a_name_too(voi
 	assert_string_equal(handler_of(loop, 2, overrun, 5, 3), "pgbouncer+0x24130");
 }
 
+/* Of a Java server without a perf map, what the interpreter asked the clock by would have been the handler. */
+static void what_unnamed_code_calls_is_no_handler(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("0x7fbbe8edf000", 0)};
+	struct stint_frame overrun[] = {frame("os::javaTimeNanos", 60), frame("0x7fbbe8edfbef", 0)};
+	struct stint_frame below[] = {frame("os::javaTimeNanos", 60), frame("0x7fbbe8edfbef", 0),
+				      frame("run", 30), frame("main", 40)};
+	struct stint_frame whole[] = {frame("epoll_wait", 10), frame("run", 30), frame("main", 40)};
+
+	(void)state;
+	overrun[1].pc = 0x7fbbe8edfbef;
+	assert_string_equal(handler_of(loop, 2, overrun, 2, 5), "unnamed code (JIT?)");
+	assert_string_equal(handler_of(whole, 3, below, 4, 5), "unnamed code (JIT?)");
+}
+
 static void without_a_stack_the_handler_is_the_descriptor(void **state)
 {
 	(void)state;
@@ -428,6 +443,7 @@ int main(void)
 		cmocka_unit_test(what_the_interpreter_calls_is_told_by_its_built_in_function),
 		cmocka_unit_test(libc_is_no_handler),
 		cmocka_unit_test(what_a_loop_in_a_library_calls_is_the_handler_without_a_name_too),
+		cmocka_unit_test(what_unnamed_code_calls_is_no_handler),
 		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
 		cmocka_unit_test(the_handler_of_a_script_is_its_own_first_function),
 		cmocka_unit_test(an_interpreter_is_no_handler_where_it_calls_a_library),
