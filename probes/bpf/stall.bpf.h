@@ -462,8 +462,11 @@ __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, bool is
 	return 0;
 }
 
-/* The socket that a call sent on, if that is to be looked at; 0: it is not. One that was asked for may block. */
-static __always_inline u64 sock_sent_on(s32 fd, u32 flags)
+/*
+ * The socket that a call sent on, if that is to be looked at; 0: it is not. One that was asked for may block, and all its
+ * sends are told; of others only a send that `matters` is looked at.
+ */
+static __always_inline u64 sock_sent_on(s32 fd, u32 flags, bool matters)
 {
 	u64 sk;
 
@@ -474,7 +477,7 @@ static __always_inline u64 sock_sent_on(s32 fd, u32 flags)
 		if (!sk || (!is_unix(sk) && is_chosen_by_port(sk)))
 			return sk;
 	}
-	return fd_to_sock(fd, flags);
+	return matters ? fd_to_sock(fd, flags) : 0;
 }
 
 /* A system call that sends returned. */
@@ -483,15 +486,14 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 {
 	struct moment moment = {.tid = tid, .time_ns = now_ns, .requested_bytes = requested};
 	bool is_short = result == -EAGAIN || (result > 0 && requested && (u64)result < requested);
-	bool may_be_chosen = is_chosen_fd(fd) || trace_port;
+	bool matters = is_short || !requested || stalls_open > 0 || (trace_sockets && sockets_known > 0);
 	u64 sk;
 
-	if (!is_short && requested && !may_be_chosen && stalls_open <= 0 &&
-	    !(trace_sockets && sockets_known > 0))
+	if (!matters && !is_chosen_fd(fd) && !trace_port)
 		return;
 	if (result < 0 && result != -EAGAIN)
 		return;
-	sk = sock_sent_on(fd, flags);
+	sk = sock_sent_on(fd, flags, matters);
 	if (!sk)
 		return;
 	moment.done_bytes = result > 0 ? (u64)result : 0;
