@@ -100,13 +100,15 @@ static bool is_not_drained(struct stint_probes_finding *finding, const struct fi
 {
 	uint64_t lying_ns = is->open_ns && now_ns > is->open_ns ? now_ns - is->open_ns : 0;
 
-	if (lying_ns >= HYGIENE_LYING_NS) {
+	if (lying_ns >= FINDING_LYING_NS) {
 		finding->count++;
 		finding->cost_ns += lying_ns;
 		if (lying_ns > finding->longest_ns)
 			finding->longest_ns = lying_ns;
-		return is->excused <= is->count;
 	}
+	/* Also if it was read at last, for whatever reason. */
+	if (finding->longest_ns >= FINDING_LYING_NS)
+		return is->excused <= is->count;
 	return is->count >= HYGIENE_NOT_DRAINED_MIN && is->count >= is->excused * HYGIENE_NOT_DRAINED_RATIO;
 }
 

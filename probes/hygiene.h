@@ -21,8 +21,7 @@
  */
 #define HYGIENE_NOT_DRAINED_MIN   3
 #define HYGIENE_NOT_DRAINED_RATIO 3
-/* ... or that lies there for so long now: the peer may be waiting for an answer that never comes. */
-#define HYGIENE_LYING_NS UINT64_C(1000000000)
+/* ... or that lay there for FINDING_LYING_NS (role_records.h). */
 /*
  * A full wait after which the next one returned at once: more was ready, or became so meanwhile. So many, and half of
  * the waits.

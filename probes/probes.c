@@ -638,6 +638,15 @@ void stint_probes_end_at(struct stint_probes *probes, uint64_t time_ns)
 		probes->end_at_ns = time_ns;
 }
 
+/* What an earlier look has found under way is so no more, also of loops that no thread is in now. */
+static void forget_under_way(struct stint_probes *probes)
+{
+	for (uint32_t i = 0; i < probes->options.loop_limit; i++) {
+		probes->loops[i].waiting_ns = 0;
+		probes->loops[i].running_ns = 0;
+	}
+}
+
 int stint_probes_stop(struct stint_probes *probes, uint64_t *ret_ns)
 {
 	*ret_ns = 0;
@@ -646,6 +655,7 @@ int stint_probes_stop(struct stint_probes *probes, uint64_t *ret_ns)
 	probes->is_stopped = true;
 	stint_functions_stop(probes->functions);
 	stint_samplers_expire(probes->samplers, UINT64_MAX);
+	forget_under_way(probes);
 	return stint_bpf_stop(probes->bpf, ret_ns);
 }
 
@@ -686,6 +696,8 @@ int stint_probes_read_loops(struct stint_probes *probes,
 
 	if (!probes || !probes->loops || !visit)
 		return -EINVAL;
+	if (!probes->is_stopped)
+		forget_under_way(probes);
 	err = stint_bpf_survey_threads(probes->bpf);
 	if (err)
 		return err;

@@ -203,6 +203,9 @@ struct finding_counters {
 
 /* These many in a row are noted: fewer happen to sound programs (a connect that is over, a buffer just emptied). */
 #define FINDING_IDLE_OUTS_MIN 10
+
+/* Data left behind under EPOLLET for so long: the peer may be waiting for an answer that never comes. */
+#define FINDING_LYING_NS 1000000000ull
 /* A descriptor whose registration changed so often is noted by itself. */
 #define FINDING_REARMS_MIN 32
 

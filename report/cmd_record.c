@@ -165,6 +165,8 @@ static int parse_option(struct request *request, int option)
 	case 'p':
 		return add_pid(request, optarg);
 	case 'c':
+		if (!*optarg)
+			return complain(2, "--comm wants the name of a process");
 		snprintf(request->comm_kept, sizeof(request->comm_kept), "%s", optarg);
 		request->comm = request->comm_kept;
 		return 0;
@@ -226,6 +228,7 @@ static int parse(struct request *request, int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
 	};
 	static char name[] = "stint record";
+	const char *value = NULL; /* of the last option */
 	int option, status;
 
 	argv[0] = name; /* as getopt's messages have it */
@@ -234,12 +237,13 @@ static int parse(struct request *request, int argc, char **argv)
 			fputs(help, stdout);
 			return 0;
 		}
+		value = optarg;
 		status = parse_option(request, option);
 		if (status)
 			return status;
 	}
 	/* Else a word too many would be started, and what follows it be no options. */
-	if (optind < argc && strcmp(argv[optind - 1], "--") != 0)
+	if (optind < argc && (argv[optind - 1] == value || strcmp(argv[optind - 1], "--") != 0))
 		return complain(2,
 				"'%s' was not expected: each process has a -p of its own, a port follows "
 				"--trace-socket=, and a command to start follows --",
@@ -546,7 +550,8 @@ static void tell_end(struct target_child *child)
 {
 	int status;
 
-	if (!target_child_has_ended(child, &status))
+	/* A Ctrl-C in a terminal is one for both. */
+	if (stop_wanted || !target_child_has_ended(child, &status))
 		return;
 	if (WIFSIGNALED(status))
 		complain(0, "the command was ended by signal %d (%s)", WTERMSIG(status),

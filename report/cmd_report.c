@@ -266,6 +266,14 @@ static int misused(const char *why, const char *word)
 	return 2;
 }
 
+/* `word`: where getopt stands. A letter may be amid others, and a long option may be known and take no value. */
+static int not_known(const char *word)
+{
+	const char letter[] = {'-', (char)optopt, '\0'};
+
+	return misused("there is no option like ", optopt && strncmp(word, "--", 2) != 0 ? letter : word);
+}
+
 /* Returns -1 to go on, or the exit status. */
 static int parse(int argc, char **argv, struct request *request)
 {
@@ -288,7 +296,7 @@ static int parse(int argc, char **argv, struct request *request)
 		if (option == ':')
 			return misused("a value is missing behind ", argv[optind - 1]);
 		if (option == '?')
-			return misused("there is no option ", argv[optind - 1]);
+			return not_known(argv[optind - 1]);
 		request->format = (enum format)(strchr(letters, option) - letters);
 		request->out = optarg;
 		formats++;

@@ -21,7 +21,8 @@ static void usage(FILE *out)
 	fputs("stint finds out why an event loop is late.\n\nusage: stint COMMAND [OPTION...]\n\n", out);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].purpose);
-	fputs("\n`stint COMMAND --help` tells a command's options; `stint --version` the version.\n", out);
+	fputs("\n`stint COMMAND --help` tells a command's options; `stint --version` (-V) the version.\n",
+	      out);
 }
 
 int main(int argc, char **argv)

@@ -285,6 +285,7 @@ static __always_inline void end_iteration(struct thread *thread, u64 now_ns)
 
 	if (thread->after_empty_poll && !thread->syscall_count && busy_ns <= budget_ns)
 		return;
+	*(volatile u32 *)&thread->state = THREAD_OUTSIDE;
 	loop = thread_loop(thread);
 	if (loop)
 		count_busy(loop, busy_ns);
@@ -379,10 +380,10 @@ static __always_inline void begin_wait(struct thread *thread, u64 now_ns, u32 ki
 	note_ready_place(thread, kind, regs);
 	if (has_object(kind))
 		find_slot(thread);
-	thread->state = THREAD_WAITING;
 	thread->wait_start_ns = now_ns;
 	thread->wait_is_zero = zero;
 	thread->turns.woken_ns = 0;
+	*(volatile u32 *)&thread->state = THREAD_WAITING; /* last: under_way.bpf.h */
 }
 
 /* False: to this thread that is a system call like others. */
@@ -426,6 +427,7 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kin
 		begin_iteration(thread, bpf_get_current_task_btf(), own_steal_clock(), now_ns, events);
 		return;
 	}
+	*(volatile u32 *)&thread->state = THREAD_OUTSIDE;
 	loop = thread_loop(thread);
 	if (loop)
 		count_poll(loop, now_ns - thread->wait_start_ns, events);

@@ -111,7 +111,8 @@ static __always_inline void copy_ready(struct thread *thread, u32 kind, const st
 /* Is that descriptor all that it polls? */
 static __always_inline bool is_polled_alone(const struct thread *thread, s32 fd)
 {
-	return thread->wait == RECORD_WAIT_POLL && thread->ready_slots == 1 && (s32)thread->ready[0] == fd;
+	return fd >= 0 && thread->wait == RECORD_WAIT_POLL && thread->ready_slots == 1 &&
+	       (s32)thread->ready[0] == fd;
 }
 
 static __always_inline bool is_polling(const struct thread *thread)

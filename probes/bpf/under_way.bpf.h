@@ -3,10 +3,11 @@
 #define STINT_PROBES_UNDER_WAY_BPF_H
 
 /*
- * The waits and iterations that are under way as user space reads what loops have counted. That is of those that have ended, so
- * user space has all threads looked at just before.
+ * The waits and iterations that are under way as user space reads what loops have counted. That is of those that have
+ * ended, so user space has all threads looked at just before.
  *
  * What is read may change meanwhile, so the sums come first: who ends after that changes them, and its length is not used.
+ * Who ends is in no state to be told before it is in the sums, and who begins has begun before it is in one.
  */
 
 static __always_inline void tell_under_way(const struct thread *thread, struct loop_counters *loop,

@@ -22,7 +22,7 @@
 
 #define SECOND_NS     UINT64_C(1000000000)
 #define POLL_MS       100
-#define EARLY_POLL_MS 10 /* in the first second */
+#define EARLY_POLL_MS 10 /* in the first second, of a recording or of a process in it */
 #define PROCESSES_MAX 1024
 
 struct process {
@@ -35,6 +35,7 @@ struct process {
 	struct meter_source *meter;
 	int meter_err;            /* -ENOENT: look again, it may make one yet */
 	uint64_t meter_looked_ns; /* when that was done last */
+	uint64_t added_ns;
 };
 
 struct recorder {
@@ -204,26 +205,30 @@ int recorder_new(struct recorder **ret, const struct recorder_options *options)
 
 /* ---- processes ---- */
 
-/* How often is looked what a program may have made since. Early on it may be over sooner than POLL_MS. */
-static int look_ms(const struct recorder *recorder, uint64_t now_ns)
-{
-	return now_ns - recorder->session.start_ns < SECOND_NS ? EARLY_POLL_MS : POLL_MS;
-}
-
-/* The meter's file may come later than the process: -ENOENT is asked again, but not at each event there is. */
+/* The meter's file may come later than the process: -ENOENT is asked again. */
 static void open_meter(struct recorder *recorder, struct process *process)
 {
-	uint64_t now_ns;
-
 	if (process->meter || (process->meter_err && process->meter_err != -ENOENT))
 		return;
-	now_ns = clock_ns(CLOCK_MONOTONIC);
-	if (now_ns - process->meter_looked_ns < (uint64_t)look_ms(recorder, now_ns) * 1000000)
-		return;
-	process->meter_looked_ns = now_ns;
+	process->meter_looked_ns = clock_ns(CLOCK_MONOTONIC);
 	process->meter_err = meter_source_new(&process->meter, &recorder->session, process->id, process->pid);
 	if (process->meter)
 		recording_meta_text(recorder->session.recording, "clock", meter_source_clock(process->meter));
+}
+
+/* A program may be over sooner than POLL_MS. */
+static int look_ms(uint64_t age_ns)
+{
+	return age_ns < SECOND_NS ? EARLY_POLL_MS : POLL_MS;
+}
+
+/* Not at each event there is: each look is at files of /proc, for each process that has no meter. */
+static void look_for_meter(struct recorder *recorder, struct process *process)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	if (now_ns - process->meter_looked_ns >= (uint64_t)look_ms(now_ns - process->added_ns) * 1000000)
+		open_meter(recorder, process);
 }
 
 /* What of the world a process in a container sees is not what this one does: its own number there, its addresses. */
@@ -248,7 +253,7 @@ static int add_process(struct recorder *recorder, uint32_t pid, const char *comm
 		return fail(recorder, -ENOSPC, "more than %d processes are not recorded at once",
 			    PROCESSES_MAX);
 	process = &recorder->processes[recorder->processes_len];
-	*process = (struct process){.pid = pid};
+	*process = (struct process){.pid = pid, .added_ns = clock_ns(CLOCK_MONOTONIC)};
 	process->pidfd = pidfd_open((pid_t)pid, 0);
 	if (process->pidfd < 0)
 		return fail(recorder, -errno, "process %" PRIu32 ": %s", pid, strerror(errno));
@@ -581,7 +586,7 @@ static int finish(struct recorder *recorder)
 static int wait_for_events(struct recorder *recorder, uint64_t end_ns)
 {
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-	int timeout_ms = look_ms(recorder, now_ns);
+	int timeout_ms = look_ms(now_ns - recorder->session.start_ns);
 	int err;
 
 	if (now_ns >= end_ns)
@@ -593,7 +598,7 @@ static int wait_for_events(struct recorder *recorder, uint64_t end_ns)
 	else
 		err = poll(NULL, 0, timeout_ms) < 0 && errno != EINTR ? -errno : 0;
 	for (uint32_t i = 0; !err && i < recorder->processes_len; i++)
-		open_meter(recorder, &recorder->processes[i]);
+		look_for_meter(recorder, &recorder->processes[i]);
 	return err;
 }
 

@@ -38,7 +38,7 @@ CREATE TABLE loop (
 	name TEXT NOT NULL,
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),
 	iterations INTEGER NOT NULL DEFAULT 0, -- these three: within the recording
-	busy_ns INTEGER NOT NULL DEFAULT 0,    -- of iterations that ended, whole; without an end_ns, also of those under way
+	busy_ns INTEGER NOT NULL DEFAULT 0,    -- of iterations that ended, whole; without an end_ns, also of one under way (source 'meter': of its present dispatch)
 	poll_ns INTEGER NOT NULL DEFAULT 0     -- with its part of the polls that began before it, or had not ended
 );
 

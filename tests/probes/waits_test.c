@@ -131,9 +131,10 @@ static const struct watched_overrun *find_burst(size_t i)
 	return NULL;
 }
 
-/* Three are ready at once, the first handled computes: known from the program's array, or its sets. */
 static void a_thread_that_has_closed_all_that_it_polls_is_late_for_nobody(void **state)
 {
+	int spun = 0;
+
 	(void)state;
 	watch("sessions");
 	for (int i = 0; i < TIMES; i++) {
@@ -141,12 +142,18 @@ static void a_thread_that_has_closed_all_that_it_polls_is_late_for_nobody(void *
 		subject_do(&subject, 0, SUBJECT_SPIN, 2 * MS);
 	}
 	sync_loop();
-	for (size_t i = 0; i < watching.overruns_len; i++)
-		assert_true(watching.overruns[i].is.blocked_ns < 10 * MS);
-	assert_int_equal(watching_count(&watching, 2 * MS - MS / 10), TIMES);
+	for (size_t i = 0; i < watching.overruns_len; i++) {
+		const struct stint_probes_overrun *overrun = &watching.overruns[i].is;
+
+		assert_true(overrun->blocked_ns < 10 * MS);
+		/* Others may have been kept from their CPU. */
+		spun += overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns >= MS;
+	}
+	assert_int_equal(spun, TIMES);
 	assert_overruns_consistent(&watching);
 }
 
+/* Three are ready at once, the first handled computes: known from the program's array, or its sets. */
 static void find_victims_of(const char *call)
 {
 	watch(call);
