@@ -111,6 +111,18 @@ static void data_that_goes_on_lying_there_is_found(void **state)
 	assert_true(finding->cost_ns >= 1400 * (uint64_t)MS);
 }
 
+/* What was read in the end has lain there all the same. */
+static void data_that_lay_there_for_long_is_found(void **state)
+{
+	const struct stint_probes_finding *finding;
+
+	(void)state;
+	run("lay", NULL);
+	finding = only_finding(STINT_PROBES_FINDING_NOT_DRAINED);
+	assert_int_equal(finding->count, 1);
+	assert_true(finding->longest_ns >= 1400 * (uint64_t)MS);
+}
+
 static void full_batches_with_more_ready_are_found(void **state)
 {
 	const struct stint_probes_finding *finding;
@@ -162,8 +174,8 @@ static void a_blocking_descriptor_is_found(void **state)
 
 static void their_corrected_twins_are_not(void **state)
 {
-	static const char *const habits[] = {"idle_out", "not_drained", "lying",   "full",
-					     "ctl",      "spin",        "blocking"};
+	static const char *const habits[] = {"idle_out", "not_drained", "lying", "lay",
+					     "full",     "ctl",         "spin",  "blocking"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(habits) / sizeof(habits[0]); i++) {
@@ -183,6 +195,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(data_left_behind_under_epollet_is_found, set_up,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(data_left_to_an_event_that_is_there_already_is_not, set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(data_that_lay_there_for_long_is_found, set_up,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(data_that_goes_on_lying_there_is_found, set_up,
 						watching_tear_down),

@@ -18,6 +18,7 @@
  *	spin         a timeout of 0 while nothing is ready; sound: it waits
  *	blocking     a blocking socket in the set; sound: it is not
  *	lying        edge-triggered, read in part, and nothing more comes; sound: read until EAGAIN
+ *	lay          the same, and the rest is read at last, for no event of it
  */
 
 #include <arpa/inet.h>
@@ -150,7 +151,7 @@ static void overtaken(bool sound)
 	read_in_part(sound, false);
 }
 
-static void lying(bool sound)
+static void let_lie(bool sound, bool reads_at_last)
 {
 	struct epoll_event events[ROOM];
 	int pair[2];
@@ -163,6 +164,20 @@ static void lying(bool sound)
 		;
 	for (int i = 0; i < 15; i++)
 		wait_for(events, ROOM, 100);
+	if (!reads_at_last)
+		return;
+	take(pair[0], 50);
+	wait_for(events, ROOM, 1);
+}
+
+static void lying(bool sound)
+{
+	let_lie(sound, false);
+}
+
+static void lay(bool sound)
+{
+	let_lie(sound, true);
 }
 
 static void full(bool sound)
@@ -257,10 +272,15 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(bool sound);
-	} habits[] = {{"idle_out", idle_out},   {"not_drained", not_drained},
-		      {"overtaken", overtaken}, {"lying", lying},
-		      {"full", full},           {"ctl", ctl},
-		      {"ctl_other", ctl_other}, {"spin", spin},
+	} habits[] = {{"idle_out", idle_out},
+		      {"not_drained", not_drained},
+		      {"overtaken", overtaken},
+		      {"lying", lying},
+		      {"lay", lay},
+		      {"full", full},
+		      {"ctl", ctl},
+		      {"ctl_other", ctl_other},
+		      {"spin", spin},
 		      {"blocking", blocking}};
 	bool sound = argc > 2 && strcmp(argv[2], "sound") == 0;
 	char byte;
