@@ -143,8 +143,11 @@ __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking
 		tell_ack(state, sk, opened, ack_ns);
 	if (!opened)
 		return 0;
-	if (!state->cause_ns) /* what opened it was not seen: all until now was waiting for it */
-		end_gap(state, sk, now_ns);
+	/*
+	 * What opened it may have been announced as the stall was about to begin, and not be in the account. Where it was not
+	 * seen, all until now was waiting for it.
+	 */
+	end_gap(state, sk, state->cause_ns ? state->cause_ns : now_ns);
 	raise(state, sk, waking || !state->cause_ns ? now_ns : state->cause_ns, waking ? waking : state->tid,
 	      !waking);
 	return 0;
