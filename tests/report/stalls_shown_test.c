@@ -10,11 +10,10 @@
 #include "report/show/text.h"
 #include "report_fixture.h"
 
-static void fill_traced_socket(void)
+/* A send of 2 MB finds a buffer of 1 MiB full. */
+static struct recording_socket_event short_send(int64_t process, uint64_t queued_bytes)
 {
-	struct recording *recording = begin();
-	int64_t process = recording_process(recording, 7, "sender");
-	struct recording_socket_event event = {.process = process,
+	return (struct recording_socket_event){.process = process,
 					       .socket = 5,
 					       .fd = 3,
 					       .time_ns = START,
@@ -22,11 +21,18 @@ static void fill_traced_socket(void)
 					       .requested_bytes = 2097152,
 					       .done_bytes = 1047728,
 					       .queued_before_bytes = RECORDING_UNKNOWN,
-					       .queued_bytes = 1048000,
+					       .queued_bytes = queued_bytes,
 					       .sndbuf_bytes = 1048576,
 					       .unacked_bytes = RECORDING_UNKNOWN,
 					       .snd_wnd_bytes = RECORDING_UNKNOWN,
 					       .snd_cwnd = RECORDING_UNKNOWN};
+}
+
+static void fill_traced_socket(void)
+{
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "sender");
+	struct recording_socket_event event = short_send(process, 1048000);
 
 	recording_socket_event(recording, &event);
 	event.kind = "ack";
@@ -73,25 +79,14 @@ static void a_stall_is_told_by_its_own_figures(void **state)
 /* The times at which the ACK opened the buffer and at which the event was raised are one: it was inferred from that. */
 static void a_write_event_that_woke_nobody_has_no_time_of_its_own(void **state)
 {
-	struct recording_socket_event event = {.socket = 5,
-					       .fd = 3,
-					       .time_ns = START,
-					       .kind = "send_short",
-					       .requested_bytes = 2097152,
-					       .done_bytes = 1047728,
-					       .queued_before_bytes = RECORDING_UNKNOWN,
-					       .queued_bytes = 666827,
-					       .sndbuf_bytes = 1048576,
-					       .unacked_bytes = RECORDING_UNKNOWN,
-					       .snd_wnd_bytes = RECORDING_UNKNOWN,
-					       .snd_cwnd = RECORDING_UNKNOWN};
+	struct recording_socket_event event;
 	static const char *const kinds[] = {"ack", "write_event", "woken", "send"};
 	struct recording *recording = begin();
 	struct buffer out = {0};
 	struct model *model;
 
 	(void)state;
-	event.process = recording_process(recording, 7, "sender");
+	event = short_send(recording_process(recording, 7, "sender"), 666827);
 	recording_socket_event(recording, &event);
 	for (size_t i = 0; i < 4; i++) {
 		event.kind = kinds[i];
