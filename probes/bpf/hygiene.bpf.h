@@ -186,9 +186,7 @@ __noinline int end_left(struct thread *thread, struct descriptor *descriptor, s3
 	finding->open_ns = 0;
 	if (!told && now_ns - left_ns < FINDING_LYING_NS)
 		finding->excused++;
-	else if (!told)
-		note_finding(thread, fd, FINDING_NOT_DRAINED, &descriptor->role, 1, now_ns - left_ns);
-	else if (!was_ready_again(thread, descriptor))
+	else if (!told || !was_ready_again(thread, descriptor))
 		note_finding(thread, fd, FINDING_NOT_DRAINED, &descriptor->role, 1, now_ns - left_ns);
 	return 0;
 }

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "report/record/late_stacks.h"
 #include "report/record/meter_reader.h"
@@ -34,7 +33,7 @@ struct meter_source {
 	size_t charges_len;
 	size_t charges_capacity;
 
-	uint64_t now_ns; /* as this read began */
+	uint64_t now_ns; /* of this read */
 	bool baseline;   /* this read is the zero to count from */
 	uint64_t second;
 	struct stint_meter_file_handler entry; /* of the block being visited */
@@ -323,11 +322,8 @@ static int visit(struct meter_source *source, uint64_t second)
 		.overrun = take_overrun,
 		.socket = take_socket,
 	};
-	struct timespec now;
 	int err;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	source->now_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	source->second = second;
 	source->err = 0;
 	err = meter_reader_visit(source->reader, &visitor, source);
@@ -375,8 +371,9 @@ struct meter_source *meter_source_free(struct meter_source *source)
 	return NULL;
 }
 
-int meter_source_read(struct meter_source *source, uint64_t second)
+int meter_source_read(struct meter_source *source, uint64_t now_ns, uint64_t second)
 {
+	source->now_ns = now_ns;
 	return visit(source, second);
 }
 

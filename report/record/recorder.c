@@ -223,10 +223,8 @@ static int look_ms(uint64_t age_ns)
 }
 
 /* Not at each event there is: each look is at files of /proc, for each process that has no meter. */
-static void look_for_meter(struct recorder *recorder, struct process *process)
+static void look_for_meter(struct recorder *recorder, struct process *process, uint64_t now_ns)
 {
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-
 	if (now_ns - process->meter_looked_ns >= (uint64_t)look_ms(now_ns - process->added_ns) * 1000000)
 		open_meter(recorder, process);
 }
@@ -385,7 +383,7 @@ static int read_meter(struct recorder *recorder, struct process *process, uint64
 	open_meter(recorder, process);
 	if (!process->meter)
 		return process->meter_err == -ENOMEM ? -ENOMEM : 0;
-	err = meter_source_read(process->meter, second);
+	err = meter_source_read(process->meter, clock_ns(CLOCK_MONOTONIC), second);
 	if (err != -EPROTO)
 		return err;
 	/* The file is broken, or was made to look so: what it said until now is kept, and no more is read. */
@@ -597,8 +595,9 @@ static int wait_for_events(struct recorder *recorder, uint64_t end_ns)
 		err = probe_source_poll(recorder->probes, timeout_ms);
 	else
 		err = poll(NULL, 0, timeout_ms) < 0 && errno != EINTR ? -errno : 0;
+	now_ns = clock_ns(CLOCK_MONOTONIC);
 	for (uint32_t i = 0; !err && i < recorder->processes_len; i++)
-		look_for_meter(recorder, &recorder->processes[i]);
+		look_for_meter(recorder, &recorder->processes[i], now_ns);
 	return err;
 }
 

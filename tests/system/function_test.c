@@ -175,13 +175,8 @@ static void functions_of_a_command_and_of_its_children_are_timed(void **state)
 
 static void until_number(const char *sql, int64_t number)
 {
-	time_t limit = time(NULL) + 30;
-
-	while (query_number(recording, sql) != number) {
-		if (time(NULL) > limit)
-			fail_msg("never %" PRIi64 ": %s", number, sql);
-		usleep(20000);
-	}
+	query_until(recording, sql, number);
+	assert_int_equal(query_number(recording, sql), number);
 }
 
 /* Its room is given to others once it is over, and what it had counted stays. */

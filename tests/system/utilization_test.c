@@ -176,15 +176,11 @@ static uint64_t now_ns(void)
 /* Kills the recorder once a loop has so much in that column, in which it does not come to an end of what it is at. */
 static void kill_once_in(const char *column, const char *other)
 {
-	uint64_t start_ns = now_ns(), limit_ns = start_ns + UINT64_C(30000000000);
 	char sql[128];
-	int64_t in_ns = 0;
+	int64_t in_ns;
 
 	snprintf(sql, sizeof(sql), "SELECT coalesce(sum(%s), 0) FROM loop", column);
-	while (in_ns < LONG_NS && now_ns() < limit_ns) {
-		usleep(20000);
-		in_ns = query_number(recorded.recording, sql);
-	}
+	query_until(recorded.recording, sql, LONG_NS);
 	assert_int_equal(command_end(&recorded.recorder, SIGKILL, NULL, 0), -SIGKILL);
 	recorded.recorder.pid = 0;
 	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM meta WHERE key = 'end_ns'"),
@@ -195,6 +191,14 @@ static void kill_once_in(const char *column, const char *other)
 							  "SELECT value FROM meta WHERE key = 'start_ns'"));
 	snprintf(sql, sizeof(sql), "SELECT coalesce(sum(%s), 0) FROM loop", other);
 	assert_in_range(query_number(recorded.recording, sql), 0, in_ns);
+}
+
+static void record_loop_in_epoll(void)
+{
+	subject_start_loops(&recorded.subject, "wait", "1");
+	start_recorder(no_options);
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
 }
 
 static void a_meter_of_a_loop_that_still_waits_as_the_recorder_is_killed(void **state)
@@ -211,10 +215,7 @@ static void a_loop_in_epoll_that_still_waits_as_the_recorder_is_killed(void **st
 {
 	(void)state;
 	watching_or_skip();
-	subject_start_loops(&recorded.subject, "wait", "1");
-	start_recorder(no_options);
-	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
-	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	record_loop_in_epoll();
 	await_wait(recorded.subject.pid);
 	kill_once_in("poll_ns", "busy_ns");
 }
@@ -234,10 +235,7 @@ static void a_loop_in_epoll_that_is_still_busy_as_the_recorder_is_killed(void **
 {
 	(void)state;
 	watching_or_skip();
-	subject_start_loops(&recorded.subject, "wait", "1");
-	start_recorder(no_options);
-	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
-	subject_do(&recorded.subject, 0, SUBJECT_SYNC, 0);
+	record_loop_in_epoll();
 	subject_send(&recorded.subject, 0, SUBJECT_BLOCK, UINT64_C(100000000000));
 	kill_once_in("busy_ns", "poll_ns");
 }
