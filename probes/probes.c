@@ -29,6 +29,7 @@
 #include "probes/samplers.h"
 #include "probes/steal.h"
 #include "probes/unix_names.h"
+#include "probes/unpack.h"
 
 #define DEFAULT_BUDGET_NS  1000000u
 #define CLOSER_SAMPLE_NS   1000000u
@@ -403,7 +404,7 @@ static int take_record(void *ctx, const void *data, size_t bytes)
 		memcpy(&type, data, sizeof(type));
 	if (type == RECORD_OVERRUN && bytes >= sizeof(struct record_overrun))
 		take_overrun(probes, data);
-	else if (type == RECORD_STACK && bytes >= sizeof(struct record_stack))
+	else if (type == RECORD_STACK && stint_unpack_is_stack(data, bytes))
 		take_stack(probes, data);
 	else if (type == RECORD_STALL && bytes >= sizeof(struct record_stall))
 		take_stall(probes, data);

@@ -16,13 +16,14 @@
 #include "probes/open_files.h"
 #include "probes/ready.h"
 #include "probes/role_records.h"
+#include "probes/unpack.h"
 #include "probes/unwind.h"
 #include "probes/verdict.h"
 
 /*
  * Stacks are kept raw and only the one that explains an overrun is unwound: unwinding costs some hundred
  * microseconds, copying a few. A thread has at most one stack a doubling of its overrun, so a ring of
- * STACKS_KEPT, 16 KiB each, holds those of several threads at once; what it cannot hold is the oldest.
+ * STACKS_KEPT, up to 16 KiB each, holds those of several threads at once; what it cannot hold is the oldest.
  */
 #define STACKS_KEPT       64
 #define FRAMES_MAX        256
@@ -183,17 +184,18 @@ static int read_asleep(struct stint_process *process, struct record_stack *stack
 
 int stint_process_add_stack(struct stint_process *process, const struct record_stack *record)
 {
+	size_t bytes = stint_unpack_stack_bytes(record->stack_bytes);
 	struct record_stack **slot;
 	int err;
 
 	if (record->kind == RECORD_STACK_WAIT)
 		return add_loop_stack(process, record);
 	slot = &process->stacks[process->stacks_next % STACKS_KEPT];
-	if (!*slot)
-		*slot = malloc(sizeof(**slot));
+	free(*slot);
+	*slot = malloc(record->is_asleep ? sizeof(**slot) : bytes);
 	if (!*slot)
 		return -ENOMEM;
-	memcpy(*slot, record, sizeof(**slot));
+	memcpy(*slot, record, bytes);
 	err = record->is_asleep ? read_asleep(process, *slot) : 0;
 	if (err) {
 		free(*slot);

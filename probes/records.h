@@ -271,7 +271,7 @@ enum record_stack_kind {
 	RECORD_STACK_FAULT,    /* as it left the CPU in no system call, to wait */
 };
 
-/* The user registers of a thread and a copy of its stack, from `sp` up, to be unwound later. */
+/* The user registers of a thread and a copy of its stack, from `sp` up, to be unwound later. It ends with what was copied. */
 struct record_stack {
 	__u32 type;
 	__u32 pid;
@@ -283,12 +283,12 @@ struct record_stack {
 	__u64 reg[17]; /* DWARF order of x86-64: rax rdx rcx rbx rsi rdi rbp rsp r8-r15 rip */
 	__u32 stack_bytes;
 	__s32 epfd;
-	__u8 stack[RECORD_STACK_BYTES];
 	__u32 kernel_len;
 	__u32 is_asleep; /* 1: of a thread that sleeps on: its stack was not copied, and is there to be read */
 	__u32 absent; /* a bit for each page, from that of `sp` on: what the copy has of it means nothing */
 	__u32 reserved;
 	__u64 kernel[RECORD_KERNEL_FRAMES]; /* of a sample in the kernel: its stack there, innermost first */
+	__u8 stack[RECORD_STACK_BYTES];
 };
 
 struct record_unix_end {

@@ -235,6 +235,12 @@ struct uprobes_state {
 
 struct mm_struct {
 	struct uprobes_state uprobes_state;
+	unsigned long start_stack;
+};
+
+/* On x86-64. */
+struct thread_struct {
+	unsigned long fsbase;
 };
 
 struct io_uring_task {
@@ -256,6 +262,7 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct mm_struct *mm;
 	struct io_uring_task *io_uring;
+	struct thread_struct thread;
 };
 
 /* What the program of an iterator over tasks is given. */

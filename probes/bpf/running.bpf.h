@@ -42,7 +42,7 @@ static __always_inline void settle_call(struct thread *thread)
 static __always_inline void report_sleeping_stack(const struct thread *thread, struct task_struct *task)
 {
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
-	struct record_stack *record = reserve_record(sizeof(*record));
+	struct record_stack *record = reserve_record(offsetof(struct record_stack, stack));
 
 	if (!record)
 		return;

@@ -7,27 +7,44 @@
  * frame pointers, so the kernel's own unwinder sees nothing: user space unwinds the copy by .eh_frame.
  */
 
-#define STACK_PAGE 4096
+/* What lies above the place where the program began: the number of its arguments, and the first of them. */
+#define STACK_BEYOND 64
 
 /*
- * Of the piece at `at`, which could not be read whole: it lies in two pages, of which the first has `first` bytes of it.
- * Returns where what was read of it ends; 0: nothing was.
+ * How much there is of the stack: a process's first thread began at a place that is known, and the stacks of all others
+ * end, with glibc and musl, at what is their own, of which their FS register tells. What is nowhere near either, as the
+ * stack of a coroutine, may go on for as long as is copied of any.
  */
-static __always_inline u32 copy_piece(struct record_stack *record, u64 sp, u32 at, u32 first)
+static __always_inline u32 stack_len(struct task_struct *task, u64 sp)
 {
-	u32 page = at / STACK_PAGE;
+	u64 first = BPF_CORE_READ(task, mm, start_stack) + STACK_BEYOND - sp;
+	u64 own = BPF_CORE_READ(task, thread.fsbase) - sp;
 
+	if (first < RECORD_STACK_BYTES)
+		return first;
+	return own < RECORD_STACK_BYTES ? own : RECORD_STACK_BYTES;
+}
+
+/*
+ * Of the piece of `len` bytes at `at`, which could not be read whole: it lies in two pages, of which the first has `first`
+ * bytes of it, or in that one. Returns where what was read of it ends; 0: nothing was.
+ */
+static __always_inline u32 copy_piece(struct record_stack *record, u64 sp, u32 at, u32 len, u32 first)
+{
+	u32 page = at / STACK_PAGE, second = len - first;
+
+	if (len <= first || second > STACK_PAGE) {
+		record->absent |= 1u << page;
+		return 0;
+	}
 	if (bpf_probe_read_user(record->stack + at, first, (void *)(sp + at)) == 0) {
-		if (first < STACK_PAGE)
-			record->absent |= 2u << page;
+		record->absent |= 2u << page;
 		return at + first;
 	}
 	record->absent |= 1u << page;
-	/* All of the second one: in the last piece there is no room for that. */
-	if (first == STACK_PAGE || at + 2 * STACK_PAGE > RECORD_STACK_BYTES)
-		return 0;
-	if (bpf_probe_read_user(record->stack + at + first, STACK_PAGE, (void *)(sp + at + first)) == 0)
-		return at + STACK_PAGE;
+	at += first;
+	if (bpf_probe_read_user(record->stack + at, second, (void *)(sp + at)) == 0)
+		return at + second;
 	return 0;
 }
 
@@ -35,16 +52,21 @@ static __always_inline u32 copy_piece(struct record_stack *record, u64 sp, u32 a
  * As much of the stack as can be read: it may end anywhere, and pages may be absent, as those amid a large array that
  * nobody has written to yet.
  */
-static __always_inline u32 copy_stack(struct record_stack *record, u64 sp)
+static __always_inline u32 copy_stack(struct record_stack *record, u64 sp, u32 len)
 {
 	u32 first = STACK_PAGE - ((u32)sp & (STACK_PAGE - 1)), bytes = 0;
 
 	record->absent = 0;
 	for (u32 at = 0; at < RECORD_STACK_BYTES; at += STACK_PAGE) {
-		u32 end = at + STACK_PAGE;
+		u32 left = len - at, end;
 
-		if (bpf_probe_read_user(record->stack + at, STACK_PAGE, (void *)(sp + at)) != 0)
-			end = copy_piece(record, sp, at, first);
+		if (at >= len)
+			break;
+		if (left > STACK_PAGE)
+			left = STACK_PAGE;
+		end = at + left;
+		if (bpf_probe_read_user(record->stack + at, left, (void *)(sp + at)) != 0)
+			end = copy_piece(record, sp, at, left, first);
 		bytes = end ? end : bytes;
 	}
 	return bytes;
@@ -71,18 +93,15 @@ static __always_inline void copy_registers(struct record_stack *record, const st
 	record->reg[16] = regs->ip;
 }
 
-/* Of the current thread, which is `thread`; to be submitted. NULL, and counted, if the ring is full. */
-static __always_inline struct record_stack *take_stack(struct thread *thread, u32 kind, u64 now_ns)
+/* Of the current thread, which is `thread`. */
+static __always_inline void fill_stack(struct record_stack *record, struct thread *thread, u32 kind,
+				       u64 now_ns)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	struct record_stack *record;
 	struct loss_counters *counters;
 	u64 trampoline;
 
-	record = reserve_record(sizeof(*record));
-	if (!record)
-		return NULL;
 	record->type = RECORD_STACK;
 	record->pid = thread->pid;
 	record->tid = thread->tid;
@@ -95,7 +114,7 @@ static __always_inline struct record_stack *take_stack(struct thread *thread, u3
 	trampoline = functions_asked ? return_trampoline(task) : 0;
 	if (trampoline)
 		step_out(record, thread->tid, trampoline);
-	record->stack_bytes = copy_stack(record, record->sp);
+	record->stack_bytes = copy_stack(record, record->sp, stack_len(task, record->sp));
 	if (trampoline)
 		restore_returns(record, thread->tid, trampoline);
 	if (!record->stack_bytes) {
@@ -105,15 +124,26 @@ static __always_inline struct record_stack *take_stack(struct thread *thread, u3
 	}
 	record->kernel_len = 0;
 	record->is_asleep = 0;
-	return record;
+}
+
+static __always_inline void send_stack(struct draft *draft)
+{
+	struct record_stack *record = &draft->stack;
+	u32 bytes = record->stack_bytes;
+
+	send_draft(draft, record,
+		   offsetof(struct record_stack, stack) +
+			   (bytes < RECORD_STACK_BYTES ? bytes : RECORD_STACK_BYTES));
 }
 
 __noinline int report_stack(struct thread *thread, u32 kind, u64 now_ns)
 {
-	struct record_stack *record = thread ? take_stack(thread, kind, now_ns) : NULL;
+	struct draft *draft = thread ? take_draft() : NULL;
 
-	if (record)
-		bpf_ringbuf_submit(record, 0);
+	if (!draft || !thread)
+		return 0;
+	fill_stack(&draft->stack, thread, kind, now_ns);
+	send_stack(draft);
 	return 0;
 }
 
@@ -173,14 +203,15 @@ static __noinline int count_sample(void *ctx, struct thread *thread, u64 now_ns)
 /* The same from a sample, with the kernel's stack: the timer's interrupt, and behind that what it interrupted. */
 static __noinline int report_sample(void *ctx, struct thread *thread, u64 now_ns)
 {
-	struct record_stack *record = thread ? take_stack(thread, RECORD_STACK_COMPUTED, now_ns) : NULL;
+	struct draft *draft = thread ? take_draft() : NULL;
 	long bytes;
 
-	if (!record)
+	if (!draft || !thread)
 		return 0;
-	bytes = bpf_get_stack(ctx, record->kernel, sizeof(record->kernel), 0);
-	record->kernel_len = bytes > 0 ? (u32)bytes / 8 : 0;
-	bpf_ringbuf_submit(record, 0);
+	fill_stack(&draft->stack, thread, RECORD_STACK_COMPUTED, now_ns);
+	bytes = bpf_get_stack(ctx, draft->stack.kernel, sizeof(draft->stack.kernel), 0);
+	draft->stack.kernel_len = bytes > 0 ? (u32)bytes / 8 : 0;
+	send_stack(draft);
 	return 0;
 }
 

@@ -21,6 +21,7 @@
  *   running.bpf.h such iterations, as the recording ends
  *   hang.bpf.h    those of them that are told at once
  *   function.bpf.h functions that are timed on request
+ *   draft.bpf.h   records that are as long as what there is to tell
  *   stack.bpf.h   copies of user stacks
  *   socket.bpf.h  the table of sockets
  *   limit.bpf.h   what holds a sender back
@@ -62,6 +63,8 @@
 #include "function.bpf.h"
 
 #include "mark.bpf.h"
+
+#include "draft.bpf.h"
 
 #include "stack.bpf.h"
 

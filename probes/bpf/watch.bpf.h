@@ -225,18 +225,22 @@ static __always_inline struct loss_counters *loss(void)
 	return bpf_map_lookup_elem(&losses, &zero);
 }
 
+static __always_inline void lost_record(void)
+{
+	struct loss_counters *counters = loss();
+
+	if (counters)
+		counters->ring_full++;
+}
+
 /* `bytes` must be a constant. NULL, and counted as lost, where the ring has no room. */
 static __always_inline void *reserve_record(u64 bytes)
 {
 	void *record = bpf_ringbuf_reserve(&records, bytes, 0);
-	struct loss_counters *counters;
 
-	if (record)
-		return record;
-	counters = loss();
-	if (counters)
-		counters->ring_full++;
-	return NULL;
+	if (!record)
+		lost_record();
+	return record;
 }
 
 static __always_inline void lost_entry(void)

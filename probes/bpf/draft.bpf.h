@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+#ifndef STINT_PROBES_DRAFT_BPF_H
+#define STINT_PROBES_DRAFT_BPF_H
+
+/*
+ * Records that are as long as what there is to tell: the ring buffer gives out places of constant sizes only, so such a
+ * record is made here, and copied into the ring, as long as it is.
+ *
+ * A timer's interrupt takes a stack amid a program that makes a record on the same CPU, and programs that are run for
+ * each thread may lose their CPU: so a draft is somebody's as long as it is in use, and there are several to choose from.
+ */
+
+#define STACK_PAGE 4096
+#define DRAFTS     16
+#define DRAFTS_TRY 4
+
+struct draft {
+	u32 is_taken;
+	u32 reserved;
+	struct record_stack stack;
+	u8 beyond[STACK_PAGE]; /* never written: what the verifier takes for possible, as it adds up bounds */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DRAFTS);
+	__type(key, u32);
+	__type(value, struct draft);
+} drafts SEC(".maps");
+
+/* To be given back. NULL, and counted as if the ring had no room: others have all that it may try. */
+static __always_inline struct draft *take_draft(void)
+{
+	u32 first = bpf_get_smp_processor_id();
+
+	for (u32 i = 0; i < DRAFTS_TRY; i++) {
+		u32 at = (first + i) % DRAFTS;
+		struct draft *draft = bpf_map_lookup_elem(&drafts, &at);
+
+		if (draft && !__sync_lock_test_and_set(&draft->is_taken, 1))
+			return draft;
+	}
+	lost_record();
+	return NULL;
+}
+
+/* Sends the first `bytes` of a draft's `record`, if there are any, and gives it back. */
+static __always_inline void send_draft(struct draft *draft, void *record, u64 bytes)
+{
+	if (bytes && bpf_ringbuf_output(&records, record, bytes, 0) != 0)
+		lost_record();
+	__sync_lock_test_and_set(&draft->is_taken, 0);
+}
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_PROBES_UNPACK_H
+#define STINT_PROBES_UNPACK_H
+
+/*
+ * Records that are as long as what there is to tell, as they come out of the ring buffer. They are our own programs', but
+ * nothing is read beyond their end, whatever lengths they say.
+ */
+
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "probes/records.h"
+
+/* The bytes of a stack's record that has so many of the stack, or as many as there may be. */
+size_t stint_unpack_stack_bytes(__u32 stack_bytes);
+
+/* Is that all of a stack's record? */
+bool stint_unpack_is_stack(const void *data, size_t bytes);
+
+#endif
