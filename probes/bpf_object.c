@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "probes/fault_cost.h"
 #include "probes/now.h"
 #include "probes/skeleton.h"
 #include "probes/syscall_names.h"
@@ -166,6 +167,7 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 
 	skeleton->rodata->budget_ns = options->budget_ns;
 	skeleton->rodata->sample_ns = options->sample_ns;
+	skeleton->rodata->fault_cost_ns = stint_fault_cost_ns();
 	skeleton->rodata->trace_sockets = options->trace_sockets;
 	skeleton->rodata->trace_port = options->trace_sockets ? options->trace_port : 0;
 	memcpy((void *)(uintptr_t)skeleton->rodata->trace_address, options->trace_address,
@@ -502,6 +504,12 @@ int stint_bpf_attach_function(struct stint_bpf *bpf, uint32_t pid, const struct 
 		return err;
 	}
 	return 0;
+}
+
+void stint_bpf_fault_programs(const struct stint_bpf *bpf, int *begin, int *end)
+{
+	*begin = bpf_program__fd(bpf->skeleton->progs.on_fault);
+	*end = bpf_program__fd(bpf->skeleton->progs.on_fault_end);
 }
 
 void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret)

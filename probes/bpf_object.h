@@ -115,6 +115,9 @@ struct bpf_link;
 int stint_bpf_attach_function(struct stint_bpf *bpf, uint32_t pid, const struct stint_bpf_function *function,
 			      struct bpf_link *links[2]);
 
+/* Descriptors of the programs for the beginning and the end of a page fault, owned by the object. */
+void stint_bpf_fault_programs(const struct stint_bpf *bpf, int *begin, int *end);
+
 /* Sums over the CPUs. */
 void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret);
 

@@ -85,6 +85,7 @@ static void convert_marks(struct stint_probes_overrun *ret, const struct record_
 		ret->marks[i + 1] = (struct stint_probes_mark){
 			.time_ns = record->start_ns + from->offset_us * 1000ull,
 			.kernel_ns = from->kernel_us * 1000ull,
+			.faulted_ns = from->faulted_us * 1000ull,
 			.runnable_ns = from->runnable_us * 1000ull,
 			.throttled_ns = from->throttled_us * 1000ull,
 			.blocked_ns = from->blocked_us * 1000ull,

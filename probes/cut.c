@@ -158,6 +158,7 @@ static uint64_t add_counts(struct stint_probes_mark *sums, const struct stint_pr
 	struct sum stolen = BETWEEN(whole, start_ns, end_ns, stolen_ns, true);
 
 	sums->kernel_ns = kernel.likely;
+	sums->faulted_ns = BETWEEN(whole, start_ns, end_ns, faulted_ns, true).likely;
 	sums->stolen_ns = stolen.likely;
 	sums->minor_faults = BETWEEN(whole, start_ns, end_ns, minor_faults, false).likely;
 	sums->major_faults = BETWEEN(whole, start_ns, end_ns, major_faults, false).likely;

@@ -30,6 +30,7 @@
 #include "probes/steal.h"
 #include "probes/unix_names.h"
 #include "probes/unpack.h"
+#include "probes/verdict.h"
 
 #define DEFAULT_BUDGET_NS  1000000u
 #define CLOSER_SAMPLE_NS   1000000u
@@ -106,22 +107,31 @@ static struct stint_process *find_process(const struct stint_probes *probes, uin
 	return NULL;
 }
 
-/* Without samples, where it computed is not known; all else is. */
-static void sample_thread(struct stint_probes *probes, uint32_t tid, uint64_t end_ns)
+/* Without samples, where it computed is not known, and how much of that page faults were; all else is. */
+static void sample_thread(struct stint_probes *probes, enum stint_sampler_kind kind, uint32_t tid,
+			  uint64_t end_ns)
 {
 	if (probes->is_stopped)
 		return;
-	if (stint_samplers_add(probes->samplers, tid, end_ns) != 0)
+	if (stint_samplers_add(probes->samplers, kind, tid, end_ns) != 0)
 		probes->not_sampled++;
 }
 
-/* It computed, and no tick fell into what was over the budget: the next one of that thread is not to get away. */
+/*
+ * It computed, and no tick fell into what was over the budget, or much of it may have been page faults: the next one of that
+ * thread is not to get away.
+ */
 static void look_closer(struct stint_probes *probes, const struct stint_probes_overrun *overrun)
 {
 	uint64_t computed_ns = overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns;
+	const struct stint_probes_parts *parts = &overrun->parts;
+	uint64_t end_ns = stint_now_ns() + LOOK_CLOSER_NS;
 
 	if (!overrun->stack_len && computed_ns > probes->options.budget_ns)
-		sample_thread(probes, overrun->tid, stint_now_ns() + LOOK_CLOSER_NS);
+		sample_thread(probes, STINT_SAMPLER_CLOCK, overrun->tid, end_ns);
+	if (stint_verdict_has_faults(overrun->minor_faults + overrun->major_faults,
+				     parts->user_ns + parts->kernel_sampled_ns + parts->faulted_ns))
+		sample_thread(probes, STINT_SAMPLER_FAULTS, overrun->tid, end_ns);
 }
 
 static void refuse(struct stint_probes *probes, uint32_t pid, int err)
@@ -215,7 +225,7 @@ static void take_stack(struct stint_probes *probes, const struct record_stack *r
 	if (!process && (record->kind == RECORD_STACK_WAIT || hangs_since_before(probes, record->pid)))
 		process = know_process(probes, record->pid, record->time_ns);
 	if (process && record->kind == RECORD_STACK_WAIT && probes->samples_always)
-		sample_thread(probes, record->tid, UINT64_MAX);
+		sample_thread(probes, STINT_SAMPLER_CLOCK, record->tid, UINT64_MAX);
 	/* By then, libraries are there that were not. */
 	if (process && record->kind == RECORD_STACK_WAIT)
 		stint_functions_add(probes->functions, record->pid);
@@ -474,6 +484,14 @@ static int fail_to_load(struct stint_probes *probes, int err)
 		*program ? " " : "s", program, strerror(-err));
 }
 
+static int new_samplers(struct stint_probes *probes)
+{
+	int begin, end;
+
+	stint_bpf_fault_programs(probes->bpf, &begin, &end);
+	return stint_samplers_new(&probes->samplers, probes->options.sample_ns, begin, end);
+}
+
 static int start(struct stint_probes *probes)
 {
 	struct stint_probes_support support;
@@ -499,7 +517,7 @@ static int start(struct stint_probes *probes)
 	err = stint_bpf_new(&probes->bpf, &probes->options, probes->kernel);
 	if (err)
 		return fail_to_load(probes, err);
-	err = stint_samplers_new(&probes->samplers, probes->options.sample_ns);
+	err = new_samplers(probes);
 	if (!err)
 		err = stint_unix_names_new(&probes->unix_names);
 	if (!err)

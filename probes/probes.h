@@ -60,7 +60,8 @@ struct stint_probes_segment {
 /* What was summed of an iteration until then. */
 struct stint_probes_mark {
 	uint64_t time_ns;
-	uint64_t kernel_ns;   /* on a CPU in system calls */
+	uint64_t kernel_ns;   /* on a CPU in system calls, and in page faults that were timed */
+	uint64_t faulted_ns;  /* of that: in page faults */
 	uint64_t runnable_ns; /* throttled or not */
 	uint64_t throttled_ns;
 	uint64_t blocked_ns;
@@ -87,8 +88,9 @@ enum stint_probes_verdict {
 
 /*
  * The six parts of an overrun; they add up to its duration.
- * kernel: on a CPU in system calls, which is measured, and in page faults and interrupts, which have no end that
- * could be seen: that is their share of the samples outside of system calls, where there are enough of those.
+ * kernel: on a CPU in system calls, which is measured, and in page faults and interrupts. Page faults are timed in a
+ * thread that had an overrun with many of them, for some seconds from then on. The rest is the share of the samples
+ * outside of both, where there are enough of those.
  * user: on a CPU otherwise.
  * stolen: as the kernel was told until its last tick, so up to a tick's worth may belong before or behind the
  * overrun.
@@ -97,6 +99,7 @@ struct stint_probes_parts {
 	uint64_t user_ns;
 	uint64_t kernel_ns;
 	uint64_t kernel_sampled_ns; /* of kernel_ns: what is known by samples only */
+	uint64_t faulted_ns;        /* of kernel_ns: in page faults that were timed */
 	uint64_t runnable_ns;
 	uint64_t throttled_ns;
 	uint64_t blocked_ns;

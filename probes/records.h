@@ -78,6 +78,7 @@ struct record_segment {
 struct record_mark {
 	__u32 offset_us; /* from the iteration's start */
 	__u32 kernel_us;
+	__u32 faulted_us;
 	__u32 runnable_us;
 	__u32 throttled_us;
 	__u32 blocked_us;
@@ -137,7 +138,8 @@ enum record_known {
 
 /* What splits an overrun into its six parts: user space is what remains. */
 struct record_verdict {
-	__u64 kernel_ns;        /* on a CPU in system calls */
+	__u64 kernel_ns;        /* on a CPU in system calls, and in page faults that were timed */
+	__u64 faulted_ns;       /* of that: in page faults, in no system call */
 	__u64 throttled_ns;     /* of the runnable time */
 	__u64 stolen_ns;        /* of the time on a CPU */
 	__u64 fault_blocked_ns; /* of the blocked time: in no system call, and not stopped */
@@ -146,8 +148,8 @@ struct record_verdict {
 	__u64 major_faults;
 	__u64 rivals_other_ns; /* of those that found `rivals` full */
 	__u32 samples;         /* ticks of a timer while it was on a CPU and over budget */
-	__u32 kernel_samples;  /* of those: in the kernel, and in no system call */
-	__u32 user_samples;    /* of those: in user space */
+	__u32 kernel_samples; /* of those: in the kernel, and in no system call, nor in a page fault that is timed */
+	__u32 user_samples; /* of those: in user space */
 	__u32 reserved;
 	__u32 rivals_len;
 	__u32 known; /* enum record_known */
@@ -489,13 +491,13 @@ struct loss_counters {
 _Static_assert(sizeof(struct record_syscall) == 32, "no holes");
 _Static_assert(sizeof(struct record_rival) == 32, "no holes");
 _Static_assert(sizeof(struct record_block) == 56 + 2 * 8 * RECORD_KERNEL_FRAMES, "no holes");
-_Static_assert(sizeof(struct record_verdict) == 88 + 32 * RECORD_RIVALS + sizeof(struct record_block),
+_Static_assert(sizeof(struct record_verdict) == 96 + 32 * RECORD_RIVALS + sizeof(struct record_block),
 	       "no holes");
-_Static_assert(sizeof(struct record_mark) == 52, "no holes");
+_Static_assert(sizeof(struct record_mark) == 56, "no holes");
 _Static_assert(sizeof(struct record_segment) == 32, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
 _Static_assert(sizeof(struct record_identity) == 48, "no holes");
-_Static_assert(sizeof(struct record_overrun) == 128 + 8 * 32 + 32 * 32 + 64 * 52 + 64 * 8 + 64 * 16 + 64 * 8 +
+_Static_assert(sizeof(struct record_overrun) == 128 + 8 * 32 + 32 * 32 + 64 * 56 + 64 * 8 + 64 * 16 + 64 * 8 +
 							64 * 48 + sizeof(struct record_verdict) + 72 +
 							16 * RECORD_FUNCTIONS,
 	       "no holes");

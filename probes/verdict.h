@@ -8,6 +8,7 @@
  */
 
 #include <linux/types.h>
+#include <stdbool.h>
 
 #include "probes/probes.h"
 #include "probes/records.h"
@@ -18,6 +19,12 @@ void stint_verdict_parts(struct stint_probes_parts *ret, const struct record_ove
 /* The same of any sums; whether throttled and stolen time are known is not set. */
 void stint_verdict_split(struct stint_probes_parts *ret, uint64_t duration_ns,
 			 const struct stint_probes_mark *sums);
+
+/*
+ * Whether page faults may be much of the time outside of system calls, by how many they were. Their time is known where they
+ * were timed; else a few samples have to do.
+ */
+bool stint_verdict_has_faults(uint64_t faults, uint64_t outside_ns);
 
 /* All that was summed of an iteration, at its end. */
 struct stint_probes_mark stint_verdict_sums(const struct record_overrun *record);

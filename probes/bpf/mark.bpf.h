@@ -32,6 +32,7 @@ static __always_inline void fill_mark(struct record_mark *mark, const struct thr
 		stolen_ns += steal_ns - verdict->steal_mark_ns;
 	mark->offset_us = (u32)((now_ns - thread->start_ns) / 1000);
 	mark->kernel_us = (u32)(sums->kernel_ns / 1000);
+	mark->faulted_us = (u32)(sums->faulted_ns / 1000);
 	mark->runnable_us = (u32)(thread->runnable_sum_ns / 1000);
 	mark->throttled_us = (u32)(sums->throttled_ns / 1000);
 	mark->blocked_us = (u32)(thread->blocked_sum_ns / 1000);

@@ -193,10 +193,14 @@ static __noinline int count_sample(void *ctx, struct thread *thread, u64 now_ns)
 		return 0;
 	bytes = bpf_get_stack(ctx, stack, sizeof(stack), 0);
 	kernel = interrupted_kernel(stack, bytes > 0 ? (u32)bytes / 8 : 0);
+	if (kernel > 0 && thread->verdict.fault_start_ns) /* it is timed */
+		return 0;
 	if (kernel > 0)
 		thread->verdict.sums.kernel_samples++;
-	else if (kernel == 0)
-		thread->verdict.sums.user_samples++;
+	if (kernel != 0)
+		return 0;
+	thread->verdict.sums.user_samples++;
+	thread->verdict.fault_start_ns = 0; /* that one had no end */
 	return 0;
 }
 

@@ -363,6 +363,32 @@ int on_timer(void *ctx)
 	return 0;
 }
 
+/*
+ * The kernel counts a page fault as it begins, and again, by its kind, as it ends. Those of some threads only: user space
+ * has a perf event for each count of each of them.
+ */
+SEC("perf_event")
+int on_fault(void *ctx)
+{
+	struct thread *thread = find_thread((u32)bpf_get_current_pid_tgid());
+
+	if (thread && thread->state == THREAD_DISPATCHING && !thread->in_syscall)
+		verdict_enter_fault(&thread->verdict, bpf_ktime_get_ns(),
+				    thread->blocked_sum_ns + thread->runnable_sum_ns);
+	return 0;
+}
+
+SEC("perf_event")
+int on_fault_end(void *ctx)
+{
+	struct thread *thread = find_thread((u32)bpf_get_current_pid_tgid());
+
+	if (thread && thread->state == THREAD_DISPATCHING && thread->verdict.fault_start_ns)
+		verdict_exit_fault(&thread->verdict, bpf_ktime_get_ns(),
+				   thread->blocked_sum_ns + thread->runnable_sum_ns);
+	return 0;
+}
+
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
 {

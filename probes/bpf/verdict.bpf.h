@@ -19,6 +19,8 @@ struct thread_verdict {
 	u64 queue;            /* the struct cfs_rq that this was read from */
 	u64 minor_mark;
 	u64 major_mark;
+	u64 fault_start_ns; /* of the page fault under way, if those are timed; 0: none is known to be */
+	u64 fault_off_ns;   /* time off the CPU, in the iteration, when it began */
 	u64 next_fault_stack_ns;
 	u64 next_mark_ns; /* mark.bpf.h */
 	u64 mark_every_ns;
@@ -133,6 +135,7 @@ static __always_inline void verdict_begin(struct thread_verdict *verdict, const 
 	struct record_verdict *sums = &verdict->sums;
 
 	sums->kernel_ns = 0;
+	sums->faulted_ns = 0;
 	sums->throttled_ns = 0;
 	sums->stolen_ns = 0;
 	sums->fault_blocked_ns = 0;
@@ -145,6 +148,7 @@ static __always_inline void verdict_begin(struct thread_verdict *verdict, const 
 	sums->rivals_len = 0;
 	sums->block.duration_ns = 0;
 	verdict->next_fault_stack_ns = 0;
+	verdict->fault_start_ns = 0;
 	verdict->steal_mark_ns = steal_ns;
 	verdict->minor_mark = task->min_flt;
 	verdict->major_mark = task->maj_flt;
@@ -164,6 +168,29 @@ static __always_inline void verdict_end(struct thread_verdict *verdict, const st
 static __always_inline void verdict_enter_syscall(struct thread_verdict *verdict, u64 off_ns)
 {
 	verdict->syscall_off_ns = off_ns;
+	verdict->fault_start_ns = 0;
+}
+
+/*
+ * A page fault, in no system call. One that has no end (it was an error, and made a signal) is over with the next one, or
+ * with the next system call, and counts as user space.
+ */
+static __always_inline void verdict_enter_fault(struct thread_verdict *verdict, u64 now_ns, u64 off_ns)
+{
+	verdict->fault_start_ns = now_ns;
+	verdict->fault_off_ns = off_ns;
+}
+
+static __always_inline void verdict_exit_fault(struct thread_verdict *verdict, u64 now_ns, u64 off_ns)
+{
+	u64 start_ns = verdict->fault_start_ns;
+
+	verdict->fault_start_ns = 0;
+	off_ns -= verdict->fault_off_ns;
+	if (!start_ns || now_ns <= start_ns + off_ns)
+		return;
+	verdict->sums.faulted_ns += now_ns - start_ns - off_ns + fault_cost_ns;
+	verdict->sums.kernel_ns += now_ns - start_ns - off_ns + fault_cost_ns;
 }
 
 static __always_inline void verdict_exit_syscall(struct thread_verdict *verdict, u64 duration_ns, u64 off_ns)

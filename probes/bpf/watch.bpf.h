@@ -28,6 +28,7 @@ const volatile __u16 trace_port = 0;
 const volatile __u64 trace_address[2];
 /* Only those that are this descriptor of their process are traced, from their first send on; -1: not chosen so. */
 const volatile __s32 trace_fd = -1;
+const volatile __u64 fault_cost_ns = 0; /* of a page fault, outside of what is seen of it */
 /* Since 5.18 sched_switch says in which state the task left; before, it is read off the task. */
 const volatile bool switch_has_state = true;
 /* Since 6.17 tcp_retransmit_skb tells also of what could not be sent again, by an error. */

@@ -189,6 +189,18 @@ static const char *blocked_in(const struct model_overrun *overrun, uint64_t bloc
 	return faults_or_stops(verdict, blocked_ns);
 }
 
+/* In which most of its time in the kernel was; of an overrun that was mostly something else, the longest call says nothing. */
+static const char *computed_in(const struct model_overrun *overrun, uint64_t kernel_ns)
+{
+	const struct model_verdict *verdict = overrun->verdict;
+
+	if (!verdict)
+		return NULL;
+	if (verdict->faulted_ns > kernel_ns / 2)
+		return "page faults";
+	return verdict->verdict == MODEL_KERNEL ? late_call(overrun) : NULL;
+}
+
 static void add_call(struct sums *sums, struct late_cause *cause, const char *call, uint64_t ns)
 {
 	add(&cause->parties_ns, ns);
@@ -200,7 +212,6 @@ static void add_parts(struct late *late, struct sums *sums, const struct model_o
 		      const uint64_t *parts_ns)
 {
 	const struct model_verdict *verdict = overrun->verdict;
-	bool is_kernel = verdict && verdict->verdict == MODEL_KERNEL;
 
 	for (size_t kind = 0; kind < LATE_KINDS; kind++)
 		add(&late->causes[kind].sum_ns, parts_ns[kind]);
@@ -210,7 +221,7 @@ static void add_parts(struct late *late, struct sums *sums, const struct model_o
 		add_call(sums, &late->causes[LATE_BLOCKED], blocked_in(overrun, parts_ns[LATE_BLOCKED]),
 			 parts_ns[LATE_BLOCKED]);
 	if (parts_ns[LATE_KERNEL])
-		add_call(sums, &late->causes[LATE_KERNEL], is_kernel ? late_call(overrun) : NULL,
+		add_call(sums, &late->causes[LATE_KERNEL], computed_in(overrun, parts_ns[LATE_KERNEL]),
 			 parts_ns[LATE_KERNEL]);
 }
 
@@ -299,9 +310,8 @@ static void find_longest(struct late_own *own, const struct model_overrun *overr
 	own->longest_call = NULL;
 	if (own->longest_kind == LATE_BLOCKED)
 		own->longest_call = blocked_in(overrun, parts_ns[LATE_BLOCKED]);
-	else if (own->longest_kind == LATE_KERNEL && overrun->verdict &&
-		 overrun->verdict->verdict == MODEL_KERNEL)
-		own->longest_call = late_call(overrun);
+	else if (own->longest_kind == LATE_KERNEL)
+		own->longest_call = computed_in(overrun, parts_ns[LATE_KERNEL]);
 }
 
 static void pick_handler(struct late_own *own, const struct sums *sums)

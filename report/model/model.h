@@ -150,6 +150,7 @@ struct model_verdict {
 	uint64_t parts_ns[MODEL_VERDICTS]; /* THROTTLED and STOLEN may be unknown */
 	uint64_t whole_ns;                 /* their sum */
 	uint64_t kernel_sampled_ns;
+	uint64_t faulted_ns;
 	uint64_t fault_blocked_ns;
 	uint64_t stopped_ns;
 	uint64_t minor_faults;

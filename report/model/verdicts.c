@@ -77,6 +77,7 @@ static void take_verdict(struct loader *loader, sqlite3_stmt *row, struct model_
 	verdict->blocked_in = loader_text(loader, row, 22, LOADER_TEXT_BYTES);
 	verdict->stopped_ns = loader_number(row, 23);
 	verdict->blocked_on_inferred = loader_number(row, 24) != 0;
+	verdict->faulted_ns = loader_number(row, 25);
 }
 
 static void take_rival(struct loader *loader, sqlite3_stmt *row, struct model_overrun *overrun)
@@ -112,7 +113,7 @@ const struct verdicts_part verdicts_parts[VERDICTS_PARTS] = {
 	{"SELECT overrun, verdict, iteration, user_ns, kernel_ns, runnable_ns, throttled_ns, blocked_ns, stolen_ns,"
 	 " kernel_sampled_ns, fault_blocked_ns, minor_faults, major_faults, samples, kernel_samples, user_samples,"
 	 " block_ns, blocked_on, waker, waker_pid, waker_what, waker_inferred, blocked_in, stopped_ns,"
-	 " blocked_on_inferred FROM overrun_verdict",
+	 " blocked_on_inferred, faulted_ns FROM overrun_verdict",
 	 take_verdict},
 	{"SELECT overrun, rank, pid, comm, duration_ns,"
 	 " pid IS (SELECT value FROM meta WHERE key = 'recorder_pid') FROM overrun_rival",

@@ -22,7 +22,7 @@ struct recording;
 
 /* 'Stnt': what tells a recording from other SQLite files. */
 #define RECORDING_APPLICATION_ID 0x53746e74
-#define RECORDING_SCHEMA_VERSION 4
+#define RECORDING_SCHEMA_VERSION 5
 
 /*
  * Makes the file. One that is there is replaced if it is a recording or empty; refused if it is anything else (-EEXIST), or

@@ -48,6 +48,7 @@ static void put_verdict(struct recording *recording, int64_t id, const struct st
 	put_number(&row, parts->blocked_ns);
 	put_known(&row, parts->stolen_known ? parts->stolen_ns : RECORDING_UNKNOWN);
 	put_number(&row, parts->kernel_sampled_ns);
+	put_number(&row, parts->faulted_ns);
 	put_number(&row, probed->fault_blocked_ns);
 	put_number(&row, probed->stopped_ns);
 	put_number(&row, probed->minor_faults);

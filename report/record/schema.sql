@@ -5,7 +5,7 @@
 -- under watch and are stored as they are: who shows them escapes them.
 
 PRAGMA application_id = 1400139380; -- 'Stnt': tells a recording from other SQLite files
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;
 
 -- Facts about the recording, one a row: schema, stint_version, kernel, host, clock, start_ns (monotonic),
 -- start_realtime_ns, end_ns (missing after a kill), budget_ns, epollout_rule, probes ('yes', or why not),
@@ -164,6 +164,7 @@ CREATE TABLE overrun_verdict (
 	blocked_ns INTEGER NOT NULL,
 	stolen_ns INTEGER,                     -- NULL: the hypervisor does not tell
 	kernel_sampled_ns INTEGER NOT NULL,    -- of kernel_ns: page faults and interrupts, estimated by samples
+	faulted_ns INTEGER NOT NULL,           -- of kernel_ns, beside those: page faults that were timed
 	fault_blocked_ns INTEGER NOT NULL,     -- of blocked_ns: in page faults
 	stopped_ns INTEGER NOT NULL,           -- of blocked_ns: stopped by a tracer or a signal, or with its cgroup
 	minor_faults INTEGER NOT NULL,         -- page faults: memory was there, or was made

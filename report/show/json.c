@@ -331,6 +331,7 @@ static void put_verdict(struct json *json, const struct model_verdict *verdict)
 	for (int kind = 0; kind < MODEL_VERDICTS; kind++)
 		json_number(json, keys[kind], verdict->parts_ns[kind]);
 	json_number(json, "kernel_sampled_ns", verdict->kernel_sampled_ns);
+	json_number(json, "faulted_ns", verdict->faulted_ns);
 	json_number(json, "fault_blocked_ns", verdict->fault_blocked_ns);
 	json_number(json, "stopped_ns", verdict->stopped_ns);
 	json_number(json, "minor_faults", verdict->minor_faults);

@@ -85,8 +85,10 @@ static void put_in_kernel(struct buffer *out, words_escape escape, const struct 
 
 	buffer_string(out, "computing in the kernel");
 	put_share(out, verdict);
-	if (verdict->kernel_sampled_ns > part(verdict, MODEL_KERNEL) / 2) {
-		buffer_string(out, ", in page faults or interrupts");
+	if (verdict->faulted_ns > part(verdict, MODEL_KERNEL) / 2) {
+		buffer_string(out, ", in page faults");
+	} else if (verdict->kernel_sampled_ns > part(verdict, MODEL_KERNEL) / 2) {
+		buffer_string(out, ", in ~page faults or interrupts");
 	} else if (call) {
 		buffer_string(out, ", in ");
 		escape(out, call);
@@ -179,6 +181,8 @@ void verdict_words_faults(struct buffer *out, const struct model_verdict *verdic
 		return;
 	buffer_printf(out, "page faults: %s read from disk, %s others",
 		      units_count(verdict->major_faults).text, units_count(verdict->minor_faults).text);
+	if (verdict->faulted_ns)
+		buffer_printf(out, "; computing in them %s", units_ns(verdict->faulted_ns).text);
 	if (verdict->fault_blocked_ns)
 		buffer_printf(out, "; blocked in them %s", units_ns(verdict->fault_blocked_ns).text);
 }

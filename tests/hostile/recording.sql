@@ -34,9 +34,9 @@ INSERT INTO overrun_frame VALUES (1, 0, 'main', 'server', 'src/main.c', 12, 0), 
 	(1, 2, 'fsync', 'libc.so.6', NULL, NULL, 0), (1, 3, 'ext4_sync_file', 'kernel', NULL, NULL, 1), (3, 0, 'aeMain', 'redis-server', NULL, NULL, 0);
 INSERT INTO overrun_segment VALUES (1, 100000, 200000, 300000), (3, 0, 700000, 50000000);
 INSERT INTO overrun_verdict VALUES
-	(1, 'blocked', 'one handler', 100000, 100000, 300000, 0, 5600000, 0, 50000, 100000, 400000, 3, 1, 4, 1, 3, 5000000, '/var/db', 1, 'kworker', 33,
+	(1, 'blocked', 'one handler', 100000, 100000, 300000, 0, 5600000, 0, 20000, 30000, 100000, 400000, 3, 1, 4, 1, 3, 5000000, '/var/db', 1, 'kworker', 33,
 	 'end_bio', 1, 'fsync'),
-	(3, 'user', 'many handlers', 49000000, 1000000, 700000, NULL, 300000, NULL, 0, 0, 0, 9, 0, 40, 2, 38, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+	(3, 'user', 'many handlers', 49000000, 1000000, 700000, NULL, 300000, NULL, 0, 0, 0, 0, 9, 0, 40, 2, 38, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO overrun_rival VALUES (1, 0, 44, 'stress', 200000), (1, 1, 0, 'swapper', 100000), (3, 0, 45, 'cc1', 600000);
 INSERT INTO overrun_victim VALUES (1, 0, 12, '127.0.0.1:80 - 127.0.0.1:9', 0, 5000000), (1, 1, 13, NULL, NULL, 4000000), (3, 0, 14, 'timerfd', 1, 1);
 INSERT INTO write_stall VALUES

@@ -96,6 +96,59 @@ static void samples_tell_what_of_the_rest_was_in_the_kernel(void **state)
 	assert_int_equal(parts.user_ns, 80 * MS);
 }
 
+/* One sample in the kernel may be an interrupt that came by; amid thousands of page faults it is not. */
+static void few_samples_do_where_there_were_many_page_faults(void **state)
+{
+	struct record_overrun record = {
+		.duration_ns = 10 * MS,
+		.verdict = {.samples = 2, .kernel_samples = 2, .minor_faults = 100},
+	};
+	struct stint_probes_parts parts;
+
+	(void)state;
+	stint_verdict_parts(&parts, &record);
+	assert_int_equal(parts.user_ns, 10 * MS);
+	record.verdict.minor_faults = 2000;
+	stint_verdict_parts(&parts, &record);
+	assert_int_equal(parts.kernel_sampled_ns, 10 * MS);
+	record.verdict.kernel_samples = 1;
+	record.verdict.user_samples = 1;
+	stint_verdict_parts(&parts, &record);
+	assert_int_equal(parts.kernel_sampled_ns, 5 * MS);
+	record.verdict.kernel_samples = 0;
+	record.verdict.user_samples = 0;
+	stint_verdict_parts(&parts, &record);
+	assert_int_equal(parts.user_ns, 10 * MS);
+}
+
+/* What was timed is not guessed at: the samples are of what is outside of it. */
+static void page_faults_that_were_timed_are_no_matter_of_samples(void **state)
+{
+	struct record_overrun record = {
+		.duration_ns = 10 * MS,
+		.verdict = {.kernel_ns = 7 * MS,
+			    .faulted_ns = 6 * MS,
+			    .samples = 3,
+			    .kernel_samples = 2,
+			    .user_samples = 1,
+			    .minor_faults = 2000},
+	};
+	struct stint_probes_parts parts;
+
+	(void)state;
+	stint_verdict_parts(&parts, &record);
+	assert_int_equal(parts.user_ns, 3 * MS);
+	assert_int_equal(parts.kernel_ns, 7 * MS);
+	assert_int_equal(parts.faulted_ns, 6 * MS);
+	assert_int_equal(parts.kernel_sampled_ns, 0);
+	record.verdict.samples = 9;
+	record.verdict.kernel_samples = 2;
+	record.verdict.user_samples = 4;
+	stint_verdict_parts(&parts, &record);
+	assert_int_equal(parts.kernel_sampled_ns, 1 * MS);
+	assert_int_equal(parts.faulted_ns, 6 * MS);
+}
+
 /* Whatever the figures are: no part is larger than what it is a part of, and the sum is the whole. */
 static void the_parts_add_up_whatever_the_record_says(void **state)
 {
@@ -110,6 +163,8 @@ static void the_parts_add_up_whatever_the_record_says(void **state)
 			.runnable_ns = (uint64_t)rand() % scale,
 			.blocked_ns = (uint64_t)rand() % scale,
 			.verdict = {.kernel_ns = (uint64_t)rand() % scale,
+				    .faulted_ns = (uint64_t)rand() % scale,
+				    .minor_faults = (uint64_t)rand() % 1000,
 				    .throttled_ns = (uint64_t)rand() % scale,
 				    .stolen_ns = rand() % 2 ? (uint64_t)rand() % scale : 0,
 				    .kernel_samples = (uint32_t)rand() % 50,
@@ -121,7 +176,7 @@ static void the_parts_add_up_whatever_the_record_says(void **state)
 		assert_true(parts.runnable_ns + parts.throttled_ns <= record.runnable_ns);
 		assert_true(parts.blocked_ns <= record.blocked_ns);
 		assert_true(parts.stolen_ns <= record.verdict.stolen_ns);
-		assert_true(parts.kernel_sampled_ns <= parts.kernel_ns);
+		assert_true(parts.kernel_sampled_ns + parts.faulted_ns <= parts.kernel_ns);
 	}
 }
 
@@ -129,7 +184,12 @@ static void the_verdict_is_the_largest_part(void **state)
 {
 	(void)state;
 	for (int i = STINT_PROBES_USER; i <= STINT_PROBES_STOLEN; i++) {
-		struct stint_probes_parts parts = {1, 1, 0, 1, 1, 1, 1, true, true};
+		struct stint_probes_parts parts = {.user_ns = 1,
+						   .kernel_ns = 1,
+						   .runnable_ns = 1,
+						   .throttled_ns = 1,
+						   .blocked_ns = 1,
+						   .stolen_ns = 1};
 		uint64_t *const each[] = {NULL,
 					  &parts.user_ns,
 					  &parts.kernel_ns,
@@ -521,6 +581,8 @@ int main(void)
 		cmocka_unit_test(the_six_parts_are_what_was_measured),
 		cmocka_unit_test(stolen_time_is_taken_from_the_time_on_the_cpu_in_proportion),
 		cmocka_unit_test(samples_tell_what_of_the_rest_was_in_the_kernel),
+		cmocka_unit_test(few_samples_do_where_there_were_many_page_faults),
+		cmocka_unit_test(page_faults_that_were_timed_are_no_matter_of_samples),
 		cmocka_unit_test(the_parts_add_up_whatever_the_record_says),
 		cmocka_unit_test(the_verdict_is_the_largest_part),
 		cmocka_unit_test(an_iteration_is_one_handler_or_many_or_the_system),

@@ -350,6 +350,37 @@ static void pages_that_are_made_are_counted_and_timed(void **state)
 	assert_true(told > truth - 0.25 && told < truth + 0.25);
 }
 
+#define PAGES_TIMES 40
+
+/*
+ * From the second overrun on page faults are timed, so that the kernel's share is known also of one that is too short for
+ * samples to tell.
+ */
+static void many_page_faults_are_timed_the_next_time(void **state)
+{
+	uint64_t user_ns = 0, kernel_ns = 0, true_user_ns = 0, true_kernel_ns = 0;
+	double told, truth;
+
+	(void)state;
+	start();
+	do_late(SUBJECT_PAGES, 10 * MS, NULL);
+	for (int i = 0; i < PAGES_TIMES; i++) {
+		struct subject_answer answer;
+		const struct stint_probes_parts *parts = &do_late(SUBJECT_PAGES, 10 * MS, &answer)->is.parts;
+
+		assert_true(parts->faulted_ns > 0);
+		assert_true(parts->faulted_ns + parts->kernel_sampled_ns <= parts->kernel_ns);
+		user_ns += parts->user_ns + parts->kernel_sampled_ns;
+		kernel_ns += parts->kernel_ns - parts->kernel_sampled_ns;
+		true_user_ns += answer.user_ns;
+		true_kernel_ns += answer.kernel_ns;
+	}
+	told = kernel_share(user_ns, kernel_ns);
+	truth = kernel_share(true_user_ns, true_kernel_ns);
+	printf("without samples, %.3f of the CPU time in the kernel, by getrusage() %.3f\n", told, truth);
+	assert_true(told > truth - 0.25 && told < truth + 0.25);
+}
+
 /* ---- a stop ---- */
 
 static bool is_stopped(pid_t pid)
@@ -672,6 +703,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_file_that_is_sent_from_the_disk_is_what_it_waits_for,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pages_that_are_made_are_counted_and_timed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(many_page_faults_are_timed_the_next_time, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_stop_by_a_signal_is_no_page_fault, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(many_short_stops_by_a_signal_are_no_page_faults, set_up,
 						tear_down),

@@ -545,6 +545,30 @@ static void time_blocked_in_page_faults_is_said_to_be(void **state)
 	assert_string_equal(late.own.longest_call, "page faults");
 }
 
+static void time_computing_in_page_faults_is_said_to_be(void **state)
+{
+	struct stint_probes_overrun probed = {
+		.duration_ns = 100 * MS,
+		.parts = {.user_ns = 30 * MS, .kernel_ns = 70 * MS, .faulted_ns = 65 * MS},
+		.verdict = STINT_PROBES_KERNEL,
+		.minor_faults = 20000,
+	};
+	int64_t process = recording_process(recording, 1, "server");
+	struct headline headline;
+	struct late late;
+
+	(void)state;
+	add_probed(process, add_handler(process, "on_read"), &probed);
+	load();
+	late_of(&late, model, &model->processes[0], NULL);
+	assert_string_equal(late.own.longest_call, "page faults");
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_non_null(strstr(line_of(&headline, "in sum"), "70 % computing in the kernel, in page faults"));
+	assert_non_null(
+		strstr(line_of(&headline, "longest"), "computing in the kernel 70.0 %, in page faults"));
+	headline_free(&headline);
+}
+
 /* Stops, each of which is short: nobody finds out why by looking at the handler that they hit. */
 static void time_stopped_is_no_doing_of_the_handlers(void **state)
 {
@@ -671,6 +695,7 @@ int main(void)
 		test(time_stopped_is_no_doing_of_the_handlers),
 		test(the_call_that_blocked_besides_a_stop_is_told),
 		test(time_blocked_in_page_faults_is_said_to_be),
+		test(time_computing_in_page_faults_is_said_to_be),
 		test(the_parts_of_all_overruns_are_summed_up),
 		test(an_overrun_is_its_own_doing_only_without_the_wait_for_a_cpu),
 		test(processes_are_in_the_order_of_their_lateness),

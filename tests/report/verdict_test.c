@@ -347,7 +347,7 @@ static void broken_rows_are_held_within_bounds(void **state)
 			db,
 			"PRAGMA ignore_check_constraints = ON;"
 			"INSERT INTO overrun_verdict VALUES (1, 'guilty', x'00', 9223372036854775807,"
-			" 9223372036854775807, -1, 'x', 1e300, -5, 9223372036854775807, -1, 1, 1, 1, 1, 1, 1, -1, x'ff',"
+			" 9223372036854775807, -1, 'x', 1e300, -5, 9223372036854775807, 9223372036854775807, -1, 1, 1, 1, 1, 1, 1, -1, x'ff',"
 			" 5, -7, 'x', NULL, 'yes', 3);"
 			"INSERT INTO overrun_rival VALUES (1, -1, 1, 'a', 1), (1, 7, -1, x'00', -1), (1, 99, 1, 'b', 1);"
 			"INSERT INTO overrun_victim VALUES (1, 8, 1, 'a', 'x', 1), (1, 3, -9, NULL, -1, 'x'), (77, 0, 1, 'c', 0, 1);",
