@@ -163,12 +163,21 @@ static const struct stint_frame *first_script(const struct stint_frame *frames, 
 	return first;
 }
 
-/* Of CPython: PyEval_EvalCode, _PyObject_MakeTpCall. */
+/* Of CPython: PyEval_EvalCode, _PyObject_MakeTpCall, Py_BytesMain; but _Py_read() is what it calls. */
 static bool is_interpreter(const struct stint_frame *frame)
 {
 	const char *name = frame->name + (frame->name[0] == '_');
 
-	return strncmp(name, "Py", 2) == 0 && isupper((unsigned char)name[2]);
+	if (strncmp(name, "Py", 2) != 0)
+		return false;
+	return isupper((unsigned char)name[name[2] == '_' ? 3 : 2]);
+}
+
+static bool has_interpreter(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	while (depth < len && !is_interpreter(at_depth(frames, len, depth)))
+		depth++;
+	return depth < len;
 }
 
 /* What it calls its own built-in functions by. */
@@ -194,27 +203,62 @@ static size_t last_evaluated(const struct stint_frame *frames, size_t len, size_
 	return last;
 }
 
+/* What the interpreter itself uses of libc all the time. */
+static bool is_of_memory(const struct stint_frame *frame)
+{
+	static const char *const beginnings[] = {"mem",     "__mem", "str",   "__str", "malloc",  "calloc",
+						 "realloc", "free",  "cfree", "_int_", "__libc_", NULL};
+
+	for (const char *const *beginning = beginnings; *beginning; beginning++)
+		if (strncmp(frame->name, *beginning, strlen(*beginning)) == 0)
+			return true;
+	return false;
+}
+
+/* How telling a frame below the interpreter is, as what that called: of equals, the first is taken. */
+enum called {
+	CALLED_NOTHING = 0,
+	CALLED_LIBC, /* all that a python without symbols, as Debian's, shows of its built-in functions */
+	CALLED_UNNAMED, /* in a library without symbols, as Debian's of Python's own modules: which one is known */
+	CALLED_BUILTIN,
+	CALLED_LIBRARY,
+};
+
+static enum called how_telling(const struct stint_frame *frame, const struct stint_frame *interpreter)
+{
+	/* The interpreter's lock: one of few of its functions that are no matter of how it is built. */
+	if (strcmp(frame->name, "PyEval_RestoreThread") == 0)
+		return CALLED_BUILTIN;
+	if (!*frame->module || is_interpreter(frame))
+		return CALLED_NOTHING;
+	if (is_libc(frame))
+		return frame->has_symbol && !is_of_memory(frame) ? CALLED_LIBC : CALLED_NOTHING;
+	if (strcmp(frame->module, interpreter->module) != 0)
+		return frame->has_symbol ? CALLED_LIBRARY : CALLED_UNNAMED;
+	return frame->has_symbol && !is_way_to_call(frame) ? CALLED_BUILTIN : CALLED_NOTHING;
+}
+
 /*
  * What the interpreter called at last: the first function in a library that is neither its own nor libc, else the
- * first of its built-in ones ("time_sleep"). NULL if neither is there, or has a name.
+ * first of its built-in ones ("time_sleep"). NULL if nothing of the kind is there.
  */
 static const struct stint_frame *called_at_last(const struct stint_frame *frames, size_t len, size_t depth)
 {
-	const struct stint_frame *interpreter = NULL, *builtin = NULL;
+	const struct stint_frame *interpreter = NULL, *called = NULL;
+	enum called most = CALLED_NOTHING;
 
 	for (size_t below = last_evaluated(frames, len, depth); below < len; below++) {
 		const struct stint_frame *frame = at_depth(frames, len, below);
+		enum called telling = interpreter ? how_telling(frame, interpreter) : CALLED_NOTHING;
 
 		if (is_interpreter(frame))
 			interpreter = frame;
-		else if (!interpreter || !frame->has_symbol || !*frame->module || is_libc(frame))
+		if (telling <= most)
 			continue;
-		else if (strcmp(frame->module, interpreter->module) != 0)
-			return frame;
-		else if (!builtin && !is_way_to_call(frame))
-			builtin = frame;
+		most = telling;
+		called = frame;
 	}
-	return builtin;
+	return called;
 }
 
 /* How well it is compiled ('~', '^', '*') makes no other function of it; one without a name has its place. */
@@ -247,7 +291,8 @@ static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *fr
 		write_script(ret, ret_bytes, script->name);
 		return;
 	}
-	if (is_interpreter(named) || (depth && is_interpreter(at_depth(frames, len, depth - 1))))
+	if (is_interpreter(named) || (depth && is_interpreter(at_depth(frames, len, depth - 1))) ||
+	    (!named->has_symbol && has_interpreter(frames, len, depth)))
 		named = interpreted(frames, len, depth, named);
 	snprintf(ret, ret_bytes, "%s", named->name);
 }

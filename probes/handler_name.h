@@ -7,7 +7,7 @@
  * the stack of the overrun begins as that one does, and the first function after the parting is the handler
  * (in a stripped binary: the first that has a name, or what called libc). Where a function of JavaScript is below
  * that, the first one that is not node's own is it; where the Python interpreter is, the first function of another
- * library that it called, or the last built-in one of its own, if there is one.
+ * library that it called, or the last built-in one of its own, or what that called of libc, if there is one.
  */
 
 #include "probes/unwind.h"
