@@ -71,19 +71,40 @@ static const char *faults_or_stops(const struct model_verdict *verdict, uint64_t
 	return verdict->stopped_ns > blocked_ns / 2 ? "stops by a tracer or a signal" : NULL;
 }
 
+/* The system call that took longest in sum, of those that are known; NULL if none is. Many may have been of the same. */
+static const char *longest_call(const struct model_overrun *overrun, uint64_t *ret_ns)
+{
+	const char *longest = NULL;
+
+	*ret_ns = 0;
+	for (size_t i = 0; i < overrun->syscalls_len; i++) {
+		uint64_t sum_ns = 0;
+
+		for (size_t at = 0; at < overrun->syscalls_len; at++)
+			if (strcmp(overrun->syscalls[at].name, overrun->syscalls[i].name) == 0)
+				add(&sum_ns, overrun->syscalls[at].duration_ns);
+		if (sum_ns <= *ret_ns)
+			continue;
+		*ret_ns = sum_ns;
+		longest = overrun->syscalls[i].name;
+	}
+	return longest;
+}
+
 const char *late_call(const struct model_overrun *overrun)
 {
 	const struct model_verdict *verdict = overrun->verdict;
-	const struct model_syscall *call = overrun->syscalls_len ? &overrun->syscalls[0] : NULL;
-	const char *other;
+	const char *other, *call;
+	uint64_t call_ns;
 
+	call = longest_call(overrun, &call_ns);
 	if (!verdict)
-		return call ? call->name : NULL;
+		return call;
 	/* One block for most of the time says more than the longest call, which may have waited for a CPU. */
 	other = verdict->verdict == MODEL_BLOCKED ? faults_or_stops(verdict, part_ns(verdict)) : NULL;
 	if (other)
 		return other;
-	return call && call->duration_ns > part_ns(verdict) / 2 ? call->name : NULL;
+	return call_ns > part_ns(verdict) / 2 ? call : NULL;
 }
 
 /* ---- what an overrun was spent on ---- */
@@ -166,12 +187,12 @@ static void add_rivals(struct sums *sums, struct late_cause *cause, const struct
 /* The longest call, unless most of it may have been the stop, which counts as the call's. */
 static const char *blocked_besides_stops(const struct model_overrun *overrun, uint64_t blocked_ns)
 {
-	const struct model_syscall *call = overrun->syscalls_len ? &overrun->syscalls[0] : NULL;
+	uint64_t call_ns;
+	const char *call = longest_call(overrun, &call_ns);
 
 	if (overrun->verdict->fault_blocked_ns > blocked_ns / 2)
 		return "page faults";
-	return call && call->duration_ns > blocked_ns / 2 && call->duration_ns < 2 * blocked_ns ? call->name
-												: NULL;
+	return call_ns > blocked_ns / 2 && call_ns / 2 < blocked_ns ? call : NULL;
 }
 
 /*

@@ -42,21 +42,32 @@ static void put_party(struct buffer *out, words_escape escape, const struct late
 		buffer_printf(out, " (pid %" PRIu64 ")", party->pid);
 }
 
-/* The one that it was, or those that were most of it: "cc1, wrk (pid 7) and others". */
-static void put_parties(struct buffer *out, words_escape escape, const struct late_cause *cause)
+/* How many of them are worth a name: those that were most of it. */
+static size_t count_named(const struct late_cause *cause, uint64_t *ret_ns)
 {
-	uint64_t named_ns = 0;
 	size_t named = 0;
 
-	while (named < cause->parties_len && named_ns < cause->parties_ns / 10 * 9) {
+	*ret_ns = 0;
+	while (named < cause->parties_len && *ret_ns < cause->parties_ns / 10 * 9) {
 		const struct late_party *party = &cause->parties[named];
 
 		if (named > 0 && party->sum_ns < cause->parties_ns / 10)
 			break;
-		buffer_string(out, named ? ", " : "");
-		put_party(out, escape, party);
-		named_ns += party->sum_ns;
+		*ret_ns += party->sum_ns;
 		named++;
+	}
+	return named;
+}
+
+/* The one that it was, or those that were most of it: "cc1, wrk (pid 7) and others". */
+static void put_parties(struct buffer *out, words_escape escape, const struct late_cause *cause)
+{
+	uint64_t named_ns;
+	size_t named = count_named(cause, &named_ns);
+
+	for (size_t i = 0; i < named; i++) {
+		buffer_string(out, i ? ", " : "");
+		put_party(out, escape, &cause->parties[i]);
 	}
 	if (named_ns < cause->parties_ns / 10 * 9)
 		buffer_string(out, " and others");
@@ -65,9 +76,11 @@ static void put_parties(struct buffer *out, words_escape escape, const struct la
 static void put_cause(struct buffer *out, words_escape escape, const struct late_cause *cause)
 {
 	bool by_others = cause->kind == LATE_RUNNABLE;
+	uint64_t named_ns;
 
 	buffer_string(out, kind_words[cause->kind]);
-	if (cause->parties_len == 0 || (!by_others && cause->parties[0].sum_ns < cause->parties_ns / 2))
+	/* Of system calls, what is named is what is known: it has to be most of it. */
+	if (count_named(cause, &named_ns) == 0 || (!by_others && named_ns < cause->parties_ns / 2))
 		return;
 	buffer_string(out, by_others ? " behind " : cause->kind == LATE_BLOCKED ? " in " : ", in ");
 	put_parties(out, escape, cause);

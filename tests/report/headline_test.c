@@ -545,6 +545,59 @@ static void time_blocked_in_page_faults_is_said_to_be(void **state)
 	assert_string_equal(late.own.longest_call, "page faults");
 }
 
+/* A thread of python that waits for the interpreter's lock: 5 ms at a time, each time anew. */
+static void many_short_calls_of_a_kind_are_what_it_is_blocked_in(void **state)
+{
+	struct stint_probes_overrun probed = {
+		.duration_ns = 60 * MS,
+		.parts = {.user_ns = 5 * MS, .blocked_ns = 55 * MS},
+		.verdict = STINT_PROBES_BLOCKED,
+		.block = {.duration_ns = 20 * MS, .in_syscall = true, .in = "read"},
+		.syscalls = {{.name = "read", .fd = 3, .duration_ns = 20 * MS},
+			     {.name = "futex", .fd = -1, .duration_ns = 18 * MS},
+			     {.name = "futex", .fd = -1, .duration_ns = 17 * MS}},
+		.syscalls_len = 3,
+	};
+	int64_t process = recording_process(recording, 1, "server");
+	struct buffer out = {0};
+
+	(void)state;
+	add_probed(process, add_handler(process, "on_read"), &probed);
+	load();
+	assert_string_equal(late_call(&model->overruns[0]), "futex");
+	verdict_words_cause(&out, escape_terminal, &model->overruns[0]);
+	assert_string_equal(buffer_text(&out), "blocked in futex 91.7 %");
+	buffer_free(&out);
+}
+
+/* None of them is half of it, and all of them are. */
+static void several_calls_that_it_was_blocked_in_are_named(void **state)
+{
+	static const char *const names[] = {"wait4", "futex", "clock_nanosleep", "fsync"};
+	int64_t process = recording_process(recording, 1, "server");
+	int64_t handler = add_handler(process, "on_read");
+	struct headline headline;
+
+	(void)state;
+	for (uint64_t i = 0; i < 4; i++) {
+		struct stint_probes_overrun probed = {
+			.duration_ns = (40 - i) * MS,
+			.parts = {.blocked_ns = (40 - i) * MS},
+			.verdict = STINT_PROBES_BLOCKED,
+			.syscalls = {{.fd = -1, .duration_ns = (40 - i) * MS}},
+			.syscalls_len = 1,
+		};
+
+		snprintf(probed.syscalls[0].name, sizeof(probed.syscalls[0].name), "%s", names[i]);
+		add_probed(process, handler, &probed);
+	}
+	load();
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	assert_non_null(strstr(line_of(&headline, "in sum"),
+			       "100 % blocked in wait4, futex, clock_nanosleep and others"));
+	headline_free(&headline);
+}
+
 static void time_computing_in_page_faults_is_said_to_be(void **state)
 {
 	struct stint_probes_overrun probed = {
@@ -695,6 +748,8 @@ int main(void)
 		test(time_stopped_is_no_doing_of_the_handlers),
 		test(the_call_that_blocked_besides_a_stop_is_told),
 		test(time_blocked_in_page_faults_is_said_to_be),
+		test(many_short_calls_of_a_kind_are_what_it_is_blocked_in),
+		test(several_calls_that_it_was_blocked_in_are_named),
 		test(time_computing_in_page_faults_is_said_to_be),
 		test(the_parts_of_all_overruns_are_summed_up),
 		test(an_overrun_is_its_own_doing_only_without_the_wait_for_a_cpu),
