@@ -49,7 +49,7 @@ static inline double histogram_double(uint64_t value)
 	double number;
 
 	/* Compilers clear the register first, lest this wait for what was in it; there it has long been ready. */
-	__asm__("cvtsi2sdq %1, %0" : "=x"(number) : "r"(value));
+	__asm__("cvtsi2sdq %1, %0" : "=x"(number) : "rm"(value));
 	return number;
 #else
 	return (double)(int64_t)value;

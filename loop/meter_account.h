@@ -65,6 +65,8 @@ struct stint_meter_loop {
 	uint64_t behind;                /* events known ready whose handlers have not begun */
 	/* For service in the run of dispatches that is under way; empty from when the run was disturbed. */
 	struct meter_window window;
+	/* Yet to be counted in their buckets: the wait of that run's dispatch, and how long the one before it ran. */
+	uint64_t wait_ns, last_ns;
 	uint64_t poll_end_ns; /* 0: not polled yet */
 	uint64_t dispatches;
 	struct meter_scope scope[STINT_METER_DEPTH];
