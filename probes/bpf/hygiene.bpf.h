@@ -220,7 +220,29 @@ __noinline int note_lying(struct thread *thread)
 
 /* ---- whole loops ---- */
 
-static __always_inline void note_wait(struct thread *thread, u32 kind, u64 now_ns, long result,
+/*
+ * Whether the first of the events that a wait has written is one of those that the wait before it returned (`turns` has them
+ * still). The kernel returns first what found no room the last time, so nothing did.
+ */
+__noinline int was_returned_before(const struct thread *thread, u64 events)
+{
+	const struct turns *turns;
+	struct user_event first;
+
+	if (!thread || bpf_probe_read_user(&first, sizeof(first), (void *)events) != 0)
+		return 0;
+	turns = &thread->turns;
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		if (i >= turns->len)
+			break;
+		if (turns->event[i].data_low == first.data_low &&
+		    turns->event[i].data_high == first.data_high)
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline void note_wait(struct thread *thread, u32 kind, u64 now_ns, u64 events, long result,
 				      u64 max_events)
 {
 	struct loop_habits *habits = thread_habits(thread);
@@ -239,7 +261,7 @@ static __always_inline void note_wait(struct thread *thread, u32 kind, u64 now_n
 		habits->polls_spun += thread->after_empty_poll;
 		habits->polls_empty_ns += now_ns - thread->wait_start_ns;
 	}
-	if (result > 0 && was_full && !thread->turns.woken_ns) {
+	if (result > 0 && was_full && !thread->turns.woken_ns && !was_returned_before(thread, events)) {
 		habits->waits_full_again++;
 		habits->waits_full_again_ns += now_ns - thread->wait_start_ns;
 	}

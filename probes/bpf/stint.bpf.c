@@ -228,7 +228,7 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 			thread = add_thread(pid, tid); /* it slept in this wait when stint came */
 		if (!thread)
 			return 0;
-		note_wait(thread, wait, now_ns, result, regs->dx);
+		note_wait(thread, wait, now_ns, regs->si, result, regs->dx);
 		exit_wait(thread, now_ns, wait, regs, result);
 		/* Once a poll()'s events are copied, and before the turns of this iteration begin. */
 		if (result > 0 && thread->raised_tail != thread->raised_head)

@@ -136,6 +136,14 @@ static void full_batches_with_more_ready_are_found(void **state)
 	assert_true(finding->cost_ns > 0);
 }
 
+/* Room for more would change nothing. */
+static void full_batches_of_all_that_there_is_are_not(void **state)
+{
+	(void)state;
+	run("alone", NULL);
+	assert_int_equal(findings_len, 0);
+}
+
 static void a_storm_of_epoll_ctl_is_found(void **state)
 {
 	const struct stint_probes_finding *finding;
@@ -199,6 +207,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(data_that_lay_there_for_long_is_found, set_up,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(data_that_goes_on_lying_there_is_found, set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(full_batches_of_all_that_there_is_are_not, set_up,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(full_batches_with_more_ready_are_found, set_up,
 						watching_tear_down),

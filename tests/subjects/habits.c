@@ -12,6 +12,7 @@
  *	not_drained  edge-triggered, and read in part, then waited for more; sound: read until EAGAIN
  *	overtaken    the same, but more has come before it waits
  *	full         maxevents 1 with eight ready; sound: 64
+ *	alone        maxevents 1 with one that is always ready: as sound as any
  *	ctl          a registration taken out and put back around each read; sound: put in once
  *	ctl_other    the same, a byte, and after another byte the same around more reads of another descriptor; sound: the
  *		     latter's stays in
@@ -204,6 +205,21 @@ static void full(bool sound)
 	}
 }
 
+static void alone(bool sound)
+{
+	struct epoll_event events[ROOM];
+	int pair[2];
+
+	(void)sound;
+	connect_pair(pair, false);
+	control(EPOLL_CTL_ADD, pair[0], EPOLLIN);
+	put(pair[1], 8 * ROUNDS);
+	for (int i = 0; i < 8 * ROUNDS; i++) {
+		wait_for(events, 1, -1);
+		take(pair[0], 1);
+	}
+}
+
 static void read_rounds(int rounds, bool sound)
 {
 	struct epoll_event events[ROOM];
@@ -278,6 +294,7 @@ int main(int argc, char **argv)
 		      {"lying", lying},
 		      {"lay", lay},
 		      {"full", full},
+		      {"alone", alone},
 		      {"ctl", ctl},
 		      {"ctl_other", ctl_other},
 		      {"spin", spin},
