@@ -620,20 +620,23 @@ __noinline int note_returned(struct thread *thread, u64 now_ns, u64 set, u64 arr
 	return 0;
 }
 
-static __always_inline void note_retransmit(u64 sk, u64 now_ns)
+/* `is_sent`: else it could not be, as while the first copy has not left the machine yet; but its timer has gone off. */
+static __always_inline void note_retransmit(u64 sk, bool is_sent, u64 now_ns)
 {
 	struct socket_state *state = find_socket(sk);
 	struct moment moment = {.kind = SOCKET_RETRANSMIT, .time_ns = now_ns};
 
 	if (!state)
 		return;
-	if (is_stalled(state))
+	if (is_stalled(state) && is_sent)
 		state->retransmits++;
 	if (state->stage == STALL_FULL) {
 		/* The kernel's note is of what it has just sent again. */
 		account_limit_until(state, sk, state->let_go_ns, now_ns);
 		look_at_limit(state, sk, false);
 	}
+	if (!is_sent)
+		return;
 	moment.tid = state->tid;
 	report_moment(state, as_number(sk), &moment);
 }

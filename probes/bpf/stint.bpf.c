@@ -427,13 +427,12 @@ int BPF_PROG(on_socket_state, const struct sock *sk, int before, int after)
 	return 0;
 }
 
+/* Before 6.17 it tells of what was sent only. */
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(on_tcp_retransmit, struct sock *sk)
 {
-	if (retransmit_has_error && (s32)ctx[2])
-		return 0; /* as while the first copy has not left the machine yet */
 	if (sockets_known > 0 && is_socket_marked(sk))
-		note_retransmit((u64)sk, bpf_ktime_get_ns());
+		note_retransmit((u64)sk, !retransmit_has_error || !(s32)ctx[2], bpf_ktime_get_ns());
 	return 0;
 }
 

@@ -25,6 +25,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,6 +52,7 @@
 #define EARLY_BYTES  131072u
 #define SEND_BUFFER  262144
 #define SMALL_BUFFER 32768
+#define TINY_BUFFER  4608         /* less than FEW_BYTES; the kernel doubles it, and takes no less */
 #define LOSS_OF      UINT32_C(16) /* one in so many segments */
 #define BLINK_MS     700
 #define STOPS        5
@@ -302,7 +304,7 @@ static void be_sender(const void *arg)
 	const struct plan *plan = arg;
 	struct sockaddr_in own;
 	socklen_t len = sizeof(own), info_len = sizeof(struct tcp_info);
-	int bytes = SEND_BUFFER, fd;
+	int bytes = plan->manner == BEHIND_A_SLOW_LINK ? TINY_BUFFER : SEND_BUFFER, fd;
 	struct sent account = {0};
 	struct tcp_info info;
 
@@ -528,6 +530,42 @@ static void a_retransmission_that_is_not_made_is_not_told(void **state)
 	compare_retransmissions(BEHIND_A_SLOW_LINK);
 }
 
+static bool kernel_tells_of_failures(void)
+{
+	struct utsname name;
+	int major, minor;
+
+	assert_return_code(uname(&name), errno);
+	assert_int_equal(sscanf(name.release, "%d.%d", &major, &minor), 2);
+	return major > 6 || (major == 6 && minor >= 17);
+}
+
+/* That the timer has gone off is what holds the sender back from then on, though there is nothing to show for it. */
+static void a_timer_that_could_send_nothing_is_the_kernel_recovering_from_loss(void **state)
+{
+	uint64_t retransmission_ns = 0;
+	struct received received;
+	struct sent sent;
+
+	(void)state;
+	if (!kernel_tells_of_failures()) {
+		printf("skipped: before Linux 6.17 nobody tells of what could not be sent again\n");
+		skip();
+	}
+	run(BEHIND_A_SLOW_LINK, &sent, &received);
+	for (size_t i = 0; i < watching.stalls_len; i++) {
+		print_message("stall of %" PRIu64 " us, of these %" PRIu64 " us retransmission\n",
+			      watching.stalls[i].duration_ns / 1000,
+			      watching.stalls[i].limit_ns[STINT_PROBES_LIMIT_RETRANSMISSION] / 1000);
+		retransmission_ns += watching.stalls[i].limit_ns[STINT_PROBES_LIMIT_RETRANSMISSION];
+	}
+	assert_true(watching.stalls_len > 0);
+	print_message("%" PRIu64 " timers, %u segments sent again\n",
+		      network_counter("netstat", "TCPTimeouts"), sent.retransmitted);
+	assert_true(network_counter("netstat", "TCPTimeouts") > 0);
+	assert_true(retransmission_ns > 0);
+}
+
 static void closings_of_the_window_are_those_that_tcpdump_sees(void **state)
 {
 	struct received received;
@@ -552,6 +590,8 @@ int main(void)
 		cmocka_unit_test_teardown(retransmissions_after_silence_are_those_that_tcpdump_sees,
 					  tear_down),
 		cmocka_unit_test_teardown(a_retransmission_that_is_not_made_is_not_told, tear_down),
+		cmocka_unit_test_teardown(a_timer_that_could_send_nothing_is_the_kernel_recovering_from_loss,
+					  tear_down),
 		cmocka_unit_test_teardown(closings_of_the_window_are_those_that_tcpdump_sees, tear_down),
 	};
 
