@@ -92,11 +92,27 @@ static void a_peer_that_is_gone_is_silent(void **state)
 	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_SILENT) > 1500 * MS);
 }
 
+/* So that it is recovering for a while. A busy machine's round trips may be so long that its timer waits out the loss. */
+static void run_short_loss(void)
+{
+	for (int tries = 0; tries < 5; tries++) {
+		if (tries > 0)
+			write_case_end(&run);
+		run_case("level", "blinking");
+		print_message("by the kernel %" PRId64 " ms\n", run.account.rto_ms);
+		if (run.account.rto_ms < 0 || run.account.rto_ms > 100)
+			return;
+	}
+	fail_msg("no timer of retransmission was in vain");
+}
+
 static void a_short_loss_is_retransmission(void **state)
 {
 	(void)state;
-	run_case("level", "blinking");
+	run_short_loss();
 	assert_true(run.account.retransmits > 0);
+	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_RETRANSMISSION) / MS + 2 >=
+		    (uint64_t)(run.account.rto_ms > 0 ? run.account.rto_ms : 0));
 	assert_true(write_case_longest(&run)->retransmits > 0);
 	assert_int_equal(write_case_limit_ns(&run, STINT_PROBES_LIMIT_SILENT), 0);
 	assert_true(write_case_limit_ns(&run, STINT_PROBES_LIMIT_RETRANSMISSION) > 100 * MS);

@@ -399,6 +399,24 @@ static void send_all(const char *manner, int fd)
 	}
 }
 
+/* struct tcp_info as of Linux 6.7; headers are older. */
+struct longer_tcp_info {
+	_Alignas(8) char until_rehash[240];
+	uint16_t total_rto;
+	uint16_t total_rto_recoveries;
+	uint32_t total_rto_time_ms;
+};
+
+static int64_t rto_ms(int fd)
+{
+	struct longer_tcp_info info;
+	socklen_t bytes = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
+		die("TCP_INFO");
+	return bytes == sizeof(info) ? (int64_t)info.total_rto_time_ms : -1;
+}
+
 static void ask_kernel(int fd)
 {
 	struct tcp_info info;
@@ -407,6 +425,7 @@ static void ask_kernel(int fd)
 
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
 		die("TCP_INFO");
+	account.rto_ms = rto_ms(fd);
 	account.run_delay_ever_ns = run_delay_ns();
 	account.rwnd_limited_us = info.tcpi_rwnd_limited;
 	account.sndbuf_limited_us = info.tcpi_sndbuf_limited;
