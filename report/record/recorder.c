@@ -24,6 +24,8 @@
 #define POLL_MS       100
 #define EARLY_POLL_MS 10 /* in the first second, of a recording or of a process in it */
 #define PROCESSES_MAX 1024
+#define COMMAND_BYTES 200
+#define TITLE_NS      (10 * SECOND_NS) /* by then, a process that came later is what it calls itself */
 
 struct process {
 	uint32_t pid;
@@ -36,6 +38,7 @@ struct process {
 	int meter_err;            /* -ENOENT: look again, it may make one yet */
 	uint64_t meter_looked_ns; /* when that was done last */
 	uint64_t added_ns;
+	bool appeared;
 };
 
 struct recorder {
@@ -256,6 +259,7 @@ static int add_process(struct recorder *recorder, uint32_t pid, const char *comm
 	if (process->pidfd < 0)
 		return fail(recorder, -errno, "process %" PRIu32 ": %s", pid, strerror(errno));
 	process->id = recording_process(recorder->session.recording, pid, command);
+	process->appeared = appeared_ns != 0;
 	if (appeared_ns)
 		recording_process_appeared(recorder->session.recording, process->id, appeared_ns);
 	write_namespaces(recorder, process);
@@ -299,7 +303,7 @@ static int64_t take_appeared(void *ctx, uint32_t pid, uint64_t time_ns)
 {
 	struct recorder *recorder = ctx;
 	struct process *process;
-	char command[200] = "?";
+	char command[COMMAND_BYTES] = "?";
 
 	all_exited(recorder); /* its number may have been that of another */
 	if (recorder->options.command_of)
@@ -534,6 +538,24 @@ static int settle(struct recorder *recorder)
 	return err;
 }
 
+/* A worker begins as a copy of its master, and may come to a wait before it has a title of its own. */
+static void look_for_titles(struct recorder *recorder)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	for (uint32_t i = 0; i < recorder->processes_len; i++) {
+		const struct process *process = &recorder->processes[i];
+		char command[COMMAND_BYTES] = "";
+
+		if (!process->appeared || process->exited || now_ns - process->added_ns > TITLE_NS)
+			continue;
+		recorder->options.command_of(command, sizeof(command), process->pid);
+		/* Its number is another's only if it has exited meanwhile. */
+		if (*command && !all_exited(recorder) && !process->exited)
+			recording_process_command(recorder->session.recording, process->id, command);
+	}
+}
+
 static int tick(struct recorder *recorder)
 {
 	int err;
@@ -547,6 +569,8 @@ static int tick(struct recorder *recorder)
 	if (err)
 		return fail(recorder, err, "%s", strerror(-err));
 	tell_missing_functions(recorder);
+	if (recorder->options.command_of)
+		look_for_titles(recorder);
 	return commit(recorder, recording_commit);
 }
 

@@ -59,6 +59,9 @@ int64_t recording_handler(struct recording *recording, int64_t process, const ch
 int64_t recording_loop(struct recording *recording, int64_t process, uint32_t tid, int epfd, const char *name,
 		       bool from_meter);
 
+/* It has another than before: its worker calls itself so, or it is another program now. */
+void recording_process_command(struct recording *recording, int64_t process, const char *command);
+
 /* That it was not there from the start, but came to its first loop then. */
 void recording_process_appeared(struct recording *recording, int64_t process, uint64_t time_ns);
 

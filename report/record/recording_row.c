@@ -8,6 +8,7 @@ static const char *const statement_sql[STATEMENTS] = {
 	[META] = "INSERT OR REPLACE INTO meta VALUES (?,?)",
 	[LOSS] = "INSERT OR REPLACE INTO loss VALUES (?,?,?)",
 	[PROCESS] = "INSERT INTO process (pid, command) VALUES (?,?)",
+	[PROCESS_COMMAND] = "UPDATE process SET command = ? WHERE id = ?",
 	[PROCESS_APPEARED] = "UPDATE process SET appeared_ns = ? WHERE id = ?",
 	[PROCESS_INSIDE] = "UPDATE process SET inside_pid = ?, inside_netns = ? WHERE id = ?",
 	[PROCESS_EXITED] = "UPDATE process SET exited_ns = ? WHERE id = ?",

@@ -38,6 +38,15 @@ int64_t recording_process(struct recording *recording, uint32_t pid, const char 
 	return row_end(&row);
 }
 
+void recording_process_command(struct recording *recording, int64_t process, const char *command)
+{
+	struct row row = row_begin(recording, PROCESS_COMMAND);
+
+	put_text(&row, command);
+	put_id(&row, process);
+	row_end(&row);
+}
+
 void recording_process_appeared(struct recording *recording, int64_t process, uint64_t time_ns)
 {
 	struct row row = row_begin(recording, PROCESS_APPEARED);

@@ -9,4 +9,7 @@
 /* What ends those of its processes that it has kept; any other byte makes one loop more. */
 #define SUBJECT_CHURN_END "e"
 
+/* What one of those calls itself, at the first letter of it. */
+#define SUBJECT_CHURN_TITLE "titled"
+
 #endif

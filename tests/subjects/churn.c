@@ -8,7 +8,8 @@
  *	churn same	the same, and all have one number
  *	churn poll	in a thread that ends after it, by poll()
  *	churn fork	in a process that ends after it
- *	churn workers	in a process that stays until a SUBJECT_CHURN_END comes
+ *	churn workers	in a process that stays until a SUBJECT_CHURN_END comes, and calls itself SUBJECT_CHURN_TITLE
+ *			at one of that, as a server's worker does that has begun as a copy of its master
  *	churn kept	in the main thread, which keeps all of its sets
  *
  * Each handles CHURN_EVENTS events of a pipe (poll: CHURN_EVENTS and one before), one in an iteration; then a byte is
@@ -30,6 +31,7 @@
 
 #include "../helpers/subject_churn.h"
 
+static char **arguments;
 static int ends[2], set = -1;
 static int stay[2]; /* closed at one end once the processes that wait at the other are to end */
 
@@ -106,6 +108,15 @@ static void in_a_thread(void *(*run)(void *ctx))
 	close(set);
 }
 
+/* As ps shows it: over the arguments that it was started with. */
+static void take_title(void)
+{
+	size_t room = (size_t)(arguments[1] + strlen(arguments[1]) - arguments[0]);
+
+	memset(arguments[0], 0, room);
+	memcpy(arguments[0], SUBJECT_CHURN_TITLE, strnlen(SUBJECT_CHURN_TITLE, room));
+}
+
 static void in_a_process(bool stays)
 {
 	int done[2];
@@ -121,7 +132,9 @@ static void in_a_process(bool stays)
 		close(stay[1]);
 		run_in_set();
 		close(done[1]);
-		_exit(stays && read(stay[0], &byte, 1) != 0);
+		while (stays && read(stay[0], &byte, 1) == 1)
+			take_title();
+		_exit(0);
 	}
 	close(done[1]);
 	if (read(done[0], &byte, 1) != 0 || (!stays && waitpid(child, NULL, 0) != child))
@@ -168,12 +181,15 @@ int main(int argc, char **argv)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (argc != 2)
 		return 2;
+	arguments = argv;
 	if (pipe(ends) < 0 || pipe(stay) < 0)
 		die("pipe");
 	while (read(STDIN_FILENO, &byte, 1) == 1) {
 		if (byte == SUBJECT_CHURN_END[0])
 			end_processes();
-		else
+		else if (byte == SUBJECT_CHURN_TITLE[0] && write(stay[1], "", 1) != 1)
+			die("write");
+		else if (byte != SUBJECT_CHURN_TITLE[0])
 			round_of(argv[1]);
 		if (write(STDOUT_FILENO, "", 1) != 1)
 			return 0;

@@ -97,6 +97,20 @@ static void workers_that_are_forked_for_ever_are_all_recorded(void **state)
 			 ROUNDS * AT_ONCE);
 }
 
+/* As nginx' workers are, which wait in a set for a moment before they have a title. */
+static void a_worker_that_takes_a_title_later_has_that(void **state)
+{
+	(void)state;
+	start("workers");
+	tell("");
+	wait_for("SELECT count(*) FROM process WHERE command LIKE '%churn workers'", 2);
+	tell(SUBJECT_CHURN_TITLE);
+	wait_for("SELECT count(*) FROM process WHERE command = '" SUBJECT_CHURN_TITLE "'", 1);
+	tell(SUBJECT_CHURN_END);
+	command_record_end(&recorded.recorder);
+	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM process"), 2);
+}
+
 /* They have one number, and so one row. */
 static void sets_that_are_made_for_ever_are_all_recorded(void **state)
 {
@@ -111,6 +125,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(workers_that_are_forked_for_ever_are_all_recorded, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_worker_that_takes_a_title_later_has_that, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(sets_that_are_made_for_ever_are_all_recorded, set_up,
 						tear_down),
