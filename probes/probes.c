@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,6 +20,7 @@
 #include "probes/function.h"
 #include "probes/hygiene.h"
 #include "probes/kernel_symbols.h"
+#include "probes/loops.h"
 #include "probes/now.h"
 #include "probes/process.h"
 #include "probes/registrations.h"
@@ -55,13 +55,8 @@ struct stint_probes {
 	struct stint_ring *ring;
 	struct stint_kernel_symbols *kernel;
 	bool steal_is_told;
-	struct loop_counters *loops; /* the kernel's own memory, read only but for loops that are over */
-	size_t loops_bytes;
 	struct stint_bpf_role_maps role_maps;
-	struct loop_habits *habits; /* as `loops` */
-	size_t habits_bytes;
-	bool *loops_over;                     /* a flag for each of `loops`: its last figures were read */
-	struct stint_probes_attribution past; /* of loops that were released */
+	struct stint_loops *loops;
 	struct stint_registrations *registrations;
 	struct stint_before *before;
 	struct stint_roles *roles;
@@ -163,17 +158,10 @@ static struct stint_process *know_process(struct stint_probes *probes, uint32_t 
 	return process;
 }
 
-static void note_waited(struct stint_probes *probes, const struct loop_counters *loop)
-{
-	stint_before_waited(probes->before, loop->pid, loop->wait == RECORD_WAIT_EPOLL ? loop->epfd : -1);
-}
-
 /* Nobody has come to a wait in one of the sets that were not waited in as it was first looked at. */
 static bool hangs_since_before(struct stint_probes *probes, uint32_t pid)
 {
-	for (uint32_t i = 0; i < probes->options.loop_limit; i++)
-		if (probes->loops[i].wait && probes->loops[i].pid == pid)
-			note_waited(probes, &probes->loops[i]);
+	stint_loops_tell_waited(probes->loops, pid, probes->before);
 	return stint_before_has_unwaited(probes->before, pid);
 }
 
@@ -239,14 +227,8 @@ static void take_stack(struct stint_probes *probes, const struct record_stack *r
  */
 static bool shares_its_set(const struct stint_probes *probes, const struct record_hang *record)
 {
-	for (uint32_t i = 0; record->wait == RECORD_WAIT_EPOLL && i < probes->options.loop_limit; i++) {
-		const struct loop_counters *loop = &probes->loops[i];
-
-		if (loop->wait == RECORD_WAIT_EPOLL && loop->pid == record->pid &&
-		    loop->epfd == record->epfd && loop->tid != record->tid && !loop->ended)
-			return true;
-	}
-	return false;
+	return record->wait == RECORD_WAIT_EPOLL &&
+	       stint_loops_share_set(probes->loops, record->pid, record->tid, record->epfd);
 }
 
 static void take_hang(struct stint_probes *probes, const struct record_hang *record)
@@ -440,37 +422,19 @@ static int take_record(void *ctx, const void *data, size_t bytes)
 	return takes_too_long(probes, stint_now_ns()) ? -EAGAIN : 0;
 }
 
-/* An array of `entry_bytes` for each loop; NULL on failure. */
-static void *map_table(const struct stint_probes *probes, int map, size_t entry_bytes, size_t *bytes)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	void *memory;
-
-	*bytes = (probes->options.loop_limit * entry_bytes + page - 1) / page * page;
-	memory = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
-static int map_loops(struct stint_probes *probes)
+static int map_tables(struct stint_probes *probes)
 {
 	int err;
 
 	stint_bpf_role_maps(probes->bpf, &probes->role_maps);
-	probes->loops = map_table(probes, stint_bpf_loop_table(probes->bpf), sizeof(struct loop_counters),
-				  &probes->loops_bytes);
-	if (!probes->loops)
-		return -errno;
-	probes->habits = map_table(probes, probes->role_maps.habits_table, sizeof(struct loop_habits),
-				   &probes->habits_bytes);
-	if (!probes->habits)
-		return -errno;
-	probes->loops_over = calloc(probes->options.loop_limit, sizeof(*probes->loops_over));
-	if (!probes->loops_over)
-		return -ENOMEM;
-	err = stint_roles_new(&probes->roles, &probes->role_maps);
-	return err ? err
-		   : stint_registrations_new(&probes->registrations, &probes->role_maps, probes->loops,
-					     probes->habits, probes->options.loop_limit);
+	err = stint_loops_new(&probes->loops, probes->bpf, &probes->role_maps, probes->options.loop_limit);
+	if (!err)
+		err = stint_roles_new(&probes->roles, &probes->role_maps);
+	if (err)
+		return err;
+	return stint_registrations_new(&probes->registrations, &probes->role_maps,
+				       stint_loops_counters(probes->loops), stint_loops_habits(probes->loops),
+				       probes->options.loop_limit);
 }
 
 /* Capabilities that lack have been told of before: this is a kernel that stint does not know. */
@@ -528,7 +492,7 @@ static int start(struct stint_probes *probes)
 			     take_record, probes);
 	if (err)
 		return fail(probes, err, "the ring buffer could not be mapped: %s", strerror(-err));
-	err = map_loops(probes);
+	err = map_tables(probes);
 	if (err)
 		return fail(probes, err, "the table of loops could not be mapped: %s", strerror(-err));
 	malloc_trim(0); /* what it took to load the programs is some MB */
@@ -657,116 +621,39 @@ void stint_probes_end_at(struct stint_probes *probes, uint64_t time_ns)
 		probes->end_at_ns = time_ns;
 }
 
-/* What an earlier look has found under way is so no more, also of loops that no thread is in now. */
-static void forget_under_way(struct stint_probes *probes)
-{
-	for (uint32_t i = 0; i < probes->options.loop_limit; i++) {
-		probes->loops[i].waiting_ns = 0;
-		probes->loops[i].running_ns = 0;
-	}
-}
-
 int stint_probes_stop(struct stint_probes *probes, uint64_t *ret_ns)
 {
 	*ret_ns = 0;
-	if (!probes || !probes->bpf || probes->is_stopped)
+	if (!probes || !probes->loops || probes->is_stopped)
 		return 0;
 	probes->is_stopped = true;
 	stint_functions_stop(probes->functions);
 	stint_samplers_expire(probes->samplers, UINT64_MAX);
-	forget_under_way(probes);
+	stint_loops_forget_under_way(probes->loops);
 	return stint_bpf_stop(probes->bpf, ret_ns);
 }
 
-static void fill_loop(struct stint_probes_loop *ret, const struct loop_counters *loop)
-{
-	*ret = (struct stint_probes_loop){
-		.number = loop->number,
-		.pid = loop->pid,
-		.tid = loop->tid,
-		.epfd = loop->epfd,
-		.wait = (enum stint_probes_wait)loop->wait,
-		.iterations = loop->iterations,
-		.events = loop->events,
-		.overruns = loop->overruns,
-		.busy_sum_ns = loop->busy_sum_ns,
-		.busy_min_ns = loop->busy_min_ns,
-		.busy_max_ns = loop->busy_max_ns,
-		.poll_sum_ns = loop->poll_sum_ns,
-		.poll_min_ns = loop->poll_min_ns,
-		.poll_max_ns = loop->poll_max_ns,
-		.first_return_ns = loop->first_return_ns,
-		.batch_max = loop->batch_max,
-		.overflow = loop->overflow,
-		.busy = (const uint64_t *)loop->busy,
-		.poll = (const uint64_t *)loop->poll,
-		.batch = (const uint64_t *)loop->batch,
-	};
-	if (loop->ended || ret->busy_sum_ns + ret->poll_sum_ns != loop->surveyed_sum_ns)
-		return;
-	ret->waiting_ns = loop->waiting_ns;
-	ret->running_ns = loop->running_ns;
-}
-
-int stint_probes_read_loops(struct stint_probes *probes,
-			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx)
+int stint_probes_read_loops(struct stint_probes *probes, stint_probes_loop_visit visit, void *ctx)
 {
 	int err;
 
 	if (!probes || !probes->loops || !visit)
 		return -EINVAL;
 	if (!probes->is_stopped)
-		forget_under_way(probes);
+		stint_loops_forget_under_way(probes->loops);
 	err = stint_bpf_survey_threads(probes->bpf);
-	if (err)
-		return err;
-	for (uint32_t i = 0; i < probes->options.loop_limit; i++) {
-		uint32_t ended = __atomic_load_n(&probes->loops[i].ended, __ATOMIC_ACQUIRE);
-		struct stint_probes_loop loop;
-
-		if (!probes->loops[i].wait)
-			continue;
-		fill_loop(&loop, &probes->loops[i]);
-		loop.is_over = ended != 0; /* as it was before its figures were read */
-		loop.thread_is_over = ended == LOOP_THREAD_OVER;
-		err = visit(ctx, &loop);
-		if (err)
-			return err;
-		probes->loops_over[i] = loop.is_over;
-	}
-	return 0;
-}
-
-static void count_attribution(struct stint_probes_attribution *ret, const struct loop_habits *habits)
-{
-	ret->events += habits->events + habits->not_looked_at;
-	ret->not_attributed += habits->events - habits->attributed + habits->not_looked_at;
-}
-
-static int release_loop(struct stint_probes *probes, uint32_t slot)
-{
-	struct loop_counters *loop = &probes->loops[slot];
-
-	count_attribution(&probes->past, &probes->habits[slot]);
-	note_waited(probes, loop);
-	if (loop->ended == LOOP_THREAD_OVER)
-		stint_hygiene_forget(&probes->role_maps, loop);
-	memset(loop, 0, sizeof(*loop));
-	memset(&probes->habits[slot], 0, sizeof(probes->habits[slot]));
-	probes->loops_over[slot] = false;
-	return stint_bpf_free_loop(probes->bpf, slot);
+	return err ? err : stint_loops_read(probes->loops, visit, ctx);
 }
 
 int stint_probes_release(struct stint_probes *probes)
 {
+	int err;
+
 	if (!probes || !probes->roles)
 		return -EINVAL;
-	for (uint32_t i = 0; i < probes->options.loop_limit; i++) {
-		int err = probes->loops_over[i] ? release_loop(probes, i) : 0;
-
-		if (err)
-			return err;
-	}
+	err = stint_loops_release(probes->loops, probes->before);
+	if (err)
+		return err;
 	stint_functions_release(probes->functions);
 	return stint_roles_release(probes->roles);
 }
@@ -780,10 +667,11 @@ int stint_probes_read_roles(struct stint_probes *probes, stint_probes_role_visit
 
 int stint_probes_read_findings(struct stint_probes *probes, stint_probes_finding_visit visit, void *ctx)
 {
-	if (!probes || !probes->habits || !visit)
+	if (!probes || !probes->loops || !visit)
 		return -EINVAL;
-	return stint_hygiene_read(&probes->role_maps, probes->loops, probes->habits,
-				  probes->options.loop_limit, stint_now_ns(), visit, ctx);
+	return stint_hygiene_read(&probes->role_maps, stint_loops_counters(probes->loops),
+				  stint_loops_habits(probes->loops), probes->options.loop_limit,
+				  stint_now_ns(), visit, ctx);
 }
 
 int stint_probes_read_functions(struct stint_probes *probes, stint_probes_function_visit visit, void *ctx)
@@ -800,9 +688,9 @@ const char *stint_probes_function_missing(const struct stint_probes *probes, uin
 
 void stint_probes_attribution(const struct stint_probes *probes, struct stint_probes_attribution *ret)
 {
-	*ret = probes->past;
-	for (uint32_t i = 0; probes->habits && i < probes->options.loop_limit; i++)
-		count_attribution(ret, &probes->habits[i]);
+	*ret = (struct stint_probes_attribution){0};
+	if (probes->loops)
+		stint_loops_attribution(probes->loops, ret);
 }
 
 void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_losses *ret)
@@ -832,13 +720,9 @@ struct stint_probes *stint_probes_free(struct stint_probes *probes)
 		return NULL;
 	stint_ring_free(probes->ring);
 	stint_functions_free(probes->functions);
-	if (probes->loops)
-		munmap(probes->loops, probes->loops_bytes);
+	stint_loops_free(probes->loops);
 	stint_samplers_free(probes->samplers);
 	stint_unix_names_free(probes->unix_names);
-	if (probes->habits)
-		munmap(probes->habits, probes->habits_bytes);
-	free(probes->loops_over);
 	stint_roles_free(probes->roles);
 	stint_registrations_free(probes->registrations);
 	stint_before_free(probes->before);

@@ -414,6 +414,8 @@ struct stint_probes_loop {
 	const uint64_t *batch; /* the same, of counts */
 };
 
+typedef int (*stint_probes_loop_visit)(void *ctx, const struct stint_probes_loop *loop);
+
 /* What was lost, since the start. Each is shown in every report. */
 struct stint_probes_losses {
 	uint64_t ring_full;   /* records that found the ring buffer full */
@@ -679,8 +681,7 @@ void stint_probes_end_at(struct stint_probes *probes, uint64_t time_ns);
  */
 int stint_probes_stop(struct stint_probes *probes, uint64_t *ret_ns);
 
-int stint_probes_read_loops(struct stint_probes *probes,
-			    int (*visit)(void *ctx, const struct stint_probes_loop *loop), void *ctx);
+int stint_probes_read_loops(struct stint_probes *probes, stint_probes_loop_visit visit, void *ctx);
 
 /* For each role, and each finding so far. -ENOMEM, or what `visit` returned if that was not 0. */
 int stint_probes_read_roles(struct stint_probes *probes, stint_probes_role_visit visit, void *ctx);
