@@ -73,6 +73,7 @@ struct stint_probes {
 	uint64_t exits_looked_ns;
 	uint64_t surveyed_ns;
 	uint64_t hangs_surveyed_ns;
+	struct record_overrun unpacked;
 	char error[512];
 };
 
@@ -394,8 +395,8 @@ static int take_record(void *ctx, const void *data, size_t bytes)
 
 	if (bytes >= sizeof(type))
 		memcpy(&type, data, sizeof(type));
-	if (type == RECORD_OVERRUN && bytes >= sizeof(struct record_overrun))
-		take_overrun(probes, data);
+	if (type == RECORD_OVERRUN && stint_unpack_overrun(&probes->unpacked, data, bytes))
+		take_overrun(probes, &probes->unpacked);
 	else if (type == RECORD_STACK && stint_unpack_is_stack(data, bytes))
 		take_stack(probes, data);
 	else if (type == RECORD_STALL && bytes >= sizeof(struct record_stall))

@@ -19,6 +19,11 @@ static uint32_t add_events(struct stint_ready *ret, uint32_t len, int32_t fd, ui
 	return len + 1;
 }
 
+static uint64_t data_of(const struct record_ready *ready)
+{
+	return (uint64_t)ready->data_high << 32 | ready->data_low;
+}
+
 /* A descriptor may be in several of a select's sets. */
 static uint32_t read_sets(struct stint_ready *ret, const struct record_ready *words, uint32_t words_len)
 {
@@ -27,11 +32,12 @@ static uint32_t read_sets(struct stint_ready *ret, const struct record_ready *wo
 
 	for (uint32_t i = 0; i < words_len; i++) {
 		uint32_t set = words[i].events / WORD_BITS, word = words[i].events % WORD_BITS;
+		uint64_t bits = data_of(&words[i]);
 
 		if (set >= sizeof(set_events) / sizeof(set_events[0]))
 			continue;
 		for (uint32_t bit = 0; bit < WORD_BITS; bit++)
-			if (words[i].data >> bit & 1)
+			if (bits >> bit & 1)
 				len = add_events(ret, len, (int32_t)(word * WORD_BITS + bit),
 						 set_events[set]);
 	}
@@ -45,7 +51,7 @@ uint32_t stint_ready_read(struct stint_ready *ret, const struct record_overrun *
 	if (record->wait == RECORD_WAIT_SELECT)
 		return read_sets(ret, record->ready, len);
 	for (uint32_t i = 0; i < len; i++)
-		ret[i] = (struct stint_ready){.data = record->ready[i].data,
+		ret[i] = (struct stint_ready){.data = data_of(&record->ready[i]),
 					      .events = record->ready[i].events};
 	return len;
 }

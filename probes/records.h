@@ -101,11 +101,12 @@ struct record_touch {
 /*
  * By the kind of the wait: of epoll, an event and its data; of poll, revents and the descriptor; of select, 64 bits
  * of one of its sets, events being 64 * the set's number (read, write, except) + the word's index. Of io_uring none.
+ * As the kernel writes epoll's on x86-64 (packed), in halves.
  */
 struct record_ready {
 	__u32 events;
-	__u32 reserved;
-	__u64 data;
+	__u32 data_low;
+	__u32 data_high;
 };
 
 /* Who ran on the CPU that the thread was waiting for. */
@@ -205,7 +206,10 @@ struct record_blocked_on {
 	struct record_identity is;
 };
 
-/* An iteration beyond its budget. */
+/*
+ * An iteration beyond its budget. In the ring buffer its arrays follow each other without gaps, each as long as it is said
+ * to be: unpack.h.
+ */
 struct record_overrun {
 	__u32 type;
 	__u32 pid;
@@ -230,18 +234,20 @@ struct record_overrun {
 	__u32 wait; /* enum record_wait */
 	__u32 turns_len;
 	__u32 marks_len;
-	__u32 running;      /* 1: it goes on: all of it is as of the end, with what is under way then */
-	__u32 began_before; /* 1: it was under way when stint came, from when on it is told */
-	struct record_syscall syscalls[RECORD_SYSCALLS];
-	struct record_segment segments[RECORD_SEGMENTS];
-	struct record_mark marks[RECORD_MARKS];
-	struct record_touch touches[RECORD_TOUCHES];
-	struct record_ready ready[RECORD_READY];
-	struct record_turn turns[RECORD_READY];
-	struct record_identity identities[RECORD_READY]; /* of the same, turns_len of them */
+	__u32 running;       /* 1: it goes on: all of it is as of the end, with what is under way then */
+	__u32 began_before;  /* 1: it was under way when stint came, from when on it is told */
+	__u32 functions_len; /* 0: none are asked for */
+	__u32 reserved;
 	struct record_blocked_on blocked_on;
 	struct record_verdict verdict;
+	struct record_syscall syscalls[RECORD_SYSCALLS]; /* the first of the arrays */
+	struct record_segment segments[RECORD_SEGMENTS];
+	struct record_touch touches[RECORD_TOUCHES];
+	struct record_turn turns[RECORD_READY];
+	struct record_identity identities[RECORD_READY]; /* of the same, turns_len of them */
+	struct record_mark marks[RECORD_MARKS];
 	struct record_function functions[RECORD_FUNCTIONS]; /* by their numbers */
+	struct record_ready ready[RECORD_READY];
 };
 
 /* An iteration that goes on, as it is at `time_ns`. */
@@ -497,9 +503,14 @@ _Static_assert(sizeof(struct record_mark) == 56, "no holes");
 _Static_assert(sizeof(struct record_segment) == 32, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
 _Static_assert(sizeof(struct record_identity) == 48, "no holes");
-_Static_assert(sizeof(struct record_overrun) == 128 + 8 * 32 + 32 * 32 + 64 * 56 + 64 * 8 + 64 * 16 + 64 * 8 +
-							64 * 48 + sizeof(struct record_verdict) + 72 +
-							16 * RECORD_FUNCTIONS,
+_Static_assert(sizeof(struct record_ready) == 12, "no holes");
+_Static_assert(sizeof(struct record_turn) == 8, "no holes");
+_Static_assert(sizeof(struct record_touch) == 8, "no holes");
+_Static_assert(sizeof(struct record_function) == 16, "no holes");
+_Static_assert(sizeof(struct record_overrun) == 136 + sizeof(struct record_blocked_on) +
+							sizeof(struct record_verdict) + 8 * 32 + 32 * 32 +
+							64 * 8 + 64 * 8 + 64 * 48 + 64 * 56 +
+							16 * RECORD_FUNCTIONS + 64 * 12,
 	       "no holes");
 _Static_assert(sizeof(struct record_blocked_on) == 72, "no holes");
 _Static_assert(sizeof(struct record_stack) == 200 + RECORD_STACK_BYTES + 8 * RECORD_KERNEL_FRAMES,

@@ -19,4 +19,10 @@ size_t stint_unpack_stack_bytes(__u32 stack_bytes);
 /* Is that all of a stack's record? */
 bool stint_unpack_is_stack(const void *data, size_t bytes);
 
+/*
+ * An overrun, with its arrays where they belong, and zero what there is not. False if that is not all of its record, or if
+ * it says lengths that there cannot be.
+ */
+bool stint_unpack_overrun(struct record_overrun *ret, const void *data, size_t bytes);
+
 #endif

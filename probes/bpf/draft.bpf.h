@@ -14,10 +14,20 @@
 #define DRAFTS     16
 #define DRAFTS_TRY 4
 
+struct overrun_draft {
+	struct record_overrun record; /* packed: only what comes before its arrays is where it says */
+	struct record_turn turns[RECORD_READY];
+	struct record_ready ready[RECORD_READY];
+	struct record_function functions[RECORD_FUNCTIONS];
+};
+
 struct draft {
 	u32 is_taken;
 	u32 reserved;
-	struct record_stack stack;
+	union {
+		struct record_stack stack;
+		struct overrun_draft overrun;
+	};
 	u8 beyond[STACK_PAGE]; /* never written: what the verifier takes for possible, as it adds up bounds */
 };
 
@@ -42,6 +52,24 @@ static __always_inline struct draft *take_draft(void)
 	}
 	lost_record();
 	return NULL;
+}
+
+/*
+ * Appends an array, of `len` and at `most` so many entries, to what there is of a record; returns where it ends then. The
+ * last two are constants.
+ */
+static __always_inline u32 pack(struct overrun_draft *draft, u32 at, const void *array, u32 len,
+				const u32 most, const u32 entry_bytes)
+{
+	u32 bytes = (len < most ? len : most) * entry_bytes;
+
+	asm volatile(
+		""
+		: "+r"(at)); /* so that the comparison stays, without which the verifier knows no bound */
+	if (at > sizeof(draft->record) - most * entry_bytes)
+		return at;
+	bpf_probe_read_kernel((u8 *)&draft->record + at, bytes, array);
+	return at + bytes;
 }
 
 /* Sends the first `bytes` of a draft's `record`, if there are any, and gives it back. */

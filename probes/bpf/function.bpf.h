@@ -291,26 +291,26 @@ static __always_inline int end_function(u32 number, struct function_counters *co
  * Also the calls that are under way still. `running`: of a thread that is not the current one, whose stack cannot be looked
  * at; so a function that was left without a return, and was not called again, counts as under way.
  */
-static __noinline int put_functions(struct record_overrun *record, const struct thread *thread, u64 now_ns,
+static __noinline int put_functions(struct overrun_draft *draft, const struct thread *thread, u64 now_ns,
 				    u32 running)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 	struct function_place *place;
-	u32 tid = record->tid;
+	u32 tid = thread->tid;
 	u64 trampoline;
 
-	__builtin_memset(record->functions, 0, sizeof(record->functions));
+	__builtin_memset(draft->functions, 0, sizeof(draft->functions));
 	place = functions_asked ? bpf_map_lookup_elem(&function_places, &tid) : NULL;
 	if (!place)
 		return 0;
 	if (place->iteration == thread->iteration)
-		__builtin_memcpy(record->functions, place->in_iteration, sizeof(record->functions));
+		__builtin_memcpy(draft->functions, place->in_iteration, sizeof(draft->functions));
 	trampoline = return_trampoline(task);
 	for (u32 i = 0; i < FUNCTION_FRAMES; i++) {
 		const struct function_frame *frame = &place->frames[i];
 		struct record_function *function =
-			&record->functions[frame->function & (RECORD_FUNCTIONS - 1)];
+			&draft->functions[frame->function & (RECORD_FUNCTIONS - 1)];
 		u64 from_ns = frame->start_ns > thread->start_ns ? frame->start_ns : thread->start_ns;
 
 		if (i >= place->len)

@@ -224,21 +224,9 @@ static __always_inline void note_part(struct thread *thread, u64 start_ns, u64 l
 	thread->longest_in_syscall = in_syscall;
 }
 
-/*
- * Not static: the verifier goes through it once, not for each way that leads here. `running`: it is not over, and its
- * events have been identified.
- */
-__noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
+static __always_inline void fill_overrun(struct record_overrun *record, const struct thread *thread,
+					 u64 now_ns, u32 running)
 {
-	struct record_overrun *record;
-
-	if (!thread)
-		return 0;
-	if (!running)
-		identify_all(thread, table_of(bpf_get_current_task_btf()));
-	record = reserve_record(sizeof(*record));
-	if (!record)
-		return 0;
 	record->type = RECORD_OVERRUN;
 	record->pid = thread->pid;
 	record->tid = thread->tid;
@@ -259,21 +247,65 @@ __noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
 	record->touches_len = thread->touches_len;
 	record->touches_lost = thread->touches_lost;
 	record->wait = thread->wait;
+	record->turns_len = thread->turns.len;
 	record->marks_len = thread->verdict.marks_len;
 	record->running = running;
 	record->began_before = thread->began_before;
-	bpf_probe_read_kernel(record->marks, sizeof(record->marks), thread->marks);
-	__builtin_memcpy(record->syscalls, thread->syscalls, sizeof(record->syscalls));
-	__builtin_memcpy(record->segments, thread->segments, sizeof(record->segments));
-	__builtin_memcpy(record->touches, thread->touches, sizeof(record->touches));
-	put_turns(record, &thread->turns);
-	bpf_probe_read_kernel(record->identities, sizeof(record->identities), thread->identities);
 	__builtin_memcpy(&record->blocked_on, &thread->blocked_on, sizeof(record->blocked_on));
 	__builtin_memcpy(&record->verdict, &thread->verdict.sums, sizeof(record->verdict));
-	/* Last, as they loop: the verifier goes through what comes after a loop once for each way out of it. */
-	put_ready(record, thread, running);
-	put_functions(record, thread, now_ns, running);
-	bpf_ringbuf_submit(record, 0);
+}
+
+#define PACK(field, from, len)                                                                         \
+	(at = pack(draft, at, from, len, sizeof(draft->record.field) / sizeof(draft->record.field[0]), \
+		   sizeof(draft->record.field[0])))
+
+/*
+ * In the order of the record. Returns how long it is. What loops comes last: the verifier goes through what comes after a
+ * loop once for each way out of it.
+ */
+static __always_inline u32 pack_overrun(struct overrun_draft *draft, struct thread *thread, u64 now_ns,
+					u32 running)
+{
+	struct record_overrun *record = &draft->record;
+	u32 at = offsetof(struct record_overrun, syscalls);
+
+	fill_overrun(record, thread, now_ns, running);
+	PACK(syscalls, thread->syscalls, record->syscalls_len);
+	PACK(segments, thread->segments, record->segments_len);
+	PACK(touches, thread->touches, record->touches_len);
+	put_turns(draft->turns, &thread->turns);
+	PACK(turns, draft->turns, record->turns_len);
+	PACK(identities, thread->identities, record->turns_len);
+	PACK(marks, thread->marks, record->marks_len);
+	record->functions_len = functions_asked ? RECORD_FUNCTIONS : 0;
+	if (functions_asked)
+		put_functions(draft, thread, now_ns, running);
+	PACK(functions, draft->functions, record->functions_len);
+	record->ready_len = put_ready(draft, thread, running);
+	PACK(ready, draft->ready, record->ready_len);
+	return at;
+}
+
+/*
+ * Not static: the verifier goes through it once, not for each way that leads here. `running`: it is not over, and its
+ * events have been identified.
+ */
+__noinline int report_overrun(struct thread *thread, u64 now_ns, u32 running)
+{
+	struct draft *draft;
+	u32 bytes;
+
+	if (!thread)
+		return 0;
+	if (!running)
+		identify_all(thread, table_of(bpf_get_current_task_btf()));
+	draft = take_draft();
+	if (!draft)
+		return 0;
+	bytes = pack_overrun(&draft->overrun, thread, now_ns, running);
+	if (bytes > sizeof(struct record_overrun))
+		bytes = sizeof(struct record_overrun);
+	send_draft(draft, &draft->overrun.record, bytes);
 	return 0;
 }
 

@@ -140,80 +140,64 @@ __noinline bool is_polled_out(const struct thread *thread, s32 fd, u32 ready)
 	return thread->ready_len < ready;
 }
 
-static __always_inline void read_epoll_ready(struct record_overrun *record, const struct thread *thread)
+static __always_inline void set_ready(struct record_ready *ready, u32 events, u64 data)
 {
-	u32 len = thread->ready_events < RECORD_READY ? thread->ready_events : RECORD_READY;
-
-	for (u32 i = 0; i < RECORD_READY; i++) {
-		const u64 at = thread->ready_address + (u64)i * 12;
-
-		if (i >= len)
-			break;
-		if (bpf_probe_read_user(&record->ready[i].events, 4, (void *)at) != 0 ||
-		    bpf_probe_read_user(&record->ready[i].data, 8, (void *)(at + 4)) != 0)
-			break;
-		record->ready[i].reserved = 0;
-		record->ready_len = i + 1;
-	}
+	ready->events = events;
+	ready->data_low = (u32)data;
+	ready->data_high = (u32)(data >> 32);
 }
 
 /* What copy_ready_sets() has copied: the words, and of which set's which they are. */
-static __always_inline void put_sets(struct record_overrun *record, const struct thread *thread)
+static __always_inline void put_sets(struct overrun_draft *draft, const struct thread *thread, u32 len)
 {
 	for (u32 i = 0; i < THREAD_READY; i++) {
-		if (i >= record->ready_len)
+		if (i >= len)
 			break;
-		record->ready[i].events = i / SET_WORDS * 64 + i % SET_WORDS;
-		record->ready[i].reserved = 0;
-		record->ready[i].data = thread->ready[i];
+		set_ready(&draft->ready[i], i / SET_WORDS * 64 + i % SET_WORDS, thread->ready[i]);
 	}
 }
 
-static __always_inline void put_slots(struct record_overrun *record, const struct thread *thread)
+static __always_inline void put_slots(struct overrun_draft *draft, const struct thread *thread, u32 len)
 {
 	for (u32 i = 0; i < THREAD_READY; i++) {
-		if (i >= record->ready_len)
+		if (i >= len)
 			break;
-		record->ready[i].events = (u32)(thread->ready[i] >> 32);
-		record->ready[i].reserved = 0;
-		record->ready[i].data = (u32)thread->ready[i];
+		set_ready(&draft->ready[i], (u32)(thread->ready[i] >> 32), (u32)thread->ready[i]);
 	}
 }
 
 /* Two loops: in one, the verifier would go both ways in each round. */
-static __always_inline void put_copied_ready(struct record_overrun *record, const struct thread *thread)
+static __always_inline u32 put_copied_ready(struct overrun_draft *draft, const struct thread *thread)
 {
-	record->ready_len = thread->ready_len < THREAD_READY ? thread->ready_len : THREAD_READY;
+	u32 len = thread->ready_len < THREAD_READY ? thread->ready_len : THREAD_READY;
+
 	if (thread->wait == RECORD_WAIT_SELECT)
-		put_sets(record, thread);
+		put_sets(draft, thread, len);
 	else
-		put_slots(record, thread);
+		put_slots(draft, thread, len);
+	return len;
 }
 
-/* As the turns have them: of a thread that is not the current one, whose memory cannot be read. */
-static __always_inline void put_turns_ready(struct record_overrun *record, const struct turns *turns)
+/* A thread's that is not the current one is as its turns have it: its memory cannot be read. */
+static __always_inline u32 put_epoll_ready(struct overrun_draft *draft, const struct thread *thread,
+					   u32 running)
 {
-	u32 len = turns->len;
+	u32 len = running ? thread->turns.len : thread->ready_events;
+	u32 bytes = (len < RECORD_READY ? len : RECORD_READY) * sizeof(draft->ready[0]);
+	long err;
 
-	for (u32 i = 0; i < TURNS_MAX; i++) {
-		if (i >= len)
-			break;
-		record->ready[i].events = turns->event[i].events;
-		record->ready[i].reserved = 0;
-		record->ready[i].data = (u64)turns->event[i].data_high << 32 | turns->event[i].data_low;
-		record->ready_len = i + 1;
-	}
+	if (running)
+		err = bpf_probe_read_kernel(draft->ready, bytes, thread->turns.event);
+	else
+		err = bpf_probe_read_user(draft->ready, bytes, (void *)thread->ready_address);
+	return err ? 0 : bytes / sizeof(draft->ready[0]);
 }
 
-static __always_inline void put_ready(struct record_overrun *record, const struct thread *thread, u32 running)
+/* Returns how many there are. */
+static __always_inline u32 put_ready(struct overrun_draft *draft, const struct thread *thread, u32 running)
 {
-	record->ready_len = 0;
-	if (thread->wait == RECORD_WAIT_EPOLL && running)
-		put_turns_ready(record, &thread->turns);
-	else if (thread->wait == RECORD_WAIT_EPOLL)
-		read_epoll_ready(record, thread);
-	else
-		put_copied_ready(record, thread);
+	return thread->wait == RECORD_WAIT_EPOLL ? put_epoll_ready(draft, thread, running)
+						 : put_copied_ready(draft, thread);
 }
 
 #endif

@@ -60,11 +60,11 @@
 
 #include "follow.bpf.h"
 
+#include "draft.bpf.h"
+
 #include "function.bpf.h"
 
 #include "mark.bpf.h"
-
-#include "draft.bpf.h"
 
 #include "stack.bpf.h"
 
