@@ -114,7 +114,7 @@ bool loader_next(struct loader *loader, sqlite3_stmt *row)
 
 static size_t count_rows(struct loader *loader, const char *table)
 {
-	char sql[64];
+	char sql[128];
 	sqlite3_stmt *row;
 	size_t count = 0;
 

@@ -24,7 +24,7 @@ struct loader {
 
 /* A table of the recording, and the array of the model that it goes to. */
 struct loader_table {
-	const char *name;
+	const char *name; /* of the table, or a query in brackets that has as many rows as `sql` */
 	const char *sql;
 	size_t limit;
 	size_t item_bytes;

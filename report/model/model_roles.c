@@ -47,10 +47,16 @@ static const struct loader_table role_table = {
 	"SELECT id, process, name, kind FROM role ORDER BY process,"
 	" (SELECT sum FROM role_total WHERE role = id AND metric = 'service') DESC, id",
 	MODEL_ROLES, sizeof(struct model_role), take_role};
+/*
+ * Sets that a thread has made one after the other, with one number, are one loop: what was found of them is added up, in a
+ * way that no figure of a file makes an error of.
+ */
 static const struct loader_table finding_table = {
-	"finding",
-	"SELECT process, tid, fd, kind, role, count, of, cost_ns, longest_ns, same, idle_iterations FROM finding"
-	" ORDER BY process, cost_ns DESC, count DESC, fd",
+	"(SELECT DISTINCT process, tid, epfd, fd, kind, role FROM finding)",
+	"SELECT process, tid, fd, kind, role, CAST(total(count) AS INTEGER) AS counts,"
+	" CAST(total(of) AS INTEGER), CAST(total(cost_ns) AS INTEGER) AS costs_ns, max(longest_ns),"
+	" CAST(total(same) AS INTEGER), CAST(total(idle_iterations) AS INTEGER) FROM finding"
+	" GROUP BY process, tid, epfd, fd, kind, role ORDER BY process, costs_ns DESC, counts DESC, fd",
 	MODEL_FINDINGS, sizeof(struct model_finding), take_finding};
 
 static void load_metrics(struct loader *loader)

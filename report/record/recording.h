@@ -102,8 +102,8 @@ void recording_function_counts(struct recording *recording, int64_t id,
 			       const struct stint_probes_function *function);
 
 /*
- * In place of what was written of the same finding before, unless that was of another loop, and of more. Forgetting is
- * for those that are no findings any more: before all that a loop has are written again.
+ * In place of what was written of the same finding of the same loop before. Forgetting is for those that are no findings
+ * any more: before all that a loop has are written again.
  */
 void recording_finding(struct recording *recording, int64_t process,
 		       const struct stint_probes_finding *finding);

@@ -47,10 +47,7 @@ static const char *const statement_sql[STATEMENTS] = {
 	[ROLE] = "INSERT INTO role (process, name, kind) VALUES (?,?,?)",
 	[ROLE_HISTOGRAM] = "INSERT INTO role_histogram VALUES (?,?,?,?,?)",
 	[ROLE_TOTAL] = "INSERT OR REPLACE INTO role_total VALUES (?,?,?,?,?,?,?)",
-	[FINDING] =
-		"INSERT OR REPLACE INTO finding SELECT * FROM (SELECT ?1,?2,?3,?4,?5,?6,?7 AS count,?8,?9,?10,?11,?12,?13)"
-		" WHERE count >= coalesce((SELECT count FROM finding WHERE process = ?1 AND tid = ?2 AND"
-		" epfd = ?3 AND fd = ?4 AND kind = ?5), 0)",
+	[FINDING] = "INSERT OR REPLACE INTO finding VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[FINDING_DELETE] = "DELETE FROM finding WHERE process = ? AND loop_number = ?",
 	[FUNCTION] = "INSERT INTO function (process, asked, name, module, address, cost_ns, within_ns)"
 		     " VALUES (?,?,?,?,?,?,?)",

@@ -350,8 +350,8 @@ CREATE TABLE role_total (
 ) WITHOUT ROWID;
 
 -- Bad habits of a loop, or of a descriptor in it. kind: 'idle_epollout', 'not_drained', 'maxevents_full', 'ctl_storm',
--- 'zero_timeout', 'blocking'. probes.h says what count and cost_ns are of each. Of a set that was closed and made again under
--- its number: of the one with most of it. As of the last reading: what is no habit any more is not here.
+-- 'zero_timeout', 'blocking'. probes.h says what count and cost_ns are of each. Of sets that were closed and made again under
+-- one number there is a row each. As of the last reading: what is no habit any more is not here.
 CREATE TABLE finding (
 	process INTEGER NOT NULL REFERENCES process(id),
 	tid INTEGER NOT NULL,
@@ -366,7 +366,7 @@ CREATE TABLE finding (
 	same INTEGER NOT NULL,                 -- ctl_storm: changed nothing
 	idle_iterations INTEGER NOT NULL,      -- idle_epollout: nothing else was ready
 	loop_number INTEGER NOT NULL,          -- the recorder's own, of the loop: tells apart those of sets that had one number
-	PRIMARY KEY (process, tid, epfd, fd, kind)
+	PRIMARY KEY (process, loop_number, tid, epfd, fd, kind)
 ) WITHOUT ROWID;
 
 -- A function that was timed because it was asked for, in a process: one row for each program that the process was. Its

@@ -228,6 +228,45 @@ static int64_t count_processes(sqlite3 *db)
 	return count;
 }
 
+static struct stint_probes_finding zero_timeouts(uint64_t loop, int32_t fd, uint64_t count)
+{
+	return (struct stint_probes_finding){.kind = STINT_PROBES_FINDING_ZERO_TIMEOUT,
+					     .loop = loop,
+					     .tid = 7,
+					     .epfd = 4,
+					     .fd = fd,
+					     .count = count,
+					     .of = 10 * count,
+					     .cost_ns = 1000 * count,
+					     .longest_ns = 100 - count};
+}
+
+/* A thread closed its set, and made another: both had the number 4, and so are one loop to who reads of it. */
+static void what_two_loops_at_one_number_did_is_added_up(void **state)
+{
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 1, "p");
+	const struct stint_probes_finding first = zero_timeouts(1, -1, 30), grown = zero_timeouts(1, -1, 40),
+					  second = zero_timeouts(2, -1, 2), other = zero_timeouts(2, 5, 1);
+	struct model *model;
+
+	(void)state;
+	recording_finding(recording, process, &first);
+	recording_finding(recording, process, &grown); /* in place of what was read before */
+	recording_finding(recording, process, &second);
+	recording_finding(recording, process, &other);
+	recording_free(recording);
+	model = load();
+	assert_int_equal(model->findings_len, 2);
+	assert_int_equal(model->findings_total, 2);
+	assert_int_equal(model->findings[0].count, 42);
+	assert_int_equal(model->findings[0].of, 420);
+	assert_int_equal(model->findings[0].cost_ns, 42000);
+	assert_int_equal(model->findings[0].longest_ns, 98);
+	assert_int_equal(model->findings[1].count, 1);
+	model_free(model);
+}
+
 /* A recording may be asked while it is made: what comes meanwhile is written when the question is answered. */
 static void a_reader_does_not_end_a_recording(void **state)
 {
@@ -263,6 +302,7 @@ int main(void)
 		test(wrong_types_and_signs_are_unknown),
 		test(what_a_killed_recorder_began_is_rolled_back),
 		test(a_maximum_that_is_a_bucket_s_bound_is_that_of_the_longest_overrun),
+		test(what_two_loops_at_one_number_did_is_added_up),
 		test(a_reader_does_not_end_a_recording),
 	};
 
