@@ -198,6 +198,24 @@ static void words_finding(struct buffer *out, words_escape escape, const struct 
 	buffer_printf(out, ". %s", remedy(finding->kind));
 }
 
+/* Of a process: in sum at least a hundredth of the recording, or once more than the budget. */
+static bool is_worth_a_headline(const struct model *model, const struct model_process *process,
+				enum model_finding_kind kind)
+{
+	uint64_t budget_ns = model_meta_number(model, "budget_ns"), cost_ns = 0, longest_ns = 0;
+
+	for (size_t i = 0; i < model->findings_len; i++) {
+		const struct model_finding *finding = &model->findings[i];
+
+		if (finding->process != process || finding->kind != kind)
+			continue;
+		cost_ns += finding->cost_ns;
+		if (finding->longest_ns > longest_ns)
+			longest_ns = finding->longest_ns;
+	}
+	return cost_ns >= model->duration_ns / 100 || (budget_ns != MODEL_UNKNOWN && longest_ns > budget_ns);
+}
+
 bool roles_words_habits(struct buffer *out, const struct model *model, const struct model_process *process)
 {
 	bool told[MODEL_FINDINGS_KINDS] = {false}, any = false;
@@ -205,7 +223,8 @@ bool roles_words_habits(struct buffer *out, const struct model *model, const str
 	for (size_t i = 0; i < model->findings_len; i++) {
 		enum model_finding_kind kind = model->findings[i].kind;
 
-		if (model->findings[i].process != process || told[kind])
+		if (model->findings[i].process != process || told[kind] ||
+		    !is_worth_a_headline(model, process, kind))
 			continue;
 		buffer_printf(out, "%s%s", any ? "; " : "", habit(kind));
 		told[kind] = true;

@@ -12,7 +12,7 @@
 void roles_text(struct text_page *page);
 void roles_html(struct buffer *out, const struct model *model);
 
-/* What a headline says of a process' bad habits. False, and nothing, if it has none. */
+/* What a headline says of a process' bad habits. False, and nothing, if it has none that cost enough. */
 bool roles_words_habits(struct buffer *out, const struct model *model, const struct model_process *process);
 
 /* How many loops wait in io_uring of whose requests nothing was told. */

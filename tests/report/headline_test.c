@@ -701,7 +701,8 @@ static void add_two_threads(uint64_t whole_ns)
 								 .tid = tid,
 								 .epfd = 4,
 								 .fd = 7,
-								 .count = 1});
+								 .count = 1,
+								 .cost_ns = 200 * MS});
 	}
 	add_overrun(process, add_handler(process, "park"), 0, 0, 900 * MS, NULL);
 	load();
@@ -742,9 +743,56 @@ static void sets_under_one_number_one_after_the_other_are_not_shared(void **stat
 	buffer_free(&out);
 }
 
+/* ---- habits ---- */
+
+/* Of ten seconds' recording with a budget of 1 ms. */
+static bool has_habits(const struct stint_probes_finding *finding)
+{
+	struct headline headline;
+	bool has;
+	int64_t process = recording_process(recording, 1, "server");
+
+	recording_meta_number(recording, "end_ns", (int64_t)(START + 10000 * MS));
+	recording_meta_number(recording, "budget_ns", 1000000);
+	recording_finding(recording, process, finding);
+	load();
+	headline_of(&headline, escape_terminal, model, &model->processes[0], false);
+	has = *line_of(&headline, "habits");
+	headline_free(&headline);
+	assert_int_equal(model->findings_len, 1); /* it is among the findings in any case */
+	return has;
+}
+
+static void a_habit_that_costs_next_to_nothing_is_no_headline(void **state)
+{
+	(void)state;
+	assert_false(has_habits(&(struct stint_probes_finding){
+		.kind = STINT_PROBES_FINDING_ZERO_TIMEOUT, .fd = -1, .count = 900, .cost_ns = 2 * MS}));
+}
+
+static void a_habit_that_costs_a_hundredth_of_the_time_is_one(void **state)
+{
+	(void)state;
+	assert_true(has_habits(&(struct stint_probes_finding){
+		.kind = STINT_PROBES_FINDING_ZERO_TIMEOUT, .fd = -1, .count = 900, .cost_ns = 100 * MS}));
+}
+
+static void a_habit_that_held_something_up_beyond_the_budget_is_one(void **state)
+{
+	(void)state;
+	assert_true(has_habits(&(struct stint_probes_finding){.kind = STINT_PROBES_FINDING_BLOCKING,
+							      .fd = 7,
+							      .count = 1,
+							      .cost_ns = 2 * MS,
+							      .longest_ns = 2 * MS}));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		test(a_habit_that_costs_next_to_nothing_is_no_headline),
+		test(a_habit_that_costs_a_hundredth_of_the_time_is_one),
+		test(a_habit_that_held_something_up_beyond_the_budget_is_one),
 		test(time_stopped_is_no_doing_of_the_handlers),
 		test(the_call_that_blocked_besides_a_stop_is_told),
 		test(time_blocked_in_page_faults_is_said_to_be),
