@@ -60,6 +60,7 @@ struct stint_unwinder {
 	struct stint_frame *frames;
 	size_t frames_len;
 	size_t frames_max;
+	uint64_t caller_pc; /* of what has no frame; 0: libdwfl begins with the first there is */
 	bool unknown_module;
 	bool beyond_copy; /* memory was asked for that was not copied */
 	int err;
@@ -116,6 +117,10 @@ static bool set_registers(Dwfl_Thread *thread, void *ctx)
 
 	for (int i = 0; i < STINT_UNWIND_REGISTERS; i++)
 		registers[i] = unwinder->regs->reg[i];
+	if (unwinder->caller_pc) {
+		registers[REGISTER_PC] = unwinder->caller_pc;
+		registers[REGISTER_SP] += sizeof(unwinder->caller_pc);
+	}
 	dwfl_thread_state_register_pc(thread, registers[REGISTER_PC]);
 	return dwfl_thread_state_registers(thread, 0, STINT_UNWIND_REGISTERS, registers);
 }
@@ -275,21 +280,59 @@ static void name_frame(struct stint_unwinder *unwinder, struct stint_frame *fram
 		**kept = (struct kept_name){at, *frame};
 }
 
+static bool add_frame(struct stint_unwinder *unwinder, uint64_t pc, bool is_return)
+{
+	struct stint_frame *frame;
+
+	if (unwinder->frames_len == unwinder->frames_max)
+		return false;
+	frame = &unwinder->frames[unwinder->frames_len++];
+	frame->pc = pc;
+	name_frame(unwinder, frame, is_return);
+	return true;
+}
+
 static int take_frame(Dwfl_Frame *state, void *ctx)
 {
 	struct stint_unwinder *unwinder = ctx;
-	struct stint_frame *frame;
 	bool is_activation;
 	Dwarf_Addr pc;
 
-	if (!dwfl_frame_pc(state, &pc, &is_activation))
+	if (!dwfl_frame_pc(state, &pc, &is_activation) ||
+	    !add_frame(unwinder, pc, !is_activation || unwinder->caller_pc))
 		return DWARF_CB_ABORT;
-	if (unwinder->frames_len == unwinder->frames_max)
-		return DWARF_CB_ABORT;
-	frame = &unwinder->frames[unwinder->frames_len++];
-	frame->pc = pc;
-	name_frame(unwinder, frame, !is_activation);
 	return DWARF_CB_OK;
+}
+
+/* `any`: whether its module has any frame information at all. */
+static bool has_frame(struct stint_unwinder *unwinder, uint64_t pc, bool *any)
+{
+	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, pc);
+	Dwarf_Addr bias;
+	Dwarf_CFI *cfi = module ? dwfl_module_eh_cfi(module, &bias) : NULL;
+	Dwarf_Frame *frame = NULL;
+	bool found = cfi && dwarf_cfi_addrframe(cfi, pc - bias, &frame) == 0;
+
+	free(frame);
+	*any = cfi != NULL;
+	return found;
+}
+
+/*
+ * Who has called what is without a frame, 0: libdwfl is to find out. The frame information of libc's clone() and clone3()
+ * ends before their system call, since that returns twice, and posix_spawn() waits in it until the child is another
+ * program. They have nothing on the stack but where they return to, and that has frame information.
+ */
+static uint64_t caller_of_frameless(struct stint_unwinder *unwinder)
+{
+	const uint64_t *reg = unwinder->regs->reg;
+	Dwarf_Word caller;
+	bool any;
+
+	if (has_frame(unwinder, reg[REGISTER_PC], &any) || !any ||
+	    !read_memory(unwinder->dwfl, reg[REGISTER_SP], &caller, unwinder))
+		return 0;
+	return has_frame(unwinder, caller, &any) ? caller : 0;
 }
 
 /* So that find_elf() knows whose they are. */
@@ -440,6 +483,9 @@ static void unwind_once(struct stint_unwinder *unwinder)
 	unwinder->frames_len = 0;
 	unwinder->unknown_module = false;
 	unwinder->beyond_copy = false;
+	unwinder->caller_pc = caller_of_frameless(unwinder);
+	if (unwinder->caller_pc)
+		add_frame(unwinder, unwinder->regs->reg[REGISTER_PC], false);
 	unwinder->err = dwfl_getthread_frames(unwinder->dwfl, unwinder->pid, take_frame, unwinder);
 }
 

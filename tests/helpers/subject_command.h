@@ -23,6 +23,7 @@ enum subject_verb {
 	SUBJECT_LOCK,      /* wait for a mutex that another thread holds for `arg` ns */
 	SUBJECT_FLOCK,     /* the same with flock() on a file */
 	SUBJECT_PIPE,      /* read a pipe into which another thread writes after `arg` ns */
+	SUBJECT_START,     /* start a process whose beginning, until it is another program, takes `arg` ns */
 	SUBJECT_SEND_COLD, /* sendfile() a file that is not in memory to /dev/null; fd: of that */
 	SUBJECT_COLD,      /* touch pages of a file that are not in memory; cpu_ns: how many had to be read */
 	/* touch pages that were not there until the CPU clock is `arg` further; cpu_ns: how many, and user_ns, kernel_ns */

@@ -275,6 +275,20 @@ static void a_blocking_pipe_is_named_with_who_wrote_to_it(void **state)
 	assert_string_equal(overrun->is.block.waker, "holder");
 }
 
+/* libc's clone3() has no frame information where it waits for that. */
+static void a_process_that_is_started_is_waited_for_in_what_starts_it(void **state)
+{
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	start();
+	overrun = do_blocked(SUBJECT_START, NULL);
+	printf("%s\n", overrun->handler);
+	assert_true(watched_stack_has(overrun, "start_a_process"));
+	assert_true(watched_stack_has(overrun, "main"));
+	assert_string_equal(overrun->handler, "on_command");
+}
+
 static void pages_read_from_a_file_are_counted_as_faults(void **state)
 {
 	const struct watched_overrun *overrun;
@@ -698,6 +712,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_locked_file_is_named_with_who_held_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_blocking_pipe_is_named_with_who_wrote_to_it, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_process_that_is_started_is_waited_for_in_what_starts_it,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pages_read_from_a_file_are_counted_as_faults, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_file_that_is_sent_from_the_disk_is_what_it_waits_for,
@@ -718,7 +734,7 @@ int main(void)
 	if (!mkdtemp(directory))
 		snprintf(directory, sizeof(directory), "/tmp");
 	failed = cmocka_run_group_tests(tests, open_probes, close_probes);
-	for (const char *const *name = (const char *const[]){"lock", "cold", NULL}; *name; name++) {
+	for (const char *const *name = (const char *const[]){"lock", "cold", "fifo", NULL}; *name; name++) {
 		char path[64];
 
 		snprintf(path, sizeof(path), "%s/%s", directory, *name);

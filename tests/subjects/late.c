@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,9 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,6 +40,7 @@ pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
 static int epfd;
 static int lock_file, other_lock_file, cold_file, zero;
 static int slow_pipe[2];
+static char fifo[256];
 static int orders[2], ready[2]; /* to the holder, and from it: it has it now */
 
 struct order {
@@ -67,6 +71,14 @@ static void sleep_for(uint64_t ns)
 
 /* ---- the holder ---- */
 
+static void open_fifo(int flags)
+{
+	int fd = open(fifo, flags | O_CLOEXEC);
+
+	if (fd < 0 || close(fd) < 0)
+		die(fifo);
+}
+
 static void hold(const struct order *order)
 {
 	if (order->verb == SUBJECT_LOCK)
@@ -82,6 +94,8 @@ static void hold(const struct order *order)
 		die("flock");
 	if (order->verb == SUBJECT_PIPE && write(slow_pipe[1], "x", 1) != 1)
 		die("pipe");
+	if (order->verb == SUBJECT_START)
+		open_fifo(O_WRONLY);
 }
 
 static void *run_holder(void *ctx)
@@ -149,6 +163,22 @@ static __attribute__((noinline)) int wait_for_the_pipe(uint64_t ns)
 	if (read(slow_pipe[0], &byte, 1) != 1)
 		die("pipe");
 	return slow_pipe[0];
+}
+
+/* The child shares this one's memory until it is another program, which waits for that: it opens the FIFO before. */
+static __attribute__((noinline)) void start_a_process(uint64_t ns)
+{
+	char *arguments[] = {(char *)(uintptr_t) "true", NULL};
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+
+	have_it_held(SUBJECT_START, ns);
+	if (posix_spawn_file_actions_init(&actions) != 0 ||
+	    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, fifo, O_RDONLY, 0) != 0 ||
+	    posix_spawn(&pid, "/bin/true", &actions, NULL, arguments, NULL) != 0)
+		die("posix_spawn");
+	posix_spawn_file_actions_destroy(&actions);
+	waitpid(pid, NULL, 0);
 }
 
 /* Returns how many of its page faults had to be read. */
@@ -259,6 +289,8 @@ static struct subject_answer carry_out(const struct subject_command *command)
 		answer.fd = wait_for_the_file(command->arg);
 	else if (command->verb == SUBJECT_PIPE)
 		answer.fd = wait_for_the_pipe(command->arg);
+	else if (command->verb == SUBJECT_START)
+		start_a_process(command->arg);
 	else if (command->verb == SUBJECT_SEND_COLD)
 		answer.fd = send_cold_file();
 	else if (command->verb == SUBJECT_COLD)
@@ -318,6 +350,9 @@ int main(int argc, char **argv)
 	lock_file = open_file(directory, "lock");
 	other_lock_file = open_file(directory, "lock");
 	cold_file = open_file(directory, "cold");
+	snprintf(fifo, sizeof(fifo), "%s/fifo", directory);
+	if (mkfifo(fifo, 0600) < 0 && errno != EEXIST)
+		die(fifo);
 	zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (epfd < 0 || zero < 0 || pipe(slow_pipe) < 0 || pipe(orders) < 0 || pipe(ready) < 0 ||
