@@ -418,6 +418,14 @@ static __always_inline void begin_wait(struct thread *thread, u64 now_ns, u32 ki
 	*(volatile u32 *)&thread->state = THREAD_WAITING; /* last: under_way.bpf.h */
 }
 
+static __always_inline void report_wanted_stack(struct thread *thread, u64 now_ns)
+{
+	if (!thread->stack_wanted)
+		return;
+	thread->stack_wanted = 0;
+	report_stack(thread, RECORD_STACK_WAIT, now_ns);
+}
+
 /* False: to this thread that is a system call like others. */
 static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 kind,
 				       const struct pt_regs *regs, bool zero)
@@ -432,6 +440,9 @@ static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 ki
 		if (role == WAIT_OWN)
 			find_slot(thread);
 		end_turns(thread, now_ns);
+		/* Before the first overrun of a loop, which is named by it. */
+		if (role == WAIT_OWN)
+			report_wanted_stack(thread, now_ns);
 		if (role == WAIT_TAKES_OVER)
 			thread->own_sleeps = 0;
 		else

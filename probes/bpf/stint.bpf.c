@@ -179,10 +179,7 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	if (wait && enter_wait(thread, now_ns, wait, regs, wait_has_zero_timeout(number, regs))) {
 		if (wait == RECORD_WAIT_IO_URING)
 			know_ring(thread, (s32)regs->di, regs->r10);
-		if (thread->stack_wanted) {
-			thread->stack_wanted = 0;
-			report_stack(thread, RECORD_STACK_WAIT, now_ns);
-		}
+		report_wanted_stack(thread, now_ns);
 		return 0;
 	}
 	if (number == NR_exit || number == NR_exit_group)

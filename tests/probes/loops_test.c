@@ -81,6 +81,21 @@ static void a_spin_has_the_stack_of_where_it_computes(void **state)
 	assert_string_equal(overrun->handler, "on_command");
 }
 
+/* The loop's own stack is known then, though it has come to no wait since stint did. */
+static void the_first_overrun_of_all_has_its_handler(void **state)
+{
+	const struct watched_overrun *overrun;
+
+	(void)state;
+	watch_loops("wait", "2");
+	subject_do(&subject, 0, SUBJECT_BLOCK, 20 * MS);
+	sync_loop(0);
+	overrun = watching_overrun(&watching, ABOUT(20 * MS), 0);
+	assert_non_null(overrun);
+	assert_true(watched_stack_has(overrun, "run"));
+	assert_string_equal(overrun->handler, "on_command");
+}
+
 static void a_stack_is_whole_where_much_of_it_was_never_touched(void **state)
 {
 	const struct watched_overrun *overrun;
@@ -378,6 +393,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_spin_of_5_ms_is_5_ms_on_the_cpu, watching_set_up_opened,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_spin_has_the_stack_of_where_it_computes,
+						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(the_first_overrun_of_all_has_its_handler,
 						watching_set_up_opened, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_stack_is_whole_where_much_of_it_was_never_touched,
 						watching_set_up_opened, watching_tear_down),
