@@ -153,6 +153,17 @@ static void a_thread_that_has_closed_all_that_it_polls_is_late_for_nobody(void *
 	assert_overruns_consistent(&watching);
 }
 
+static void a_poll_to_write_to_one_is_no_loop(void **state)
+{
+	(void)state;
+	watch("writes");
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, SUBJECT_BLOCK, 5 * MS);
+	watching_take(&watching);
+	assert_int_equal(watching.overruns_len, 0);
+	assert_int_equal(watching_loops(&watching), 0);
+}
+
 /* Three are ready at once, the first handled computes: known from the program's array, or its sets. */
 static void find_victims_of(const char *call)
 {
@@ -287,6 +298,8 @@ int main(void)
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(iterations_of_io_uring_are_counted_with_its_completions,
 						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_to_write_to_one_is_no_loop, watching_set_up_opened,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_thread_that_has_closed_all_that_it_polls_is_late_for_nobody,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_of_an_array_that_grows_on_the_stack_is_the_same_loop,

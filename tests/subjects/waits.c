@@ -3,10 +3,11 @@
 /*
  * A loop of one thread on standard input and three pipes, in the wait that it is told. One command an iteration.
  *
- *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions
+ *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions | writes
  *
  * poll_grows: the array is on the stack and has another length at each call. sets: two epoll sets, waited in by turns
- * at the same depth. sessions: a pipe for each command, polled alone; what blocks does so after that is closed. Exits with 77 where the kernel refuses a ring.
+ * at the same depth. sessions: a pipe for each command, polled alone; what blocks does so after that is closed. writes:
+ * polls a pipe that it could write to, three times for each command, and no loop. Exits with 77 where the kernel refuses a ring.
  */
 
 #include <errno.h>
@@ -299,6 +300,26 @@ static void serve_sessions(void)
 	}
 }
 
+/* As memcached's thread does that lists all items: its client is polled to be written to, and given back at the end. */
+static void serve_by_writing(void)
+{
+	struct subject_command command;
+
+	while (read(STDIN_FILENO, &command, sizeof(command)) == sizeof(command)) {
+		struct timespec ts = {.tv_nsec = (long)command.arg};
+
+		for (int i = 0; i < 3; i++) {
+			struct pollfd one = {.fd = pipes[0][1], .events = POLLOUT};
+
+			if (poll(&one, 1, 1000) != 1)
+				die("poll");
+		}
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+		answer(-1);
+	}
+	exit(0);
+}
+
 int main(int argc, char **argv)
 {
 	const char *wait = argc > 1 ? argv[1] : "";
@@ -321,5 +342,7 @@ int main(int argc, char **argv)
 		loop_in_two_sets();
 	else if (strcmp(wait, "sessions") == 0)
 		serve_sessions();
+	else if (strcmp(wait, "writes") == 0)
+		serve_by_writing();
 	return 2;
 }
