@@ -31,6 +31,11 @@ static bool is_shared(const struct model *model, const struct model_loop *loop)
 	return has_others && !fits;
 }
 
+bool model_is_shared(const struct model_loop *loop)
+{
+	return is_in_set(loop) && loop->process->shared_epfd == loop->epfd;
+}
+
 static void forget_not_drained(struct model *model)
 {
 	size_t kept = 0;

@@ -216,7 +216,7 @@ static void put_loops(struct page *page)
 	html_left_out(page->out, rows.shown, rows.total, "loops");
 	put(page,
 	    "<p class=\"soft\">Busy is an iteration without its poll, utilization the busy share of the loop's time in "
-	    "the recording, a batch the events that one poll returned. A loop "
+	    "the recording (not known of threads that wait in one set by turns), a batch the events that one poll returned. A loop "
 	    "with a meter is told of twice: by its process and by the kernel, whose batches have no timers in them; those of "
 	    "libev and libevent do.</p>\n");
 }

@@ -722,6 +722,7 @@ static void a_set_that_threads_share_is_said_to_be(void **state)
 	headline_free(&headline);
 	json_report(&out, model);
 	assert_non_null(strstr(buffer_text(&out), "\"shared_epfd\":4"));
+	assert_non_null(strstr(buffer_text(&out), "\"utilization\":null"));
 	buffer_free(&out);
 }
 
@@ -740,6 +741,7 @@ static void sets_under_one_number_one_after_the_other_are_not_shared(void **stat
 	headline_free(&headline);
 	json_report(&out, model);
 	assert_non_null(strstr(buffer_text(&out), "\"shared_epfd\":null"));
+	assert_null(strstr(buffer_text(&out), "\"utilization\":null"));
 	buffer_free(&out);
 }
 
