@@ -57,7 +57,8 @@ struct stint_functions {
 	char why[STINT_PROBES_FUNCTIONS][512];
 	struct {
 		uint32_t pid, function;
-	} failed[FAILED_MAX]; /* not tried again */
+		bool for_room; /* there was no slot: tried again when there is */
+	} failed[FAILED_MAX];  /* not tried again otherwise */
 	uint32_t failed_len;
 };
 
@@ -130,12 +131,13 @@ static bool has_failed(const struct stint_functions *functions, uint32_t pid, ui
 	return false;
 }
 
-static void note_failed(struct stint_functions *functions, uint32_t pid, uint32_t function)
+static void note_failed(struct stint_functions *functions, uint32_t pid, uint32_t function, bool for_room)
 {
 	functions->not_attached++;
 	if (functions->failed_len == FAILED_MAX)
 		return;
 	functions->failed[functions->failed_len].pid = pid;
+	functions->failed[functions->failed_len].for_room = for_room;
 	functions->failed[functions->failed_len++].function = function;
 }
 
@@ -241,7 +243,7 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t fu
 		return;
 	}
 	if (!timed) {
-		note_failed(functions, pid, function);
+		note_failed(functions, pid, function, true);
 		close(site.fd);
 		return;
 	}
@@ -256,7 +258,7 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t fu
 	close(site.fd);
 	if (err) {
 		timed->number = 0;
-		note_failed(functions, pid, function);
+		note_failed(functions, pid, function, false);
 		snprintf(why, sizeof(functions->why[function]), "'%s' of %s cannot be given a probe: %s%s",
 			 site.function, site.module, strerror(-err),
 			 err == -EACCES || err == -EPERM ? " (this kernel leaves uprobes to root)" : "");
@@ -351,15 +353,35 @@ int stint_functions_read(struct stint_functions *functions, stint_probes_functio
 	return 0;
 }
 
+/* Those that found no room, as long as there is some. */
+static void try_again(struct stint_functions *functions)
+{
+	for (uint32_t i = 0; i < functions->failed_len && free_slot(functions);) {
+		uint32_t pid = functions->failed[i].pid, function = functions->failed[i].function;
+
+		if (!functions->failed[i].for_room) {
+			i++;
+			continue;
+		}
+		functions->failed[i] = functions->failed[--functions->failed_len];
+		add_one(functions, pid, function);
+	}
+}
+
 void stint_functions_release(struct stint_functions *functions)
 {
+	bool has_room = false;
+
 	for (uint32_t slot = 0; functions && slot < functions->limit; slot++) {
 		if (!functions->timed[slot].was_told)
 			continue;
 		functions->not_kept += functions->table[slot].not_kept;
 		memset(&functions->table[slot], 0, sizeof(functions->table[slot]));
 		functions->timed[slot] = (struct timed){0};
+		has_room = true;
 	}
+	if (has_room && !functions->is_stopped)
+		try_again(functions);
 }
 
 uint64_t stint_functions_lost(const struct stint_functions *functions)

@@ -37,7 +37,10 @@ const char *stint_functions_missing(const struct stint_functions *functions, uin
 /* Calls `visit` for each function of each process. What `visit` returned if that was not 0. */
 int stint_functions_read(struct stint_functions *functions, stint_probes_function_visit visit, void *ctx);
 
-/* Gives the room of those that are over to others, once stint_functions_read() has told their last figures. */
+/*
+ * Gives the room of those that are over to others, once stint_functions_read() has told their last figures: to those first
+ * that have found none.
+ */
 void stint_functions_release(struct stint_functions *functions);
 
 /* Calls that were not timed, and functions that found no room or could not be given their probes. */

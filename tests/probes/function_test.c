@@ -495,6 +495,50 @@ static void functions_of_processes_that_are_over_make_room_for_others(void **sta
 	assert_int_equal(losses.functions, 0);
 }
 
+static int take_any(void *ctx, const struct stint_probes_function *function)
+{
+	(void)ctx;
+	(void)function;
+	return 0;
+}
+
+static void a_function_that_found_no_room_is_timed_once_there_is_some(void **state)
+{
+	static const char *const names[] = {"known_spin", "known_sleep"};
+	const struct stint_probes_options options = {.size = sizeof(options),
+						     .functions = names,
+						     .functions_len = 2,
+						     .function_limit = 2};
+	struct stint_probes_function spin, sleep;
+	struct stint_probes_losses losses;
+	struct subject first;
+	int first_pid;
+
+	(void)state;
+	watching_or_skip();
+	watching = &own;
+	watching_open(&own, &options);
+	start_subject();
+	first = subject;
+	first_pid = first.pid;
+	start_subject();
+	call(SUBJECT_CALL_SPIN, 5, 1000);
+	stint_probes_losses(watching->probes, &losses);
+	assert_int_equal(losses.functions, 2);
+	subject_stop(&first, SIGKILL);
+	watching_until_exit(watching, first_pid);
+	assert_int_equal(stint_probes_read_functions(watching->probes, take_any, NULL), 0);
+	assert_int_equal(stint_probes_release(watching->probes), 0);
+	call(SUBJECT_CALL_SPIN, 3, 1000);
+	call(SUBJECT_CALL_SLEEP, 2, 1000);
+	spin = function("known_spin", subject.pid);
+	sleep = function("known_sleep", subject.pid);
+	assert_counts(&spin, 3, 3, 0, 0);
+	assert_counts(&sleep, 2, 2, 0, 0);
+	stint_probes_losses(watching->probes, &losses);
+	assert_int_equal(losses.functions, 2);
+}
+
 /* SLOWLOG has the time of each command; the function is a part of it. */
 static void redis_slow_log_agrees_on_each_script(void **state)
 {
@@ -573,6 +617,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_call_of_an_empty_function_costs_what_was_measured, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(functions_of_processes_that_are_over_make_room_for_others,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_function_that_found_no_room_is_timed_once_there_is_some,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(redis_slow_log_agrees_on_each_script, set_up, tear_down),
 	};
