@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "probes/closer.h"
 #include "probes/function_cost.h"
 #include "probes/function_symbols.h"
 #include "probes/modules.h"
@@ -41,6 +42,7 @@ struct timed {
 
 struct stint_functions {
 	struct stint_bpf *bpf;
+	struct stint_closer *closer; /* of links */
 	const char *const *names;
 	uint32_t names_len;
 	struct function_counters *table; /* the kernel's own memory */
@@ -71,6 +73,10 @@ int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf,
 
 	if (!functions)
 		return -ENOMEM;
+	if (stint_closer_new(&functions->closer) != 0) {
+		free(functions);
+		return -ENOMEM;
+	}
 	functions->bpf = bpf;
 	functions->names = options->functions;
 	functions->names_len = options->functions_len;
@@ -80,8 +86,11 @@ int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf,
 	memory = mmap(NULL, functions->table_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
 		      stint_bpf_function_table(bpf), 0);
 	if (memory == MAP_FAILED) {
+		int err = -errno;
+
+		stint_closer_free(functions->closer);
 		free(functions);
-		return -errno;
+		return err;
 	}
 	functions->table = memory;
 	for (uint32_t i = 0; i < functions->names_len; i++)
@@ -93,12 +102,18 @@ int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf,
 	return 0;
 }
 
+static void take_away(void *link)
+{
+	bpf_link__destroy(link);
+}
+
 /* What is noted still of calls under way is counted no more from before the probes are gone. */
 static void end_timed(struct stint_functions *functions, struct timed *timed)
 {
 	__atomic_store_n(&functions->table[timed - functions->timed].number, 0, __ATOMIC_RELEASE);
 	for (int i = 0; i < 2; i++) {
-		bpf_link__destroy(timed->links[i]);
+		if (timed->links[i])
+			stint_closer_add(functions->closer, take_away, timed->links[i]);
 		timed->links[i] = NULL;
 	}
 }
@@ -109,6 +124,7 @@ struct stint_functions *stint_functions_free(struct stint_functions *functions)
 		return NULL;
 	for (uint32_t i = 0; i < functions->limit; i++)
 		end_timed(functions, &functions->timed[i]);
+	stint_closer_free(functions->closer);
 	munmap(functions->table, functions->table_bytes);
 	free(functions);
 	return NULL;
