@@ -11,6 +11,21 @@
 /* The thread; 0: none. */
 __u32 before_tid;
 
+/*
+ * It runs, and is seen when it leaves its CPU or makes a call; or it has none, and others have it, or its cgroup's quota is
+ * used up. Whoever gets it a CPU meanwhile may not see that it is off: then it is as one whose switch was missed.
+ */
+static __always_inline void want_cpu(struct thread *thread, struct task_struct *task, u64 now_ns)
+{
+	if (!bpf_core_field_exists(struct task_struct, on_cpu) || task->on_cpu)
+		return;
+	verdict_switch_out(&thread->verdict, queue_of(task));
+	thread->off_cpu_clock_ns = task->se.sum_exec_runtime;
+	thread->off_clock_ns = task->se.exec_start;
+	*(volatile u64 *)&thread->runnable_ns = now_ns;
+	*(volatile u64 *)&thread->off_ns = now_ns;
+}
+
 static __noinline int add_before(struct task_struct *task)
 {
 	struct thread *thread;
@@ -28,9 +43,10 @@ static __noinline int add_before(struct task_struct *task)
 	reset_turns(&thread->turns);
 	thread->epfd = -1;
 	thread->began_before = 1;
-	if (task->__state ==
-	    TASK_RUNNING) /* on a CPU or about to be: it is seen when it leaves, or makes a call */
+	if (task->__state == TASK_RUNNING) {
+		want_cpu(thread, task, now_ns);
 		return 0;
+	}
 	thread->is_stopped = is_stop(thread, task, task->__state);
 	if ((long)regs->orig_ax >= 0 && !thread->is_stopped) {
 		thread->in_syscall = 1;

@@ -252,6 +252,7 @@ struct task_struct {
 	unsigned long jobctl;
 	struct sched_entity se;
 	bool throttled; /* since 6.18: before, only its queue is */
+	int on_cpu;
 	int pid;
 	int tgid;
 	unsigned long min_flt;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -315,6 +316,59 @@ static void one_that_computed_before_is_told_since_stint_came(void **state)
 	overrun = assert_ran_from_before(watched_ns);
 	assert_true(overrun->is.blocked_ns < overrun->is.duration_ns / 2);
 	assert_true(watched_stack_has(overrun, "compute_in_user_space"));
+}
+
+static void pin(pid_t pid)
+{
+	cpu_set_t first;
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	assert_int_equal(sched_setaffinity(pid, sizeof(first), &first), 0);
+}
+
+static pid_t start_rival(void)
+{
+	pid_t rival = fork();
+
+	assert_true(rival >= 0);
+	if (rival == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			;
+	}
+	pin(rival);
+	return rival;
+}
+
+/* It has no CPU as stint comes, or for moments only: that it wants one is no computing. */
+static void one_that_waited_for_a_cpu_before_is_told_to(void **state)
+{
+	const struct watched_overrun *overrun;
+	uint64_t before_ns, watched_ns, had_ns;
+	pid_t rival;
+
+	(void)state;
+	start_unwatched();
+	pin(subject.pid);
+	assert_int_equal(sched_setscheduler(subject.pid, SCHED_IDLE, &(struct sched_param){0}), 0);
+	before_ns = cpu_ns();
+	subject_send(&subject, 0, SUBJECT_SPIN, FOREVER);
+	wait_until(has_computed, before_ns);
+	rival = start_rival();
+	rest();
+	before_ns = cpu_ns();
+	watched_ns = now_ns();
+	watching_add(&watching, subject.pid);
+	rest();
+	stop();
+	had_ns = cpu_ns() - before_ns;
+	kill(rival, SIGKILL);
+	waitpid(rival, NULL, 0);
+	overrun = assert_ran_from_before(watched_ns);
+	printf("on a CPU for %.3f of %.3f ms, by its clock %.3f\n", (double)overrun->is.on_cpu_ns / 1e6,
+	       (double)overrun->is.duration_ns / 1e6, (double)had_ns / 1e6);
+	assert_true(overrun->is.on_cpu_ns <= had_ns + 10 * MS);
 }
 
 static void one_that_was_blocked_before_is_told_with_its_call(void **state)
@@ -759,6 +813,7 @@ int main(void)
 		OPENED(one_that_has_ended_is_told_once_as_ended),
 		OPENED(its_time_is_in_no_histogram),
 		OPENED(one_that_computed_before_is_told_since_stint_came),
+		OPENED(one_that_waited_for_a_cpu_before_is_told_to),
 		OPENED(one_that_was_blocked_before_is_told_with_its_call),
 		OPENED(one_that_was_stopped_before_is_told_as_stopped),
 		OPENED(one_that_comes_back_is_told_as_ended),
