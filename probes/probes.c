@@ -120,13 +120,11 @@ static void sample_thread(struct stint_probes *probes, enum stint_sampler_kind k
 static void look_closer(struct stint_probes *probes, const struct stint_probes_overrun *overrun)
 {
 	uint64_t computed_ns = overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns;
-	const struct stint_probes_parts *parts = &overrun->parts;
 	uint64_t end_ns = stint_now_ns() + LOOK_CLOSER_NS;
 
 	if (!overrun->stack_len && computed_ns > probes->options.budget_ns)
 		sample_thread(probes, STINT_SAMPLER_CLOCK, overrun->tid, end_ns);
-	if (stint_verdict_has_faults(overrun->minor_faults + overrun->major_faults,
-				     parts->user_ns + parts->kernel_sampled_ns + parts->faulted_ns))
+	if (stint_verdict_wants_faults(&overrun->parts, overrun->minor_faults + overrun->major_faults))
 		sample_thread(probes, STINT_SAMPLER_FAULTS, overrun->tid, end_ns);
 }
 

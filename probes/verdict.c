@@ -20,6 +20,18 @@ bool stint_verdict_has_faults(uint64_t faults, uint64_t outside_ns)
 	return faults > outside_ns / FAULTS_APART_NS;
 }
 
+/* So few take less than 1 ms, unless each has to free memory first, as at the limit of a cgroup. */
+#define FAULTS_FEW 16
+
+bool stint_verdict_wants_faults(const struct stint_probes_parts *parts, uint64_t faults)
+{
+	uint64_t kernel_ns = parts->kernel_sampled_ns + parts->faulted_ns;
+	uint64_t outside_ns = parts->user_ns + kernel_ns;
+
+	return stint_verdict_has_faults(faults, outside_ns) ||
+	       (faults >= FAULTS_FEW && kernel_ns > outside_ns / 4);
+}
+
 /* Of the time outside of system calls: what the samples say was in the kernel all the same. */
 static void take_sampled(struct stint_probes_parts *parts, const struct stint_probes_mark *sums)
 {

@@ -121,6 +121,21 @@ static void few_samples_do_where_there_were_many_page_faults(void **state)
 	assert_int_equal(parts.user_ns, 10 * MS);
 }
 
+/* Many do, and few that take long: each may have to free memory first. */
+static void page_faults_that_may_matter_are_to_be_timed(void **state)
+{
+	const struct stint_probes_parts in_user = {.user_ns = 10 * MS};
+	const struct stint_probes_parts in_samples = {.user_ns = 6 * MS, .kernel_sampled_ns = 4 * MS};
+	const struct stint_probes_parts in_faults = {.user_ns = 6 * MS, .faulted_ns = 4 * MS};
+
+	(void)state;
+	assert_true(stint_verdict_wants_faults(&in_user, 2000));
+	assert_false(stint_verdict_wants_faults(&in_user, 100));
+	assert_true(stint_verdict_wants_faults(&in_samples, 100));
+	assert_true(stint_verdict_wants_faults(&in_faults, 100));
+	assert_false(stint_verdict_wants_faults(&in_samples, 3));
+}
+
 /* What was timed is not guessed at: the samples are of what is outside of it. */
 static void page_faults_that_were_timed_are_no_matter_of_samples(void **state)
 {
@@ -583,6 +598,7 @@ int main(void)
 		cmocka_unit_test(samples_tell_what_of_the_rest_was_in_the_kernel),
 		cmocka_unit_test(few_samples_do_where_there_were_many_page_faults),
 		cmocka_unit_test(page_faults_that_were_timed_are_no_matter_of_samples),
+		cmocka_unit_test(page_faults_that_may_matter_are_to_be_timed),
 		cmocka_unit_test(the_parts_add_up_whatever_the_record_says),
 		cmocka_unit_test(the_verdict_is_the_largest_part),
 		cmocka_unit_test(an_iteration_is_one_handler_or_many_or_the_system),
