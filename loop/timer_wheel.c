@@ -38,6 +38,12 @@ static struct stint_timer *walk_next(struct slot_walk *walk)
 	return NULL;
 }
 
+void wheel_change_slot(struct timer_wheel *wheel, struct stint_timer *timer, uint32_t place)
+{
+	wheel_unlink(wheel, timer);
+	wheel_push(wheel, timer, place);
+}
+
 /* ---- runs ---- */
 
 #define RUN_FEW   64u   /* that many make a run */

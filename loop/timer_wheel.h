@@ -107,6 +107,9 @@ struct wheel_removed {
  */
 struct wheel_removed wheel_remove_timeouts(struct timer_wheel *wheel, uint32_t kind, uint64_t now_ns);
 
+/* Takes a timer that is armed off its list, and puts it in another slot. */
+void wheel_change_slot(struct timer_wheel *wheel, struct stint_timer *timer, uint32_t place);
+
 /* Puts a timer there whose tick the wheel has come to. */
 void wheel_add_to_front(struct timer_wheel *wheel, struct stint_timer *timer);
 
@@ -196,12 +199,10 @@ static inline void wheel_move(struct timer_wheel *wheel, struct stint_timer *tim
 	uint32_t shift = wheel_shift(wheel, tick), place = wheel_place(tick, shift);
 
 	timer->due_ns = due_ns;
-	if ((tick ^ before) >> shift == 0) {
+	if ((tick ^ before) >> shift == 0)
 		wheel_note_deadline(wheel, place, due_ns);
-		return;
-	}
-	wheel_unlink(wheel, timer);
-	wheel_push(wheel, timer, place);
+	else
+		wheel_change_slot(wheel, timer, place);
 }
 
 #endif
