@@ -23,8 +23,7 @@ static void on_end(struct stint_stream *stream)
 static void receive(struct stint_stream *stream)
 {
 	struct stint_loop *loop = stream->object.loop;
-	ssize_t bytes =
-		recv(stint_fd_descriptor(stream->source), loop->read_buffer, STREAM_READ_BYTES, MSG_DONTWAIT);
+	ssize_t bytes = recv(stream->source->fd, loop->read_buffer, STREAM_READ_BYTES, MSG_DONTWAIT);
 
 	if (bytes > 0) {
 		stream->read_at_ns = loop->clock->now_ns;

@@ -9,9 +9,16 @@
  * marks.
  */
 
-static void end_stall(struct stint_stream *stream, uint64_t now_ns)
+/* These two are rare, and not in the way of a send that is whole. */
+__attribute__((cold, noinline)) static void begin_stall(struct stint_stream *stream)
+{
+	stream->stall_from_ns = clock_read(stream->object.loop->clock);
+}
+
+__attribute__((cold, noinline)) static void end_stall(struct stint_stream *stream)
 {
 	struct stint_meter_loop *account = stream->object.loop->account;
+	uint64_t now_ns = clock_read(stream->object.loop->clock);
 
 	if (account) {
 		struct meter_hot *hot = meter_account_hot(account, stream->handler);
@@ -25,21 +32,19 @@ static void end_stall(struct stint_stream *stream, uint64_t now_ns)
 void stream_before_send(struct stint_stream *stream)
 {
 	if (stream->stall_from_ns)
-		end_stall(stream, clock_read(stream->object.loop->clock));
+		end_stall(stream);
 }
 
 ssize_t stream_after_send(struct stint_stream *stream, size_t bytes, ssize_t done)
 {
-	struct clock *clock = stream->object.loop->clock;
-
 	if (stream->trace && (done >= 0 || done == -EAGAIN))
 		stint_socket_trace_send(stream->trace, bytes, done);
 	if (done == -EAGAIN)
 		done = 0;
 	if (done >= 0 && (size_t)done < bytes)
-		stream->stall_from_ns = clock_read(clock);
+		begin_stall(stream);
 	if (done > 0) {
-		stream->sent_at_ns = clock->now_ns;
+		stream->sent_at_ns = stream->object.loop->clock->now_ns;
 		stream->sent_bytes += (uint64_t)done;
 	}
 	return done;
@@ -48,15 +53,18 @@ ssize_t stream_after_send(struct stint_stream *stream, size_t bytes, ssize_t don
 /* A call with one part, as most have, takes the kernel less than one with a list of them. */
 static ssize_t send_list(int fd, struct iovec *parts, int count, int flags)
 {
-	const struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
+	struct msghdr message;
 
-	return count == 1 ? send(fd, parts->iov_base, parts->iov_len, flags) : sendmsg(fd, &message, flags);
+	if (count == 1)
+		return send(fd, parts->iov_base, parts->iov_len, flags);
+	message = (struct msghdr){.msg_iov = parts, .msg_iovlen = (size_t)count};
+	return sendmsg(fd, &message, flags);
 }
 
 ssize_t stream_send_parts(struct stint_stream *stream, struct iovec *parts, int count, size_t bytes,
 			  int flags)
 {
-	int fd = stint_fd_descriptor(stream->source);
+	int fd = stream->source->fd;
 	ssize_t done;
 
 	stream_before_send(stream);
@@ -64,13 +72,6 @@ ssize_t stream_send_parts(struct stint_stream *stream, struct iovec *parts, int 
 		done = send_list(fd, parts, count, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
 	} while (done < 0 && errno == EINTR);
 	return stream_after_send(stream, bytes, done < 0 ? -errno : done);
-}
-
-int stream_check_writable(const struct stint_stream *stream)
-{
-	if (!stream || stream->freed)
-		return -EINVAL;
-	return stream->shutting || stream->finished ? -EPIPE : 0;
 }
 
 void stream_begin_queue(struct stint_stream *stream)

@@ -17,6 +17,7 @@
 #include "reactor.h"
 #include "write_queue.h"
 
+#include <errno.h>
 #include <stint/socket_trace.h>
 #include <stint/stream.h>
 
@@ -53,6 +54,14 @@ static inline bool stream_reading(const struct stint_stream *stream)
 	return !stream->ended && (stream->closing || !stream->paused);
 }
 
+/* 0, or why nothing can be written any more. */
+static inline int stream_check_writable(const struct stint_stream *stream)
+{
+	if (!stream || stream->freed)
+		return -EINVAL;
+	return stream->shutting || stream->finished ? -EPIPE : 0;
+}
+
 /* stream.c */
 
 /* Opens what a stream has beside its memory; on failure the caller destroys it, the descriptor stays open. */
@@ -74,8 +83,6 @@ void stream_on_ready(struct stint_fd *source, uint32_t events, void *ctx);
 
 /* stream_send.c */
 
-/* 0, or why nothing can be written any more. */
-int stream_check_writable(const struct stint_stream *stream);
 /* Brackets of an addition to the queue. */
 void stream_begin_queue(struct stint_stream *stream);
 void stream_after_queueing(struct stint_stream *stream);
