@@ -195,14 +195,14 @@ static inline void wheel_remove(struct timer_wheel *wheel, struct stint_timer *t
  */
 static inline void wheel_move(struct timer_wheel *wheel, struct stint_timer *timer, uint64_t due_ns)
 {
-	uint64_t tick = wheel_tick(due_ns), before = wheel_tick(timer->due_ns);
-	uint32_t shift = wheel_shift(wheel, tick), place = wheel_place(tick, shift);
+	uint64_t tick = wheel_tick(due_ns), before_ns = timer->due_ns;
+	uint32_t shift = wheel_shift(wheel, tick);
 
 	timer->due_ns = due_ns;
-	if ((tick ^ before) >> shift == 0)
-		wheel_note_deadline(wheel, place, due_ns);
-	else
-		wheel_change_slot(wheel, timer, place);
+	if ((tick ^ wheel_tick(before_ns)) >> shift)
+		wheel_change_slot(wheel, timer, wheel_place(tick, shift));
+	else if (due_ns < before_ns) /* or the slot has noted an earlier one */
+		wheel_note_deadline(wheel, wheel_place(tick, shift), due_ns);
 }
 
 #endif
