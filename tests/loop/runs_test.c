@@ -18,7 +18,7 @@ static int fds[EVENTS][2];
 static uint32_t handler[2]; /* even and odd sources', where they differ */
 static uint64_t begin_ns[EVENTS];
 static uint32_t charged[EVENTS], begun;
-static bool disturb;
+static bool disturb, leave_open;
 static struct stint_fd *called[EVENTS];
 static int slow; /* so many readings of a clock does a callback take */
 static int empty[2] = {-1, -1};
@@ -50,6 +50,8 @@ static void on_event(struct stint_fd *event, uint32_t events, void *ctx)
 	}
 	if (disturb && begun == 5)
 		assert_int_equal(stint_timer_stop(timer), 0);
+	if (leave_open && begun % 7 == 0)
+		assert_int_equal(stint_meter_begin(stint_loop_account(loop), handler[1], -1), 0);
 }
 
 static void on_timer(struct stint_timer *due, void *ctx)
@@ -64,7 +66,7 @@ static int open_loop(void **state)
 	(void)state;
 	begun = 0;
 	slow = 0;
-	disturb = false;
+	disturb = leave_open = false;
 	if (stint_meter_new(&meter, NULL) < 0 || stint_loop_new(&loop, NULL) < 0)
 		return -1;
 	handler[0] = make_handler("even");
@@ -272,6 +274,15 @@ static void every_wait_of_longer_callbacks_is_in_its_bucket(void **state)
 	check_many_batches_of(EVENTS);
 }
 
+/* Where it begins, the mark of the dispatch that runs is another. */
+static void every_wait_is_in_its_bucket_where_a_scope_is_left_open(void **state)
+{
+	(void)state;
+	leave_open = true;
+	slow = 20;
+	check_many_batches_of(EVENTS);
+}
+
 static void every_wait_of_handlers_in_turn_is_in_its_bucket(void **state)
 {
 	(void)state;
@@ -414,6 +425,8 @@ int main(void)
 						close_loop),
 		cmocka_unit_test_setup_teardown(every_wait_of_longer_callbacks_is_in_its_bucket, open_loop,
 						close_loop),
+		cmocka_unit_test_setup_teardown(every_wait_is_in_its_bucket_where_a_scope_is_left_open,
+						open_loop, close_loop),
 		cmocka_unit_test_setup_teardown(every_wait_of_handlers_in_turn_is_in_its_bucket, open_loop,
 						close_loop),
 		cmocka_unit_test_setup_teardown(every_wait_of_several_in_a_row_is_in_its_bucket, open_loop,
