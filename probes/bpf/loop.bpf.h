@@ -432,10 +432,13 @@ static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 ki
 {
 	enum wait_role role;
 
-	if (thread->state == THREAD_DISPATCHING) {
+	if (thread->state == THREAD_DISPATCHING || (thread->is_idle && !has_object(kind))) {
 		role = judge_wait(thread, kind, regs, zero);
 		if (role == WAIT_IS_CALL)
 			return false;
+	}
+	thread->is_idle = 0;
+	if (thread->state == THREAD_DISPATCHING) {
 		/* Many programs poll once, and are no loops: the table has them only now. */
 		if (role == WAIT_OWN)
 			find_slot(thread);

@@ -127,8 +127,10 @@ static __always_inline void enter_descriptor_call(struct thread *thread, long nu
 		note_ring_close((s32)regs->di);
 		if (may_have_loop_in(thread, (s32)regs->di))
 			close_loop(thread, (s32)regs->di, now_ns);
-		if (is_polled_alone(thread, (s32)regs->di))
+		if (is_polled_alone(thread, (s32)regs->di)) {
 			end_last_iteration(thread, now_ns);
+			thread->is_idle = 1;
+		}
 	}
 }
 
@@ -220,6 +222,8 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 	wait = own_wait_kind(number, regs);
 	if (wait && thread && thread->began_before) /* it was in it already */
 		end_before(thread, now_ns, RECORD_WAIT_NONE, -1);
+	if (wait && thread && thread->is_idle) /* enter_wait() has found it to be none of the loop's */
+		return 0;
 	if (wait && (!thread || thread->state != THREAD_DISPATCHING)) {
 		if (!thread)
 			thread = add_thread(pid, tid); /* it slept in this wait when stint came */

@@ -219,7 +219,10 @@ static __always_inline u32 count_rival(struct thread *thread, u64 sp, s32 fd)
 	return ++thread->rival_count;
 }
 
-/* What a wait is to a thread that is in an iteration. */
+/*
+ * What a wait is to a thread that is in an iteration, or has closed all that it polled: then it may have begun another loop,
+ * or be amid what it does before it comes back.
+ */
 static __always_inline enum wait_role judge_wait(struct thread *thread, u32 kind, const struct pt_regs *regs,
 						 bool zero)
 {
@@ -227,6 +230,7 @@ static __always_inline enum wait_role judge_wait(struct thread *thread, u32 kind
 	const u64 sp = regs->sp;
 	const u32 rank = rank_of(kind), own_rank = rank_of(thread->wait);
 	const bool settled = thread->own_sleeps >= 2;
+	u32 doubts;
 
 	if (kind == thread->wait && fd == thread->epfd &&
 	    (has_object(kind) || same_place(thread, kind, sp, regs)))
@@ -244,8 +248,8 @@ static __always_inline enum wait_role judge_wait(struct thread *thread, u32 kind
 	}
 	if (!settled && rank > own_rank)
 		return WAIT_TAKES_OVER;
-	return count_rival(thread, sp, fd) >= (settled ? CALLS_TO_LEAVE : CALLS_TO_DOUBT) ? WAIT_TAKES_OVER
-											  : WAIT_IS_CALL;
+	doubts = settled && !thread->is_idle ? CALLS_TO_LEAVE : CALLS_TO_DOUBT;
+	return count_rival(thread, sp, fd) >= doubts ? WAIT_TAKES_OVER : WAIT_IS_CALL;
 }
 
 /* From now on that is the thread's own wait. */

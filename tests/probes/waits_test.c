@@ -164,6 +164,21 @@ static void a_poll_to_write_to_one_is_no_loop(void **state)
 	assert_int_equal(watching_loops(&watching), 0);
 }
 
+static void a_poll_deeper_in_the_stack_after_that_is_not_its_loops(void **state)
+{
+	struct watched_loop loop;
+
+	(void)state;
+	watch("sessions");
+	sync_loop();
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, SUBJECT_INSIDE, 5 * MS);
+	sync_loop();
+	assert_int_equal(watching_count(&watching, 2 * MS), 0);
+	assert_true(watching_loop(&watching, subject.pid, -1, &loop));
+	assert_true(loop.is.iterations >= 3 * TIMES);
+}
+
 /* Three are ready at once, the first handled computes: known from the program's array, or its sets. */
 static void find_victims_of(const char *call)
 {
@@ -300,6 +315,8 @@ int main(void)
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_to_write_to_one_is_no_loop, watching_set_up_opened,
 						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_deeper_in_the_stack_after_that_is_not_its_loops,
+						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_thread_that_has_closed_all_that_it_polls_is_late_for_nobody,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_of_an_array_that_grows_on_the_stack_is_the_same_loop,

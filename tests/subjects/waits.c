@@ -6,7 +6,8 @@
  *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions | writes
  *
  * poll_grows: the array is on the stack and has another length at each call. sets: two epoll sets, waited in by turns
- * at the same depth. sessions: a pipe for each command, polled alone; what blocks does so after that is closed. writes:
+ * at the same depth. sessions: a pipe for each command, polled alone; what blocks does so after that is closed, and so does
+ * what computes inside: after polls deeper in the stack. writes:
  * polls a pipe that it could write to, three times for each command, and no loop. Exits with 77 where the kernel refuses a ring.
  */
 
@@ -272,6 +273,23 @@ static void loop_in_two_sets(void)
 }
 
 /* As threads of a pool do that serve one connection at a time: once that is closed, the thread is wanted no more. */
+/* As a resolver does. */
+static __attribute__((noinline)) void ask_elsewhere(uint64_t ns)
+{
+	volatile char deeper[512];
+	struct pollfd one = {.fd = never[0], .events = POLLIN};
+
+	deeper[0] = 'x';
+	for (int i = 0; i < 2; i++) {
+		fill(never[1]);
+		if (poll(&one, 1, -1) != 1)
+			die("poll");
+		drain(never[0]);
+		spin_on_cpu(ns);
+	}
+	deeper[1] = deeper[0];
+}
+
 static void serve_sessions(void)
 {
 	struct subject_command command;
@@ -295,6 +313,8 @@ static void serve_sessions(void)
 		ts = (struct timespec){.tv_nsec = (long)command.arg};
 		if (command.verb == SUBJECT_BLOCK)
 			clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+		if (command.verb == SUBJECT_INSIDE)
+			ask_elsewhere(command.arg);
 		close(ends[1]);
 		answer(-1);
 	}
