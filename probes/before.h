@@ -12,8 +12,8 @@
  *     registration then is none: it may be a library's.
  *   - None, if a thread waits in poll(), select() or a ring: by those, a set may be watched too.
  *   - Of a process that was asked for by its number and has no set at all, it is the first thread, if that computes, nobody
- *     else does anything, and nobody waits. It is held to be a loop's only as long as it goes on computing, or if it comes to
- *     a wait: what is blocked may wait for events in a way of its own.
+ *     else does anything, and nobody waits. It is held to be a loop's only as long as it goes on computing, or if it comes
+ *     to a wait: what is blocked may wait for events in a way of its own.
  *
  * A set that is in another set is none. And it was none's iteration if, as it is to be told, all those sets were waited in.
  */

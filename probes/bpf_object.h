@@ -67,8 +67,9 @@ int stint_bpf_survey_sockets(struct stint_bpf *bpf);
 int stint_bpf_tell_open(struct stint_bpf *bpf);
 
 /*
- * Has the programs look at every thread: how long its wait or iteration has gone on (struct loop_counters), and whether it is
- * to be told as one that hangs, where options.hang_ns is not 0. Nothing is done after stint_bpf_stop(). 0, or a negative errno.
+ * Has the programs look at every thread: how long its wait or iteration has gone on (struct loop_counters), and whether it
+ * is to be told as one that hangs, where options.hang_ns is not 0. Nothing is done after stint_bpf_stop(). 0, or a negative
+ * errno.
  */
 int stint_bpf_survey_threads(struct stint_bpf *bpf);
 
@@ -108,8 +109,8 @@ struct stint_bpf_function {
 };
 
 /*
- * Attaches both programs, in that process only. What they see is counted while the counters have its number. Both links are the
- * caller's, to be destroyed. -ESRCH, -EACCES, -EMFILE, or what the kernel says of the place.
+ * Attaches both programs, in that process only. What they see is counted while the counters have its number. Both links are
+ * the caller's, to be destroyed. -ESRCH, -EACCES, -EMFILE, or what the kernel says of the place.
  */
 struct bpf_link;
 int stint_bpf_attach_function(struct stint_bpf *bpf, uint32_t pid, const struct stint_bpf_function *function,

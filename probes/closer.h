@@ -16,8 +16,8 @@ int stint_closer_new(struct stint_closer **ret);
 struct stint_closer *stint_closer_free(struct stint_closer *closer);
 
 /*
- * Has `close` called with `what`, soon, in the order of these calls. At once, by the caller, if there is no thread to be had,
- * or if so many wait to be closed that there is no end to it.
+ * Has `close` called with `what`, soon, in the order of these calls. At once, by the caller, if there is no thread to be
+ * had, or if so many wait to be closed that there is no end to it.
  */
 void stint_closer_add(struct stint_closer *closer, void (*close)(void *what), void *what);
 

@@ -10,8 +10,8 @@
 struct stint_functions;
 
 /*
- * The names in `options` must outlive it, and so must `bpf`, which was made with them. Measures what a call costs. -ENOMEM, or what
- * mmap() said.
+ * The names in `options` must outlive it, and so must `bpf`, which was made with them. Measures what a call costs. -ENOMEM,
+ * or what mmap() said.
  */
 int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf,
 			const struct stint_probes_options *options);

@@ -26,8 +26,8 @@ enum stint_function_kind stint_function_kind(const uint8_t *code);
 
 /*
  * Times functions of its own that do nothing, of each kind, in a child process with and without the probes: some 30 ms.
- * `table` is the mapped table of counters; those from slot `first` on are used, one for each kind, whose number is the slot. What cannot be measured
- * is 0.
+ * `table` is the mapped table of counters; those from slot `first` on are used, one for each kind, whose number is the
+ * slot. What cannot be measured is 0.
  */
 void stint_function_cost_measure(struct stint_function_cost ret[STINT_FUNCTION_KINDS], struct stint_bpf *bpf,
 				 struct function_counters *table, uint32_t first);

@@ -696,7 +696,9 @@ void stint_probes_attribution(const struct stint_probes *probes, struct stint_pr
  */
 int stint_probes_release(struct stint_probes *probes);
 
-/* For each function that is or was timed, of each process, until it is released. What `visit` returned if that was not 0. */
+/*
+ * For each function that is or was timed, of each process, until it is released. What `visit` returned if that was not 0.
+ */
 int stint_probes_read_functions(struct stint_probes *probes, stint_probes_function_visit visit, void *ctx);
 
 /*

@@ -279,7 +279,9 @@ enum record_stack_kind {
 	RECORD_STACK_FAULT,    /* as it left the CPU in no system call, to wait */
 };
 
-/* The user registers of a thread and a copy of its stack, from `sp` up, to be unwound later. It ends with what was copied. */
+/*
+ * The user registers of a thread and a copy of its stack, from `sp` up, to be unwound later. It ends with what was copied.
+ */
 struct record_stack {
 	__u32 type;
 	__u32 pid;

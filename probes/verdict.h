@@ -21,8 +21,8 @@ void stint_verdict_split(struct stint_probes_parts *ret, uint64_t duration_ns,
 			 const struct stint_probes_mark *sums);
 
 /*
- * Whether page faults may be much of the time outside of system calls, by how many they were. Their time is known where they
- * were timed; else a few samples have to do.
+ * Whether page faults may be much of the time outside of system calls, by how many they were. Their time is known where
+ * they were timed; else a few samples have to do.
  */
 bool stint_verdict_has_faults(uint64_t faults, uint64_t outside_ns);
 

@@ -221,8 +221,8 @@ __noinline int note_lying(struct thread *thread)
 /* ---- whole loops ---- */
 
 /*
- * Whether the first of the events that a wait has written is one of those that the wait before it returned (`turns` has them
- * still). The kernel returns first what found no room the last time, so nothing did.
+ * Whether the first of the events that a wait has written is one of those that the wait before it returned (`turns` has
+ * them still). The kernel returns first what found no room the last time, so nothing did.
  */
 __noinline int was_returned_before(const struct thread *thread, u64 events)
 {

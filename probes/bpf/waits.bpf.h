@@ -67,7 +67,8 @@ static __always_inline bool polls_to_write(const struct pt_regs *regs)
 
 /*
  * The same of the current thread. A loop polls for what comes in. Who has but one descriptor, and waits until that can be
- * written to, is amid a piece of work; what it sleeps for after that, as memcached's crawler for the next piece, is no delay.
+ * written to, is amid a piece of work; what it sleeps for after that, as memcached's crawler for the next piece, is no
+ * delay.
  */
 static __always_inline u32 own_wait_kind(long number, const struct pt_regs *regs)
 {
@@ -220,8 +221,8 @@ static __always_inline u32 count_rival(struct thread *thread, u64 sp, s32 fd)
 }
 
 /*
- * What a wait is to a thread that is in an iteration, or has closed all that it polled: then it may have begun another loop,
- * or be amid what it does before it comes back.
+ * What a wait is to a thread that is in an iteration, or has closed all that it polled: then it may have begun another
+ * loop, or be amid what it does before it comes back.
  */
 static __always_inline enum wait_role judge_wait(struct thread *thread, u32 kind, const struct pt_regs *regs,
 						 bool zero)

@@ -18,8 +18,8 @@ int meter_source_new(struct meter_source **ret, struct session *session, int64_t
 struct meter_source *meter_source_free(struct meter_source *source);
 
 /*
- * Reads what is new, as of `now_ns`, and writes it under `second`. -EPROTO: the file has become unusable and what follows it
- * is not recorded; -ENOMEM.
+ * Reads what is new, as of `now_ns`, and writes it under `second`. -EPROTO: the file has become unusable and what follows
+ * it is not recorded; -ENOMEM.
  */
 int meter_source_read(struct meter_source *source, uint64_t now_ns, uint64_t second);
 
