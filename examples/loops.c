@@ -95,6 +95,7 @@ static void on_read(struct stint_stream *stream, const void *data, size_t bytes,
 	const char *line = data, *end = line + bytes;
 	bool moving = false;
 	char answer[64];
+	struct iovec parts[2]; /* an answer is one write, and so one segment */
 
 	while (line < end) {
 		const char *newline = memchr(line, '\n', (size_t)(end - line));
@@ -103,8 +104,9 @@ static void on_read(struct stint_stream *stream, const void *data, size_t bytes,
 		worker->lines++;
 		moving |= length == 5 && memcmp(line, "move\n", 5) == 0;
 		snprintf(answer, sizeof(answer), "loop %u: ", worker->number);
-		if (stint_stream_write(stream, answer, strlen(answer)) < 0 ||
-		    stint_stream_write(stream, line, length) < 0)
+		parts[0] = (struct iovec){answer, strlen(answer)};
+		parts[1] = (struct iovec){(void *)(uintptr_t)line, length};
+		if (stint_stream_writev(stream, parts, 2) < 0)
 			return; /* it is over, and freed by the library */
 		line += length;
 	}

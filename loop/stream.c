@@ -40,6 +40,14 @@ static int configure(struct stint_stream *stream, int fd, const struct stint_str
 	return 0;
 }
 
+/* That others than TCP refuse it is as well. Last of all, as on failure the socket stays the caller's, as it was. */
+static void set_nodelay(int fd)
+{
+	const int on = 1;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
 static int need_read_buffer(struct stint_loop *loop)
 {
 	if (!loop->read_buffer)
@@ -93,6 +101,8 @@ int stint_stream_new(struct stint_stream **ret, struct stint_loop *loop, int fd,
 		return error;
 	}
 	stint_fd_own(stream->source, true);
+	if (!options.leave_nodelay)
+		set_nodelay(fd);
 	*ret = stream;
 	return 0;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "stream_fixture.h"
 
+#include <netinet/tcp.h>
+
 /* More than the buffers hold: the queue takes it, all of it arrives, in order, and the stalls are timed. */
 static void a_long_write_arrives_whole_and_its_stalls_are_timed(void **state)
 {
@@ -338,6 +340,27 @@ static void a_paused_stream_with_both_ends_seen_does_not_spin(void **state)
 	assert_int_equal(near.closed, 1);
 }
 
+static int nodelay_of(const struct stint_stream *stream)
+{
+	int on = -1;
+	socklen_t bytes = sizeof(on);
+
+	assert_int_equal(getsockopt(stint_stream_descriptor(stream), IPPROTO_TCP, TCP_NODELAY, &on, &bytes),
+			 0);
+	return on;
+}
+
+/* Else the second of two small writes waits for the peer's delayed ACK of the first. */
+static void small_writes_are_not_held_back_unless_that_is_left_as_it_was(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options), .leave_nodelay = true};
+
+	(void)state;
+	open_both(0, &options);
+	assert_int_equal(nodelay_of(near.stream), 0);
+	assert_int_equal(nodelay_of(far.stream), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -345,6 +368,7 @@ int main(void)
 		TEST(nothing_written_is_nothing_sent),
 		TEST(drained_comes_once_the_queue_is_down_to_the_low_mark),
 		TEST(parts_arrive_as_one),
+		TEST(small_writes_are_not_held_back_unless_that_is_left_as_it_was),
 		TEST(more_parts_than_one_call_takes_arrive),
 		TEST(a_reference_is_released_once_whatever_happens),
 		TEST(a_reference_is_released_as_it_was_given),

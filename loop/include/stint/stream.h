@@ -49,8 +49,16 @@ struct stint_stream_options {
 	uint64_t write_ns;   /* something is queued, and nothing went for so long: -ETIMEDOUT; 0: no limit */
 	uint64_t close_ns;   /* a graceful close, and nothing went for so long; 0: 10 s */
 	uint64_t notsent_lowat_bytes; /* TCP_NOTSENT_LOWAT; 0: left as it is */
-	uint64_t read_ns; /* nothing came for so long while it was expected: -ETIMEDOUT; 0: no limit */
+	uint64_t read_ns;   /* nothing came for so long while it was expected: -ETIMEDOUT; 0: no limit */
+	bool leave_nodelay; /* TCP_NODELAY stays as it is; false: it is set, see below */
 };
+
+/*
+ * A TCP socket gets TCP_NODELAY: what is written goes out at once, and does not wait for the ACK of what went before, which
+ * the peer may put off for 40 ms (Nagle's algorithm against the delayed ACK). Small segments are avoided by other means:
+ * what is queued is sent with MSG_MORE where more follows. So give what belongs together to one call of
+ * stint_stream_writev(): each write to an empty queue is a segment of its own.
+ */
 
 /*
  * Something went when the kernel took it, and when the peer acknowledged it (of a unix socket: read it), as is asked before
