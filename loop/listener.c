@@ -11,7 +11,8 @@
 /*
  * Listeners. A dispatch accepts up to ACCEPTS connections, so that a flood of them does not starve the
  * others; the poll reports what is left. Out of descriptors, accept() fails while the connection stays in
- * the backlog, and the poll would report it for ever: so the listener looks away for a while.
+ * the backlog, and the poll would report it for ever: so the listener looks away for a while. Of one that was shut down
+ * it would report EPOLLHUP for ever, asked or not: that is listened to once (edge-triggered).
  */
 
 #define ACCEPTS  16
@@ -25,6 +26,7 @@ struct stint_listener {
 	void *ctx;
 	uint64_t pauses;
 	struct listen_path path;
+	int error;   /* that accepting has ended with */
 	bool paused; /* by the user */
 	bool freed;
 };
@@ -49,12 +51,18 @@ struct stint_listener *stint_listener_free(struct stint_listener *listener)
 	return NULL;
 }
 
+static int watch_for_connections(struct stint_listener *listener, bool wanted)
+{
+	fd_set_edge(listener->source, false);
+	return stint_fd_set_events(listener->source, wanted ? STINT_READ : 0);
+}
+
 static void on_resume(struct stint_timer *timer, void *ctx)
 {
 	struct stint_listener *listener = ctx;
 
 	(void)timer;
-	stint_fd_set_events(listener->source, STINT_READ);
+	watch_for_connections(listener, true);
 }
 
 static void look_away(struct stint_listener *listener)
@@ -62,7 +70,20 @@ static void look_away(struct stint_listener *listener)
 	if (stint_timer_start(listener->resume, PAUSE_NS, 0) < 0)
 		return; /* no memory for that either: better to spin than to be deaf */
 	listener->pauses++;
-	stint_fd_set_events(listener->source, 0);
+	watch_for_connections(listener, false);
+}
+
+/* The socket is none that accepts any more, so waiting is of no use. */
+static bool ends_accepting(int error)
+{
+	return error == EINVAL || error == EBADF || error == ENOTSOCK || error == EOPNOTSUPP;
+}
+
+static void stop_accepting(struct stint_listener *listener, int error)
+{
+	listener->error = -error;
+	watch_for_connections(listener, false);
+	fd_set_edge(listener->source, true);
 }
 
 /* Errors of one connection, which is gone, and no reason to stop (accept(2), "Error handling"). */
@@ -78,7 +99,11 @@ static void on_ready(struct stint_fd *source, uint32_t events, void *ctx)
 	struct stint_listener *listener = ctx;
 	int fd = stint_fd_descriptor(source);
 
-	(void)events;
+	if (!stint_fd_events(source)) { /* it looks away */
+		if (events & (STINT_HANGUP | STINT_ERROR))
+			fd_set_edge(source, true);
+		return;
+	}
 	for (int i = 0; i < ACCEPTS && !listener->freed && !listener->paused; i++) {
 		struct sockaddr_storage peer;
 		socklen_t bytes = sizeof(peer);
@@ -91,7 +116,9 @@ static void on_ready(struct stint_fd *source, uint32_t events, void *ctx)
 		}
 		if (concerns_one_connection(errno))
 			continue;
-		if (errno != EAGAIN)
+		if (ends_accepting(errno))
+			stop_accepting(listener, errno);
+		else if (errno != EAGAIN)
 			look_away(listener);
 		return;
 	}
@@ -165,8 +192,9 @@ static int set_paused(struct stint_listener *listener, bool paused)
 	if (!listener || listener->freed)
 		return -EINVAL;
 	listener->paused = paused;
+	listener->error = 0;
 	stint_timer_stop(listener->resume);
-	return stint_fd_set_events(listener->source, paused ? 0 : STINT_READ);
+	return watch_for_connections(listener, !paused);
 }
 
 int stint_listener_pause(struct stint_listener *listener)
@@ -211,4 +239,9 @@ int stint_listener_descriptor(const struct stint_listener *listener)
 uint64_t stint_listener_pauses(const struct stint_listener *listener)
 {
 	return listener ? listener->pauses : 0;
+}
+
+int stint_listener_error(const struct stint_listener *listener)
+{
+	return listener ? listener->error : -EINVAL;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 
-/* A listener while the process is out of descriptors: it neither spins nor goes deaf. */
+/* A listener while the process is out of descriptors, or that was shut down: it neither spins nor goes deaf. */
 
 #include "loop_fixture.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <sys/resource.h>
 
 #define CLIENTS 20 /* more than a dispatch accepts */
@@ -129,11 +130,51 @@ static void a_paused_listener_can_be_freed(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_listener, close_listener)
 
+static void on_time(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	*(bool *)ctx = true;
+}
+
+/* In 20 ms. */
+static int count_iterations(void)
+{
+	struct stint_timer *timer;
+	bool over = false;
+	int iterations = 0;
+
+	assert_int_equal(stint_timer_new(&timer, loop, 0, on_time, &over), 0);
+	assert_int_equal(stint_timer_start(timer, 20 * MS, 0), 0);
+	for (; !over; iterations++)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	stint_timer_free(timer);
+	return iterations;
+}
+
+/* The kernel reports EPOLLHUP of it for as long as anybody watches, whatever was asked for. */
+static void one_that_was_shut_down_does_not_spin_and_may_listen_again(void **state)
+{
+	(void)state;
+	assert_int_equal(shutdown(stint_listener_descriptor(listener), SHUT_RD), 0);
+	assert_in_range(count_iterations(), 1, 5);
+	assert_int_equal(stint_listener_error(listener), -EINVAL);
+	assert_int_equal(stint_listener_pauses(listener), 0);
+	assert_int_equal(stint_listener_pause(listener), 0);
+	assert_in_range(count_iterations(), 1, 5);
+	assert_int_equal(listen(stint_listener_descriptor(listener), CLIENTS), 0);
+	assert_int_equal(stint_listener_resume(listener), 0);
+	connect_clients();
+	while (accepted < CLIENTS)
+		assert_int_equal(stint_loop_iterate(loop, UINT64_MAX), 0);
+	assert_int_equal(stint_listener_error(listener), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(out_of_descriptors_it_pauses_and_then_accepts_all),
 		TEST(a_paused_listener_can_be_freed),
+		TEST(one_that_was_shut_down_does_not_spin_and_may_listen_again),
 	};
 
 	return cmocka_run_group_tests_name("listener", tests, fixture_make_directory,

@@ -277,6 +277,12 @@ STINT_API int stint_listener_descriptor(const struct stint_listener *listener);
 /* How often accepting paused for want of descriptors or memory. */
 STINT_API uint64_t stint_listener_pauses(const struct stint_listener *listener);
 
+/*
+ * 0, or the negative errno with which accepting has ended, of a socket that is none to accept from any more (-EINVAL: it was
+ * shut down). Nobody is told; stint_listener_resume() has it tried again.
+ */
+STINT_API int stint_listener_error(const struct stint_listener *listener);
+
 /* ---- connecting ---- */
 
 /* `error` 0 and a connected non-blocking socket that the callback owns, or a negative errno and -1. */
