@@ -16,7 +16,8 @@
  *    its registration, and must not delete its successor's.
  *  - An event carries address and generation of its source. One from a former generation is dropped; if it
  *    comes in a later iteration than that in which the generation ended, the registration has outlived its
- *    descriptor and cannot be removed any more, and the epoll set is built anew.
+ *    descriptor and cannot be removed any more, and the epoll set is built anew. What the old one does not have
+ *    under a source's number is not its file, and does not get into the new one.
  *
  * Adding and removing go to the kernel at once, for their errors and because the caller may close the
  * descriptor next. Changes of mask wait for the next poll: one that is taken back costs nothing.
@@ -268,14 +269,17 @@ void fd_flush_changes(struct stint_loop *loop)
 	}
 }
 
-/* Adds the sources that are alive to `epoll`. A descriptor that was closed behind our back has none to add. */
+/* Adds the sources that are alive to `epoll`, of which those whose registration the kernel has dropped are none. */
 static int add_all(struct stint_loop *loop, int epoll)
 {
 	for (uint32_t i = 0; i < loop->fd_chunk_count * FD_CHUNK; i++) {
 		struct stint_fd *source = loop_fd(loop, i);
 		struct epoll_event event = {.events = source->armed, .data.u64 = source->tag};
 
-		if (!source->live || !source->registered ||
+		if (!source->live || !source->registered)
+			continue;
+		/* The old set knows by the number and the file, so this fails if the number is another file by now. */
+		if (epoll_ctl(loop->epoll, EPOLL_CTL_MOD, source->fd, &event) == 0 &&
 		    epoll_ctl(epoll, EPOLL_CTL_ADD, source->fd, &event) == 0)
 			continue;
 		if (errno == ENOMEM || errno == ENOSPC)

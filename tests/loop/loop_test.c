@@ -50,6 +50,14 @@ static void count_call(struct stint_fd *source, uint32_t events, void *ctx)
 
 /* ---- descriptors ---- */
 
+static void count_data(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)source;
+	(void)ctx;
+	if (events & STINT_READ)
+		calls++;
+}
+
 static void a_blocking_descriptor_is_refused(void **state)
 {
 	struct stint_fd *source = NULL;
@@ -243,6 +251,33 @@ static void a_registration_that_outlives_its_descriptor_is_got_rid_of(void **sta
 	close(duplicate);
 	close(fds[1]);
 	close_pipe(other);
+}
+
+/* Its number is another file when the epoll set is built anew, for the sake of a stray registration. */
+static void a_rebuilt_set_has_no_file_that_nobody_has_added(void **state)
+{
+	struct stint_fd *closed, *stray;
+	int fds[2], other[2], foreign[2], duplicate;
+
+	(void)state;
+	make_pipe(fds, false);
+	make_pipe(other, true);
+	assert_int_equal(stint_fd_new(&closed, loop, fds[0], STINT_READ, 0, count_data, NULL), 0);
+	assert_int_equal(stint_fd_new(&stray, loop, other[0], STINT_READ, 0, free_self, NULL), 0);
+	duplicate = dup(other[0]);
+	close(fds[0]);
+	make_pipe(foreign, true);
+	assert_int_equal(foreign[0], fds[0]);
+	close(other[0]);
+	stint_fd_free(stray);
+	for (int i = 0; i < 3; i++)
+		stint_loop_iterate(loop, 0);
+	assert_int_equal(calls, 0);
+	stint_fd_free(closed);
+	close(fds[1]);
+	close(other[1]);
+	close(duplicate);
+	close_pipe(foreign);
 }
 
 static void free_loop(struct stint_fd *source, uint32_t events, void *ctx)
@@ -648,6 +683,7 @@ int main(void)
 		TEST(a_source_may_free_itself),
 		TEST(a_number_closed_and_used_again_belongs_to_its_new_source),
 		TEST(a_registration_that_outlives_its_descriptor_is_got_rid_of),
+		TEST(a_rebuilt_set_has_no_file_that_nobody_has_added),
 		TEST(the_loop_may_be_freed_in_a_callback),
 		TEST(a_loop_does_not_run_inside_of_itself),
 		TEST(timers_come_in_the_order_of_their_deadlines),
