@@ -19,6 +19,8 @@
  *    descriptor and cannot be removed any more, and the epoll set is built anew. What the old one does not have
  *    under a source's number is not its file, and does not get into the new one.
  *
+ * A source that is found to have lost its registration is called with STINT_ERROR, once.
+ *
  * Adding and removing go to the kernel at once, for their errors and because the caller may close the
  * descriptor next. Changes of mask wait for the next poll: one that is taken back costs nothing.
  *
@@ -142,7 +144,7 @@ int stint_fd_new(struct stint_fd **ret, struct stint_loop *loop, int fd, uint32_
 	source->ctx = ctx;
 	source->handler = handler;
 	source->live = true;
-	source->owned = source->background = false;
+	source->owned = source->background = source->lost = false;
 	*ret = source;
 	return 0;
 }
@@ -251,6 +253,40 @@ int stint_fd_descriptor(const struct stint_fd *source)
 	return source && source->live ? source->fd : -EINVAL;
 }
 
+static void tell_lost(struct deferral *deferral)
+{
+	struct stint_loop *loop =
+		(struct stint_loop *)((char *)deferral - offsetof(struct stint_loop, fd_lost));
+
+	if (loop->account)
+		loop->account->behind = 0;
+	for (uint32_t i = 0; i < loop->fd_chunk_count * FD_CHUNK; i++) {
+		struct stint_fd *source = loop_fd(loop, i);
+		struct dispatch dispatch;
+
+		if (!source->live || !source->lost)
+			continue;
+		source->lost = false;
+		dispatch = dispatch_open(loop, source->handler, 0);
+		source->callback(source, STINT_ERROR, source->ctx);
+		dispatch_close(loop, &dispatch);
+	}
+}
+
+/* The kernel has dropped the registration: nothing will come any more, so nothing is to be waited for. */
+static void lose(struct stint_loop *loop, struct stint_fd *source)
+{
+	source->registered = false;
+	source->lost = true;
+	loop->by_number[source->fd] = NO_INDEX;
+	stint_fd_set_background(source, true);
+	if (loop->fd_lost.queued)
+		return;
+	deferral_init(&loop->fd_lost, 0, tell_lost);
+	loop->fd_lost.plain = true;
+	deferral_schedule(loop, &loop->fd_lost);
+}
+
 void fd_flush_changes(struct stint_loop *loop)
 {
 	while (loop->fd_changed != NO_INDEX) {
@@ -266,6 +302,8 @@ void fd_flush_changes(struct stint_loop *loop)
 			continue;
 		if (control(loop, EPOLL_CTL_MOD, source) == 0)
 			source->armed = source->wanted;
+		else
+			lose(loop, source);
 	}
 }
 
@@ -284,8 +322,7 @@ static int add_all(struct stint_loop *loop, int epoll)
 			continue;
 		if (errno == ENOMEM || errno == ENOSPC)
 			return -errno;
-		source->registered = false;
-		loop->by_number[source->fd] = NO_INDEX;
+		lose(loop, source);
 	}
 	return loop->port ? job_port_watch(loop, epoll) : 0;
 }

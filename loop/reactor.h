@@ -39,6 +39,7 @@ struct stint_fd {
 	bool live : 1, registered : 1, owned : 1, changed : 1;
 	uint32_t next; /* free list, or list of changes */
 	bool background;
+	bool lost; /* its registration is gone, of which it is to be told */
 };
 
 /*
@@ -108,6 +109,7 @@ struct stint_loop {
 	uint32_t fd_background; /* of these, those that do not keep the loop running */
 	uint32_t *by_number;    /* descriptor -> index of the source that has it registered */
 	uint32_t by_number_size;
+	struct deferral fd_lost; /* tells the sources that are lost */
 
 	uint64_t timers_armed;
 	uint64_t timers_background; /* of these, those that do not keep the loop running */

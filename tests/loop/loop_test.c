@@ -289,6 +289,52 @@ static void free_loop(struct stint_fd *source, uint32_t events, void *ctx)
 	loop = stint_loop_free(loop);
 }
 
+static void note_events(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)source;
+	calls++;
+	*(uint32_t *)ctx = events;
+}
+
+/* And run() does not wait for what will not come. */
+static void a_source_is_told_once_that_its_descriptor_was_closed(void **state)
+{
+	struct stint_fd *source;
+	uint32_t seen = 0;
+	int fds[2];
+
+	(void)state;
+	make_pipe(fds, true);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], 0, 0, note_events, &seen), 0);
+	close(fds[0]);
+	assert_int_equal(stint_fd_set_events(source, STINT_READ), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(seen, STINT_ERROR);
+	assert_int_equal(calls, 1);
+	assert_int_equal(stint_fd_set_events(source, 0), 0);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(calls, 1);
+	stint_fd_free(source);
+	close(fds[1]);
+}
+
+/* And then the other is not told. */
+static void one_that_is_told_so_may_free_the_loop(void **state)
+{
+	struct stint_fd *source;
+	int fds[2];
+
+	(void)state;
+	make_pipe(fds, true);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(stint_fd_new(&source, loop, fds[i], 0, 0, free_loop, NULL), 0);
+		assert_int_equal(stint_fd_set_events(source, i ? STINT_WRITE : STINT_READ), 0);
+	}
+	close_pipe(fds);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+}
+
 static void tick_never(struct stint_timer *timer, void *ctx)
 {
 	(void)timer;
@@ -685,6 +731,8 @@ int main(void)
 		TEST(a_registration_that_outlives_its_descriptor_is_got_rid_of),
 		TEST(a_rebuilt_set_has_no_file_that_nobody_has_added),
 		TEST(the_loop_may_be_freed_in_a_callback),
+		TEST(a_source_is_told_once_that_its_descriptor_was_closed),
+		TEST(one_that_is_told_so_may_free_the_loop),
 		TEST(a_loop_does_not_run_inside_of_itself),
 		TEST(timers_come_in_the_order_of_their_deadlines),
 		TEST(a_periodic_timer_keeps_its_grid),

@@ -148,7 +148,13 @@ STINT_API int stint_fd_new(struct stint_fd **ret, struct stint_loop *loop, int f
 /* Stops watching; closes the descriptor only if owned. */
 STINT_API struct stint_fd *stint_fd_free(struct stint_fd *source);
 
-/* Which events to report from now on; told to the kernel before the next poll. 0: only errors. -EINVAL. */
+/*
+ * Which events to report from now on; told to the kernel before the next poll. 0: only errors. -EINVAL.
+ *
+ * If the kernel refuses that, the descriptor was closed, though the source is still there: the source is called with
+ * STINT_ERROR, once, and gets no events any more nor keeps the loop running. A close after which nothing is asked for
+ * goes unnoticed, and the loop waits for a descriptor that is not: so free the source first.
+ */
 STINT_API int stint_fd_set_events(struct stint_fd *source, uint32_t events);
 STINT_API uint32_t stint_fd_events(const struct stint_fd *source);
 
