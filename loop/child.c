@@ -11,7 +11,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Children: a pidfd is readable when its process has ended; it is then waited for through the same descriptor. */
+/*
+ * Children: a pidfd is readable when its process has ended; it is then waited for through the same descriptor. While
+ * another process traces it, its end is that one's to see first, and it cannot be waited for; when it is let go, the
+ * pidfd's waiters are woken again. Hence edge-triggered: meanwhile it stays readable.
+ */
 
 struct stint_child {
 	struct object object; /* first: it is what is freed */
@@ -69,7 +73,7 @@ static void on_end(struct stint_fd *source, uint32_t events, void *ctx)
 	(void)events;
 	end.error = wait_for(stint_fd_descriptor(source), 0, &info, &usage);
 	if (end.error == 0 && info.si_pid == 0)
-		return; /* not yet: a thread of it is still running */
+		return; /* not yet: somebody traces it */
 	if (end.error == 0) {
 		end.signalled = info.si_code != CLD_EXITED;
 		end.core_dumped = info.si_code == CLD_DUMPED;
@@ -103,7 +107,7 @@ int stint_child_new(struct stint_child **ret, struct stint_loop *loop, pid_t pid
 	child->pid = pid;
 	child->callback = callback;
 	child->ctx = ctx;
-	error = stint_fd_new(&child->source, loop, fd, STINT_READ, handler, on_end, child);
+	error = stint_fd_new(&child->source, loop, fd, STINT_READ | STINT_EDGE, handler, on_end, child);
 	if (error < 0) {
 		close(fd);
 		free(child);

@@ -4,7 +4,9 @@
 
 #include "refused_call.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <sys/ptrace.h>
 
 static struct stint_loop *loop;
 static struct stint_meter *meter;
@@ -181,6 +183,98 @@ static void a_freed_child_goes_on_and_is_the_callers_to_wait_for(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 }
 
+static int pipe_to_child[2], pipe_from_tracer[2], pipe_to_tracer[2];
+
+/* Reads until somebody writes, or has closed the other end. */
+static void await_byte(const int fds[2])
+{
+	char byte;
+
+	close(fds[1]);
+	if (read(fds[0], &byte, 1) < 0)
+		_exit(EXIT_FAILURE);
+}
+
+static void end_when_told(void)
+{
+	await_byte(pipe_to_child);
+}
+
+/* Traces the child until it is told to end, which lets go of it. */
+static pid_t start_tracer(pid_t child)
+{
+	pid_t pid = fork();
+	char ok;
+
+	assert_true(pid >= 0);
+	if (pid > 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(pipe_to_child[1]);
+	ok = ptrace(PTRACE_SEIZE, child, NULL, NULL) == 0;
+	if (write(pipe_from_tracer[1], &ok, 1) == 1)
+		await_byte(pipe_to_tracer);
+	_exit(0);
+}
+
+static void on_time(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	*(bool *)ctx = true;
+}
+
+static int count_iterations_in_20_ms(void)
+{
+	struct stint_timer *timer;
+	bool over = false;
+	int iterations = 0;
+
+	assert_int_equal(stint_timer_new(&timer, loop, 0, on_time, &over), 0);
+	assert_int_equal(stint_timer_start(timer, 20 * MS, 0), 0);
+	for (; !over; iterations++)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	stint_timer_free(timer);
+	return iterations;
+}
+
+/* Its pidfd is readable, and waiting for it says nothing. */
+static void the_end_of_one_that_a_debugger_holds_is_told_when_it_lets_go(void **state)
+{
+	struct pollfd ended = {.events = POLLIN};
+	pid_t pid, tracer;
+	char ok = 0;
+
+	(void)state;
+	assert_int_equal(pipe(pipe_to_child), 0);
+	assert_int_equal(pipe(pipe_from_tracer), 0);
+	assert_int_equal(pipe(pipe_to_tracer), 0);
+	pid = start(end_when_told, 7);
+	tracer = start_tracer(pid);
+	assert_int_equal(read(pipe_from_tracer[0], &ok, 1), 1);
+	watch(pid);
+	ended.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	assert_int_equal(write(pipe_to_child[1], "x", 1), 1);
+	assert_int_equal(poll(&ended, 1, -1), 1);
+	if (ok) {
+		assert_in_range(count_iterations_in_20_ms(), 1, 4);
+		assert_int_equal(calls, 0);
+	} else {
+		print_message("skipped: this process may not trace its children\n");
+	}
+	close(pipe_to_tracer[1]);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+	assert_int_equal(last.error, 0);
+	assert_int_equal(last.status, 7);
+	assert_int_equal(waitpid(tracer, NULL, 0), tracer);
+	close(ended.fd);
+	close(pipe_to_tracer[0]);
+	for (int i = 0; i < 2; i++) {
+		close(pipe_to_child[i]);
+		close(pipe_from_tracer[i]);
+	}
+}
+
 static void many_children_are_told_apart(void **state)
 {
 	enum { COUNT = 20 };
@@ -266,6 +360,7 @@ int main(void)
 		TEST(other_children_are_left_to_those_who_wait_for_them),
 		TEST(a_child_that_somebody_else_has_waited_for_is_an_error),
 		TEST(a_freed_child_goes_on_and_is_the_callers_to_wait_for),
+		TEST(the_end_of_one_that_a_debugger_holds_is_told_when_it_lets_go),
 		TEST(many_children_are_told_apart),
 		TEST(without_pidfds_a_child_is_refused_and_stays_the_callers),
 		TEST(misuse_is_an_error_code),
