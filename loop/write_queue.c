@@ -10,9 +10,9 @@
 
 struct write_piece {
 	struct write_piece *next;
-	const uint8_t *data; /* NULL: a file range */
-	uint64_t bytes;
-	size_t capacity; /* of `storage`; 0: not ours */
+	const uint8_t *data;  /* NULL: a file range */
+	uint64_t bytes, done; /* of it; of them, those that are sent */
+	size_t capacity;      /* of `storage`; 0: not ours */
 	void (*release)(void *data, void *ctx);
 	void (*release_file)(int fd, void *ctx);
 	void *release_ctx;
@@ -28,7 +28,7 @@ static void append(struct write_queue *queue, struct write_piece *piece)
 	else
 		queue->head = piece;
 	queue->tail = piece;
-	queue->bytes += piece->bytes;
+	queue->bytes += piece->bytes - piece->done;
 }
 
 /* Fills up the last piece with as much of `data` as there is room for. */
@@ -83,13 +83,9 @@ int write_queue_refer(struct write_queue *queue, const void *data, size_t bytes,
 
 	if (!piece)
 		return -ENOMEM;
-	*piece = (struct write_piece){.data = data,
-				      .bytes = bytes,
-				      .release = release,
-				      .release_ctx = release_ctx};
+	*piece = (struct write_piece){
+		.data = data, .bytes = bytes, .done = done, .release = release, .release_ctx = release_ctx};
 	append(queue, piece);
-	queue->head_done += done;
-	queue->bytes -= done;
 	return 0;
 }
 
@@ -117,17 +113,15 @@ int write_queue_file(struct write_queue *queue, int fd, uint64_t offset, uint64_
 
 int write_queue_peek(const struct write_queue *queue, struct iovec *parts, int limit, size_t *bytes)
 {
-	size_t skip = (size_t)queue->head_done; /* of use only if the head is in memory, and then it fits */
 	int count = 0;
 
 	*bytes = 0;
 	for (const struct write_piece *piece = queue->head; piece && piece->data && count < limit;
 	     piece = piece->next) {
 		/* iovec has no const; a send does not write through it. */
-		parts[count].iov_base = (void *)(uintptr_t)(piece->data + skip);
-		parts[count].iov_len = (size_t)piece->bytes - skip;
+		parts[count].iov_base = (void *)(uintptr_t)(piece->data + piece->done);
+		parts[count].iov_len = (size_t)(piece->bytes - piece->done);
 		*bytes += parts[count++].iov_len;
-		skip = 0;
 	}
 	return count;
 }
@@ -139,8 +133,8 @@ bool write_queue_peek_file(const struct write_queue *queue, struct write_queue_r
 	if (!head || head->data)
 		return false;
 	*ret = (struct write_queue_range){.fd = head->fd,
-					  .offset = head->offset + queue->head_done,
-					  .bytes = head->bytes - queue->head_done};
+					  .offset = head->offset + head->done,
+					  .bytes = head->bytes - head->done};
 	return true;
 }
 
@@ -151,7 +145,6 @@ static void drop_head(struct write_queue *queue)
 	queue->head = piece->next;
 	if (!queue->head)
 		queue->tail = NULL;
-	queue->head_done = 0;
 	if (piece->release_file)
 		piece->release_file(piece->fd, piece->release_ctx);
 	else if (piece->release)
@@ -159,14 +152,20 @@ static void drop_head(struct write_queue *queue)
 	free(piece);
 }
 
+/* A release function may append, or clear all. */
 void write_queue_advance(struct write_queue *queue, uint64_t bytes)
 {
 	queue->bytes -= bytes;
-	while (queue->head && bytes >= queue->head->bytes - queue->head_done) {
-		bytes -= queue->head->bytes - queue->head_done;
+	while (queue->head) {
+		uint64_t rest = queue->head->bytes - queue->head->done;
+
+		if (bytes < rest) {
+			queue->head->done += bytes;
+			return;
+		}
+		bytes -= rest;
 		drop_head(queue);
 	}
-	queue->head_done += bytes;
 }
 
 void write_queue_clear(struct write_queue *queue)

@@ -14,13 +14,12 @@ struct write_piece;
 
 struct write_queue {
 	struct write_piece *head, *tail;
-	uint64_t head_done; /* bytes of the head that are sent */
-	uint64_t bytes;     /* still to send */
+	uint64_t bytes; /* still to send */
 };
 
 int write_queue_copy(struct write_queue *queue, const void *data, size_t bytes);
 
-/* `done` of the bytes are sent already, which takes an empty queue. `release` gets `data` as it is here. */
+/* `done` of the bytes are sent already, so all that comes before them is. `release` gets `data` as it is here. */
 int write_queue_refer(struct write_queue *queue, const void *data, size_t bytes, size_t done,
 		      void (*release)(void *, void *), void *release_ctx);
 
