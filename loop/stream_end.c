@@ -30,6 +30,23 @@ static void close_descriptor(struct stint_stream *stream)
 	stream->source = stint_fd_free(stream->source);
 }
 
+/*
+ * Gives back what is queued. A release function may free the stream, and with it what is left of the queue; whoever began
+ * to clear still looks at it, so its memory goes last.
+ */
+static void clear_queue(struct stint_stream *stream)
+{
+	bool outermost = !stream->clearing;
+
+	stream->clearing = true;
+	write_queue_clear(&stream->queue);
+	if (!outermost)
+		return;
+	stream->clearing = false;
+	if (stream->freed)
+		loop_bury(&stream->object);
+}
+
 static void destroy(struct object *object)
 {
 	struct stint_stream *stream = (struct stint_stream *)object;
@@ -40,8 +57,7 @@ static void destroy(struct object *object)
 	close_descriptor(stream);
 	stint_timer_free(stream->timer);
 	deferral_cancel(object->loop, &stream->deferral);
-	write_queue_clear(&stream->queue);
-	loop_bury(object);
+	clear_queue(stream);
 }
 
 struct stint_stream *stint_stream_free(struct stint_stream *stream)
@@ -59,8 +75,8 @@ void stream_finish(struct stint_stream *stream, int error)
 	stream->finished = true;
 	stream->error = error;
 	close_descriptor(stream);
-	write_queue_clear(&stream->queue);
-	deferral_schedule(stream->object.loop, &stream->deferral);
+	deferral_schedule(stream->object.loop, &stream->deferral); /* first: a release may free the stream */
+	clear_queue(stream);
 }
 
 static void on_finished(struct deferral *deferral)

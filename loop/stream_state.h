@@ -46,6 +46,7 @@ struct stint_stream {
 	bool paused, ended, end_told, shutting, shut, closing, finished, full, freed;
 	bool expecting; /* the peer owes data */
 	bool advancing; /* what was sent is being taken off the queue */
+	bool clearing;  /* what was not sent is */
 };
 
 /* Whether what comes is read; it is while closing, to be thrown away. */

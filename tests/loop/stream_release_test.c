@@ -11,6 +11,7 @@
 static char *data; /* PIECES small pieces, then a big one */
 static int released;
 static void (*act)(void); /* what the first release does */
+static int fds[2];
 
 static void on_release(void *piece, void *ctx)
 {
@@ -38,14 +39,18 @@ static size_t fill_socket(void)
 	return filled;
 }
 
-/* The socket is full: the pieces wait, to be sent by one call. */
+/*
+ * The socket is full: the pieces wait, to be sent by one call. It is a unix socket, which has room again when the far end
+ * reads, and not before. Returns what the far end gets before the pieces.
+ */
 static size_t queue_pieces(void (*first_release)(void))
 {
 	size_t filled;
 
 	released = 0;
 	act = first_release;
-	open_both(65536, NULL);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	open_end(&near, fds[0], NULL);
 	filled = fill_socket();
 	for (size_t i = 0; i < PIECES; i++)
 		assert_int_equal(stint_stream_write_reference(near.stream, data + i * PIECE_BYTES,
@@ -78,6 +83,7 @@ static void all_arrives_when_a_release_does(void (*write)(void), int releases)
 
 	data = make_data(bytes);
 	filled = queue_pieces(write);
+	open_end(&far, fds[1], NULL);
 	for (size_t i = 0; i < filled; i++)
 		expected = checksum(expected, "", 1);
 	expected = checksum(expected, data, bytes);
@@ -103,11 +109,79 @@ static void what_a_release_writes_as_a_copy_arrives_last_and_whole(void **state)
 	all_arrives_when_a_release_does(write_a_copy, PIECES);
 }
 
+/* ---- it frees its stream, or the loop ---- */
+
+static void free_stream(void)
+{
+	near.stream = stint_stream_free(near.stream);
+	assert_int_equal(released, PIECES); /* the others are given back before that returns */
+}
+
+/* What needs more than all memory fails the stream. */
+static void fail_stream(void)
+{
+	assert_int_equal(stint_stream_write(near.stream, data, SIZE_MAX), -ENOMEM);
+}
+
+static void (*in_callback)(void);
+
+static void on_deferred(struct stint_deferred *deferred, void *ctx)
+{
+	(void)deferred;
+	(void)ctx;
+	in_callback();
+}
+
+static void begin(void (*first_release)(void))
+{
+	static char pieces[PIECES * PIECE_BYTES];
+
+	data = pieces;
+	queue_pieces(first_release);
+}
+
+static void act_in_callback(void (*now)(void))
+{
+	struct stint_deferred *deferred;
+
+	in_callback = now;
+	assert_int_equal(stint_deferred_new(&deferred, loop, handler, on_deferred, NULL), 0);
+	assert_int_equal(stint_deferred_schedule(deferred), 0);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+}
+
+static void all_were_released_and_nobody_told(void)
+{
+	assert_int_equal(released, PIECES);
+	assert_int_equal(near.closed, 0);
+	close(fds[1]);
+}
+
+static void a_stream_freed_by_a_release_as_it_fails_is_not_told_of_it(void **state)
+{
+	(void)state;
+	begin(free_stream);
+	fail_stream();
+	assert_int_equal(stint_loop_run(loop), 0);
+	all_were_released_and_nobody_told();
+}
+
+static void the_same_in_a_callback(void **state)
+{
+	(void)state;
+	begin(free_stream);
+	act_in_callback(fail_stream);
+	assert_int_equal(stint_loop_run(loop), 0);
+	all_were_released_and_nobody_told();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_a_release_writes_by_reference_arrives_last_and_whole),
 		TEST(what_a_release_writes_as_a_copy_arrives_last_and_whole),
+		TEST(a_stream_freed_by_a_release_as_it_fails_is_not_told_of_it),
+		TEST(the_same_in_a_callback),
 	};
 
 	return cmocka_run_group_tests_name("stream_release", tests, fixture_make_directory,
