@@ -36,6 +36,7 @@ void loop_forget(struct object *object)
 {
 	object->next->previous = object->previous;
 	object->previous->next = object->next;
+	object->next = object->previous = object;
 }
 
 void loop_bury(struct object *object)

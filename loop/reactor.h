@@ -234,7 +234,7 @@ bool loop_handler_valid(const struct stint_loop *loop, uint32_t handler);
 void loop_add_object(struct stint_loop *loop, struct object *object, void (*destroy)(struct object *));
 /* Takes it off the loop and frees its memory, at once or after the iteration. */
 void loop_bury(struct object *object);
-/* Only takes it off the loop. */
+/* Only takes it off the loop; loop_bury() may follow. */
 void loop_forget(struct object *object);
 /* Frees what was buried during the iteration. */
 void loop_empty_graves(struct stint_loop *loop);

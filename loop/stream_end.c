@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 /* How a stream ends: shut down, finished, freed; and the events that it asks for until then. */
@@ -32,19 +33,21 @@ static void close_descriptor(struct stint_stream *stream)
 
 /*
  * Gives back what is queued. A release function may free the stream, and with it what is left of the queue; whoever began
- * to clear still looks at it, so its memory goes last.
+ * to clear still looks at it, so its memory goes last. It may free the loop, which is then gone, if no callback runs.
  */
 static void clear_queue(struct stint_stream *stream)
 {
-	bool outermost = !stream->clearing;
+	bool outermost = !stream->clearing, dispatching = stream->object.loop->dispatching;
 
 	stream->clearing = true;
 	write_queue_clear(&stream->queue);
 	if (!outermost)
 		return;
 	stream->clearing = false;
-	if (stream->freed)
+	if (stream->freed && dispatching)
 		loop_bury(&stream->object);
+	else if (stream->freed)
+		free(stream);
 }
 
 static void destroy(struct object *object)
@@ -54,6 +57,7 @@ static void destroy(struct object *object)
 	if (stream->freed)
 		return;
 	stream->freed = true;
+	loop_forget(object); /* first: a release may free the loop, which must not find it */
 	close_descriptor(stream);
 	stint_timer_free(stream->timer);
 	deferral_cancel(object->loop, &stream->deferral);

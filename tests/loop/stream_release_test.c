@@ -117,10 +117,20 @@ static void free_stream(void)
 	assert_int_equal(released, PIECES); /* the others are given back before that returns */
 }
 
+static void free_loop(void)
+{
+	loop = stint_loop_free(loop);
+}
+
 /* What needs more than all memory fails the stream. */
 static void fail_stream(void)
 {
 	assert_int_equal(stint_stream_write(near.stream, data, SIZE_MAX), -ENOMEM);
+}
+
+static void free_by_hand(void)
+{
+	near.stream = stint_stream_free(near.stream);
 }
 
 static void (*in_callback)(void);
@@ -175,6 +185,33 @@ static void the_same_in_a_callback(void **state)
 	all_were_released_and_nobody_told();
 }
 
+static void the_loop_may_be_freed_by_a_release_as_its_stream_fails(void **state)
+{
+	(void)state;
+	begin(free_loop);
+	fail_stream();
+	assert_null(loop);
+	all_were_released_and_nobody_told();
+}
+
+static void the_loop_may_be_freed_by_a_release_as_its_stream_is(void **state)
+{
+	(void)state;
+	begin(free_loop);
+	free_by_hand();
+	assert_null(loop);
+	all_were_released_and_nobody_told();
+}
+
+static void the_loop_may_be_freed_so_in_a_callback(void **state)
+{
+	(void)state;
+	begin(free_loop);
+	act_in_callback(free_by_hand);
+	assert_null(loop);
+	all_were_released_and_nobody_told();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +219,9 @@ int main(void)
 		TEST(what_a_release_writes_as_a_copy_arrives_last_and_whole),
 		TEST(a_stream_freed_by_a_release_as_it_fails_is_not_told_of_it),
 		TEST(the_same_in_a_callback),
+		TEST(the_loop_may_be_freed_by_a_release_as_its_stream_fails),
+		TEST(the_loop_may_be_freed_by_a_release_as_its_stream_is),
+		TEST(the_loop_may_be_freed_so_in_a_callback),
 	};
 
 	return cmocka_run_group_tests_name("stream_release", tests, fixture_make_directory,
