@@ -33,22 +33,29 @@ static void cancel(struct stint_lookup *lookup)
 	resolver->operations.cancel(resolver->backend, lookup->query);
 }
 
+/* The user's `cancel` and `free` may free the loop, which must not find it, and is then gone, if no callback runs. */
 static void destroy(struct object *object)
 {
 	struct stint_resolver *resolver = (struct stint_resolver *)object;
+	struct stint_loop *loop = object->loop;
+	bool dispatching = loop->dispatching;
 
+	resolver->freed = true;
+	loop_forget(object);
+	if (loop->resolver == resolver)
+		loop->resolver = NULL;
 	while (resolver->lookups.next != &resolver->lookups) {
 		struct stint_lookup *lookup = resolver->lookups.next;
 
-		cancel(lookup);
 		lookup->error = -ECANCELED;
-		deferral_schedule(object->loop, &lookup->deferral);
+		deferral_schedule(loop, &lookup->deferral);
+		cancel(lookup);
 	}
 	resolver->operations.free(resolver->backend);
-	resolver->freed = true;
-	if (object->loop->resolver == resolver)
-		object->loop->resolver = NULL;
-	loop_bury(object);
+	if (dispatching)
+		loop_bury(object);
+	else
+		free(resolver);
 }
 
 int stint_resolver_new(struct stint_resolver **ret, struct stint_loop *loop,

@@ -19,6 +19,7 @@
 static struct stint_resolver *resolver;
 static struct stint_lookup *asked[2];            /* by IPv6, IPv4; NULL: not asked, or cancelled */
 static int starts, cancels, frees, refuse_after; /* starts before one is refused; -1: none is */
+static bool cancel_frees_loop, free_frees_loop;
 
 static int on_start(void *backend, struct stint_lookup *lookup, const char *name, int family,
 		    void **ret_query)
@@ -40,12 +41,16 @@ static void on_cancel(void *backend, void *query)
 	(void)backend;
 	cancels++;
 	*(struct stint_lookup **)query = NULL;
+	if (cancel_frees_loop)
+		loop = stint_loop_free(loop);
 }
 
 static void on_free(void *backend)
 {
 	(void)backend;
 	frees++;
+	if (free_frees_loop)
+		loop = stint_loop_free(loop);
 }
 
 static int open_resolver(void **state)
@@ -55,6 +60,7 @@ static int open_resolver(void **state)
 	asked[0] = asked[1] = NULL;
 	starts = cancels = frees = 0;
 	refuse_after = -1;
+	cancel_frees_loop = free_frees_loop = false;
 	if (open_loop(state) < 0)
 		return -1;
 	return stint_resolver_new(&resolver, loop, &operations, &resolver);
@@ -427,6 +433,32 @@ static void the_callback_may_free_the_loop(void **state)
 	assert_int_equal(frees, 1);
 }
 
+static void a_resolver_that_is_freed_may_free_the_loop_as_it_cancels(void **state)
+{
+	(void)state;
+	port = 1;
+	begin();
+	cancel_frees_loop = true;
+	resolver = stint_resolver_free(resolver);
+	assert_null(loop);
+	assert_int_equal(cancels, 2);
+	assert_int_equal(frees, 1);
+	assert_int_equal(results, 0);
+}
+
+static void a_resolver_that_is_freed_may_free_the_loop_as_it_ends(void **state)
+{
+	(void)state;
+	port = 1;
+	begin();
+	free_frees_loop = true;
+	resolver = stint_resolver_free(resolver);
+	assert_null(loop);
+	assert_int_equal(cancels, 2);
+	assert_int_equal(frees, 1);
+	assert_int_equal(results, 0);
+}
+
 static void what_cannot_be_begun_is_refused(void **state)
 {
 	struct stint_connect_name_options options = options_of_test();
@@ -656,6 +688,8 @@ int main(void)
 		SCRIPTED(a_loop_can_be_freed_while_connecting),
 		SCRIPTED(a_resolver_that_is_freed_ends_its_lookups),
 		SCRIPTED(the_callback_may_free_the_loop),
+		SCRIPTED(a_resolver_that_is_freed_may_free_the_loop_as_it_cancels),
+		SCRIPTED(a_resolver_that_is_freed_may_free_the_loop_as_it_ends),
 		SCRIPTED(what_cannot_be_begun_is_refused),
 		GATED(lookups_in_threads_can_be_given_up),
 		GATED(what_was_given_up_can_be_waited_for),
