@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "stream_state.h"
+#include "timer_arm.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -58,7 +59,12 @@ static uint64_t closing_limit(const struct stint_stream *stream)
 
 	if (stream->sent_at_ns > from_ns)
 		from_ns = stream->sent_at_ns;
-	return from_ns + stream->close_ns;
+	return timer_time_after(from_ns, stream->close_ns);
+}
+
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+	return a_ns < b_ns ? a_ns : b_ns;
 }
 
 /* The next moment at which a limit may be reached; UINT64_MAX: none is running. */
@@ -70,13 +76,13 @@ static uint64_t next_limit(const struct stint_stream *stream)
 	if (stream->sent_at_ns > active_ns)
 		active_ns = stream->sent_at_ns;
 	if (stream->idle_ns)
-		next_ns = active_ns + stream->idle_ns;
-	if (stream->write_ns && stream->queue.bytes && stream->sent_at_ns + stream->write_ns < next_ns)
-		next_ns = stream->sent_at_ns + stream->write_ns;
-	if (owed_ns != UINT64_MAX && owed_ns + stream->read_ns < next_ns)
-		next_ns = owed_ns + stream->read_ns;
-	if (stream->closing && closing_limit(stream) < next_ns)
-		next_ns = closing_limit(stream);
+		next_ns = timer_time_after(active_ns, stream->idle_ns);
+	if (stream->write_ns && stream->queue.bytes)
+		next_ns = earlier(next_ns, timer_time_after(stream->sent_at_ns, stream->write_ns));
+	if (owed_ns != UINT64_MAX)
+		next_ns = earlier(next_ns, timer_time_after(owed_ns, stream->read_ns));
+	if (stream->closing)
+		next_ns = earlier(next_ns, closing_limit(stream));
 	return next_ns;
 }
 
@@ -90,10 +96,10 @@ int stream_watch_limits(struct stint_stream *stream)
 	struct stint_loop *loop = stream->object.loop;
 	uint64_t next_ns = next_limit(stream), now_ns = loop->clock->now_ns;
 
-	if (stream->write_ns && now_ns + stream->write_ns < next_ns)
-		next_ns = now_ns + stream->write_ns;
-	if (stream->read_ns && now_ns + stream->read_ns < next_ns)
-		next_ns = now_ns + stream->read_ns;
+	if (stream->write_ns)
+		next_ns = earlier(next_ns, timer_time_after(now_ns, stream->write_ns));
+	if (stream->read_ns)
+		next_ns = earlier(next_ns, timer_time_after(now_ns, stream->read_ns));
 	return next_ns == UINT64_MAX ? 0 : stint_timer_start_at(stream->timer, next_ns, 0);
 }
 

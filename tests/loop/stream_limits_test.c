@@ -337,6 +337,33 @@ static void a_peer_that_a_close_gives_up_on_sees_a_reset(void **state)
 	close(fds[1]);
 }
 
+static void close_and_check(void)
+{
+	assert_int_equal(stint_stream_close(near.stream), 0);
+	check_after(20 * MS);
+}
+
+static void a_limit_beyond_all_time_is_never_reached(void **state)
+{
+	struct stint_stream_options options = {.size = sizeof(options),
+					       .idle_ns = UINT64_MAX,
+					       .read_ns = UINT64_MAX,
+					       .write_ns = UINT64_MAX,
+					       .close_ns = UINT64_MAX};
+	static char data[8000000];
+	int fds[2];
+
+	(void)state;
+	connect_pair(fds, 0);
+	open_end(&near, fds[0], &options);
+	assert_int_equal(stint_stream_write_reference(near.stream, data, sizeof(data), NULL, NULL), 0);
+	check_first_after(20 * MS, close_and_check);
+	while (checks < 2 && !near.closed)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_int_equal(near.closed, 0);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -353,6 +380,7 @@ int main(void)
 		TEST(a_queue_moves_while_a_peer_on_a_unix_socket_reads),
 		TEST(a_close_takes_as_long_as_the_peer_reads),
 		TEST(a_peer_that_a_close_gives_up_on_sees_a_reset),
+		TEST(a_limit_beyond_all_time_is_never_reached),
 	};
 
 	return cmocka_run_group_tests_name("stream_limits", tests, fixture_make_directory,
