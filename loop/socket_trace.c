@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "fork.h"
 #include "meter_account.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@ struct stint_socket_trace {
 	stint_socket_trace_observer observer;
 	void *ctx;
 	int fd;
+	uint32_t generation;  /* see fork.h */
 	uint64_t acked_bytes; /* since then */
 	uint64_t lost;
 };
@@ -99,7 +101,11 @@ int stint_socket_trace_new(struct stint_socket_trace **ret, struct stint_meter_l
 	trace = calloc(1, sizeof(*trace));
 	if (!trace)
 		return -ENOMEM;
-	*trace = (struct stint_socket_trace){.account = account, .observer = observer, .ctx = ctx, .fd = fd};
+	*trace = (struct stint_socket_trace){.account = account,
+					     .observer = observer,
+					     .ctx = ctx,
+					     .fd = fd,
+					     .generation = fork_generation()};
 	error = record_kind(trace, STINT_METER_SOCKET_OPEN);
 	if (error < 0) {
 		free(trace);
@@ -112,15 +118,18 @@ int stint_socket_trace_new(struct stint_socket_trace **ret, struct stint_meter_l
 int stint_socket_trace_end(struct stint_socket_trace *trace)
 {
 	unsigned none = 0;
-	int error;
+	int error = 0;
 
 	if (!trace)
 		return -EINVAL;
 	if (trace->fd < 0)
 		return -EBADF;
-	error = record_kind(trace, STINT_METER_SOCKET_CLOSE);
-	/* A caller that goes on with the socket should not be left with a filling error queue. */
-	setsockopt(trace->fd, SOL_SOCKET, SO_TIMESTAMPING, &none, sizeof(none));
+	/* In a child by fork() it is the parent's socket, which the parent goes on to trace. */
+	if (trace->generation == fork_generation_now) {
+		error = record_kind(trace, STINT_METER_SOCKET_CLOSE);
+		/* A caller that goes on with the socket should not be left with a filling error queue. */
+		setsockopt(trace->fd, SOL_SOCKET, SO_TIMESTAMPING, &none, sizeof(none));
+	}
 	trace->fd = -1;
 	return error;
 }

@@ -213,6 +213,55 @@ static void a_child_may_have_a_loop_of_its_own(void **state)
 	all_are_called();
 }
 
+static struct stint_socket_trace *trace;
+
+static int free_traced(void)
+{
+	stint_loop_free(loop);
+	stint_socket_trace_free(trace);
+	return 0;
+}
+
+static int free_trace(void)
+{
+	stint_socket_trace_free(trace);
+	return 0;
+}
+
+static unsigned timestamping(int fd)
+{
+	unsigned flags = 0;
+	socklen_t bytes = sizeof(flags);
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &flags, &bytes), 0);
+	return flags;
+}
+
+static void a_child_that_frees_a_trace_leaves_its_parents_socket_traced(void **state)
+{
+	const struct stint_stream_callbacks callbacks = {.read = on_read};
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct stint_stream *traced;
+	unsigned flags;
+
+	(void)state;
+	address.sin_port = htons((uint16_t)stint_listener_port(listener));
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(stint_stream_new(&traced, loop, fd, NULL, 0, &callbacks, NULL), 0);
+	assert_int_equal(stint_socket_trace_new(&trace, stint_loop_account(loop), fd, NULL, NULL), 0);
+	assert_int_equal(stint_stream_set_trace(traced, trace), 0);
+	flags = timestamping(fd);
+	assert_int_not_equal(flags, 0);
+	in_child(free_traced);
+	assert_int_equal(timestamping(fd), flags);
+	in_child(free_trace);
+	assert_int_equal(timestamping(fd), flags);
+	stint_stream_free(traced);
+	trace = stint_socket_trace_free(trace);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_sources, free_sources)
 
 int main(void)
@@ -222,6 +271,7 @@ int main(void)
 		TEST(a_child_that_frees_the_loop_takes_nothing_from_its_parent),
 		TEST(a_child_cannot_run_its_parents_loop_nor_add_to_it),
 		TEST(a_child_may_have_a_loop_of_its_own),
+		TEST(a_child_that_frees_a_trace_leaves_its_parents_socket_traced),
 	};
 
 	return cmocka_run_group_tests_name("fork", tests, fixture_make_directory, fixture_remove_directory);

@@ -39,7 +39,8 @@ STINT_API int stint_socket_trace_new(struct stint_socket_trace **ret, struct sti
 
 /*
  * Takes a last look at the socket, which is about to be closed, and no more from then on (-EBADF). A stream
- * that is traced (stint_stream_set_trace()) does this by itself before it closes.
+ * that is traced (stint_stream_set_trace()) does this by itself before it closes. In a child by fork() the socket, which
+ * is the parent's, stays as it is.
  */
 STINT_API int stint_socket_trace_end(struct stint_socket_trace *trace);
 
