@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #define REQUEST_BYTES 8192
+#define IDLE_NS       60000000000u /* after which a connection on which nothing moves is ended */
 #define COMPUTE_NS    5000000u
 #define BLOCK_NS      3000000
 
@@ -171,6 +172,15 @@ static void on_read(struct stint_stream *stream, const void *data, size_t bytes,
 			return;
 		}
 	}
+	/* A peer that asks and does not read its answers is read no more, or they would fill our memory. */
+	if (stint_stream_full(stream))
+		stint_stream_pause(stream);
+}
+
+static void on_drained(struct stint_stream *stream, void *ctx)
+{
+	(void)ctx;
+	stint_stream_resume(stream);
 }
 
 static void on_closed(struct stint_stream *stream, int error, void *ctx)
@@ -183,7 +193,10 @@ static void on_closed(struct stint_stream *stream, int error, void *ctx)
 static void on_accept(struct stint_listener *listener, int fd, const struct sockaddr *peer,
 		      socklen_t peer_bytes, void *ctx)
 {
-	static const struct stint_stream_callbacks callbacks = {.read = on_read, .closed = on_closed};
+	static const struct stint_stream_callbacks callbacks = {.read = on_read,
+								.drained = on_drained,
+								.closed = on_closed};
+	static const struct stint_stream_options options = {.size = sizeof(options), .idle_ns = IDLE_NS};
 	struct server *server = ctx;
 	struct connection *connection = malloc(sizeof(*connection));
 	struct stint_stream *stream;
@@ -195,8 +208,8 @@ static void on_accept(struct stint_listener *listener, int fd, const struct sock
 		connection->server = server;
 		connection->bytes = 0;
 	}
-	if (!connection || stint_stream_new(&stream, server->loop, fd, NULL, server->read_handler, &callbacks,
-					    connection) < 0) {
+	if (!connection || stint_stream_new(&stream, server->loop, fd, &options, server->read_handler,
+					    &callbacks, connection) < 0) {
 		free(connection);
 		close(fd);
 	}

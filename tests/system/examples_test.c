@@ -167,6 +167,36 @@ static void echo_holds_back_who_does_not_read_and_sends_all_after_an_end(void **
 	free(back);
 }
 
+/* Answers everything that it was sent all the same; a request that came in part only is none. */
+static void http_server_holds_back_who_does_not_read_its_answers(void **state)
+{
+	static const char request[] = "GET / HTTP/1.1\r\n\r\n";
+	static const char answer[] =
+		"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n";
+	const size_t bytes = 1500000 * (sizeof(request) - 1);
+	char *requests = malloc(bytes), got[sizeof(answer)] = "";
+	struct command server;
+	size_t sent;
+	int fd;
+
+	(void)state;
+	assert_non_null(requests);
+	for (size_t i = 0; i < bytes; i += sizeof(request) - 1)
+		memcpy(requests + i, request, sizeof(request) - 1);
+	fd = connect_to(start(&server, (const char *const[]){"examples/http_server", NULL}), 65536);
+	sent = write_until_held_back(fd, requests, bytes);
+	assert_true(sent > 0 && sent < bytes);
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	for (size_t i = 0; i < sent / (sizeof(request) - 1); i++) {
+		read_exactly(fd, got, sizeof(answer) - 1);
+		assert_string_equal(got, answer);
+	}
+	expect_end(fd);
+	close(fd);
+	assert_int_equal(command_end(&server, SIGTERM, output, sizeof(output)), 0);
+	free(requests);
+}
+
 /* Through the proxy to an echo server that cannot get rid of it: the proxy's queues stay within their marks. */
 static void a_proxy_queues_no_more_than_its_marks_and_passes_ends_on(void **state)
 {
@@ -345,6 +375,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_says_how_it_is_used),
 		cmocka_unit_test(echo_holds_back_who_does_not_read_and_sends_all_after_an_end),
+		cmocka_unit_test(http_server_holds_back_who_does_not_read_its_answers),
 		cmocka_unit_test(a_proxy_queues_no_more_than_its_marks_and_passes_ends_on),
 		cmocka_unit_test(a_proxy_without_an_upstream_ends_its_client),
 		cmocka_unit_test(a_slow_member_of_a_chat_misses_lines_and_holds_up_nobody),
