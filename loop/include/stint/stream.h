@@ -30,7 +30,11 @@ struct stint_socket_trace;
 struct stint_stream_callbacks {
 	/* Data has come, 65,536 bytes at most; it is the loop's, and valid during the call. */
 	void (*read)(struct stint_stream *stream, const void *data, size_t bytes, void *ctx);
-	/* The peer will send no more. NULL: the stream is closed gracefully. */
+	/*
+	 * The peer will send no more; it may still read. NULL: stint_stream_close() at once. ANSWERS THAT ARE WRITTEN LATER
+	 * ARE THEN REFUSED (-EPIPE), also to one that sends its request, ends its direction and waits, as `nc -N` does: who
+	 * answers from another callback than `read` needs an `end`, and closes when the last answer is written.
+	 */
 	void (*end)(struct stint_stream *stream, void *ctx);
 	/* The queue had been above the high watermark and is now at or below the low one. May be NULL. */
 	void (*drained)(struct stint_stream *stream, void *ctx);
