@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* How a stream ends: shut down, finished, freed; and the events that it asks for until then. */
@@ -103,6 +104,39 @@ void stream_update_events(struct stint_stream *stream)
 		fd_set_edge(stream->source, false);
 	stint_fd_set_events(stream->source, (stream_reading(stream) ? STINT_READ : 0) |
 						    (stream->queue.bytes ? STINT_WRITE : 0));
+}
+
+/* What has come and is not read; 0 also if that cannot be known. */
+static uint32_t waiting_bytes(const struct stint_stream *stream)
+{
+	int bytes = 0;
+
+	if (ioctl(stint_fd_descriptor(stream->source), FIONREAD, &bytes) < 0 || bytes < 0)
+		return 0;
+	return (uint32_t)bytes;
+}
+
+/*
+ * What has come may be the answer that says why, so it is read by the events that it still makes, or those of a resume;
+ * but no more than there is by now, as the peer need not be gone (a unix socket that is shut for reading).
+ */
+void stream_fail(struct stint_stream *stream, int error)
+{
+	if (stream->finished || stream->freed || stream->unread_bytes)
+		return;
+	if (!stream->closing && !stream->ended)
+		stream->unread_bytes = waiting_bytes(stream);
+	if (!stream->unread_bytes) {
+		stream_finish(stream, error);
+		return;
+	}
+	stream->error = error;
+	stream->shutting = stream->shut = true;
+	reset_if_cut_short(stream);
+	stream->full = false;
+	stream->queue.bytes = 0;
+	stream_update_events(stream);
+	clear_queue(stream); /* last: a release may free the stream */
 }
 
 /* A connection that the peer has reset is not connected any more, which the event has yet to tell. */

@@ -23,7 +23,7 @@ int stint_stream_detach(struct stint_detached **ret, struct stint_stream *stream
 		return -EINVAL;
 	if (stream->finished)
 		return -EPIPE;
-	if (stream->advancing)
+	if (stream->advancing || stream->clearing)
 		return -EBUSY;
 	detached = malloc(sizeof(*detached));
 	if (!detached)

@@ -20,20 +20,33 @@ static void on_end(struct stint_stream *stream)
 	stream_advance_shutdown(stream);
 }
 
+/* `bytes` of what had come when the stream failed were read; if there are none, somebody else has read them. */
+static void count_last(struct stint_stream *stream, ssize_t bytes)
+{
+	if (bytes > 0)
+		stream->unread_bytes -= (uint32_t)bytes;
+	if (bytes <= 0 || stream->unread_bytes == 0)
+		stream_finish(stream, stream->error);
+}
+
 static void receive(struct stint_stream *stream)
 {
 	struct stint_loop *loop = stream->object.loop;
-	ssize_t bytes = recv(stream->source->fd, loop->read_buffer, STREAM_READ_BYTES, MSG_DONTWAIT);
+	const uint32_t unread_bytes = stream->unread_bytes; /* the callback may fail the stream */
+	size_t most = unread_bytes && unread_bytes < STREAM_READ_BYTES ? unread_bytes : STREAM_READ_BYTES;
+	ssize_t bytes = recv(stream->source->fd, loop->read_buffer, most, MSG_DONTWAIT);
 
 	if (bytes > 0) {
 		stream->read_at_ns = loop->clock->now_ns;
 		if (!stream->closing)
 			stream->callbacks.read(stream, loop->read_buffer, (size_t)bytes, stream->ctx);
-	} else if (bytes == 0) {
-		on_end(stream);
-	} else if (errno != EAGAIN && errno != EINTR) {
-		stream_finish(stream, -errno);
 	}
+	if (unread_bytes)
+		count_last(stream, bytes);
+	else if (bytes == 0)
+		on_end(stream);
+	else if (bytes < 0 && errno != EAGAIN && errno != EINTR)
+		stream_finish(stream, -errno);
 }
 
 /* EPOLLERR on a traced socket may only mean that an ACK time has come. */
@@ -60,7 +73,7 @@ void stream_on_ready(struct stint_fd *source, uint32_t events, void *ctx)
 	if (events & STINT_ERROR) {
 		error = socket_error(stream);
 		if (error < 0) {
-			stream_finish(stream, error);
+			stream_fail(stream, error);
 			return;
 		}
 	}

@@ -8,7 +8,8 @@
  * stream_limits.c (timeouts, closing), stream_move.c (from one loop to another).
  *
  * Life: open -> (end seen, FIN sent, in any order) -> closed. `finished` streams wait for their deferral,
- * which is the only place that calls `closed`: never from inside a call of the user's.
+ * which is the only place that calls `closed`: never from inside a call of the user's. One that fails while there is
+ * something to read is finished when that is read.
  *
  * Price: 280 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
  * limit is set. The buffer for reading is the loop's.
@@ -41,7 +42,8 @@ struct stint_stream {
 	int64_t gone_bytes; /* of them, those that the peer had when that was asked last (stream_limits.c) */
 	uint64_t stall_from_ns; /* the last send came back short; 0: it did not */
 	uint64_t closing_at_ns;
-	int error; /* what `closed` will say */
+	int error;             /* what `closed` will say */
+	uint32_t unread_bytes; /* it has failed, and this is to be read before it ends; 0: it has not */
 	uint16_t handler;
 	bool paused, ended, end_told, shutting, shut, closing, finished, full, freed;
 	bool expecting; /* the peer owes data */
@@ -74,6 +76,8 @@ int stream_open_parts(struct stint_stream *stream, int fd);
 void stream_enter_loop(struct stint_stream *stream, struct stint_loop *loop);
 /* It is over; `closed` comes from the loop. The descriptor goes quiet at once. */
 void stream_finish(struct stint_stream *stream, int error);
+/* Nothing can be sent any more. It is over once what has come is read, or at once if that is not wanted. */
+void stream_fail(struct stint_stream *stream, int error);
 /* Asks for the events that the state calls for. */
 void stream_update_events(struct stint_stream *stream);
 /* Sends the FIN once nothing is queued; ends the stream once both directions have ended. */

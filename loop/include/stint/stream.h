@@ -14,6 +14,9 @@
  * long as wanted; stint_stream_shutdown() sends ours once the queue is empty. When both have ended, or on
  * an error, `closed` is called, the last of all callbacks, and after it the stream is gone.
  *
+ * A peer that answers and resets the connection is heard: what had come is read before `closed` tells of the error, with
+ * no `end` in between, as that would pass it for the whole. Writes are -EPIPE from the error on.
+ *
  * Rules for callbacks, errors and threads as in loop.h.
  */
 
@@ -126,7 +129,10 @@ STINT_API uint64_t stint_stream_queued_bytes(const struct stint_stream *stream);
 /* Whether the queue is above the high watermark, or has been and is not yet down to the low one. */
 STINT_API bool stint_stream_full(const struct stint_stream *stream);
 
-/* Back-pressure to the peer: leave what comes in the kernel, or go on. */
+/*
+ * Back-pressure to the peer: leave what comes in the kernel, or go on. An error of the connection is told while the stream
+ * is paused, unless something is left that came before it: then once that has been read.
+ */
 STINT_API int stint_stream_pause(struct stint_stream *stream);
 STINT_API int stint_stream_resume(struct stint_stream *stream);
 

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Connections that break: what came before is read, also where it was a send that found out. */
+
+#include "stream_fixture.h"
+
+#include <sys/ioctl.h>
+
+#define SPOKEN 100000u /* more than a dispatch reads */
+
+static void reset(int fd)
+{
+	struct linger linger = {.l_onoff = 1};
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	close(fd);
+}
+
+/* Sends `bytes` from the one socket to the other, and returns when they are there: their checksum. */
+static uint64_t say(int from, int to, size_t bytes)
+{
+	char *data = make_data(bytes);
+	uint64_t sum = checksum(0, data, bytes);
+	int there = 0;
+
+	assert_int_equal(send(from, data, bytes, MSG_NOSIGNAL), bytes);
+	while (there < (int)bytes)
+		assert_int_equal(ioctl(to, FIONREAD, &there), 0);
+	free(data);
+	return sum;
+}
+
+/* The near end is a stream; its peer has sent SPOKEN bytes, and then a reset. */
+static uint64_t open_to_a_peer_that_spoke_and_reset(void)
+{
+	const int room = 1 << 20;
+	uint64_t sum;
+	int fds[2];
+
+	near = (struct end){0};
+	connect_pair(fds, 0);
+	assert_int_equal(setsockopt(fds[0], SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)), 0);
+	open_end(&near, fds[0], NULL);
+	sum = say(fds[1], fds[0], SPOKEN);
+	reset(fds[1]);
+	return sum;
+}
+
+static void assert_all_was_read(uint64_t sum, size_t bytes, int error)
+{
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(near.received, bytes);
+	assert_int_equal(near.checksum, sum);
+	assert_int_equal(near.ends, 0);
+	assert_int_equal(near.closed, 1);
+	assert_int_equal(near.error, error);
+}
+
+static void on_time(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	*(int *)ctx = 1;
+}
+
+/* An error, a hang-up, or data that nobody wants would be reported by each poll. */
+static void assert_no_spin(void)
+{
+	struct stint_timer *timer;
+	int over = 0, iterations = 0;
+
+	assert_int_equal(stint_timer_new(&timer, loop, handler, on_time, &over), 0);
+	assert_int_equal(stint_timer_start(timer, 20 * MS, 0), 0);
+	for (; !over; iterations++)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_true(iterations < 20);
+	stint_timer_free(timer);
+}
+
+static void what_came_before_a_reset_is_read(void **state)
+{
+	(void)state;
+	assert_all_was_read(open_to_a_peer_that_spoke_and_reset(), SPOKEN, -ECONNRESET);
+}
+
+static void a_paused_stream_keeps_what_came_before_a_reset_until_it_goes_on(void **state)
+{
+	uint64_t sum;
+
+	(void)state;
+	sum = open_to_a_peer_that_spoke_and_reset();
+	assert_int_equal(stint_stream_pause(near.stream), 0);
+	assert_no_spin();
+	assert_int_equal(near.closed, 0);
+	assert_int_equal(stint_stream_write(near.stream, "x", 1), -EPIPE);
+	assert_int_equal(stint_stream_resume(near.stream), 0);
+	assert_all_was_read(sum, SPOKEN, -ECONNRESET);
+}
+
+static void read_and_pause(struct stint_stream *stream, const void *data, size_t bytes, void *ctx)
+{
+	on_read(stream, data, bytes, ctx);
+	assert_int_equal(stint_stream_pause(stream), 0);
+}
+
+/* As a proxy does whose other side is full. */
+static void a_stream_paused_halfway_through_what_came_before_a_reset_keeps_the_rest(void **state)
+{
+	const struct stint_stream_callbacks pausing = {.read = read_and_pause, .closed = on_closed};
+	uint64_t sum;
+	int fds[2];
+
+	(void)state;
+	connect_pair(fds, 0);
+	assert_int_equal(stint_stream_new(&near.stream, loop, fds[0], NULL, handler, &pausing, &near), 0);
+	sum = say(fds[1], fds[0], SPOKEN);
+	reset(fds[1]);
+	while (near.received == 0 && !near.closed)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_no_spin();
+	assert_in_range(near.received, 1, SPOKEN - 1);
+	assert_int_equal(near.closed, 0);
+	assert_int_equal(stint_stream_resume(near.stream), 0);
+	assert_all_was_read(sum, SPOKEN, -ECONNRESET);
+}
+
+/* Its queue goes with the connection, and what came is read all the same. */
+static void what_came_before_a_reset_is_read_also_with_a_queue(void **state)
+{
+	static char data[4000000];
+	uint64_t sum;
+	int fds[2];
+
+	(void)state;
+	connect_pair(fds, 65536);
+	open_end(&near, fds[0], NULL);
+	assert_int_equal(stint_stream_write(near.stream, data, sizeof(data)), 0);
+	sum = say(fds[1], fds[0], 1000);
+	reset(fds[1]);
+	assert_all_was_read(sum, 1000, -ECONNRESET);
+}
+
+/* What still comes is thrown away by a close, so there is nothing to wait for. */
+static void a_closing_stream_ends_with_the_reset(void **state)
+{
+	(void)state;
+	open_to_a_peer_that_spoke_and_reset();
+	assert_int_equal(stint_stream_close(near.stream), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(near.received, 0);
+	assert_int_equal(near.closed, 1);
+	assert_int_equal(near.error, -ECONNRESET);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(what_came_before_a_reset_is_read),
+		TEST(a_paused_stream_keeps_what_came_before_a_reset_until_it_goes_on),
+		TEST(a_stream_paused_halfway_through_what_came_before_a_reset_keeps_the_rest),
+		TEST(what_came_before_a_reset_is_read_also_with_a_queue),
+		TEST(a_closing_stream_ends_with_the_reset),
+	};
+
+	return cmocka_run_group_tests_name("stream_reset", tests, fixture_make_directory,
+					   fixture_remove_directory);
+}
