@@ -164,7 +164,7 @@ void stream_advance_shutdown(struct stint_stream *stream)
 
 		stream->shut = true;
 		if (error < 0) {
-			stream_finish(stream, error);
+			stream_fail(stream, error);
 			return;
 		}
 	}

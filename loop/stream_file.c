@@ -117,7 +117,7 @@ static ssize_t send_now(struct stint_stream *stream, const struct write_queue_ra
 	if (must_be_read(done))
 		return 0;
 	if (done < 0)
-		stream_finish(stream, (int)done);
+		stream_fail(stream, (int)done);
 	return done < 0 ? -EPIPE : done;
 }
 

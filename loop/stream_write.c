@@ -47,7 +47,7 @@ void stream_send_queue(struct stint_stream *stream)
 		ssize_t done = send_next(stream, &bytes, &is_file);
 
 		if (done < 0) {
-			stream_finish(stream, (int)done);
+			stream_fail(stream, (int)done);
 			return;
 		}
 		stream->advancing = true;
@@ -75,7 +75,7 @@ static ssize_t send_now(struct stint_stream *stream, const void *data, size_t by
 		return 0;
 	done = stream_send_parts(stream, &part, 1, bytes, 0);
 	if (done < 0)
-		stream_finish(stream, (int)done);
+		stream_fail(stream, (int)done);
 	return done < 0 ? -EPIPE : done;
 }
 
@@ -142,7 +142,7 @@ int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, 
 		done = stream_send_parts(stream, (struct iovec *)(uintptr_t)parts, at_once, bytes,
 					 at_once < count ? MSG_MORE : 0);
 	if (done < 0) {
-		stream_finish(stream, (int)done);
+		stream_fail(stream, (int)done);
 		return -EPIPE;
 	}
 	if (at_once == count && (size_t)done == bytes)

@@ -151,6 +151,124 @@ static void a_closing_stream_ends_with_the_reset(void **state)
 	assert_int_equal(near.error, -ECONNRESET);
 }
 
+/* ---- a send finds out ---- */
+
+enum way { WRITE, WRITEV, REFERENCE, SEND_FILE, WAYS };
+
+static int releases;
+
+static void on_release(void *data, void *ctx)
+{
+	(void)data;
+	(void)ctx;
+	releases++;
+}
+
+static int write_by(enum way way, int file)
+{
+	static char data[] = "more";
+	struct iovec parts[] = {{data, 2}, {data + 2, 2}};
+
+	switch (way) {
+	case WRITE:
+		return stint_stream_write(near.stream, data, 4);
+	case WRITEV:
+		return stint_stream_writev(near.stream, parts, 2);
+	case REFERENCE:
+		return stint_stream_write_reference(near.stream, data, 4, on_release, NULL);
+	default:
+		return stint_stream_send_file(near.stream, file, 0, 4, NULL, NULL);
+	}
+}
+
+static int file_of_4_bytes(void)
+{
+	int fd = memfd_create("stint-test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "more", 4), 4);
+	return fd;
+}
+
+/* The peer has answered, and is gone with what was written to it: each way of sending finds that out before a read does. */
+static void an_answer_is_read_though_no_more_can_be_sent(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2 * WAYS; i++) {
+		const bool tcp = i >= WAYS;
+		uint64_t sum;
+		int fds[2], sent = 0;
+
+		near = (struct end){0};
+		releases = 0;
+		if (tcp)
+			connect_pair(fds, 0);
+		else
+			assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+						    fds),
+					 0);
+		open_end(&near, fds[0], NULL);
+		sum = say(fds[1], fds[0], SPOKEN);
+		if (tcp)
+			reset(fds[1]);
+		else
+			close(fds[1]);
+		sent = write_by((enum way)(i % WAYS), file_of_4_bytes());
+		assert_int_equal(sent, -EPIPE);
+		assert_int_equal(stint_stream_write(near.stream, "x", 1), -EPIPE);
+		assert_int_equal(releases, i % WAYS == REFERENCE);
+		assert_all_was_read(sum, SPOKEN, tcp ? -ECONNRESET : -EPIPE);
+	}
+}
+
+/* The peer takes what there is, so that its close is no reset, answers, and is gone before the rest is sent. */
+static void an_answer_is_read_though_the_queue_cannot_be_sent(void **state)
+{
+	static char data[4000000];
+	uint64_t sum;
+	int fds[2];
+
+	(void)state;
+	releases = 0;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	open_end(&near, fds[0], NULL);
+	assert_int_equal(stint_stream_write_reference(near.stream, data, sizeof(data), on_release, NULL), 0);
+	while (read(fds[1], data, sizeof(data)) > 0)
+		;
+	sum = say(fds[1], fds[0], 1000);
+	close(fds[1]);
+	assert_int_equal(releases, 0);
+	assert_all_was_read(sum, 1000, -EPIPE);
+	assert_int_equal(releases, 1);
+}
+
+/* It need not be gone, and could speak for ever. */
+static void a_peer_that_takes_no_more_is_heard_as_far_as_it_has_spoken(void **state)
+{
+	uint64_t sum;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	open_end(&near, fds[0], NULL);
+	sum = say(fds[1], fds[0], 1000);
+	assert_int_equal(shutdown(fds[1], SHUT_RD), 0);
+	assert_int_equal(stint_stream_write(near.stream, "more", 4), -EPIPE);
+	assert_int_equal(send(fds[1], "and on", 6, MSG_NOSIGNAL), 6);
+	assert_all_was_read(sum, 1000, -EPIPE);
+	close(fds[1]);
+}
+
+static void an_answer_is_read_though_no_end_can_be_sent(void **state)
+{
+	uint64_t sum;
+
+	(void)state;
+	sum = open_to_a_peer_that_spoke_and_reset();
+	assert_int_equal(stint_stream_shutdown(near.stream), 0);
+	assert_all_was_read(sum, SPOKEN, -ECONNRESET);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +277,10 @@ int main(void)
 		TEST(a_stream_paused_halfway_through_what_came_before_a_reset_keeps_the_rest),
 		TEST(what_came_before_a_reset_is_read_also_with_a_queue),
 		TEST(a_closing_stream_ends_with_the_reset),
+		TEST(an_answer_is_read_though_no_more_can_be_sent),
+		TEST(an_answer_is_read_though_the_queue_cannot_be_sent),
+		TEST(a_peer_that_takes_no_more_is_heard_as_far_as_it_has_spoken),
+		TEST(an_answer_is_read_though_no_end_can_be_sent),
 	};
 
 	return cmocka_run_group_tests_name("stream_reset", tests, fixture_make_directory,

@@ -92,8 +92,8 @@ STINT_API struct stint_stream *stint_stream_free(struct stint_stream *stream);
 /*
  * Sends, or queues a copy of what the socket does not take. All is accepted, however long; 0 bytes are a
  * success that does nothing. -EPIPE after stint_stream_shutdown() or stint_stream_close(), or when the
- * stream has failed (`closed` is called from the loop then, not from here); -ENOMEM: nothing of it was
- * queued, though part may have been sent, so the stream fails.
+ * stream has failed (`closed` is called from the loop then, not from here, and after what had come by then was read);
+ * -ENOMEM: nothing of it was queued, though part may have been sent, so the stream ends.
  */
 STINT_API int stint_stream_write(struct stint_stream *stream, const void *data, size_t bytes);
 STINT_API int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, int count);
