@@ -133,14 +133,15 @@ int stint_stream_close(struct stint_stream *stream)
 		return -EINVAL;
 	if (stream->closing || stream->finished)
 		return 0;
-	error = stream_need_timer(stream);
-	if (error < 0)
-		return error;
 	stream->closing = true;
 	stream->closing_at_ns = stint_loop_now_ns(stream->object.loop);
-	error = stream_watch_limits(stream);
-	if (error < 0)
+	error = stream_need_timer(stream);
+	if (error == 0)
+		error = stream_watch_limits(stream);
+	if (error < 0) { /* without a limit it might last for ever */
+		stream_finish(stream, error);
 		return error;
+	}
 	stream_update_events(stream);
 	return stint_stream_shutdown(stream);
 }

@@ -604,6 +604,47 @@ static void a_loop_that_cannot_rebuild_its_epoll_set_goes_on(void **state)
 	close(run.pipe[1]);
 }
 
+static int close_error;
+
+static void note_error(struct stint_stream *stream, int error, void *ctx)
+{
+	(void)stream;
+	(void)ctx;
+	close_error = error;
+	run.over++;
+}
+
+/* Of the user's, or of the library's own at the peer's end. */
+static void a_close_without_memory_for_its_timer_ends_the_stream(void **state)
+{
+	const struct stint_stream_callbacks callbacks = {.read = on_client_read, .closed = note_error};
+	const struct stint_loop_options options = {.size = sizeof(options), .meter_off = true};
+	struct stint_stream *stream;
+	struct stint_loop *loop;
+
+	(void)state;
+	for (int by_peer = 0; by_peer < 2; by_peer++) {
+		int fds[2], error = -ENOMEM;
+
+		memset(&run, 0, sizeof(run));
+		assert_int_equal(stint_loop_new(&loop, &options), 0);
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+		assert_int_equal(stint_stream_new(&stream, loop, fds[0], NULL, 0, &callbacks, NULL), 0);
+		faults_arm(FAULT_MEMORY, ENOMEM, 1);
+		if (by_peer)
+			assert_int_equal(shutdown(fds[1], SHUT_WR), 0);
+		else
+			error = stint_stream_close(stream);
+		assert_int_equal(stint_loop_iterate(loop, 10 * S), 0);
+		assert_true(faults_disarm());
+		assert_int_equal(error, -ENOMEM);
+		assert_int_equal(run.over, 1);
+		assert_int_equal(close_error, -ENOMEM);
+		stint_loop_free(loop);
+		close(fds[1]);
+	}
+}
+
 static int make_upload(void **state)
 {
 	upload = malloc(UPLOAD_BYTES);
@@ -628,6 +669,7 @@ int main(void)
 		cmocka_unit_test(each_thread_may_fail_to_start),
 		cmocka_unit_test(no_interrupted_call_is_a_failure),
 		cmocka_unit_test(a_loop_that_cannot_rebuild_its_epoll_set_goes_on),
+		cmocka_unit_test(a_close_without_memory_for_its_timer_ends_the_stream),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

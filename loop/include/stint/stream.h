@@ -150,6 +150,7 @@ STINT_API int stint_stream_shutdown(struct stint_stream *stream);
  * Closes gracefully: the queue is sent, then a FIN; what still comes is thrown away; when the peer has ended
  * too, or when nothing went for close_ns, `closed` is called: with 0 if all was sent, else with -ETIMEDOUT. (A close with
  * unread data would reset the connection, and the peer might lose what it has not read yet.)
+ * -ENOMEM: there is no timer for it to be had, so the stream ends at once, and that is what `closed` says; -EINVAL.
  */
 STINT_API int stint_stream_close(struct stint_stream *stream);
 
