@@ -53,30 +53,6 @@ static __always_inline u32 wait_kind(long number, const struct pt_regs *regs)
 	}
 }
 
-#define POLLIN_ANY  0x20c3 /* POLLIN, POLLPRI, POLLRDNORM, POLLRDBAND, POLLRDHUP */
-#define POLLOUT_ANY 0x304  /* POLLOUT, POLLWRNORM, POLLWRBAND */
-
-/* A poll() of one descriptor, and just until that can be written to. */
-static __always_inline bool polls_to_write(const struct pt_regs *regs)
-{
-	struct pollfd_user polled;
-
-	return regs->si == 1 && bpf_probe_read_user(&polled, sizeof(polled), (void *)regs->di) == 0 &&
-	       polled.events & POLLOUT_ANY && !(polled.events & POLLIN_ANY);
-}
-
-/*
- * The same of the current thread. A loop polls for what comes in. Who has but one descriptor, and waits until that can be
- * written to, is amid a piece of work; what it sleeps for after that, as memcached's crawler for the next piece, is no
- * delay.
- */
-static __always_inline u32 own_wait_kind(long number, const struct pt_regs *regs)
-{
-	u32 kind = wait_kind(number, regs);
-
-	return kind == RECORD_WAIT_POLL && polls_to_write(regs) ? RECORD_WAIT_NONE : kind;
-}
-
 static __always_inline bool has_object(u32 kind)
 {
 	return kind == RECORD_WAIT_EPOLL || kind == RECORD_WAIT_IO_URING;

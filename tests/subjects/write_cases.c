@@ -21,6 +21,7 @@
  *	computing  computes for COMPUTE_NS of its CPU clock, the first time
  *	starved    the same, on a CPU that HOGS others want all the time
  *	poll       as busy, but waits in poll(); and does something else for AFTER_MS with each event before it sends
+ *	writer     as poll, for that socket alone, and until it can be written to
  *	select     the same in select()
  *	retrying   never waits for EPOLLOUT: tries again every millisecond
  *
@@ -240,7 +241,12 @@ static void poll_for_space(const char *manner, int fd)
 	FD_ZERO(&writable);
 	FD_SET(fd, &readable);
 	FD_SET(fd, &writable);
-	len = is(manner, "poll") ? poll(polled, 2, -1) : select(fd + 1, &readable, &writable, NULL, NULL);
+	if (is(manner, "writer"))
+		polled[1].events = POLLOUT;
+	if (is(manner, "select"))
+		len = select(fd + 1, &readable, &writable, NULL, NULL);
+	else
+		len = is(manner, "poll") ? poll(polled, 2, -1) : poll(&polled[1], 1, -1);
 	if (len < 1)
 		die(manner);
 	account.events++;
@@ -249,7 +255,7 @@ static void poll_for_space(const char *manner, int fd)
 
 static bool is_polling(const char *manner)
 {
-	return is(manner, "poll") || is(manner, "select");
+	return is(manner, "poll") || is(manner, "select") || is(manner, "writer");
 }
 
 /* True if epoll told EPOLLOUT within the time. */
