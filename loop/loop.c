@@ -14,7 +14,8 @@
  * A callback may free anything: a source, as object.c has it, or the loop. Freed in a callback, the loop is emptied at
  * once and its memory goes when the iteration has ended.
  *
- * Price without the meter: one clock read an iteration. With it: one more for each dispatch.
+ * Price without the meter: one clock read an iteration, and one more while timers are armed. With it: one more for each
+ * dispatch.
  */
 
 static int open_meter(struct stint_loop *loop, const struct stint_loop_options *options)
@@ -128,6 +129,8 @@ static uint64_t poll_timeout(struct stint_loop *loop, uint64_t limit_ns)
 	if (!loop->timers_armed)
 		return limit_ns;
 	due_ns = timer_next_due(loop);
+	if (!loop->account) /* nobody has read it since the last poll returned */
+		clock_read(loop->clock);
 	now_ns = loop->clock->now_ns;
 	if (due_ns <= now_ns)
 		return 0;

@@ -2,8 +2,11 @@
 #include "loop_fixture.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
+#include <sys/epoll.h>
 
 static struct stint_loop *loop;
 static struct stint_meter *meter;
@@ -716,6 +719,48 @@ static void a_loop_without_a_meter_works(void **state)
 	assert_int_equal(calls, 5);
 }
 
+/* The last limit of a poll. Instead of libc's, for the library too. */
+static uint64_t poll_limit_ns;
+
+int epoll_pwait2(int epoll, struct epoll_event *events, int most, const struct timespec *timeout,
+		 const sigset_t *signals)
+{
+	static int (*of_libc)(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
+
+	if (!of_libc)
+		*(void **)&of_libc = dlsym(RTLD_NEXT, "epoll_pwait2");
+	poll_limit_ns = timeout ? (uint64_t)timeout->tv_sec * S + (uint64_t)timeout->tv_nsec : 0;
+	return of_libc(epoll, events, most, timeout, signals);
+}
+
+static void spin_and_tell_when_it_ended(struct stint_deferred *deferred, void *ctx)
+{
+	(void)deferred;
+	fixture_spin(20 * MS);
+	*(uint64_t *)ctx = fixture_now_ns(CLOCK_MONOTONIC);
+}
+
+static void without_a_meter_a_timer_waits_no_longer_for_what_callbacks_took(void **state)
+{
+	struct stint_loop_options options = {.size = sizeof(options), .meter_off = true};
+	struct stint_deferred *deferred;
+	struct stint_timer *timer;
+	uint64_t ended_ns = 0, due_ns;
+
+	(void)state;
+	close_loop(NULL);
+	poll_limit_ns = 0;
+	assert_int_equal(stint_loop_new(&loop, &options), 0);
+	assert_int_equal(stint_timer_new(&timer, loop, 0, count_tick, &calls), 0);
+	assert_int_equal(stint_deferred_new(&deferred, loop, 0, spin_and_tell_when_it_ended, &ended_ns), 0);
+	assert_int_equal(stint_timer_start(timer, 100 * MS, 0), 0);
+	due_ns = stint_timer_due_ns(timer);
+	assert_int_equal(stint_deferred_schedule(deferred), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	/* A poll that comes late has a shorter limit, or none if the timer is due. */
+	assert_true(ended_ns + fixture_at_least(poll_limit_ns) <= due_ns + MS || poll_limit_ns == 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
 
 int main(void)
@@ -745,6 +790,7 @@ int main(void)
 		TEST(a_handshake_is_an_event_on_both_sides),
 		TEST(a_refused_connect_says_so_once),
 		TEST(a_loop_without_a_meter_works),
+		TEST(without_a_meter_a_timer_waits_no_longer_for_what_callbacks_took),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, fixture_make_directory, fixture_remove_directory);

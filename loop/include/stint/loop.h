@@ -111,7 +111,10 @@ STINT_API int stint_loop_iterate(struct stint_loop *loop, uint64_t timeout_ns);
 /* Makes stint_loop_run() return after this iteration; if it is not running, at once when it is called. */
 STINT_API int stint_loop_stop(struct stint_loop *loop);
 
-/* Start of the running dispatch; outside of one, the time now. 0 for NULL. Costs no clock read inside. */
+/*
+ * Start of the running dispatch; outside of one, the time now. 0 for NULL. Costs no clock read inside. Without a meter no
+ * dispatch reads the clock: inside of any it is when the poll returned, and so are the delays of timers counted from then.
+ */
 STINT_API uint64_t stint_loop_now_ns(struct stint_loop *loop);
 
 /* Registers or finds a handler by name: see stint_meter_handler(). 0 if the loop has no meter. -EINVAL: no name. */
