@@ -268,14 +268,20 @@ int stint_loop_run(struct stint_loop *loop)
 
 int stint_loop_iterate(struct stint_loop *loop, uint64_t timeout_ns)
 {
+	bool stopped;
+	int error;
+
 	if (!loop)
 		return -EINVAL;
 	if (loop->running || loop_is_foreign(loop))
 		return loop->running ? -EBUSY : -ECHILD;
 	if (timeout_ns == UINT64_MAX && !has_work(loop))
 		return 0;
+	stopped = loop->stopped;
 	enter(loop);
-	return leave(loop, iterate(loop, timeout_ns));
+	error = iterate(loop, timeout_ns);
+	loop->stopped = stopped || loop->dead;
+	return leave(loop, error);
 }
 
 int stint_loop_stop(struct stint_loop *loop)

@@ -507,6 +507,38 @@ static void a_timer_started_in_an_iteration_waits_for_the_next(void **state)
 	}
 }
 
+static void stop_loop(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	(void)ctx;
+	calls++;
+	assert_int_equal(stint_loop_stop(loop), 0);
+}
+
+static void a_stop_holds_for_the_run_that_it_is_in_or_for_the_next(void **state)
+{
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_timer_new(&timer, loop, 0, stop_loop, NULL), 0);
+	assert_int_equal(stint_timer_start_at(timer, 1, 0), 0);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(calls, 1);
+	assert_int_equal(stint_timer_start_at(timer, 1, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 2);
+	/* Of one outside of both, an iteration takes nothing away. */
+	assert_int_equal(stint_loop_stop(loop), 0);
+	assert_int_equal(stint_timer_start_at(timer, 1, 0), 0);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(calls, 3);
+	assert_int_equal(stint_timer_start_at(timer, 1, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 3);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 4);
+}
+
 static uint64_t seed = 2463534242u;
 
 static uint64_t next_random(void)
@@ -784,6 +816,7 @@ int main(void)
 		TEST(a_period_without_end_is_one_tick),
 		TEST(a_timer_that_is_due_can_be_cancelled_by_another),
 		TEST(a_timer_started_in_an_iteration_waits_for_the_next),
+		TEST(a_stop_holds_for_the_run_that_it_is_in_or_for_the_next),
 		TEST(many_timers_come_out_sorted),
 		TEST(a_deferred_scheduled_by_itself_waits_for_the_next_iteration),
 		TEST(a_slow_handler_is_reported_with_the_timer_that_it_delayed),

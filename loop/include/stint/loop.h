@@ -108,7 +108,10 @@ STINT_API int stint_loop_run(struct stint_loop *loop);
  */
 STINT_API int stint_loop_iterate(struct stint_loop *loop, uint64_t timeout_ns);
 
-/* Makes stint_loop_run() return after this iteration; if it is not running, at once when it is called. */
+/*
+ * Makes stint_loop_run() return after this iteration; if it is not running, at once when it is called. Within
+ * stint_loop_iterate(), which returns then anyway, it asks for nothing.
+ */
 STINT_API int stint_loop_stop(struct stint_loop *loop);
 
 /*
