@@ -234,20 +234,69 @@ static struct stint_timer *sort_list(struct stint_timer *list)
 
 /* ---- what the wheel has come to ---- */
 
+#define FRONT_STEPS 16u /* back from its end, and no more, a timer is worth searching its place */
+
+/* Behind it are those of the `link` that the timer is to hang on. */
+static void insert(struct timer_wheel *wheel, struct stint_timer *timer, struct stint_timer **link)
+{
+	timer->link = link;
+	timer->next = *link;
+	*link = timer;
+	if (timer->next)
+		timer->next->link = &timer->next;
+	else
+		wheel->last = timer;
+}
+
+static void push_to_inbox(struct timer_wheel *wheel, struct stint_timer *timer)
+{
+	if (!wheel->inbox || timer->due_ns < wheel->inbox_earliest_ns)
+		wheel->inbox_earliest_ns = timer->due_ns;
+	timer->link = &wheel->inbox;
+	timer->next = wheel->inbox;
+	wheel->inbox = timer;
+	if (timer->next)
+		timer->next->link = &timer->next;
+}
+
+/* The one before it in the front list; NULL: it is the first. */
+static struct stint_timer *before_in_front(const struct timer_wheel *wheel, const struct stint_timer *timer)
+{
+	return timer->link == &wheel->front ? NULL : wheel_before(timer);
+}
+
 /* From the end, as what is armed last is mostly due last. Behind those of the same deadline. */
 void wheel_add_to_front(struct timer_wheel *wheel, struct stint_timer *timer)
 {
 	struct stint_timer *previous = wheel->last;
 
-	while (previous && previous->due_ns > timer->due_ns)
-		previous = previous->link == &wheel->front ? NULL : wheel_before(previous);
-	timer->link = previous ? &previous->next : &wheel->front;
-	timer->next = *timer->link;
-	*timer->link = timer;
-	if (timer->next)
-		timer->next->link = &timer->next;
-	else
-		wheel->last = timer;
+	for (uint32_t step = 0; previous && previous->due_ns > timer->due_ns; step++) {
+		if (step == FRONT_STEPS) {
+			push_to_inbox(wheel, timer);
+			return;
+		}
+		previous = before_in_front(wheel, previous);
+	}
+	insert(wheel, timer, previous ? &previous->next : &wheel->front);
+}
+
+/* From the end as well: it looks at those of the front list that are later than the earliest, each once. */
+static void merge_inbox(struct timer_wheel *wheel)
+{
+	struct stint_timer *previous = wheel->last, *latest = NULL;
+
+	for (struct stint_timer *timer = sort_list(wheel->inbox), *next; timer; timer = next) {
+		next = timer->next;
+		timer->next = latest;
+		latest = timer;
+	}
+	wheel->inbox = NULL;
+	for (struct stint_timer *timer = latest; timer; timer = latest) {
+		latest = timer->next;
+		while (previous && previous->due_ns > timer->due_ns)
+			previous = before_in_front(wheel, previous);
+		insert(wheel, timer, previous ? &previous->next : &wheel->front);
+	}
 }
 
 /* A list of timers that are later than the front list's. */
@@ -414,12 +463,15 @@ uint64_t wheel_next_ns(struct timer_wheel *wheel)
 {
 	const struct wheel_entry *entry = first_entry(wheel);
 	const struct stint_timer *front = wheel->front;
+	uint64_t next_ns = wheel->inbox ? wheel->inbox_earliest_ns : WHEEL_NEVER;
 	uint32_t place;
 
-	if (entry)
-		return front && front->due_ns < entry->due_ns ? front->due_ns : entry->due_ns;
-	if (front)
-		return front->due_ns;
+	if (entry && entry->due_ns < next_ns)
+		next_ns = entry->due_ns;
+	if (front && front->due_ns < next_ns)
+		next_ns = front->due_ns;
+	if (next_ns != WHEEL_NEVER)
+		return next_ns;
 	place = next_place(wheel);
 	return place == WHEEL_PLACES ? WHEEL_NEVER : wheel->earliest_ns[place];
 }
@@ -461,6 +513,7 @@ struct wheel_removed wheel_remove_timeouts(struct timer_wheel *wheel, uint32_t k
 	struct wheel_removed removed = {0};
 
 	remove_of_list(wheel, wheel->front, kind, now_ns, &removed);
+	remove_of_list(wheel, wheel->inbox, kind, now_ns, &removed);
 	for (struct wheel_run *run = wheel->runs; run; run = run->next)
 		for (size_t i = run->begin; i < run->end; i++)
 			remove_of_list(wheel, run->entry[i].timer, kind, now_ns, &removed);
@@ -476,6 +529,8 @@ uint64_t wheel_take_due(struct timer_wheel *wheel, uint64_t now_ns)
 
 	while (turn(wheel, wheel_tick(now_ns)))
 		;
+	if (wheel->inbox && wheel->inbox_earliest_ns <= now_ns)
+		merge_inbox(wheel);
 	for (const struct stint_timer *timer = wheel->front; timer && timer->due_ns <= now_ns;
 	     timer = timer->next)
 		count++;

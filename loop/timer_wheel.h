@@ -17,7 +17,8 @@
  *
  * Arming and disarming touch the timer, its neighbours in the list and the slot, and need no memory, so they cannot
  * fail. With many timers each of these is a cache miss; they only write to the neighbours, so nothing waits for those.
- * Arming for a time within the present tick walks back over the front list's timers of a later deadline. Price: 32 bytes a
+ * A timer for a time within the present tick, or before it, finds its place a few steps back from the front list's end, or
+ * goes to the inbox, which is sorted and merged into the front list once one of its timers is due. Price: 32 bytes a
  * timer, 20 KB a loop. A run takes 16 bytes a timer while it lasts, and as much again while it is sorted; up to
  * 64 KB are kept for the next. If there is none to be had, the front list must do for many too.
  *
@@ -61,11 +62,13 @@ _Static_assert(sizeof(struct stint_timer) == 32, "no timer lies in two cache lin
 #define WHEEL_PLACES (WHEEL_LEVELS * WHEEL_SLOTS)
 
 struct timer_wheel {
-	uint64_t tick;             /* slots up to this one are empty: their timers are in front */
-	struct stint_timer *front; /* sorted */
-	struct stint_timer *last;  /* of the front list; NULL if that is empty */
-	struct wheel_run *runs;    /* each later than the one before */
-	struct wheel_run *spare;   /* memory for the next */
+	uint64_t tick;              /* slots up to this one are empty: their timers are in front */
+	struct stint_timer *front;  /* sorted */
+	struct stint_timer *last;   /* of the front list; NULL if that is empty */
+	struct stint_timer *inbox;  /* not sorted; those that come due are in front after wheel_take_due() */
+	uint64_t inbox_earliest_ns; /* of those that were put there since it was last empty */
+	struct wheel_run *runs;     /* each later than the one before */
+	struct wheel_run *spare;    /* memory for the next */
 	/* A bit for each slot that has timers, or had some that were removed since. */
 	uint64_t occupied[WHEEL_LEVELS];
 	struct stint_timer *slot[WHEEL_PLACES][WHEEL_LISTS];

@@ -152,6 +152,79 @@ static void after_a_burst_its_memory_is_given_back(void **state)
 	assert_int_equal(faults.live, 0);
 }
 
+/* ---- many within one tick ---- */
+
+#define MANY 20000u
+
+static struct stint_timer many[MANY];
+
+enum deadlines { ASCENDING, AT_RANDOM };
+
+/* All of it in `span_ns` from `begin_ns` on, and due at its end: how much CPU arming them and finding that takes. */
+static uint64_t cpu_of_many(uint64_t begin_ns, uint64_t span_ns, enum deadlines deadlines)
+{
+	uint64_t cpu_ns, last_ns = 0;
+	const struct stint_timer *first;
+
+	for (uint32_t i = 0; i < MANY; i++)
+		many[i].due_ns = begin_ns + (deadlines == ASCENDING ? i * span_ns / MANY : below(span_ns));
+	cpu_ns = fixture_now_ns(CLOCK_THREAD_CPUTIME_ID);
+	for (uint32_t i = 0; i < MANY; i++)
+		wheel_add(&wheel, &many[i]);
+	assert_int_equal(wheel_take_due(&wheel, begin_ns + span_ns - 1), MANY);
+	cpu_ns = fixture_now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+	while ((first = wheel_first_due(&wheel, begin_ns + span_ns - 1))) {
+		assert_true(first->due_ns >= last_ns);
+		last_ns = first->due_ns;
+		wheel_remove(&wheel, &many[first - many]);
+	}
+	return cpu_ns;
+}
+
+static uint64_t least_cpu_of_past(enum deadlines deadlines)
+{
+	uint64_t least_ns = UINT64_MAX;
+
+	for (int i = 0; i < 3; i++) {
+		uint64_t cpu_ns;
+
+		start_wheel();
+		cpu_ns = cpu_of_many(now_ns - 1000 * S, 1000 * S, deadlines);
+		least_ns = cpu_ns < least_ns ? cpu_ns : least_ns;
+	}
+	return least_ns;
+}
+
+/* 10,000 steps for each would be hundreds of times as many. */
+static void many_that_have_passed_need_not_be_armed_in_order(void **state)
+{
+	(void)state;
+	assert_true(least_cpu_of_past(AT_RANDOM) < 60 * least_cpu_of_past(ASCENDING));
+}
+
+/* In a tick of a slot of 64 of them, of which the last has not passed. */
+static uint64_t least_cpu_of_tick(uint64_t tick)
+{
+	uint64_t least_ns = UINT64_MAX;
+
+	for (int i = 0; i < 3; i++) {
+		uint64_t slot_ns, cpu_ns;
+
+		start_wheel();
+		slot_ns = (wheel.tick / WHEEL_SLOTS + 2) * WHEEL_SLOTS << WHEEL_TICK_BITS;
+		cpu_ns = cpu_of_many(slot_ns + (tick << WHEEL_TICK_BITS), UINT64_C(1) << WHEEL_TICK_BITS,
+				     AT_RANDOM);
+		least_ns = cpu_ns < least_ns ? cpu_ns : least_ns;
+	}
+	return least_ns;
+}
+
+static void the_first_tick_of_a_slot_takes_no_longer_than_others(void **state)
+{
+	(void)state;
+	assert_true(least_cpu_of_tick(0) < 60 * least_cpu_of_tick(1));
+}
+
 static void a_slot_whose_timers_are_gone_wakes_nobody(void **state)
 {
 	uint64_t later_ns;
@@ -174,6 +247,8 @@ int main(void)
 		cmocka_unit_test(many_of_one_slot_come_out_sorted),
 		cmocka_unit_test(without_memory_they_come_out_all_the_same),
 		cmocka_unit_test(after_a_burst_its_memory_is_given_back),
+		cmocka_unit_test(many_that_have_passed_need_not_be_armed_in_order),
+		cmocka_unit_test(the_first_tick_of_a_slot_takes_no_longer_than_others),
 		cmocka_unit_test(a_slot_whose_timers_are_gone_wakes_nobody),
 	};
 
