@@ -248,7 +248,7 @@ static void insert(struct timer_wheel *wheel, struct stint_timer *timer, struct 
 		wheel->last = timer;
 }
 
-static void push_to_inbox(struct timer_wheel *wheel, struct stint_timer *timer)
+void wheel_add_to_inbox(struct timer_wheel *wheel, struct stint_timer *timer)
 {
 	if (!wheel->inbox || timer->due_ns < wheel->inbox_earliest_ns)
 		wheel->inbox_earliest_ns = timer->due_ns;
@@ -272,7 +272,7 @@ void wheel_add_to_front(struct timer_wheel *wheel, struct stint_timer *timer)
 
 	for (uint32_t step = 0; previous && previous->due_ns > timer->due_ns; step++) {
 		if (step == FRONT_STEPS) {
-			push_to_inbox(wheel, timer);
+			wheel_add_to_inbox(wheel, timer);
 			return;
 		}
 		previous = before_in_front(wheel, previous);
@@ -288,6 +288,7 @@ static void merge_inbox(struct timer_wheel *wheel)
 	for (struct stint_timer *timer = sort_list(wheel->inbox), *next; timer; timer = next) {
 		next = timer->next;
 		timer->next = latest;
+		timer->periodic &= WHEEL_PERIODIC;
 		latest = timer;
 	}
 	wheel->inbox = NULL;

@@ -37,6 +37,10 @@
 #define WHEEL_LEVELS    8 /* 18 + 8 * 6 bits: every deadline there is */
 #define WHEEL_NEVER     UINT64_MAX
 
+#define WHEEL_PERIODIC 1u
+#define WHEEL_WAITS \
+	2u /* it is in the inbox, and due from the next wheel_take_due() on, though it may have passed */
+
 /* Two in a cache line. What is needed only when it fires is elsewhere (timer_memory.h, timeout.c). */
 struct stint_timer {
 	struct stint_timer *next; /* in its list, or of those that are free */
@@ -44,8 +48,8 @@ struct stint_timer {
 	struct stint_timer **link;
 	uint64_t due_ns;
 	uint32_t handler; /* of a timeout its kind */
-	bool periodic;
-	bool used; /* false: free; it tells nothing of a timeout */
+	uint8_t periodic; /* 0 or WHEEL_PERIODIC, or that and WHEEL_WAITS */
+	bool used;        /* false: free; it tells nothing of a timeout */
 	bool is_timeout;
 	bool background; /* armed, it does not keep the loop running */
 };
@@ -112,6 +116,9 @@ struct wheel_removed wheel_remove_timeouts(struct timer_wheel *wheel, uint32_t k
 
 /* Takes a timer that is armed off its list, and puts it in another slot. */
 void wheel_change_slot(struct timer_wheel *wheel, struct stint_timer *timer, uint32_t place);
+
+/* Puts a timer in the inbox: however long it has passed, it is not due before the next wheel_take_due(). */
+void wheel_add_to_inbox(struct timer_wheel *wheel, struct stint_timer *timer);
 
 /* Puts a timer there whose tick the wheel has come to. */
 void wheel_add_to_front(struct timer_wheel *wheel, struct stint_timer *timer);

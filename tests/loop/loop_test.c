@@ -444,6 +444,43 @@ static void a_periodic_timer_keeps_its_grid(void **state)
 	assert_int_equal(calls, 6);
 }
 
+/* Started in a callback for a time that has passed, with others that are due: it waits, and stopping it changes nothing. */
+static void start_in_the_past(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	(void)ctx;
+	assert_int_equal(stint_timer_start_at(victim, last_due_ns, 10 * MS), 0);
+	assert_int_equal(stint_timer_due_ns(victim), last_due_ns);
+	if (calls++ == 1)
+		assert_int_equal(stint_timer_stop(victim), 0);
+}
+
+static void count_on_grid(struct stint_timer *timer, void *ctx)
+{
+	(void)ctx;
+	calls += 100;
+	assert_int_equal((stint_timer_due_ns(timer) - last_due_ns) % (10 * MS), 0);
+	assert_true(stint_timer_due_ns(timer) > stint_loop_now_ns(loop));
+	stint_timer_stop(timer);
+}
+
+static void a_grid_that_began_in_the_past_is_kept_in_a_callback_too(void **state)
+{
+	struct stint_timer *timer;
+
+	(void)state;
+	last_due_ns = stint_loop_now_ns(loop) - 3 * MS;
+	assert_int_equal(stint_timer_new(&victim, loop, 0, count_on_grid, NULL), 0);
+	for (uint64_t i = 1; i <= 3; i++) {
+		assert_int_equal(stint_timer_new(&timer, loop, 0, start_in_the_past, NULL), 0);
+		assert_int_equal(stint_timer_start_at(timer, i, 0), 0);
+	}
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(calls, 3);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(calls, 103);
+}
+
 static void count_tick(struct stint_timer *timer, void *ctx)
 {
 	(void)timer;
@@ -813,6 +850,7 @@ int main(void)
 		TEST(a_loop_does_not_run_inside_of_itself),
 		TEST(timers_come_in_the_order_of_their_deadlines),
 		TEST(a_periodic_timer_keeps_its_grid),
+		TEST(a_grid_that_began_in_the_past_is_kept_in_a_callback_too),
 		TEST(a_period_without_end_is_one_tick),
 		TEST(a_timer_that_is_due_can_be_cancelled_by_another),
 		TEST(a_timer_started_in_an_iteration_waits_for_the_next),
