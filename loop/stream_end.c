@@ -9,17 +9,21 @@
 
 /* How a stream ends: shut down, finished, freed; and the events that it asks for until then. */
 
+void stream_reset_by_close(int fd)
+{
+	const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
 /*
  * With data in the queue the peer was promised more: a reset tells it that there is none, where an end would pass for
  * the whole. In a child of the process that has the connection, the socket is not ours to change.
  */
 static void reset_if_cut_short(const struct stint_stream *stream)
 {
-	const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-
 	if (stream->queue.bytes && !loop_is_foreign(stream->object.loop))
-		(void)setsockopt(stint_fd_descriptor(stream->source), SOL_SOCKET, SO_LINGER, &at_once,
-				 sizeof(at_once));
+		stream_reset_by_close(stint_fd_descriptor(stream->source));
 }
 
 static void close_descriptor(struct stint_stream *stream)

@@ -13,6 +13,7 @@
 struct stint_detached {
 	struct stint_stream stream; /* on no loop: without source, timer and trace */
 	int fd;
+	uint32_t generation; /* of the loop that it was on: see loop_is_foreign() */
 };
 
 int stint_stream_detach(struct stint_detached **ret, struct stint_stream *stream)
@@ -34,6 +35,7 @@ int stint_stream_detach(struct stint_detached **ret, struct stint_stream *stream
 	detached->stream.timer = NULL;
 	detached->stream.trace = NULL;
 	detached->fd = stint_fd_descriptor(stream->source);
+	detached->generation = stream->object.loop->generation;
 	/* The descriptor and the queue are the other's now. */
 	stint_fd_own(stream->source, false);
 	stream->queue = (struct write_queue){0};
@@ -77,6 +79,8 @@ struct stint_detached *stint_detached_free(struct stint_detached *detached)
 {
 	if (!detached)
 		return NULL;
+	if (detached->stream.queue.bytes && detached->generation == fork_generation_now)
+		stream_reset_by_close(detached->fd);
 	close(detached->fd);
 	write_queue_clear(&detached->stream.queue);
 	free(detached);

@@ -78,6 +78,8 @@ void stream_enter_loop(struct stint_stream *stream, struct stint_loop *loop);
 void stream_finish(struct stint_stream *stream, int error);
 /* Nothing can be sent any more. It is over once what has come is read, or at once if that is not wanted. */
 void stream_fail(struct stint_stream *stream, int error);
+/* The connection is to be reset when the descriptor is closed. Not in a child of the process that has it. */
+void stream_reset_by_close(int fd);
 /* Asks for the events that the state calls for. */
 void stream_update_events(struct stint_stream *stream);
 /* Sends the FIN once nothing is queued; ends the stream once both directions have ended. */

@@ -5,6 +5,7 @@
 #include "stream_fixture.h"
 
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 
 #define SPOKEN 100000u /* more than a dispatch reads */
 
@@ -269,6 +270,53 @@ static void an_answer_is_read_though_no_end_can_be_sent(void **state)
 	assert_all_was_read(sum, SPOKEN, -ECONNRESET);
 }
 
+/* ---- our own end ---- */
+
+/* What it got is no whole, and must not look like one. */
+static void a_detached_stream_freed_with_data_queued_is_reset(void **state)
+{
+	static char data[4000000];
+	struct stint_detached *detached;
+
+	(void)state;
+	open_both(65536, NULL);
+	assert_int_equal(stint_stream_write(near.stream, data, sizeof(data)), 0);
+	assert_int_equal(stint_stream_detach(&detached, near.stream), 0);
+	assert_null(stint_detached_free(detached));
+	iterate_until(&far.closed);
+	assert_int_equal(far.error, -ECONNRESET);
+	assert_int_equal(far.ends, 0);
+}
+
+/* The connection is its parent's, which goes on with it. */
+static void a_detached_stream_freed_in_a_child_resets_nothing(void **state)
+{
+	struct linger linger = {.l_onoff = 1};
+	socklen_t bytes = sizeof(linger);
+	static char data[4000000];
+	struct stint_detached *detached;
+	int fds[2], status;
+	pid_t child;
+
+	(void)state;
+	connect_pair(fds, 65536);
+	open_end(&near, fds[0], NULL);
+	assert_int_equal(stint_stream_write(near.stream, data, sizeof(data)), 0);
+	assert_int_equal(stint_stream_detach(&detached, near.stream), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		stint_detached_free(detached);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(getsockopt(fds[0], SOL_SOCKET, SO_LINGER, &linger, &bytes), 0);
+	assert_int_equal(linger.l_onoff, 0);
+	stint_detached_free(detached);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +329,8 @@ int main(void)
 		TEST(an_answer_is_read_though_the_queue_cannot_be_sent),
 		TEST(a_peer_that_takes_no_more_is_heard_as_far_as_it_has_spoken),
 		TEST(an_answer_is_read_though_no_end_can_be_sent),
+		TEST(a_detached_stream_freed_with_data_queued_is_reset),
+		TEST(a_detached_stream_freed_in_a_child_resets_nothing),
 	};
 
 	return cmocka_run_group_tests_name("stream_reset", tests, fixture_make_directory,

@@ -73,8 +73,8 @@ struct stint_stream_options {
  * unix socket it is the moment of asking, so that a limit comes up to twice as late. idle_ns runs on while the stream is
  * paused; read_ns does not.
  *
- * A stream that ends while something is queued, by whatever (a limit, an error, stint_stream_free(), the end of its loop),
- * resets the connection: its peer does not take what it got for the whole.
+ * A stream that ends while something is queued, by whatever (a limit, an error, stint_stream_free(), stint_detached_free(),
+ * the end of its loop), resets the connection: its peer does not take what it got for the whole.
  */
 
 /*
@@ -198,7 +198,7 @@ STINT_API int stint_stream_attach(struct stint_stream **ret, struct stint_detach
 				  struct stint_loop *loop, uint32_t handler,
 				  const struct stint_stream_callbacks *callbacks, void *ctx);
 
-/* Closes its descriptor and throws away what is queued. Any thread. */
+/* Closes its descriptor, with a reset if something is queued, which is thrown away. Any thread. */
 STINT_API struct stint_detached *stint_detached_free(struct stint_detached *detached);
 
 /* Has sends and events of the stream recorded by `trace` (NULL: no more); the trace stays the caller's. */
