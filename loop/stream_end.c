@@ -190,3 +190,15 @@ int stint_stream_shutdown(struct stint_stream *stream)
 	stream_advance_shutdown(stream);
 	return 0;
 }
+
+int stint_stream_reset(struct stint_stream *stream)
+{
+	if (!stream || stream->freed)
+		return -EINVAL;
+	if (stream->finished)
+		return -EPIPE;
+	if (!loop_is_foreign(stream->object.loop))
+		stream_reset_by_close(stint_fd_descriptor(stream->source));
+	stream_finish(stream, -ECONNABORTED);
+	return 0;
+}

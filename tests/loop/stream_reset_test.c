@@ -272,6 +272,80 @@ static void an_answer_is_read_though_no_end_can_be_sent(void **state)
 
 /* ---- our own end ---- */
 
+/* Nothing is queued, and the peer has read all: only a reset says that it was not the whole. */
+static void a_reset_is_seen_by_the_peer_and_told_by_closed(void **state)
+{
+	(void)state;
+	open_both(0, NULL);
+	assert_int_equal(stint_stream_write(near.stream, "half of it", 10), 0);
+	while (far.received < 10)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_int_equal(stint_stream_reset(near.stream), 0);
+	assert_int_equal(near.closed, 0); /* it comes from the loop */
+	assert_int_equal(stint_stream_reset(near.stream), -EPIPE);
+	assert_int_equal(stint_stream_write(near.stream, "x", 1), -EPIPE);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(near.closed, 1);
+	assert_int_equal(near.error, -ECONNABORTED);
+	assert_int_equal(far.closed, 1);
+	assert_int_equal(far.ends, 0);
+	assert_int_equal(far.error, -ECONNRESET);
+	assert_int_equal(stint_stream_reset(NULL), -EINVAL);
+}
+
+/* Whatever it was about to do: its FIN sent or not, its peer's seen or not, paused, closing, with a queue. */
+static void a_reset_ends_a_stream_in_each_state(void **state)
+{
+	static char data[4000000];
+
+	(void)state;
+	for (int i = 0; i < 5; i++) {
+		near = far = (struct end){0};
+		open_both(65536, NULL);
+		near.stay_open = far.stay_open = true;
+		if (i == 1)
+			assert_int_equal(stint_stream_shutdown(near.stream), 0);
+		if (i == 2)
+			assert_int_equal(stint_stream_shutdown(far.stream), 0);
+		if (i == 3)
+			assert_int_equal(stint_stream_pause(near.stream), 0);
+		if (i == 4)
+			assert_int_equal(stint_stream_write(near.stream, data, sizeof(data)), 0);
+		if (i == 4)
+			assert_int_equal(stint_stream_close(near.stream), 0);
+		assert_int_equal(stint_loop_iterate(loop, 0), 0);
+		assert_int_equal(stint_stream_reset(near.stream), 0);
+		assert_int_equal(stint_loop_run(loop), 0);
+		assert_int_equal(near.closed, 1);
+		assert_int_equal(near.error, -ECONNABORTED);
+		assert_int_equal(far.closed, 1);
+		assert_int_equal(far.error,
+				 i == 1 ? -EPIPE : -ECONNRESET); /* the kernel's word for one behind a FIN */
+	}
+}
+
+static void reset_in_read(struct stint_stream *stream, const void *data, size_t bytes, void *ctx)
+{
+	on_read(stream, data, bytes, ctx);
+	assert_int_equal(stint_stream_reset(stream), 0);
+}
+
+static void a_stream_may_be_reset_while_reading(void **state)
+{
+	const struct stint_stream_callbacks resetting = {.read = reset_in_read, .closed = on_closed};
+	int fds[2];
+
+	(void)state;
+	connect_pair(fds, 0);
+	open_end(&far, fds[1], NULL);
+	assert_int_equal(stint_stream_new(&near.stream, loop, fds[0], NULL, handler, &resetting, &near), 0);
+	assert_int_equal(stint_stream_write(far.stream, "x", 1), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(near.received, 1);
+	assert_int_equal(near.error, -ECONNABORTED);
+	assert_int_equal(far.error, -ECONNRESET);
+}
+
 /* What it got is no whole, and must not look like one. */
 static void a_detached_stream_freed_with_data_queued_is_reset(void **state)
 {
@@ -329,6 +403,9 @@ int main(void)
 		TEST(an_answer_is_read_though_the_queue_cannot_be_sent),
 		TEST(a_peer_that_takes_no_more_is_heard_as_far_as_it_has_spoken),
 		TEST(an_answer_is_read_though_no_end_can_be_sent),
+		TEST(a_reset_is_seen_by_the_peer_and_told_by_closed),
+		TEST(a_reset_ends_a_stream_in_each_state),
+		TEST(a_stream_may_be_reset_while_reading),
 		TEST(a_detached_stream_freed_with_data_queued_is_reset),
 		TEST(a_detached_stream_freed_in_a_child_resets_nothing),
 	};

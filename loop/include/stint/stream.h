@@ -154,6 +154,14 @@ STINT_API int stint_stream_shutdown(struct stint_stream *stream);
  */
 STINT_API int stint_stream_close(struct stint_stream *stream);
 
+/*
+ * Ends the stream at once with a reset, also if nothing is queued: the peer is not to take what it got for the whole (a
+ * proxy whose other side has failed), or is worth no more. Neither is what came and was not read; `closed` is called with
+ * -ECONNABORTED. A unix socket knows no reset, and its peer sees an end. In a child by fork() nothing is sent, as the
+ * connection is the parent's. -EPIPE: it has ended already, and `closed` is on its way; -EINVAL.
+ */
+STINT_API int stint_stream_reset(struct stint_stream *stream);
+
 STINT_API int stint_stream_set_handler(struct stint_stream *stream, uint32_t handler);
 STINT_API int stint_stream_descriptor(const struct stint_stream *stream);
 STINT_API struct stint_loop *stint_stream_loop(const struct stint_stream *stream);
