@@ -10,7 +10,7 @@
  * low mark, reading goes on. So a pair of connections never queues more than two high marks and a read each.
  *
  * An end of one side is passed on to the other as just that (half-close): the other direction goes on. An
- * error of one side ends the other.
+ * error of one side resets the other: what has not gone out by then is dropped, and nobody takes what came for the whole.
  *
  * The upstream is connected to by name, without blocking: IPv6 and IPv4 side by side. Until that is done, the
  * client's data waits in the kernel.
@@ -29,6 +29,7 @@
 
 struct proxy {
 	struct stint_loop *loop;
+	struct pair *pairs;
 	const char *host;
 	uint16_t port;
 	uint32_t connect_handler, side_handler[2];
@@ -43,10 +44,28 @@ struct side {
 };
 
 struct pair {
+	struct pair *next, **from; /* the pointer that leads here */
 	struct proxy *proxy;
 	int client_fd; /* until there is an upstream */
 	struct side side[2];
 };
+
+static void join(struct proxy *proxy, struct pair *pair)
+{
+	pair->next = proxy->pairs;
+	pair->from = &proxy->pairs;
+	if (pair->next)
+		pair->next->from = &pair->next;
+	proxy->pairs = pair;
+}
+
+static void leave(struct pair *pair)
+{
+	*pair->from = pair->next;
+	if (pair->next)
+		pair->next->from = pair->from;
+	free(pair);
+}
 
 static struct side *other_of(struct side *side)
 {
@@ -78,7 +97,7 @@ static void on_end(struct stint_stream *stream, void *ctx)
 	stint_stream_shutdown(other_of(ctx)->stream);
 }
 
-/* After an error nothing of the other side's can be delivered. */
+/* After an error nothing of the other side's can be delivered; its `closed` comes next. */
 static void on_closed(struct stint_stream *stream, int error, void *ctx)
 {
 	struct side *side = ctx, *other = other_of(side);
@@ -86,10 +105,10 @@ static void on_closed(struct stint_stream *stream, int error, void *ctx)
 
 	(void)stream;
 	side->stream = NULL;
-	if (error < 0)
-		other->stream = stint_stream_free(other->stream);
+	if (error < 0 && other->stream)
+		stint_stream_reset(other->stream);
 	if (!other->stream)
-		free(pair);
+		leave(pair);
 }
 
 static int open_side(struct pair *pair, int number, int fd)
@@ -123,7 +142,7 @@ static void on_connected(const struct stint_connect_name_result *result, void *c
 	pair->proxy->failures++;
 	stint_stream_free(pair->side[1].stream);
 	close(pair->client_fd);
-	free(pair);
+	leave(pair);
 }
 
 static void on_accept(struct stint_listener *listener, int fd, const struct sockaddr *peer,
@@ -146,7 +165,9 @@ static void on_accept(struct stint_listener *listener, int fd, const struct sock
 		proxy->failures++;
 		free(pair);
 		close(fd);
+		return;
 	}
+	join(proxy, pair);
 }
 
 static void on_signal(struct stint_signal *signal, const struct stint_signal_info *info, void *ctx)
@@ -235,6 +256,8 @@ int main(int argc, char **argv)
 		       (unsigned long long)proxy.connections, (unsigned long long)proxy.failures,
 		       (unsigned long long)proxy.bytes[0], (unsigned long long)proxy.bytes[1],
 		       (unsigned long long)proxy.most_queued);
-	stint_loop_free(proxy.loop);
+	stint_loop_free(proxy.loop); /* and with it every stream, without a call of `closed` */
+	while (proxy.pairs)
+		leave(proxy.pairs);
 	return error < 0;
 }

@@ -227,6 +227,43 @@ static void a_proxy_queues_no_more_than_its_marks_and_passes_ends_on(void **stat
 	free(back);
 }
 
+/* A listening socket for an upstream that the test plays itself, and its address. */
+static int listen_as_upstream(char *to, size_t size)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t bytes = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, bytes), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
+	snprintf(to, size, "127.0.0.1:%d", ntohs(address.sin_port));
+	return fd;
+}
+
+/* Half of an answer must not pass for the whole. */
+static void a_proxy_passes_a_reset_on_as_a_reset(void **state)
+{
+	const struct linger at_once = {.l_onoff = 1};
+	struct command proxy;
+	char to[32], bytes[4];
+	int listener = listen_as_upstream(to, sizeof(to)), client, upstream;
+
+	(void)state;
+	client = connect_to(start(&proxy, (const char *const[]){"examples/proxy", "--to", to, NULL}), 0);
+	upstream = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(upstream >= 0);
+	assert_int_equal(write(upstream, "half", 4), 4);
+	read_exactly(client, bytes, 4);
+	assert_int_equal(setsockopt(upstream, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+	close(upstream);
+	assert_int_equal(read(client, bytes, 1), -1);
+	assert_int_equal(errno, ECONNRESET);
+	close(client);
+	close(listener);
+	assert_int_equal(command_end(&proxy, SIGTERM, output, sizeof(output)), 0);
+}
+
 static void a_proxy_without_an_upstream_ends_its_client(void **state)
 {
 	struct command proxy;
@@ -377,6 +414,7 @@ int main(void)
 		cmocka_unit_test(echo_holds_back_who_does_not_read_and_sends_all_after_an_end),
 		cmocka_unit_test(http_server_holds_back_who_does_not_read_its_answers),
 		cmocka_unit_test(a_proxy_queues_no_more_than_its_marks_and_passes_ends_on),
+		cmocka_unit_test(a_proxy_passes_a_reset_on_as_a_reset),
 		cmocka_unit_test(a_proxy_without_an_upstream_ends_its_client),
 		cmocka_unit_test(a_slow_member_of_a_chat_misses_lines_and_holds_up_nobody),
 		cmocka_unit_test(half_close_shows_each_end_in_its_order),
