@@ -8,12 +8,13 @@
 
 /* How a loop's account begins and ends: its entry in the meter's table, and its region of the file. */
 
-/* Beyond the loop limit: the table entry and the region in memory that nobody else sees. */
+/* Beyond the loop limit, or of the file system: the table entry and the region in memory that nobody else sees. */
 static int take_private_region(struct stint_meter_loop *account)
 {
 	size_t entry_bytes = 4096;
 	void *memory;
 
+	__atomic_fetch_add(&meter_map_header(&account->meter->map)->loops_refused, 1, __ATOMIC_RELAXED);
 	account->private_bytes = entry_bytes + account->meter->map.region_bytes;
 	memory = mmap(NULL, account->private_bytes, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -33,10 +34,8 @@ static int take_region(struct stint_meter_loop *account)
 	struct stint_meter_file_header *header = meter_map_header(map);
 	uint32_t index = header->loop_count;
 
-	if (index == header->loop_limit) {
-		__atomic_fetch_add(&header->loops_refused, 1, __ATOMIC_RELAXED);
+	if (index == header->loop_limit)
 		return take_private_region(account);
-	}
 	account->base = map->base;
 	account->figures = meter_map_loop(map, index);
 	meter_map_layout_region(&account->meter->options, map->regions_offset + index * map->region_bytes,
@@ -62,11 +61,29 @@ static int prepare_region(struct stint_meter_loop *account, const char *name)
 	figures->dispatch_fd = NO_FD;
 	meter_account_set_thread(account);
 	/* "other" must never be without a block: it takes what finds no room. */
-	if (meter_map_back(&account->meter->map, account->base + figures->blocks_offset,
-			   METER_MAP_BLOCK_BASE_BYTES) < 0)
-		return -ENOSPC;
-	meter_account_adopt(account, 0);
-	return 0;
+	error = meter_map_back(&account->meter->map, account->base + figures->blocks_offset,
+			       METER_MAP_BLOCK_BASE_BYTES);
+	if (error == 0)
+		meter_account_adopt(account, 0);
+	return error;
+}
+
+static bool lacks_room(int error)
+{
+	return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
+}
+
+/* Under the lock. A file system without room for the figures is no reason for a program not to run. */
+static int open_region(struct stint_meter_loop *account, const char *name)
+{
+	int error = take_region(account);
+
+	if (error == 0)
+		error = prepare_region(account, name);
+	if (!lacks_room(error))
+		return error;
+	error = take_private_region(account);
+	return error < 0 ? error : prepare_region(account, name);
 }
 
 int stint_meter_loop_new(struct stint_meter_loop **ret, struct stint_meter *meter, const char *name)
@@ -88,9 +105,7 @@ int stint_meter_loop_new(struct stint_meter_loop **ret, struct stint_meter *mete
 	}
 	clock_init(&account->clock);
 	meter_lock();
-	error = take_region(account);
-	if (error == 0)
-		error = prepare_region(account, name);
+	error = open_region(account, name);
 	if (error == 0 && !account->private_memory)
 		__atomic_fetch_add(&meter_map_header(&meter->map)->loop_count, 1, __ATOMIC_RELEASE);
 	if (error == 0)

@@ -35,6 +35,19 @@ int clock_gettime(clockid_t id, struct timespec *time)
 	return result;
 }
 
+/* Up to where the file system has room for the file. */
+static int64_t room_end = INT64_MAX;
+
+/* Instead of libc's, for the library too. */
+int posix_fallocate(int fd, off_t offset, off_t bytes)
+{
+	static int (*of_libc)(int, off_t, off_t);
+
+	if (!of_libc)
+		*(void **)&of_libc = dlsym(RTLD_NEXT, "posix_fallocate");
+	return offset + bytes > room_end ? ENOSPC : of_libc(fd, offset, bytes);
+}
+
 static int open_meter(void **state)
 {
 	struct stint_meter_options options = {.size = sizeof(options),
@@ -51,6 +64,7 @@ static int open_meter(void **state)
 static int close_meter(void **state)
 {
 	(void)state;
+	room_end = INT64_MAX;
 	account = stint_meter_loop_free(account);
 	meter = stint_meter_free(meter);
 	return 0;
@@ -131,6 +145,27 @@ static void a_loop_beyond_the_limit_works_and_is_counted(void **state)
 	stint_meter_loop_free(second);
 	assert_int_equal(fixture_loop(meter, 1)->closed, 1);
 	assert_int_equal(fixture_loop(meter, 0)->closed, 0);
+}
+
+/* However much of what its figures take there is room for. */
+static void a_loop_without_room_in_the_file_system_works_and_is_counted(void **state)
+{
+	const struct stint_meter_file_header *header = fixture_header(meter);
+	struct stint_meter_loop *second;
+	uint32_t refused = 0;
+
+	(void)state;
+	do {
+		assert_int_equal(header->loops_refused, refused);
+		room_end = 65536 * (int64_t)refused++;
+		assert_int_equal(stint_meter_loop_new(&second, meter, NULL), 0);
+		assert_int_equal(stint_meter_begin(second, 0, -1), 0);
+		assert_int_equal(stint_meter_end(second), 0);
+		stint_meter_loop_free(second);
+	} while (header->loop_count == 1);
+	assert_int_equal(header->loop_count, 2);
+	assert_int_equal(header->loops_refused, refused - 1);
+	assert_true(refused > 2);
 }
 
 /* Known to lie between two readings within the dispatch and two around it. */
@@ -662,6 +697,8 @@ int main(void)
 						close_meter),
 		cmocka_unit_test_setup_teardown(a_loop_beyond_the_limit_works_and_is_counted, open_meter,
 						close_meter),
+		cmocka_unit_test_setup_teardown(a_loop_without_room_in_the_file_system_works_and_is_counted,
+						open_meter, close_meter),
 		cmocka_unit_test_setup_teardown(a_spin_is_reported_as_long_as_it_was, open_meter,
 						close_meter),
 		cmocka_unit_test_setup_teardown(reading_the_cpu_clock_is_not_the_handlers_cpu, open_meter,

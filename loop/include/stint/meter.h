@@ -101,8 +101,8 @@ STINT_API uint64_t stint_meter_budget_ns(const struct stint_meter *meter, uint32
 
 /*
  * Opens an account for the loop that the calling thread runs. `name` (copied) may be NULL: "loop".
- * Beyond the meter's loop limit the account works, but on private memory, and is counted as refused.
- * -EINVAL, -ENOMEM, or what fallocate() says if the file system is full.
+ * Beyond the meter's loop limit, or where the file system has no room for its figures, the account works, but on private
+ * memory, and is counted as refused. -EINVAL, -ENOMEM, or what else fallocate() says.
  */
 STINT_API int stint_meter_loop_new(struct stint_meter_loop **ret, struct stint_meter *meter,
 				   const char *name);

@@ -104,8 +104,8 @@ struct stint_meter_file_header {
 	uint32_t loop_limit;
 	uint32_t loop_stride;
 	uint64_t loops_offset;
-	uint32_t loop_count; /* store-release */
-	uint32_t loops_refused;
+	uint32_t loop_count;    /* store-release */
+	uint32_t loops_refused; /* beyond the limit, or without room in the file system: nobody sees them */
 	uint32_t
 		locked; /* 1: its process holds flock() on it, so one whose lock can be had is a dead one's */
 	uint32_t reserved;
