@@ -298,7 +298,9 @@ void fd_flush_changes(struct stint_loop *loop)
 			recycle(loop, source);
 			continue;
 		}
-		if (!source->registered || source->wanted == source->armed)
+		/* One that reports changes reports what there is anew upon MOD, which is what a pause taken back is for. */
+		if (!source->registered ||
+		    (source->wanted == source->armed && !(source->wanted & STINT_EDGE)))
 			continue;
 		if (control(loop, EPOLL_CTL_MOD, source) == 0)
 			source->armed = source->wanted;

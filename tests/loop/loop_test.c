@@ -134,6 +134,33 @@ static void level_repeats_and_edge_does_not(void **state)
 
 static struct stint_fd *pair[2];
 
+static void pause_and_resume(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)events;
+	(void)ctx;
+	calls++;
+	assert_int_equal(stint_fd_set_events(source, 0), 0);
+	assert_int_equal(stint_fd_set_events(source, STINT_READ), 0);
+}
+
+/* As with two calls of epoll_ctl(): who pauses has not read all, and counts on being told again. */
+static void an_edge_paused_and_resumed_at_once_is_reported_anew(void **state)
+{
+	struct stint_fd *source;
+	int fds[2];
+
+	(void)state;
+	make_pipe(fds, true);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ | STINT_EDGE, 0, pause_and_resume,
+				      NULL),
+			 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(calls, 3);
+	stint_fd_free(source);
+	close_pipe(fds);
+}
+
 static void free_the_other(struct stint_fd *source, uint32_t events, void *ctx)
 {
 	(void)events;
@@ -838,6 +865,7 @@ int main(void)
 		TEST(a_blocking_descriptor_is_refused),
 		TEST(misuse_is_an_error_code),
 		TEST(level_repeats_and_edge_does_not),
+		TEST(an_edge_paused_and_resumed_at_once_is_reported_anew),
 		TEST(of_two_that_free_each_other_one_is_called),
 		TEST(an_event_of_a_freed_source_does_not_reach_its_successor),
 		TEST(a_source_may_free_itself),

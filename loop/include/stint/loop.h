@@ -156,6 +156,7 @@ STINT_API struct stint_fd *stint_fd_free(struct stint_fd *source);
 
 /*
  * Which events to report from now on; told to the kernel before the next poll. 0: only errors. -EINVAL.
+ * With STINT_EDGE, a change has what is there reported anew, also one that is taken back before it was told.
  *
  * If the kernel refuses that, the descriptor was closed, though the source is still there: the source is called with
  * STINT_ERROR, once, and gets no events any more nor keeps the loop running. A close after which nothing is asked for
