@@ -33,8 +33,8 @@ typedef void (*stint_child_callback)(const struct stint_child_exit *exit, void *
 /*
  * Waits for the end of `pid`, a child of this process that nobody has waited for, and that no one else will. The callback
  * is called once, from the loop, also if it has ended already; the child has been waited for then (it is no zombie any
- * more), and the handle is dead. It keeps stint_loop_run() from returning until then. The end of one that a debugger holds is
- * told when it lets go.
+ * more), and the handle is dead. It keeps stint_loop_run() from returning until then. The end of one that a debugger
+ * holds is told when it lets go.
  *
  * -ECHILD: no child of this process; -ESRCH: no process at all; -ENOSYS, -EPERM: a kernel before 5.4, or a sandbox,
  * has no pidfds for it; -EINVAL, -ENOMEM, -EMFILE, -ENFILE.
