@@ -35,7 +35,7 @@ static bool copy_path(struct listen_path *ret, const struct sockaddr *address, s
 	return ret->path[0] != '\0';
 }
 
-/* Returns a descriptor that holds the lock until it is closed, or a negative errno. */
+/* Returns a descriptor of the directory that holds the lock, or a negative errno. */
 static int lock_directory(const char *path)
 {
 	const struct timespec ms = {.tv_nsec = 1000000};
@@ -87,11 +87,12 @@ static int bind_path(int fd, const struct sockaddr *address, socklen_t bytes, in
 		     struct listen_path *path)
 {
 	struct stat status;
-	int lock = lock_directory(path->path), error;
+	int error;
 
-	if (lock < 0) {
+	path->directory = lock_directory(path->path);
+	if (path->directory < 0) {
 		path->path[0] = '\0';
-		return lock;
+		return path->directory;
 	}
 	error = bind_and_listen(fd, address, bytes, backlog);
 	if (error == -EADDRINUSE && is_stale(path->path, address, bytes) && unlink(path->path) == 0)
@@ -99,10 +100,10 @@ static int bind_path(int fd, const struct sockaddr *address, socklen_t bytes, in
 	if (error == 0 && lstat(path->path, &status) == 0) {
 		path->device = status.st_dev;
 		path->inode = status.st_ino;
+		flock(path->directory, LOCK_UN);
 	} else {
-		path->path[0] = '\0';
+		listen_path_forget(path);
 	}
-	close(lock);
 	return error;
 }
 
@@ -151,9 +152,17 @@ int listen_socket_check(int fd)
 
 void listen_path_remove(const struct listen_path *path)
 {
+	const char *slash = strrchr(path->path, '/'), *name = slash ? slash + 1 : path->path;
 	struct stat status;
 
-	if (path->path[0] && lstat(path->path, &status) == 0 && status.st_dev == path->device &&
-	    status.st_ino == path->inode)
-		unlink(path->path);
+	if (path->path[0] && fstatat(path->directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    status.st_dev == path->device && status.st_ino == path->inode)
+		unlinkat(path->directory, name, 0);
+}
+
+void listen_path_forget(struct listen_path *path)
+{
+	if (path->path[0])
+		close(path->directory);
+	path->path[0] = '\0';
 }

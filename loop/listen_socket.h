@@ -12,6 +12,7 @@
 /* The path of a unix socket, and which file we made there. */
 struct listen_path {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1]; /* empty: none is ours */
+	int directory; /* which it is in, open, as the process may change its own; only if there is a path */
 	dev_t device;
 	ino_t inode;
 };
@@ -25,5 +26,7 @@ int listen_socket_check(int fd);
 
 /* Removes the file, if it is still the one that we made. To be called while the socket is open. */
 void listen_path_remove(const struct listen_path *path);
+/* Closes the directory: none is ours any more. */
+void listen_path_forget(struct listen_path *path);
 
 #endif

@@ -38,6 +38,7 @@ static void destroy(struct object *object)
 	/* First the file, so that nobody finds it there with none to accept; in a forked child it is the parent's. */
 	if (!loop_is_foreign(object->loop))
 		listen_path_remove(&listener->path);
+	listen_path_forget(&listener->path);
 	stint_fd_free(listener->source);
 	stint_timer_free(listener->resume);
 	listener->freed = true;
@@ -169,6 +170,7 @@ int stint_listener_new(struct stint_listener **ret, struct stint_loop *loop, con
 	error = watch(ret, loop, fd, handler, callback, ctx);
 	if (error < 0) {
 		listen_path_remove(&path);
+		listen_path_forget(&path);
 		close(fd);
 		return error;
 	}

@@ -166,6 +166,23 @@ static void a_stale_file_is_removed_and_ours_at_the_end(void **state)
 	assert_false(path_exists());
 }
 
+static void a_relative_path_is_removed_also_from_elsewhere(void **state)
+{
+	const struct sockaddr_un relative = {.sun_family = AF_UNIX, .sun_path = "socket"};
+	int before = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(chdir(fixture_directory), 0);
+	assert_int_equal(stint_listener_new(&listener, loop, (const struct sockaddr *)&relative,
+					    sizeof(relative), &own, 0, on_accept, NULL),
+			 0);
+	assert_int_equal(fchdir(before), 0);
+	close(before);
+	assert_true(path_exists());
+	listener = stint_listener_free(listener);
+	assert_false(path_exists());
+}
+
 static void where_somebody_listens_nothing_is_removed(void **state)
 {
 	int fd = bind_by_hand(8);
@@ -241,6 +258,7 @@ int main(void)
 		TEST(paused_by_its_callback_it_accepts_no_more_until_resumed),
 		TEST(with_ipv6_only_the_port_is_free_for_ipv4),
 		TEST(a_stale_file_is_removed_and_ours_at_the_end),
+		TEST(a_relative_path_is_removed_also_from_elsewhere),
 		TEST(where_somebody_listens_nothing_is_removed),
 		TEST(a_file_that_is_no_socket_is_left_alone),
 		TEST(a_file_that_another_has_put_there_is_left_alone),

@@ -253,8 +253,9 @@ struct stint_listener_options {
 
 /*
  * `own_path`: a socket's file that is in the way is removed, if nobody accepts there (a connection is refused); and the
- * listener's own is removed when it is freed, if it is still there. Its directory must be readable: a lock on it has those
- * who begin there at the same time do so in turn, which may take 0.1 s. Not for a socket that goes on in another process.
+ * listener's own is removed when it is freed, if it is still there, wherever the process has gone by then. Its directory
+ * must be readable, and is held open: a lock on it has those who begin there at the same time do so in turn, which may
+ * take 0.1 s. Not for a socket that goes on in another process.
  *
  * Binds, listens and accepts. SO_REUSEADDR is set. `options` may be NULL. While the process is out of
  * descriptors or memory, accepting pauses for 100 ms at a time: connections wait in the backlog, nothing
@@ -291,8 +292,8 @@ STINT_API int stint_listener_descriptor(const struct stint_listener *listener);
 STINT_API uint64_t stint_listener_pauses(const struct stint_listener *listener);
 
 /*
- * 0, or the negative errno with which accepting has ended, of a socket that is none to accept from any more (-EINVAL: it was
- * shut down). Nobody is told; stint_listener_resume() has it tried again.
+ * 0, or the negative errno with which accepting has ended, of a socket that is none to accept from any more (-EINVAL: it
+ * was shut down). Nobody is told; stint_listener_resume() has it tried again.
  */
 STINT_API int stint_listener_error(const struct stint_listener *listener);
 
