@@ -18,6 +18,13 @@ int file_check(int fd, uint64_t *ret_bytes)
 	return 0;
 }
 
+void *file_buffer(size_t bytes)
+{
+	const size_t page = 4096;
+
+	return aligned_alloc(page, (bytes + page - 1) / page * page);
+}
+
 static void bury(struct file *file)
 {
 	close(file->fd);

@@ -36,6 +36,9 @@ static inline bool file_job_out(const struct file *file)
 /* Whether it may be read and written as a file: 0 or a negative errno. `ret_bytes`: its size. */
 int file_check(int fd, uint64_t *ret_bytes);
 
+/* Memory that O_DIRECT takes, on whatever is there of blocks and devices; NULL: there is none. To be freed by free(). */
+void *file_buffer(size_t bytes);
+
 /* Makes a file of zeroed memory, and puts it on the loop. */
 void file_init(struct file *file, struct stint_loop *loop, struct stint_pool *pool, int fd, uint32_t handler,
 	       void *ctx);

@@ -148,7 +148,7 @@ static void offload(struct stint_file_reader *reader, size_t bytes)
 	int error = -ENOMEM;
 
 	reader->want_bytes = bytes;
-	reader->buffer = malloc(bytes);
+	reader->buffer = file_buffer(bytes);
 	if (reader->buffer)
 		error = file_offload(&reader->file);
 	if (error < 0)
@@ -240,6 +240,7 @@ int stint_file_reader_new(struct stint_file_reader **ret, struct stint_loop *loo
 	reader->left = options.bytes ? options.bytes : UINT64_MAX;
 	reader->chunk_bytes = options.chunk_bytes ? options.chunk_bytes : STINT_FILE_CHUNK_DEFAULT_BYTES;
 	reader->paused = options.start_paused;
+	reader->blind = fcntl(fd, F_GETFL) & O_DIRECT; /* it would wait for the disk, RWF_NOWAIT or not */
 	reader->file.release = release;
 	reader->file.job.run = run;
 	reader->file.job.done = done;

@@ -5,12 +5,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 /*
  * Writers. With nothing before it, a small write is made at once; whatever is not, is queued, and the head of the queue is
  * written by a job. Copies are appended behind what a thread is writing, and never move, so that it needs no lock.
+ *
+ * O_DIRECT takes only what is aligned in memory and whole blocks long. The queue's pieces are neither, so they are copied
+ * together by the thread; of blocks the sum still is, if all that was written was.
  *
  * A write in place asks not to wait (RWF_NOWAIT) where the file system knows how, and then one that would have
  * to wait, for dirty pages to be written, is queued instead.
@@ -19,6 +23,7 @@
 #define IN_PLACE_DEFAULT 65536u
 #define HIGH_DEFAULT     1048576u
 #define PARTS            64
+#define DIRECT_BYTES     262144u
 
 enum task { TASK_WRITE, TASK_SYNC };
 
@@ -39,6 +44,7 @@ struct stint_file_writer {
 	enum task task;
 	struct iovec parts[PARTS];
 	int part_count;
+	uint8_t *direct;      /* O_DIRECT: where the parts are copied to; else NULL */
 	uint64_t sync_covers; /* offset up to which all was written when the sync began */
 	ssize_t result;       /* bytes, or a negative errno */
 };
@@ -51,6 +57,7 @@ static struct stint_file_writer *writer_of(struct file *file)
 static void release(struct file *file)
 {
 	write_queue_clear(&writer_of(file)->queue);
+	free(writer_of(file)->direct);
 }
 
 /* It is over; `closed` comes from the loop. */
@@ -74,16 +81,34 @@ static void on_turn(struct deferral *turn)
 
 /* ---- in a thread ---- */
 
+static size_t copy_parts(struct stint_file_writer *writer)
+{
+	size_t bytes = 0;
+
+	for (int i = 0; i < writer->part_count && bytes < DIRECT_BYTES; i++) {
+		size_t room = DIRECT_BYTES - bytes, part = writer->parts[i].iov_len;
+
+		part = part < room ? part : room;
+		memcpy(writer->direct + bytes, writer->parts[i].iov_base, part);
+		bytes += part;
+	}
+	return bytes;
+}
+
+static ssize_t write_parts(struct stint_file_writer *writer)
+{
+	if (!writer->direct)
+		return pwritev(writer->file.fd, writer->parts, writer->part_count, (off_t)writer->offset);
+	return pwrite(writer->file.fd, writer->direct, copy_parts(writer), (off_t)writer->offset);
+}
+
 static void run(struct stint_job *job, void *ctx)
 {
 	struct stint_file_writer *writer = ctx;
-	int fd = writer->file.fd;
 
 	(void)job;
 	do {
-		writer->result = writer->task == TASK_SYNC ? fdatasync(fd)
-							   : pwritev(fd, writer->parts, writer->part_count,
-								     (off_t)writer->offset);
+		writer->result = writer->task == TASK_SYNC ? fdatasync(writer->file.fd) : write_parts(writer);
 	} while (writer->result < 0 && errno == EINTR);
 	if (writer->result < 0)
 		writer->result = -errno;
@@ -305,6 +330,13 @@ int stint_file_writer_new(struct stint_file_writer **ret, struct stint_loop *loo
 	writer = calloc(1, sizeof(*writer));
 	if (!writer)
 		return -ENOMEM;
+	if (fcntl(fd, F_GETFL) & O_DIRECT) {
+		writer->direct = file_buffer(DIRECT_BYTES);
+		if (!writer->direct) {
+			free(writer);
+			return -ENOMEM;
+		}
+	}
 	if (callbacks)
 		writer->callbacks = *callbacks;
 	writer->offset = options.offset;

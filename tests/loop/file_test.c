@@ -631,6 +631,38 @@ static void writes_that_wait_for_the_disk_go_to_the_pool(void **state)
 	assert_int_equal(fixture_block(meter, handler)->histogram[STINT_METER_HANDLER_WORK_RUN].count, 1);
 }
 
+/* Past the page cache, what is read and written must be aligned in memory, as copies in a queue are not. */
+static void without_the_page_cache_what_was_written_is_read(void **state)
+{
+	const size_t bytes = FILE_BYTES / 4096 * 4096;
+	struct reading reading = {0};
+	struct writing writing = {0};
+	int fd;
+
+	(void)state;
+	make_file(0);
+	fd = open(path, O_WRONLY | O_CLOEXEC | O_DIRECT);
+	if (fd < 0) {
+		print_message("skipped: the file system in %s has no O_DIRECT\n", fixture_directory);
+		skip();
+	}
+	begin_writing(&writing, fd, NULL);
+	for (size_t at = 0, part = 4096; at < bytes; at += part, part = 7 * 4096 - part % 8192) {
+		part = part < bytes - at ? part : bytes - at;
+		assert_int_equal(stint_file_writer_write(writing.writer, model + at, part), 0);
+	}
+	assert_int_equal(stint_file_writer_close(writing.writer), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(writing.closed, 1);
+	assert_int_equal(writing.error, 0);
+	assert_file_is(model, bytes);
+	begin_reading(&reading, open_file(O_RDONLY | O_DIRECT), NULL);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(reading.ends, 1);
+	assert_int_equal(reading.error, 0);
+	assert_int_equal(reading.next, bytes);
+}
+
 static void a_full_queue_says_so_until_it_has_drained(void **state)
 {
 	struct stint_file_writer_options options = {.size = sizeof(options),
@@ -777,6 +809,7 @@ int main(void)
 		TEST(a_small_write_is_made_at_once),
 		TEST(large_and_small_writes_keep_their_order),
 		TEST(writes_that_wait_for_the_disk_go_to_the_pool),
+		TEST(without_the_page_cache_what_was_written_is_read),
 		TEST(a_full_queue_says_so_until_it_has_drained),
 		TEST(an_appender_begins_at_the_end),
 		TEST(a_sync_covers_what_was_accepted_before_it),

@@ -7,12 +7,15 @@
  *
  * epoll knows nothing of regular files: they are always "ready", and a read waits for the disk all the same. So a
  * *reader* reads a file in chunks, one an iteration, each of which is answered in place if the page cache has
- * the data (preadv2() with RWF_NOWAIT), and goes to a thread of the pool if not, or if the file system
- * cannot tell (EOPNOTSUPP). Chunks of either kind are counted, in the meter too.
+ * the data (preadv2() with RWF_NOWAIT), and goes to a thread of the pool if not, if the file system
+ * cannot tell (EOPNOTSUPP), or if the descriptor has O_DIRECT. Chunks of either kind are counted, in the meter too.
  *
  * A *writer* makes small writes at once, as a buffered write only copies into the page cache; large ones, and
  * all to a descriptor with O_DIRECT, O_DSYNC or O_SYNC, go to the pool in order, while the producer is told to
  * hold back by stint_file_writer_full() and to go on by the `drained` callback.
+ *
+ * With O_DIRECT, offsets and lengths must be in whole blocks, as the file system demands: those of chunks, and of each
+ * write; else it ends with -EINVAL. Memory need not be aligned: a writer has 256 KiB of its own that is.
  *
  * Both own their descriptor, and have at most one job in the pool, which its bound does not count. The pool may be
  * freed before them: what needs it then ends with -ECANCELED. A freed one whose job runs is gone for the
