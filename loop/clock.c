@@ -123,19 +123,33 @@ void clock_init(struct clock *clock)
 	clock->next_anchor_ns = clock_read(clock) + clock->interval_ns;
 }
 
+static bool is_near(uint64_t mult, uint64_t other)
+{
+	return mult - other + other / 64 <= other / 32;
+}
+
+/* The rate since the last anchor; 0 if it is not to be believed, or not yet. */
+static uint64_t new_rate(struct clock *clock, uint64_t ticks, uint64_t ns)
+{
+	uint64_t mult = 0;
+
+	/* A clock that was just made, or one that a debugger or a snapshot tore: keep the rate. */
+	if (ticks > clock->base_ticks && ns - clock->base_ns >= CLOCK_ANCHOR_MIN_NS)
+		mult = rate(ticks - clock->base_ticks, ns - clock->base_ns);
+	clock->rate_doubted = mult && !clock->rate_doubted && !is_near(mult, clock->mult);
+	return clock->rate_doubted ? 0 : mult;
+}
+
 void clock_anchor(struct clock *clock)
 {
 	uint64_t ticks, ns, mult;
 
 	if (!clock->tsc) {
-		clock->next_anchor_ns = clock->now_ns + CLOCK_ANCHOR_MAX_NS;
+		clock->next_anchor_ns = clock_read(clock) + CLOCK_ANCHOR_MAX_NS;
 		return;
 	}
 	read_pair(&ticks, &ns);
-	/* A clock that was just made, or one that a debugger or a snapshot tore: keep the rate. */
-	mult = ticks > clock->base_ticks && ns - clock->base_ns >= CLOCK_ANCHOR_MIN_NS
-		       ? rate(ticks - clock->base_ticks, ns - clock->base_ns)
-		       : 0;
+	mult = new_rate(clock, ticks, ns);
 	if (mult)
 		clock->mult = mult;
 	set_base(clock, ticks, ns);

@@ -11,6 +11,10 @@
  * come after 1, 2, 4 ... ms, each doubling the length over which the rate is known, up to CLOCK_ANCHOR_MAX_NS. If an
  * anchor finds that the readings ran ahead, the clock stands still until true time has caught up.
  *
+ * While the machine sleeps CLOCK_MONOTONIC stands, and the TSC goes on, or begins anew. So what a poll returns to is no
+ * reading before it has been found to be near the last anchor, and a rate that suddenly is another is taken when it is found
+ * a second time.
+ *
  * Belongs to one thread.
  */
 
@@ -28,6 +32,7 @@
 struct clock {
 	uint64_t now_ns; /* the last reading */
 	bool tsc;
+	bool rate_doubted; /* the last anchor has found another rate, and not taken it */
 	uint64_t base_ticks;
 	uint64_t base_ns;
 	uint64_t mult;      /* ns per tick, times 2^64: of a product with ticks, the upper half is ns */
@@ -141,9 +146,23 @@ void clock_init(struct clock *clock);
 /* Ties the conversion to CLOCK_MONOTONIC anew, if the time for it has come. */
 void clock_anchor(struct clock *clock);
 
-static inline bool clock_anchor_due(const struct clock *clock)
+/* The clock never stands for longer than this because one processor's TSC is behind another's, or an anchor inexact. */
+#define CLOCK_BACK_MAX_NS 1000000u
+
+/* Of a sample: it is beyond the next anchor, or so far back that the TSC must have been set. */
+static inline bool clock_anchor_due(const struct clock *clock, uint64_t sample_ns)
 {
-	return clock->now_ns >= clock->next_anchor_ns;
+	return sample_ns >= clock->next_anchor_ns || sample_ns + CLOCK_BACK_MAX_NS < clock->now_ns;
+}
+
+/* The reading behind a wait, during which the machine may have slept. `sample_ns`: one of the clock from then. */
+static inline uint64_t clock_settle_waited(struct clock *clock, uint64_t sample_ns)
+{
+	if (__builtin_expect(clock_anchor_due(clock, sample_ns), 0)) {
+		clock_anchor(clock);
+		sample_ns = clock_sample(clock);
+	}
+	return clock_settle(clock, sample_ns);
 }
 
 #endif

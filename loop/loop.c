@@ -174,8 +174,8 @@ static int poll(struct stint_loop *loop, uint64_t limit_ns)
 		count = errno == EINTR ? 0 : -errno;
 	if (loop->account)
 		meter_account_poll_end(loop->account, count > 0 ? (uint32_t)count : 0);
-	else if (clock_read(loop->clock) && clock_anchor_due(loop->clock))
-		clock_anchor(loop->clock);
+	else
+		clock_settle_waited(loop->clock, clock_sample(loop->clock));
 	loop->batch_ns = loop->clock->now_ns;
 	return count;
 }
@@ -227,10 +227,9 @@ static int iterate(struct stint_loop *loop, uint64_t limit_ns)
 static void enter(struct stint_loop *loop)
 {
 	loop->running = true;
-	if (!loop->account) {
-		clock_read(loop->clock);
+	clock_settle_waited(loop->clock, clock_sample(loop->clock));
+	if (!loop->account)
 		return;
-	}
 	while (loop->account->depth > 0)
 		stint_meter_end(loop->account);
 	loop->account->reactor = true;

@@ -122,12 +122,14 @@ static void learn_handlers(struct stint_meter_loop *account, const struct meter_
 	account->hot_count = count;
 }
 
-__attribute__((cold, noinline)) void meter_account_anchor(struct stint_meter_loop *account)
+__attribute__((cold, noinline)) void meter_account_poll_returned_late(struct stint_meter_loop *account,
+								      uint32_t behind, uint64_t sample_ns)
 {
-	if (clock_anchor_due(&account->clock)) {
-		clock_anchor(&account->clock);
+	bool anchors = clock_anchor_due(&account->clock, sample_ns);
+
+	meter_account_poll_returned_at(account, behind, clock_settle_waited(&account->clock, sample_ns));
+	if (anchors)
 		learn_handlers(account, account->map);
-	}
 	read_cpu(account);
 }
 

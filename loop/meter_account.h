@@ -91,8 +91,8 @@ void meter_account_odd_service(struct stint_meter_loop *account, struct meter_ho
 void meter_account_odd_wait(struct meter_hot *hot, uint64_t wait_ns);
 /* Cold: ends what the callback left open within the reactor's dispatch, and returns how long that one ran. */
 uint64_t meter_account_unwind(struct stint_meter_loop *account, uint64_t end_ns);
-/* Cold: ties the clocks anew. */
-void meter_account_anchor(struct stint_meter_loop *account);
+/* Cold: meter_account_poll_returned() when the clocks may have to be tied anew. `sample_ns`: of the clock, no reading yet. */
+void meter_account_poll_returned_late(struct stint_meter_loop *account, uint32_t behind, uint64_t sample_ns);
 /* The handler's histograms, those of offloaded work included; NULL if there is no room for them. */
 struct stint_histogram *meter_account_work(struct stint_meter_loop *account, uint32_t handler);
 /* Appends to the socket ring. */
@@ -202,22 +202,32 @@ static inline void meter_account_poll_begin(struct stint_meter_loop *account)
 	relaxed_store(&account->figures->poll_begin_ns, account->clock.now_ns);
 }
 
-/* `behind`: the events that it returned, 0 if that is not known. */
-static inline void meter_account_poll_returned(struct stint_meter_loop *account, uint32_t behind)
+static inline void meter_account_poll_returned_at(struct stint_meter_loop *account, uint32_t behind,
+						  uint64_t now_ns)
 {
 	struct stint_meter_file_loop *figures = account->figures;
 	uint64_t begin_ns = figures->poll_begin_ns;
-	uint64_t poll_ns = clock_read(&account->clock) - begin_ns;
+	uint64_t poll_ns = now_ns - begin_ns;
 
-	account->poll_end_ns = account->clock.now_ns;
+	account->poll_end_ns = now_ns;
 	account->behind = behind;
 	if (begin_ns) {
 		histogram_record(&account->metric[STINT_METER_LOOP_POLL], poll_ns);
 		counter_add(&figures->poll_ns, poll_ns);
 		relaxed_store(&figures->poll_begin_ns, 0);
 	}
-	if (account->clock.now_ns - account->cpu_at_ns >= CLOCK_ANCHOR_MIN_NS)
-		meter_account_anchor(account);
+}
+
+/* `behind`: the events that it returned, 0 if that is not known. */
+static inline void meter_account_poll_returned(struct stint_meter_loop *account, uint32_t behind)
+{
+	uint64_t now_ns = clock_sample(&account->clock);
+
+	/* Also if the TSC was set back. */
+	if (__builtin_expect(now_ns - account->cpu_at_ns >= CLOCK_ANCHOR_MIN_NS, 0))
+		meter_account_poll_returned_late(account, behind, now_ns);
+	else
+		meter_account_poll_returned_at(account, behind, clock_settle(&account->clock, now_ns));
 }
 
 static inline void meter_account_poll_end(struct stint_meter_loop *account, uint32_t events)

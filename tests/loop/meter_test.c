@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "loop/meter_account.h"
 #include "loop_fixture.h"
 #include "signal_storm.h"
 
@@ -477,6 +478,69 @@ static void the_clock_follows_clock_monotonic_and_never_goes_back(void **state)
 	assert_true(worst_ns < 1000);
 }
 
+/* As if the TSC had run for `ns` while CLOCK_MONOTONIC stood, or had been set back by as much. */
+static void tear(struct clock *clock, int64_t ns)
+{
+	uint64_t ticks = (uint64_t)(((clock_wide)(uint64_t)(ns < 0 ? -ns : ns) << 64) / clock->mult);
+
+	clock->base_ticks -= ns < 0 ? -ticks : ticks;
+	clock->offset_ns += (uint64_t)ns;
+}
+
+static void assert_is_now(const struct clock *clock, uint64_t before_ns)
+{
+	assert_true(clock->now_ns + MS / 2 >= before_ns);
+	assert_true(clock->now_ns <= fixture_now_ns(CLOCK_MONOTONIC) + MS / 2);
+}
+
+static void the_clock_survives_a_sleep_of_the_machine(void **state)
+{
+	const int64_t tears_ns[] = {3 * (int64_t)S, -3 * (int64_t)S};
+	struct clock *clock = &account->clock;
+	uint64_t mult = clock->mult;
+
+	(void)state;
+	if (!clock->tsc) {
+		print_message("skipped: the clock is not made of the TSC\n");
+		skip();
+	}
+	for (size_t i = 0; i < sizeof(tears_ns) / sizeof(tears_ns[0]); i++) {
+		uint64_t before_ns;
+
+		/* Long enough for a rate to be had from it. */
+		assert_int_equal(stint_meter_poll_begin(account), 0);
+		fixture_spin(2 * MS);
+		tear(clock, tears_ns[i]);
+		before_ns = fixture_now_ns(CLOCK_MONOTONIC);
+		assert_int_equal(stint_meter_poll_end(account, 0), 0);
+		assert_is_now(clock, before_ns);
+		fixture_spin(2 * MS);
+		before_ns = fixture_now_ns(CLOCK_MONOTONIC);
+		stint_meter_now_ns(account);
+		assert_is_now(clock, before_ns);
+	}
+	assert_within_percent(clock->mult, mult, 2);
+}
+
+static void a_rate_that_is_found_twice_is_taken(void **state)
+{
+	struct clock *clock = &account->clock;
+	uint64_t mult = clock->mult;
+
+	(void)state;
+	if (!clock->tsc) {
+		print_message("skipped: the clock is not made of the TSC\n");
+		skip();
+	}
+	clock->mult = mult / 2;
+	for (int i = 0; i < 2; i++) {
+		fixture_spin(2 * MS);
+		clock->next_anchor_ns = 0;
+		assert_int_equal(stint_meter_poll_end(account, 0), 0);
+	}
+	assert_within_percent(clock->mult, mult, 2);
+}
+
 static void the_clock_is_the_same_on_every_processor(void **state)
 {
 	uint64_t last_ns = 0;
@@ -723,6 +787,9 @@ int main(void)
 		cmocka_unit_test(a_storm_of_signals_costs_no_meter_its_file),
 		cmocka_unit_test_setup_teardown(the_clock_follows_clock_monotonic_and_never_goes_back,
 						open_meter, close_meter),
+		cmocka_unit_test_setup_teardown(the_clock_survives_a_sleep_of_the_machine, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(a_rate_that_is_found_twice_is_taken, open_meter, close_meter),
 		cmocka_unit_test_setup_teardown(the_clock_is_the_same_on_every_processor, open_meter,
 						close_meter),
 		cmocka_unit_test_setup_teardown(a_kvm_clock_that_needs_no_call_is_read_as_what_it_is_made_of,
