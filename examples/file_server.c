@@ -68,9 +68,12 @@ static void on_drained(struct stint_stream *stream, void *ctx)
 {
 	struct connection *connection = ctx;
 
-	(void)stream;
-	if (connection->reader)
+	if (connection->reader) {
 		stint_file_reader_resume(connection->reader);
+		return;
+	}
+	stint_stream_resume(stream);
+	serve(connection);
 }
 
 /* The file has been read; the next request may be served, though part of the answer is still queued. */
@@ -172,13 +175,21 @@ static int serve_request(struct connection *connection, char *request)
 	return serve_file(connection, path, head);
 }
 
-/* Serves what has come, until an answer takes longer; `serve` is called again when it is done. */
+/*
+ * Serves what has come, until an answer takes longer, or the peer does not read its answers; `serve` is called again when
+ * that is over. Requests that come meanwhile wait in the kernel.
+ */
 static void serve(struct connection *connection)
 {
 	char *end;
 
 	while (!connection->reader) {
 		size_t used;
+
+		if (stint_stream_full(connection->stream)) {
+			stint_stream_pause(connection->stream);
+			return;
+		}
 
 		connection->request[connection->bytes] = '\0';
 		end = strstr(connection->request, "\r\n\r\n");
@@ -238,7 +249,11 @@ static void on_accept(struct stint_listener *listener, int fd, const struct sock
 					    server->read_handler, &callbacks, connection) < 0) {
 		free(connection);
 		close(fd);
+		return;
 	}
+	/* A file that is queued holds its descriptor: no more than one for each connection. */
+	if (server->send_file)
+		stint_stream_set_watermarks(connection->stream, 0, 0);
 }
 
 /* ---- the server ---- */

@@ -110,11 +110,20 @@ static void on_read(struct stint_stream *stream, const void *data, size_t bytes,
 			return; /* it is over, and freed by the library */
 		line += length;
 	}
+	/* Who does not read its answers is read no more until it does, here or on the loop that it has moved to. */
+	if (stint_stream_full(stream))
+		stint_stream_pause(stream);
 	if (moving)
 		move(stream, worker);
 }
 
-static const struct stint_stream_callbacks connection_callbacks = {.read = on_read};
+static void on_drained(struct stint_stream *stream, void *ctx)
+{
+	(void)ctx;
+	stint_stream_resume(stream);
+}
+
+static const struct stint_stream_callbacks connection_callbacks = {.read = on_read, .drained = on_drained};
 
 static void on_accept(struct stint_listener *listener, int fd, const struct sockaddr *peer, socklen_t bytes,
 		      void *ctx)

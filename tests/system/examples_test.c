@@ -197,6 +197,43 @@ static void http_server_holds_back_who_does_not_read_its_answers(void **state)
 	free(requests);
 }
 
+/* Reads to the end, and returns how many lines that were. */
+static size_t count_lines(int fd)
+{
+	static char got[65536];
+	size_t lines = 0;
+	ssize_t bytes;
+
+	while ((bytes = read(fd, got, sizeof(got))) > 0)
+		for (ssize_t i = 0; i < bytes; i++)
+			lines += got[i] == '\n';
+	assert_int_equal(bytes, 0);
+	return lines;
+}
+
+static void loops_hold_back_who_does_not_read_its_answers(void **state)
+{
+	const size_t line_bytes = 1000, bytes = 64000 * line_bytes;
+	char *lines = malloc(bytes);
+	struct command server;
+	size_t sent;
+	int fd;
+
+	(void)state;
+	assert_non_null(lines);
+	memset(lines, 'x', bytes);
+	for (size_t i = line_bytes; i <= bytes; i += line_bytes)
+		lines[i - 1] = '\n';
+	fd = connect_to(start(&server, (const char *const[]){"examples/loops", NULL}), 65536);
+	sent = write_until_held_back(fd, lines, bytes);
+	assert_true(sent > 0 && sent < bytes);
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	assert_int_equal(count_lines(fd), sent / line_bytes);
+	close(fd);
+	assert_int_equal(command_end(&server, SIGTERM, output, sizeof(output)), 0);
+	free(lines);
+}
+
 /* Through the proxy to an echo server that cannot get rid of it: the proxy's queues stay within their marks. */
 static void a_proxy_queues_no_more_than_its_marks_and_passes_ends_on(void **state)
 {
@@ -413,6 +450,7 @@ int main(void)
 		cmocka_unit_test(each_says_how_it_is_used),
 		cmocka_unit_test(echo_holds_back_who_does_not_read_and_sends_all_after_an_end),
 		cmocka_unit_test(http_server_holds_back_who_does_not_read_its_answers),
+		cmocka_unit_test(loops_hold_back_who_does_not_read_its_answers),
 		cmocka_unit_test(a_proxy_queues_no_more_than_its_marks_and_passes_ends_on),
 		cmocka_unit_test(a_proxy_passes_a_reset_on_as_a_reset),
 		cmocka_unit_test(a_proxy_without_an_upstream_ends_its_client),

@@ -262,6 +262,34 @@ static void peers_that_leave_in_the_middle_leave_nothing_behind(void **state)
 	assert_int_equal(command_end(&server, SIGTERM, NULL, 0), 0);
 }
 
+/* However many it asks for at once: what is sent by the kernel needs its descriptor until then. */
+static void a_slow_peer_holds_one_file_open_when_it_goes_by_sendfile(void **state)
+{
+	char requests[1024] = "";
+	struct command server;
+	int port, slow, other, before;
+
+	(void)state;
+	start_server(&server, &port, "--send-file");
+	before = descriptors_of(server.pid);
+	for (int i = 0; i < 20; i++)
+		strcat(requests, "GET /file HTTP/1.1\r\n\r\n");
+	slow = ask(port, requests);
+	read_head(slow, requests, sizeof(requests));
+	/* Whoever is answered after it finds that dispatch over. */
+	other = ask(port, "HEAD /nothing HTTP/1.1\r\n\r\n");
+	read_head(other, requests, sizeof(requests));
+	assert_int_equal(descriptors_of(server.pid), before + 3); /* two connections and the file */
+	expect_content(slow);
+	for (int i = 1; i < 3; i++) {
+		expect_head(slow, "200 OK", BYTES);
+		expect_content(slow);
+	}
+	close(slow);
+	close(other);
+	assert_int_equal(command_end(&server, SIGTERM, NULL, 0), 0);
+}
+
 static void only_files_below_the_directory_are_served(void **state)
 {
 	static const char *const refused[] = {"/../r.stint", "/outside", "/", "//etc/hostname", "/none"};
@@ -353,6 +381,7 @@ int main(void)
 		cmocka_unit_test(a_file_arrives_whole_by_sendfile_too),
 		cmocka_unit_test(a_slow_peer_holds_the_reader_back),
 		cmocka_unit_test(peers_that_leave_in_the_middle_leave_nothing_behind),
+		cmocka_unit_test(a_slow_peer_holds_one_file_open_when_it_goes_by_sendfile),
 		cmocka_unit_test(only_files_below_the_directory_are_served),
 		cmocka_unit_test(long_work_has_one_result_in_three_ways_and_its_jobs_are_recorded),
 	};
