@@ -85,8 +85,8 @@ static void what_is_written_puts_the_idle_limit_off(void **state)
 	struct stint_timer *writer;
 
 	(void)state;
+	writer = write_every_ms(&near); /* due before the limit, however long we are stopped in here */
 	open_both(0, &options);
-	writer = write_every_ms(&near);
 	check_first_after(100 * MS, NULL);
 	iterate_until(&checks);
 	stint_timer_free(writer);
