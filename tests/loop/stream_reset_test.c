@@ -222,25 +222,63 @@ static void an_answer_is_read_though_no_more_can_be_sent(void **state)
 	}
 }
 
-/* The peer takes what there is, so that its close is no reset, answers, and is gone before the rest is sent. */
-static void an_answer_is_read_though_the_queue_cannot_be_sent(void **state)
+/*
+ * A queue that is released by `release`; the peer takes what there is, so that its close is no reset, answers, and is gone
+ * before the rest is sent.
+ */
+static uint64_t open_to_a_peer_that_answered_and_left_a_queue(void (*release)(void *, void *))
 {
 	static char data[4000000];
 	uint64_t sum;
 	int fds[2];
 
-	(void)state;
 	releases = 0;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
 	open_end(&near, fds[0], NULL);
-	assert_int_equal(stint_stream_write_reference(near.stream, data, sizeof(data), on_release, NULL), 0);
+	assert_int_equal(stint_stream_write_reference(near.stream, data, sizeof(data), release, NULL), 0);
 	while (read(fds[1], data, sizeof(data)) > 0)
 		;
 	sum = say(fds[1], fds[0], 1000);
 	close(fds[1]);
 	assert_int_equal(releases, 0);
+	return sum;
+}
+
+static void an_answer_is_read_though_the_queue_cannot_be_sent(void **state)
+{
+	uint64_t sum;
+
+	(void)state;
+	sum = open_to_a_peer_that_answered_and_left_a_queue(on_release);
 	assert_all_was_read(sum, 1000, -EPIPE);
 	assert_int_equal(releases, 1);
+}
+
+static bool with_loop;
+
+static void free_in_release(void *data, void *ctx)
+{
+	struct stint_detached *detached;
+
+	on_release(data, ctx);
+	assert_int_equal(stint_stream_detach(&detached, near.stream), -EBUSY);
+	assert_int_equal(stint_stream_write(near.stream, "x", 1), -EPIPE);
+	near.stream = stint_stream_free(near.stream);
+	if (with_loop)
+		loop = stint_loop_free(loop);
+}
+
+static void a_release_may_free_a_stream_that_fails_with_an_answer_unread(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		with_loop = i == 1;
+		open_to_a_peer_that_answered_and_left_a_queue(free_in_release);
+		assert_int_equal(stint_loop_run(loop), 0);
+		assert_int_equal(releases, 1);
+		assert_int_equal(near.received, 0);
+		assert_int_equal(near.closed, 0);
+	}
 }
 
 /* It need not be gone, and could speak for ever. */
@@ -401,6 +439,7 @@ int main(void)
 		TEST(a_closing_stream_ends_with_the_reset),
 		TEST(an_answer_is_read_though_no_more_can_be_sent),
 		TEST(an_answer_is_read_though_the_queue_cannot_be_sent),
+		TEST(a_release_may_free_a_stream_that_fails_with_an_answer_unread),
 		TEST(a_peer_that_takes_no_more_is_heard_as_far_as_it_has_spoken),
 		TEST(an_answer_is_read_though_no_end_can_be_sent),
 		TEST(a_reset_is_seen_by_the_peer_and_told_by_closed),
