@@ -293,9 +293,11 @@ static void run(struct deferral *deferral)
 	struct stint_post *state = AWAKE;
 	uint32_t left = loop->batch_limit;
 	bool quick = loop->account && loop->account->clock.tsc && !usdt_dispatches_are_watched();
+	uint64_t waiting = mailbox->waiting;
 
 	stint_mailbox_ref(mailbox); /* a callback may free it */
 	take(mailbox, AWAKE);
+	loop_end_own_work(loop, mailbox->waiting - waiting);
 	while (left > 0 && mailbox->first) {
 		if (quick) {
 			left -= run_quickly(loop, mailbox, left);

@@ -15,6 +15,7 @@ void timer_count_due(struct stint_loop *loop)
 	if (!loop->timers_armed || wheel_next_ns(&loop->wheel) > loop->batch_ns)
 		return;
 	loop->due_left = wheel_take_due(&loop->wheel, loop->batch_ns);
+	loop_end_own_work(loop, loop->due_left);
 }
 
 /* The next point of the grid that has not passed. */

@@ -829,6 +829,50 @@ int epoll_pwait2(int epoll, struct epoll_event *events, int most, const struct t
 	return of_libc(epoll, events, most, timeout, signals);
 }
 
+static uint64_t poll_returned_ns;
+
+int epoll_wait(int epoll, struct epoll_event *events, int most, int timeout_ms)
+{
+	static int (*of_libc)(int, struct epoll_event *, int, int);
+	int count;
+
+	if (!of_libc)
+		*(void **)&of_libc = dlsym(RTLD_NEXT, "epoll_wait");
+	count = of_libc(epoll, events, most, timeout_ms);
+	poll_returned_ns = fixture_now_ns(CLOCK_MONOTONIC);
+	return count;
+}
+
+static void tell_when_it_began(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)events;
+	*(uint64_t *)ctx = stint_loop_now_ns(loop);
+	stint_fd_free(source);
+}
+
+static void sorting_many_timers_is_no_handlers_time(void **state)
+{
+	enum { COUNT = 50000 };
+	struct stint_timer *timer;
+	struct stint_fd *source;
+	uint64_t began_ns = 0;
+	int fds[2];
+
+	(void)state;
+	make_pipe(fds, true);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, tell_when_it_began, &began_ns),
+			 0);
+	for (int i = 0; i < COUNT; i++) {
+		assert_int_equal(stint_timer_new(&timer, loop, 0, count_tick, &calls), 0);
+		assert_int_equal(stint_timer_start_at(timer, 1 + next_random() % MS, 0), 0);
+	}
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(calls, COUNT);
+	/* At least 1 ns each. */
+	assert_true(began_ns >= poll_returned_ns + COUNT);
+	close_pipe(fds);
+}
+
 static void spin_and_tell_when_it_ended(struct stint_deferred *deferred, void *ctx)
 {
 	(void)deferred;
@@ -888,6 +932,7 @@ int main(void)
 		TEST(a_slow_handler_is_reported_with_the_timer_that_it_delayed),
 		TEST(a_handshake_is_an_event_on_both_sides),
 		TEST(a_refused_connect_says_so_once),
+		TEST(sorting_many_timers_is_no_handlers_time),
 		TEST(a_loop_without_a_meter_works),
 		TEST(without_a_meter_a_timer_waits_no_longer_for_what_callbacks_took),
 	};

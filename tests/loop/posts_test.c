@@ -344,6 +344,42 @@ static void a_slow_post_is_blamed_for_those_behind_it(void **state)
 	assert_int_equal(fixture_overrun_of(meter, (uint32_t)handler)->victims, POSTS - 1);
 }
 
+static uint64_t deferred_ended_ns, first_began_ns;
+
+static void tell_when_it_ended(struct stint_deferred *deferred, void *ctx)
+{
+	(void)deferred;
+	(void)ctx;
+	deferred_ended_ns = fixture_now_ns(CLOCK_MONOTONIC);
+}
+
+static void tell_when_the_first_began(struct stint_post *post, int error, void *ctx)
+{
+	(void)post;
+	(void)ctx;
+	if (error == 0 && !first_began_ns)
+		first_began_ns = stint_loop_now_ns(loop);
+}
+
+static void taking_many_posts_is_no_handlers_time(void **state)
+{
+	enum { COUNT = 100000 };
+	static struct stint_post many[COUNT];
+	struct stint_deferred *deferred;
+
+	(void)state;
+	assert_int_equal(stint_deferred_new(&deferred, loop, 0, tell_when_it_ended, NULL), 0);
+	assert_int_equal(stint_deferred_schedule(deferred), 0);
+	for (int i = 0; i < COUNT; i++) {
+		many[i] = (struct stint_post){.callback = tell_when_the_first_began};
+		assert_int_equal(stint_mailbox_post(mailbox, &many[i]), 0);
+	}
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_true(first_began_ns > 0 && deferred_ended_ns > 0);
+	/* At least a cycle each. */
+	assert_true(first_began_ns >= deferred_ended_ns + COUNT / 5);
+}
+
 static void a_handler_that_does_not_exist_counts_as_other(void **state)
 {
 	(void)state;
@@ -404,6 +440,7 @@ int main(void)
 		TEST(the_wait_of_a_post_is_from_posting_to_start),
 		TEST(every_post_is_a_dispatch_of_its_handler),
 		TEST(a_slow_post_is_blamed_for_those_behind_it),
+		TEST(taking_many_posts_is_no_handlers_time),
 		TEST(a_handler_that_does_not_exist_counts_as_other),
 		TEST(a_mailbox_of_a_loop_without_a_meter_works),
 		TEST(misuse_is_an_error_code),
