@@ -27,6 +27,7 @@
 #define DEFAULT_SIGNAL      (SIGRTMIN + 8)
 #define IDLE_LOOKS          16 /* without a move, before the looks become rarer */
 #define IDLE_FACTOR         32
+#define INTERVAL_MAX_NS     UINT64_C(1000000000000) /* what is more is as good as never, and times must hold it */
 #define STACKS_A_SECOND     32 /* of one loop: half of its ring, which is read once a second */
 #define SECOND_NS           UINT64_C(1000000000)
 
@@ -232,6 +233,8 @@ static int take_options(struct stint_watchdog_options *ret, const struct stint_w
 		ret->alarm_ns = DEFAULT_ALARM_NS;
 	if (!ret->signal)
 		ret->signal = DEFAULT_SIGNAL;
+	if (ret->interval_ns > INTERVAL_MAX_NS)
+		ret->interval_ns = INTERVAL_MAX_NS;
 	return ret->interval_ns < INTERVAL_MIN_NS ? -EINVAL : 0;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "loop_fixture.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -278,6 +279,43 @@ static void the_signal_is_as_before_when_it_has_ended(void **state)
 	assert_ptr_equal(after.sa_handler, SIG_DFL);
 }
 
+/* Rests that the watchdog has taken; none takes any time while they are counted, and none may end in the past. */
+static uint32_t rests_left, rests_in_the_past;
+
+int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until)
+{
+	static int (*of_libc)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+
+	if (!of_libc)
+		*(void **)&of_libc = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
+	if (__atomic_load_n(&rests_left, __ATOMIC_ACQUIRE) == 0)
+		return of_libc(condition, mutex, until);
+	if ((uint64_t)until->tv_sec * S + (uint64_t)until->tv_nsec < fixture_now_ns(CLOCK_MONOTONIC))
+		rests_in_the_past++;
+	__atomic_sub_fetch(&rests_left, 1, __ATOMIC_RELEASE);
+	return ETIMEDOUT;
+}
+
+/* The later ones are longer, as no loop moves. */
+static void the_longest_interval_is_no_end_of_looking(void **state)
+{
+	const uint64_t intervals_ns[] = {UINT64_MAX, UINT64_MAX / 32 + 1, INT64_MAX};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(intervals_ns) / sizeof(intervals_ns[0]); i++) {
+		struct stint_watchdog_options options = {.size = sizeof(options),
+							 .interval_ns = intervals_ns[i]};
+
+		rests_in_the_past = 0;
+		__atomic_store_n(&rests_left, 200, __ATOMIC_RELEASE);
+		assert_int_equal(stint_watchdog_start(&watchdog, meter, &options), 0);
+		while (__atomic_load_n(&rests_left, __ATOMIC_ACQUIRE) > 0)
+			usleep(1000);
+		watchdog = stint_watchdog_stop(watchdog);
+		assert_int_equal(rests_in_the_past, 0);
+	}
+}
+
 static void bad_options_are_refused(void **state)
 {
 	struct stint_watchdog_options options = {.size = sizeof(options), .interval_ns = 1};
@@ -339,6 +377,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_signal_that_is_in_use_is_refused_and_left_alone, open_meter,
 						close_meter),
 		cmocka_unit_test_setup_teardown(the_signal_is_as_before_when_it_has_ended, open_meter,
+						close_meter),
+		cmocka_unit_test_setup_teardown(the_longest_interval_is_no_end_of_looking, open_meter,
 						close_meter),
 		cmocka_unit_test_setup_teardown(bad_options_are_refused, open_meter, close_meter),
 		cmocka_unit_test_setup_teardown(a_forked_child_has_none_and_may_have_its_own, open_meter,

@@ -47,7 +47,7 @@ struct stint_watchdog_late {
 
 struct stint_watchdog_options {
 	size_t size;          /* sizeof(struct stint_watchdog_options) */
-	uint64_t interval_ns; /* between two looks; 0: 1 ms, at least 100 us */
+	uint64_t interval_ns; /* between two looks; 0: 1 ms, at least 100 us; over 1000 s is 1000 s */
 	int signal;           /* for the copies; 0: SIGRTMIN + 8 */
 	uint64_t alarm_ns;    /* a dispatch that runs so long is told to `alarm`; 0: 1 s */
 	/*
