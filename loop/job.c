@@ -200,6 +200,7 @@ int job_submit(struct stint_job *job, struct stint_loop *loop, struct stint_pool
 	pool_reference(pool);
 	error = pool_submit(pool, job, bounded);
 	if (error < 0) {
+		job->pool = NULL; /* it is not out */
 		pool_release(pool, 1);
 		if (error == -EAGAIN && loop->account)
 			counter_add(&meter_account_hot(loop->account, job->handler)->block->jobs_refused, 1);

@@ -785,6 +785,29 @@ static void a_writer_goes_with_the_loop(void **state)
 	assert_int_equal(writing.closed, 0);
 }
 
+/* Its descriptor is closed as it ends, and not only as the loop does. */
+static void what_no_pool_takes_holds_no_descriptor(void **state)
+{
+	const struct stint_file_writer_options offloaded = {.size = sizeof(offloaded), .in_place_bytes = 1};
+	struct reading reading = {0};
+	struct writing writing = {0};
+	uint64_t bytes;
+	int read_fd = open_blind(&bytes), write_fd;
+
+	(void)state;
+	make_file(0);
+	write_fd = open_file(O_WRONLY);
+	begin_reading(&reading, read_fd, NULL);
+	begin_writing(&writing, write_fd, &offloaded);
+	pool = stint_pool_free(pool);
+	assert_int_equal(stint_file_writer_write(writing.writer, model, 100), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(reading.error, -ECANCELED);
+	assert_int_equal(writing.error, -ECANCELED);
+	assert_int_equal(fcntl(read_fd, F_GETFD), -1);
+	assert_int_equal(fcntl(write_fd, F_GETFD), -1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
@@ -816,6 +839,7 @@ int main(void)
 		TEST(a_write_that_fails_ends_the_writer),
 		TEST(a_writer_freed_while_the_pool_writes_is_gone),
 		TEST(a_writer_goes_with_the_loop),
+		TEST(what_no_pool_takes_holds_no_descriptor),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_make_directory, fixture_remove_directory);
