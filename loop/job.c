@@ -256,6 +256,7 @@ int stint_job_cancel(struct stint_job *job)
 
 bool stint_job_cancelled(const struct stint_job *job)
 {
-	return job &&
-	       (__atomic_load_n(&job->state, __ATOMIC_RELAXED) == JOB_ASKED || pool_stopping(job->pool));
+	const struct stint_pool *pool = job ? job->pool : NULL;
+
+	return pool && (__atomic_load_n(&job->state, __ATOMIC_RELAXED) == JOB_ASKED || pool_stopping(pool));
 }

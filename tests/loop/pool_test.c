@@ -293,6 +293,24 @@ static void cancelled_while_it_runs_it_is_told(void **state)
 	assert_int_equal(task.outcome, STINT_JOB_INTERRUPTED);
 }
 
+static void ask_in_done(struct stint_job *job, enum stint_job_outcome outcome, void *ctx)
+{
+	task_done(job, outcome, ctx);
+	assert_false(stint_job_cancelled(job));
+}
+
+static void back_from_the_pool_it_is_not_to_stop(void **state)
+{
+	struct task task = {0};
+
+	(void)state;
+	open_pool(1, 0);
+	sem_init(&task.begun, 0, 0);
+	assert_int_equal(stint_job_new(NULL, loop, pool, handler, run_task, ask_in_done, &task), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(task.dones, 1);
+}
+
 static void cancelled_after_it_ran_it_is_done(void **state)
 {
 	struct task task = {0};
@@ -576,6 +594,7 @@ int main(void)
 		TEST(cancelled_before_it_runs_it_never_does),
 		TEST(a_queue_is_one_wherever_its_jobs_are),
 		TEST(cancelled_while_it_runs_it_is_told),
+		TEST(back_from_the_pool_it_is_not_to_stop),
 		TEST(cancelled_after_it_ran_it_is_done),
 		TEST(the_three_times_are_under_the_handler),
 		TEST(a_burst_wakes_the_loop_once),

@@ -99,7 +99,7 @@ STINT_API int stint_job_new(struct stint_job **ret, struct stint_loop *loop, str
  */
 STINT_API int stint_job_cancel(struct stint_job *job);
 
-/* For `run`: whether it should stop. A load or two; ask often. Any thread. */
+/* For `run`: whether it should stop; in `done` it is false. A load or two; ask often. Any thread, until `done`. */
 STINT_API bool stint_job_cancelled(const struct stint_job *job);
 
 #ifdef __cplusplus
