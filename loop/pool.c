@@ -18,7 +18,7 @@
  *
  * One thread is being woken at a time, at most, and takes its job before it wakes another if there is more: a burst makes
  * no system call for each job, and where one thread is enough, the others sleep on. A submission starts a thread only if
- * none sleeps. They sleep on a semaphore, and not on a condition, as the latter's mutex is taken by whoever wakes up in a
+ * fewer sleep than jobs wait. They sleep on a semaphore, and not on a condition, as the latter's mutex is taken by whoever wakes up in a
  * way that costs a system call more.
  *
  * A thread that has had several jobs and runs out of them lingers for about as long as it takes to wake one, and
@@ -303,21 +303,27 @@ static int start_thread(struct stint_pool *pool)
 	return 0;
 }
 
-/* With the back's lock. `ret_wake`: a thread is to be woken, by sem_post(), when it has been let go of. */
+/* With the back's lock. Whether there are as many that sleep or linger as jobs will wait, this one included. */
+static bool has_thread_for_it(const struct stint_pool *pool, bool lingers)
+{
+	uint32_t left = __atomic_load_n(&pool->front.count, __ATOMIC_RELAXED);
+
+	return pool->idle + lingers > pool->back.count - left;
+}
+
+/*
+ * With the back's lock. `ret_wake`: a thread is to be woken, by sem_post(), when it has been let go of. None is if one is
+ * about to look anyway: it wakes another if there is more than it can take.
+ */
 static int see_to_thread(struct stint_pool *pool, bool *ret_wake)
 {
-	int error;
+	bool lingers = somebody_lingers(pool);
+	int error = 0;
 
-	if (somebody_lingers(pool))
-		return 0; /* it wakes another if there is more than it can take */
-	if (pool->idle > pool->waking) {
-		*ret_wake = pool->waking == 0;
-		pool->waking += *ret_wake;
-		return 0;
-	}
-	if (pool->thread_count == pool->thread_limit)
-		return 0;
-	error = start_thread(pool);
+	if (pool->thread_count < pool->thread_limit && !has_thread_for_it(pool, lingers))
+		error = start_thread(pool);
+	*ret_wake = !lingers && pool->idle > 0 && pool->waking == 0;
+	pool->waking += *ret_wake;
 	return pool->thread_count > 0 ? 0 : error;
 }
 

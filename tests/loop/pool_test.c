@@ -185,6 +185,31 @@ static void as_many_idle_threads_wake_as_there_are_jobs(void **state)
 	}
 }
 
+/* One that sleeps, or is about to look for work, does for one job: else the last ones would wait for the first to end. */
+static void jobs_beyond_the_idle_threads_get_more_of_them(void **state)
+{
+	enum { IDLE = 2, THREADS = 5, ROUNDS = 20 };
+	struct task tasks[THREADS];
+
+	(void)state;
+	for (int round = 0; round < ROUNDS; round++) {
+		open_pool(THREADS, 0);
+		for (int count = IDLE; count <= THREADS; count += THREADS - IDLE) {
+			for (int i = 0; i < count; i++) {
+				tasks[i] = (struct task){.gated = true};
+				submit(&tasks[i]);
+			}
+			for (int i = 0; i < count; i++)
+				await_begin(&tasks[i]);
+			for (int i = 0; i < count; i++)
+				sem_post(&tasks[i].go);
+			assert_int_equal(stint_loop_run(loop), 0);
+			wait_until_idle();
+		}
+		pool = stint_pool_free(pool);
+	}
+}
+
 static void a_full_queue_says_eagain_and_takes_more_when_a_job_is_back(void **state)
 {
 	struct task running = {.gated = true}, waiting[2] = {{0}}, refused = {0};
@@ -590,6 +615,7 @@ int main(void)
 		TEST(one_thread_runs_jobs_in_their_order),
 		TEST(threads_are_started_when_they_are_needed),
 		TEST(as_many_idle_threads_wake_as_there_are_jobs),
+		TEST(jobs_beyond_the_idle_threads_get_more_of_them),
 		TEST(a_full_queue_says_eagain_and_takes_more_when_a_job_is_back),
 		TEST(cancelled_before_it_runs_it_never_does),
 		TEST(a_queue_is_one_wherever_its_jobs_are),
