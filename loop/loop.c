@@ -116,7 +116,7 @@ struct stint_loop *stint_loop_free(struct stint_loop *loop)
 static bool has_work(const struct stint_loop *loop)
 {
 	return loop->fd_live > loop->fd_background || loop->timers_armed > loop->timers_background ||
-	       loop->urgent || loop->jobs_out;
+	       loop->urgent || loop->jobs_out || (loop->fd_background && post_is_there(loop));
 }
 
 /* How long to wait: 0, UINT64_MAX for without limit, or ns until the next deadline, at most `limit_ns`. */

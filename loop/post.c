@@ -343,6 +343,20 @@ static void destroy(struct object *object)
 	stint_mailbox_unref(mailbox);
 }
 
+/* Asked only as the loop is about to end, so mailboxes have no list of their own. */
+bool post_is_there(const struct stint_loop *loop)
+{
+	for (const struct object *object = loop->objects.next; object != &loop->objects;
+	     object = object->next) {
+		const struct stint_mailbox *mailbox =
+			(const struct stint_mailbox *)((const char *)object -
+						       offsetof(struct stint_mailbox, object));
+		if (object->destroy == destroy && __atomic_load_n(&mailbox->head, __ATOMIC_RELAXED) != IDLE)
+			return true;
+	}
+	return false;
+}
+
 struct stint_mailbox *stint_mailbox_free(struct stint_mailbox *mailbox)
 {
 	if (mailbox && !mailbox->freed)

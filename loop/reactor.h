@@ -280,6 +280,10 @@ void deferral_schedule(struct stint_loop *loop, struct deferral *deferral);
 void deferral_cancel(struct stint_loop *loop, struct deferral *deferral);
 void deferral_dispatch(struct stint_loop *loop);
 
+/* post.c */
+/* Whether one is in a mailbox that the loop has not been woken for yet; it is about to be. */
+bool post_is_there(const struct stint_loop *loop);
+
 /* slice.c */
 void slice_dispatch(struct stint_loop *loop);
 

@@ -31,6 +31,12 @@ static void on_timer(struct stint_timer *timer, void *ctx)
 	calls++;
 }
 
+static void raise_signal(struct stint_timer *timer, void *ctx)
+{
+	on_timer(timer, ctx);
+	assert_int_equal(raise(SIGUSR1), 0);
+}
+
 static void on_signal(struct stint_signal *signal, const struct stint_signal_info *info, void *ctx)
 {
 	(void)signal;
@@ -144,6 +150,36 @@ static void a_mailbox_does_not_but_its_posts_run(void **state)
 	assert_int_equal(calls, 2);
 }
 
+/* What is there as the loop would return is still served, and what that leaves behind too. */
+static void a_post_that_is_there_keeps_the_loop_running(void **state)
+{
+	struct stint_post first = {.callback = on_post}, second = {.callback = on_post};
+	struct stint_mailbox *mailbox;
+	struct stint_signal *signal;
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_mailbox_new(&mailbox, loop), 0);
+	assert_int_equal(stint_mailbox_set_background(mailbox, true), 0);
+	assert_int_equal(stint_mailbox_post(mailbox, &first), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+	assert_int_equal(stint_mailbox_post(mailbox, &first), 0);
+	assert_int_equal(stint_mailbox_post(mailbox, &second), 0);
+	assert_int_equal(stint_loop_iterate(loop, UINT64_MAX), 0);
+	assert_int_equal(calls, 3);
+	assert_int_equal(stint_signal_new(&signal, loop, SIGUSR1, 0, on_signal, NULL), 0);
+	assert_int_equal(stint_signal_set_background(signal, true), 0);
+	assert_int_equal(raise(SIGUSR1), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 4);
+	/* Nor does one get lost that comes in the last iteration, after its poll. */
+	assert_int_equal(stint_timer_new(&timer, loop, 0, raise_signal, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 6);
+}
+
 static void a_timer_does_not_but_it_is_due_while_another_keeps_the_loop_running(void **state)
 {
 	struct stint_timer *behind, *ahead;
@@ -238,6 +274,7 @@ int main(void)
 		TEST(a_descriptor_does_not_keep_the_loop_running),
 		TEST(signals_do_not_once_all_are_in_the_background),
 		TEST(a_mailbox_does_not_but_its_posts_run),
+		TEST(a_post_that_is_there_keeps_the_loop_running),
 		TEST(a_timer_does_not_but_it_is_due_while_another_keeps_the_loop_running),
 		TEST(a_timer_may_change_its_mind_while_it_is_armed),
 		TEST(what_a_background_timer_counted_for_is_gone_with_it),

@@ -67,7 +67,10 @@ STINT_API int stint_mailbox_new(struct stint_mailbox **ret, struct stint_loop *l
  */
 STINT_API struct stint_mailbox *stint_mailbox_free(struct stint_mailbox *mailbox);
 
-/* Whether it keeps the loop running while no post is there: see stint_fd_set_background(). -EINVAL. */
+/*
+ * Whether it keeps the loop running while no post is there: see stint_fd_set_background(). A post that was made before the
+ * loop would return is run first. -EINVAL.
+ */
 STINT_API int stint_mailbox_set_background(struct stint_mailbox *mailbox, bool background);
 
 /*
