@@ -21,6 +21,8 @@
 
 #define THREADS_DEFAULT 16u
 #define THREADS_MAX     1024u
+/* Beyond so many threads with a lookup that was given up, it counts as any other. */
+#define GIVEN_UP_MAX 256u
 
 /*
  * All such threads of the process. One that ends joins the one that ended before it, so the last to end is the only
@@ -54,6 +56,7 @@ struct shared {
 	pthread_mutex_t lock; /* of all of this, and of what queries have in it */
 	struct query_list waiting, done;
 	uint32_t threads, thread_limit;
+	uint32_t given_up;   /* of the threads, those whose lookup nobody wants any more */
 	uint32_t references; /* threads, and the resolver */
 	int wake;
 };
@@ -199,10 +202,19 @@ static void look_up(struct query *query)
 	freeaddrinfo(found);
 }
 
+/* Called with the lock held. Below 0, where a lookup that was given up has come back after others took its place. */
+static int32_t threads_to_spare(const struct shared *shared)
+{
+	uint32_t given_up = shared->given_up < GIVEN_UP_MAX ? shared->given_up : GIVEN_UP_MAX;
+
+	return (int32_t)(shared->thread_limit + given_up - shared->threads);
+}
+
 /* Whether the loop is to be woken for it. */
 static bool hand_in(struct shared *shared, struct query *query)
 {
 	if (!query->lookup) {
+		shared->given_up--;
 		free(query);
 		return false;
 	}
@@ -217,7 +229,7 @@ static void *run(void *ctx)
 	struct query *query;
 
 	pthread_mutex_lock(&shared->lock);
-	while ((query = list_take(&shared->waiting))) {
+	while (threads_to_spare(shared) >= 0 && (query = list_take(&shared->waiting))) {
 		query->state = QUERY_RUNNING;
 		pthread_mutex_unlock(&shared->lock);
 		look_up(query);
@@ -257,6 +269,15 @@ static int start_thread(struct shared *shared)
 	return 0;
 }
 
+/* Called with the lock held, in place of threads whose lookup was given up. If none can be had, those are waited for. */
+static void start_for_waiting(struct shared *shared)
+{
+	for (const struct query *query = shared->waiting.first; query && threads_to_spare(shared) > 0;
+	     query = query->next)
+		if (start_thread(shared) < 0)
+			return;
+}
+
 static void want_less(struct thread_resolver *resolver)
 {
 	if (--resolver->wanted == 0)
@@ -279,6 +300,7 @@ static void on_wake(struct stint_fd *source, uint32_t events, void *ctx)
 	if (!done.first)
 		done.end = &done.first;
 	list_init(&shared->done);
+	start_for_waiting(shared);
 	pthread_mutex_unlock(&shared->lock);
 	while ((query = list_take(&done))) {
 		if (query->lookup) {
@@ -303,7 +325,7 @@ static int submit(struct shared *shared, struct query *query)
 	int error = 0;
 
 	pthread_mutex_lock(&shared->lock);
-	if (shared->threads < shared->thread_limit)
+	if (threads_to_spare(shared) > 0)
 		error = start_thread(shared);
 	if (shared->threads > 0) {
 		list_append(&shared->waiting, query);
@@ -354,6 +376,17 @@ static void forget_waiting(struct shared *shared, const struct query *query)
 		shared->waiting.end = at;
 }
 
+/*
+ * Its thread may be long in coming back. Who waits gets another by the loop's next iteration, and not here, where many may
+ * be given up in turn.
+ */
+static void give_up_running(struct shared *shared)
+{
+	shared->given_up++;
+	if (shared->waiting.first)
+		(void)eventfd_write(shared->wake, 1);
+}
+
 static void cancel(void *backend, void *handle)
 {
 	struct thread_resolver *resolver = backend;
@@ -365,6 +398,8 @@ static void cancel(void *backend, void *handle)
 	waiting = query->state == QUERY_WAITING;
 	if (waiting)
 		forget_waiting(resolver->shared, query);
+	else if (query->state == QUERY_RUNNING)
+		give_up_running(resolver->shared);
 	pthread_mutex_unlock(&resolver->shared->lock);
 	if (waiting)
 		free(query);

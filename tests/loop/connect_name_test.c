@@ -540,11 +540,16 @@ static void let_through(int lookups)
 		sem_post(&gate);
 }
 
+static void await_lookups(int count)
+{
+	while (looking < count)
+		sched_yield();
+}
+
 /* One for each family. */
 static void await_both_lookups(void)
 {
-	while (looking < 2)
-		sched_yield();
+	await_lookups(2);
 }
 
 static void a_name_of_the_hosts_file_is_found_by_libc_in_threads(void **state)
@@ -606,6 +611,39 @@ static void lookups_in_threads_can_be_given_up(void **state)
 	let_through(160);
 	stint_thread_resolver_wait();
 	assert_int_equal(looking, 0);
+}
+
+/* Nor a thread that another lookup waits for, whether that was begun before or is after. */
+static void what_was_given_up_holds_up_nobody(void **state)
+{
+	struct stint_thread_resolver_options few = {.size = sizeof(few), .threads = 2};
+	struct stint_connect_name_options options = {.size = sizeof(options)};
+	struct stint_connect_name *given_up, *waiting, *later;
+
+	(void)state;
+	assert_int_equal(stint_thread_resolver_new(&options.resolver, loop, &few), 0);
+	assert_int_equal(stint_connect_name_new(&given_up, loop, "localhost", 1, &options, handler, on_result,
+						NULL),
+			 0);
+	await_lookups(2);
+	assert_int_equal(stint_connect_name_new(&waiting, loop, "localhost", 1, &options, handler, on_result,
+						NULL),
+			 0);
+	assert_int_equal(looking, 2);
+	stint_connect_name_free(given_up);
+	assert_int_equal(stint_loop_iterate(loop, UINT64_MAX), 0);
+	await_lookups(4);
+	stint_connect_name_free(waiting);
+	assert_int_equal(stint_connect_name_new(&later, loop, "localhost", 1, &options, handler, on_result,
+						NULL),
+			 0);
+	await_lookups(6);
+	let_through(6);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(results, 1);
+	assert_int_equal(result.error, -ENOENT);
+	assert_null(stint_resolver_free(options.resolver));
+	stint_thread_resolver_wait();
 }
 
 static void what_was_given_up_can_be_waited_for(void **state)
@@ -692,6 +730,7 @@ int main(void)
 		SCRIPTED(a_resolver_that_is_freed_may_free_the_loop_as_it_ends),
 		SCRIPTED(what_cannot_be_begun_is_refused),
 		GATED(lookups_in_threads_can_be_given_up),
+		GATED(what_was_given_up_holds_up_nobody),
 		GATED(what_was_given_up_can_be_waited_for),
 		GATED(a_child_waits_for_its_own_lookups_alone),
 		/* Last: libc may go on to look for the other family. */

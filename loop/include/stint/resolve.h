@@ -11,9 +11,10 @@
  *
  * Who looks names up is a *resolver*. Without one of its own, a loop has getaddrinfo() called in threads: it
  * needs nothing but libc and obeys all of the system's configuration (nsswitch.conf, hosts, mDNS). A lookup
- * that was cancelled holds up nobody, though its thread stays in getaddrinfo() until libc gives up. The other
- * is c-ares, in a library of its own (stint/ares.h), whose sockets are watched by the loop: no threads, and
- * a lookup that is cancelled is over. Any other can be put in its place (stint_resolver_new()).
+ * that was cancelled holds up nobody, though its thread stays in getaddrinfo() until libc gives up: another
+ * takes its place, for up to 256 such threads at a time. The other resolver is c-ares, in a library of its own
+ * (stint/ares.h), whose sockets are watched by the loop: no threads, and a lookup that is cancelled is over.
+ * Any other can be put in its place (stint_resolver_new()).
  *
  * Rules for callbacks, errors and threads as in loop.h.
  */
@@ -121,7 +122,7 @@ STINT_API void stint_lookup_done(struct stint_lookup *lookup, int error, const u
 
 struct stint_thread_resolver_options {
 	size_t size;      /* sizeof(struct stint_thread_resolver_options) */
-	uint32_t threads; /* most lookups at a time, more wait; 0: 16, at most 1024 */
+	uint32_t threads; /* most lookups at a time, but for those given up; more wait. 0: 16, at most 1024 */
 };
 
 /* getaddrinfo() in threads that exist only while there is something to look up. -EINVAL, -ENOMEM, -EMFILE. */
