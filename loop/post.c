@@ -46,7 +46,15 @@ struct stint_mailbox {
 	struct stint_post *first, *last; /* taken, and not run yet */
 	uint64_t waiting;                /* how many those are */
 	bool freed;
+
+	struct stint_mailbox *next_dead;
 };
+
+/*
+ * Mailboxes without a reference whose memory is still to be freed: the last was given back by a post, which may have been
+ * in a signal handler, where nothing can be freed. The next mailbox that is made or freed frees them. Atomic: a stack.
+ */
+static struct stint_mailbox *dead;
 
 _Static_assert(sizeof(struct stint_post) == 48, "as post.h says");
 
@@ -70,13 +78,45 @@ struct stint_mailbox *stint_mailbox_ref(struct stint_mailbox *mailbox)
 	return mailbox;
 }
 
-struct stint_mailbox *stint_mailbox_unref(struct stint_mailbox *mailbox)
+static void free_dead(void)
+{
+	struct stint_mailbox *mailbox = __atomic_exchange_n(&dead, NULL, __ATOMIC_ACQUIRE);
+
+	while (mailbox) {
+		struct stint_mailbox *next = mailbox->next_dead;
+
+		free(mailbox);
+		mailbox = next;
+	}
+}
+
+/* Whether that was the last reference: the rest is the caller's. */
+static bool give_back(struct stint_mailbox *mailbox)
 {
 	if (!mailbox || __atomic_sub_fetch(&mailbox->references, 1, __ATOMIC_ACQ_REL) > 0)
-		return NULL;
+		return false;
 	close(mailbox->wake_fd);
-	free(mailbox);
+	return true;
+}
+
+struct stint_mailbox *stint_mailbox_unref(struct stint_mailbox *mailbox)
+{
+	if (give_back(mailbox)) {
+		free(mailbox);
+		free_dead();
+	}
 	return NULL;
+}
+
+/* The same where a signal handler may be. */
+static void unref_in_post(struct stint_mailbox *mailbox)
+{
+	if (!give_back(mailbox))
+		return;
+	mailbox->next_dead = __atomic_load_n(&dead, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&dead, &mailbox->next_dead, mailbox, true, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED))
+		;
 }
 
 /* Where the queue was found empty and the loop asleep, or the mailbox closed. */
@@ -88,7 +128,7 @@ __attribute__((noinline)) static int post_rarely(struct stint_mailbox *mailbox, 
 	do {
 		if (head == CLOSED) {
 			__atomic_store_n(&post->posted, 0, __ATOMIC_RELEASE);
-			stint_mailbox_unref(held);
+			unref_in_post(held);
 			return -ESHUTDOWN;
 		}
 		if (head == IDLE && !held)
@@ -98,7 +138,7 @@ __attribute__((noinline)) static int post_rarely(struct stint_mailbox *mailbox, 
 					      __ATOMIC_RELAXED));
 	if (head == IDLE)
 		wake(mailbox);
-	stint_mailbox_unref(held);
+	unref_in_post(held);
 	return 0;
 }
 
@@ -379,6 +419,7 @@ int stint_mailbox_new(struct stint_mailbox **ret, struct stint_loop *loop)
 	handler = stint_loop_handler(loop, "stint.wakeup", 0);
 	if (handler < 0)
 		return handler;
+	free_dead();
 	mailbox = aligned_alloc(64, sizeof(*mailbox));
 	if (!mailbox)
 		return -ENOMEM;

@@ -645,6 +645,55 @@ static void a_close_without_memory_for_its_timer_ends_the_stream(void **state)
 	}
 }
 
+/* What the loop's thread does while another, that has posted in a signal handler, is about to wake it. */
+static struct stint_mailbox *freed_meanwhile; /* atomic: all threads write */
+static int64_t live_then;
+static int given_back;
+
+ssize_t write(int fd, const void *data, size_t bytes)
+{
+	struct stint_mailbox *mailbox = __atomic_load_n(&freed_meanwhile, __ATOMIC_RELAXED);
+
+	if (mailbox) {
+		__atomic_store_n(&freed_meanwhile, NULL, __ATOMIC_RELAXED);
+		stint_mailbox_free(mailbox);
+		live_then = faults.live;
+	}
+	return syscall(SYS_write, fd, data, bytes);
+}
+
+static void on_given_back(struct stint_post *post, int error, void *ctx)
+{
+	(void)post;
+	(void)ctx;
+	given_back += error == -ECANCELED;
+}
+
+/* The last reference to the mailbox may be the post's own. */
+static void a_post_frees_no_memory(void **state)
+{
+	struct stint_post post = {.callback = on_given_back};
+	struct stint_mailbox *mailbox;
+	struct stint_loop *loop;
+	int64_t live;
+
+	(void)state;
+	assert_int_equal(stint_loop_new(&loop, NULL), 0);
+	assert_int_equal(stint_mailbox_new(&mailbox, loop), 0);
+	stint_mailbox_free(mailbox);
+	live = faults.live;
+	assert_int_equal(stint_mailbox_new(&mailbox, loop), 0);
+	__atomic_store_n(&freed_meanwhile, mailbox, __ATOMIC_RELAXED);
+	assert_int_equal(stint_mailbox_post(mailbox, &post), 0);
+	assert_int_equal(faults.live, live_then);
+	assert_int_equal(given_back, 1);
+	/* That is for the next one to do. */
+	assert_int_equal(stint_mailbox_new(&mailbox, loop), 0);
+	stint_mailbox_free(mailbox);
+	assert_int_equal(faults.live, live);
+	stint_loop_free(loop);
+}
+
 static int make_upload(void **state)
 {
 	upload = malloc(UPLOAD_BYTES);
@@ -670,6 +719,7 @@ int main(void)
 		cmocka_unit_test(no_interrupted_call_is_a_failure),
 		cmocka_unit_test(a_loop_that_cannot_rebuild_its_epoll_set_goes_on),
 		cmocka_unit_test(a_close_without_memory_for_its_timer_ends_the_stream),
+		cmocka_unit_test(a_post_frees_no_memory),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -76,7 +76,8 @@ STINT_API int stint_mailbox_set_background(struct stint_mailbox *mailbox, bool b
 /*
  * A reference, for a thread that may post when the mailbox has been closed, or while it is: to be taken by whoever knows
  * that it is not freed yet (the loop's thread, before it starts the other one; or a thread with a reference of its own),
- * and given back by any thread. Both accept NULL; the first returns `mailbox`, the second NULL.
+ * and given back by any thread, but not in a signal handler. Both accept NULL; the first returns `mailbox`, the second
+ * NULL.
  */
 STINT_API struct stint_mailbox *stint_mailbox_ref(struct stint_mailbox *mailbox);
 STINT_API struct stint_mailbox *stint_mailbox_unref(struct stint_mailbox *mailbox);
