@@ -253,6 +253,16 @@ int stint_fd_descriptor(const struct stint_fd *source)
 	return source && source->live ? source->fd : -EINVAL;
 }
 
+struct stint_loop *stint_fd_loop(const struct stint_fd *source)
+{
+	return source && source->live ? source->loop : NULL;
+}
+
+void *stint_fd_ctx(const struct stint_fd *source)
+{
+	return source && source->live ? source->ctx : NULL;
+}
+
 static void tell_lost(struct deferral *deferral)
 {
 	struct stint_loop *loop =

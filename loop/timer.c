@@ -80,3 +80,13 @@ uint64_t stint_timer_due_ns(const struct stint_timer *timer)
 		return 0;
 	return timer_loop(timer)->dead ? 0 : timer->due_ns;
 }
+
+struct stint_loop *stint_timer_loop(const struct stint_timer *timer)
+{
+	return timer && timer->used && !timer_loop(timer)->dead ? timer_loop(timer) : NULL;
+}
+
+void *stint_timer_ctx(const struct stint_timer *timer)
+{
+	return stint_timer_loop(timer) ? timer_call(timer)->ctx : NULL;
+}

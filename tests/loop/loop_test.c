@@ -400,6 +400,40 @@ static void run_again(struct stint_fd *source, uint32_t events, void *ctx)
 	stint_loop_stop(loop);
 }
 
+static void free_loop_of_timer(struct stint_timer *timer, void *ctx)
+{
+	assert_ptr_equal(stint_timer_ctx(timer), ctx);
+	assert_ptr_equal(stint_timer_loop(timer), loop);
+	loop = stint_loop_free(stint_timer_loop(timer));
+	assert_null(stint_timer_loop(timer));
+	assert_null(stint_timer_ctx(timer));
+	assert_null(stint_fd_loop(ctx));
+}
+
+static void a_source_knows_its_loop_and_context(void **state)
+{
+	struct stint_timer *timer;
+	struct stint_fd *source;
+	int fds[2];
+
+	(void)state;
+	make_pipe(fds, false);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, count_call, fds), 0);
+	assert_ptr_equal(stint_fd_loop(source), loop);
+	assert_ptr_equal(stint_fd_ctx(source), fds);
+	stint_fd_free(source);
+	assert_null(stint_fd_loop(source));
+	assert_null(stint_fd_ctx(source));
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, count_call, NULL), 0);
+	assert_int_equal(stint_timer_new(&timer, loop, 0, free_loop_of_timer, source), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_null(loop);
+	assert_null(stint_fd_ctx(NULL));
+	assert_null(stint_timer_ctx(NULL));
+	close_pipe(fds);
+}
+
 static void a_loop_does_not_run_inside_of_itself(void **state)
 {
 	struct stint_fd *source;
@@ -919,6 +953,7 @@ int main(void)
 		TEST(the_loop_may_be_freed_in_a_callback),
 		TEST(a_source_is_told_once_that_its_descriptor_was_closed),
 		TEST(one_that_is_told_so_may_free_the_loop),
+		TEST(a_source_knows_its_loop_and_context),
 		TEST(a_loop_does_not_run_inside_of_itself),
 		TEST(timers_come_in_the_order_of_their_deadlines),
 		TEST(a_periodic_timer_keeps_its_grid),

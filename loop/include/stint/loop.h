@@ -110,7 +110,8 @@ STINT_API int stint_loop_iterate(struct stint_loop *loop, uint64_t timeout_ns);
 
 /*
  * Makes stint_loop_run() return after this iteration; if it is not running, at once when it is called. Within
- * stint_loop_iterate(), which returns then anyway, it asks for nothing.
+ * stint_loop_iterate(), which returns then anyway, it asks for nothing. The loop's thread alone: nothing wakes the loop.
+ * From another thread, or a signal handler, post a callback that calls this (post.h).
  */
 STINT_API int stint_loop_stop(struct stint_loop *loop);
 
@@ -178,6 +179,10 @@ STINT_API int stint_fd_set_background(struct stint_fd *source, bool background);
 STINT_API int stint_fd_set_handler(struct stint_fd *source, uint32_t handler);
 STINT_API int stint_fd_descriptor(const struct stint_fd *source); /* -EINVAL for NULL */
 
+/* What it was made with. NULL for NULL, or when it or its loop is freed. */
+STINT_API struct stint_loop *stint_fd_loop(const struct stint_fd *source);
+STINT_API void *stint_fd_ctx(const struct stint_fd *source);
+
 /* ---- timers ---- */
 
 typedef void (*stint_timer_callback)(struct stint_timer *timer, void *ctx);
@@ -209,6 +214,10 @@ STINT_API int stint_timer_set_background(struct stint_timer *timer, bool backgro
 
 /* Next deadline; 0 if it is not armed. */
 STINT_API uint64_t stint_timer_due_ns(const struct stint_timer *timer);
+
+/* What it was made with. NULL for NULL, or when it or its loop is freed. */
+STINT_API struct stint_loop *stint_timer_loop(const struct stint_timer *timer);
+STINT_API void *stint_timer_ctx(const struct stint_timer *timer);
 
 /* ---- deferred callbacks ---- */
 
