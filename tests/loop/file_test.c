@@ -210,24 +210,28 @@ static void evict(int fd)
 	skip();
 }
 
+/* Until one was missed: asked for a chunk, the kernel may have read it already by the time that it looks. */
 static void chunks_that_are_not_cached_are_read_by_the_pool(void **state)
 {
-	const struct stint_meter_file_block *block;
-	struct reading reading = {0};
-	int fd;
+	const struct stint_meter_file_block *block = fixture_block(meter, handler);
+	uint64_t chunks = 0;
 
 	(void)state;
 	make_file(FILE_BYTES);
-	fd = open_file(O_RDONLY);
-	evict(fd);
-	begin_reading(&reading, fd, NULL);
-	assert_int_equal(stint_loop_run(loop), 0);
-	assert_int_equal(reading.next, FILE_BYTES);
-	assert_int_equal(reading.error, 0);
+	for (int tries = 0; tries < 100 && block->file_reads_missed == 0; tries++) {
+		struct reading reading = {0};
+		int fd = open_file(O_RDONLY);
+
+		evict(fd);
+		begin_reading(&reading, fd, NULL);
+		assert_int_equal(stint_loop_run(loop), 0);
+		assert_int_equal(reading.next, FILE_BYTES);
+		assert_int_equal(reading.error, 0);
+		chunks += reading.chunks;
+	}
 	assert_int_equal(pool_threads(), 1);
-	block = fixture_block(meter, handler);
 	assert_true(block->file_reads_missed >= 1);
-	assert_int_equal(block->file_reads_cached + block->file_reads_missed, reading.chunks);
+	assert_int_equal(block->file_reads_cached + block->file_reads_missed, chunks);
 	assert_int_equal(block->histogram[STINT_METER_HANDLER_WORK_RUN].count, block->file_reads_missed);
 }
 
