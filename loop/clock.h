@@ -12,8 +12,8 @@
  * anchor finds that the readings ran ahead, the clock stands still until true time has caught up.
  *
  * While the machine sleeps CLOCK_MONOTONIC stands, and the TSC goes on, or begins anew. So what a poll returns to is no
- * reading before it has been found to be near the last anchor, and a rate that suddenly is another is taken when it is found
- * a second time.
+ * reading before it has been found to be near the last anchor, and a rate that suddenly is another is taken when it is
+ * found a second time.
  *
  * Belongs to one thread.
  */

@@ -91,7 +91,7 @@ void meter_account_odd_service(struct stint_meter_loop *account, struct meter_ho
 void meter_account_odd_wait(struct meter_hot *hot, uint64_t wait_ns);
 /* Cold: ends what the callback left open within the reactor's dispatch, and returns how long that one ran. */
 uint64_t meter_account_unwind(struct stint_meter_loop *account, uint64_t end_ns);
-/* Cold: meter_account_poll_returned() when the clocks may have to be tied anew. `sample_ns`: of the clock, no reading yet. */
+/* Cold: meter_account_poll_returned() where the clocks may have to be tied anew. `sample_ns`: not a reading yet. */
 void meter_account_poll_returned_late(struct stint_meter_loop *account, uint32_t behind, uint64_t sample_ns);
 /* The handler's histograms, those of offloaded work included; NULL if there is no room for them. */
 struct stint_histogram *meter_account_work(struct stint_meter_loop *account, uint32_t handler);
