@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -191,6 +192,27 @@ __attribute__((unused)) static void fixture_take_memory(struct rlimit *before)
 __attribute__((unused)) static uint64_t fixture_at_least(uint64_t ns)
 {
 	return ns - ns / 100;
+}
+
+__attribute__((unused)) static void fixture_set_flag(struct stint_timer *timer, void *flag)
+{
+	(void)timer;
+	*(volatile bool *)flag = true;
+}
+
+/* How often a loop goes round in 20 ms: thousands of times, if it spins. */
+__attribute__((unused)) static int fixture_iterations_in_20_ms(struct stint_loop *loop)
+{
+	struct stint_timer *timer;
+	volatile bool over = false;
+	int iterations = 0;
+
+	assert_int_equal(stint_timer_new(&timer, loop, 0, fixture_set_flag, (void *)(uintptr_t)&over), 0);
+	assert_int_equal(stint_timer_start(timer, 20 * MS, 0), 0);
+	for (; !over; iterations++)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	stint_timer_free(timer);
+	return iterations;
 }
 
 __attribute__((unused)) static void assert_within_percent(uint64_t value, uint64_t expected, uint64_t percent)

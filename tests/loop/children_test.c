@@ -217,26 +217,6 @@ static pid_t start_tracer(pid_t child)
 	_exit(0);
 }
 
-static void on_time(struct stint_timer *timer, void *ctx)
-{
-	(void)timer;
-	*(bool *)ctx = true;
-}
-
-static int count_iterations_in_20_ms(void)
-{
-	struct stint_timer *timer;
-	bool over = false;
-	int iterations = 0;
-
-	assert_int_equal(stint_timer_new(&timer, loop, 0, on_time, &over), 0);
-	assert_int_equal(stint_timer_start(timer, 20 * MS, 0), 0);
-	for (; !over; iterations++)
-		assert_int_equal(stint_loop_iterate(loop, S), 0);
-	stint_timer_free(timer);
-	return iterations;
-}
-
 /* Its pidfd is readable, and waiting for it says nothing. */
 static void the_end_of_one_that_a_debugger_holds_is_told_when_it_lets_go(void **state)
 {
@@ -256,7 +236,7 @@ static void the_end_of_one_that_a_debugger_holds_is_told_when_it_lets_go(void **
 	assert_int_equal(write(pipe_to_child[1], "x", 1), 1);
 	assert_int_equal(poll(&ended, 1, -1), 1);
 	if (ok) {
-		assert_in_range(count_iterations_in_20_ms(), 1, 4);
+		assert_in_range(fixture_iterations_in_20_ms(loop), 1, 4);
 		assert_int_equal(calls, 0);
 	} else {
 		print_message("skipped: this process may not trace its children\n");

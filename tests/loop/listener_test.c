@@ -130,37 +130,16 @@ static void a_paused_listener_can_be_freed(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_listener, close_listener)
 
-static void on_time(struct stint_timer *timer, void *ctx)
-{
-	(void)timer;
-	*(bool *)ctx = true;
-}
-
-/* In 20 ms. */
-static int count_iterations(void)
-{
-	struct stint_timer *timer;
-	bool over = false;
-	int iterations = 0;
-
-	assert_int_equal(stint_timer_new(&timer, loop, 0, on_time, &over), 0);
-	assert_int_equal(stint_timer_start(timer, 20 * MS, 0), 0);
-	for (; !over; iterations++)
-		assert_int_equal(stint_loop_iterate(loop, S), 0);
-	stint_timer_free(timer);
-	return iterations;
-}
-
 /* The kernel reports EPOLLHUP of it for as long as anybody watches, whatever was asked for. */
 static void one_that_was_shut_down_does_not_spin_and_may_listen_again(void **state)
 {
 	(void)state;
 	assert_int_equal(shutdown(stint_listener_descriptor(listener), SHUT_RD), 0);
-	assert_in_range(count_iterations(), 1, 5);
+	assert_in_range(fixture_iterations_in_20_ms(loop), 1, 5);
 	assert_int_equal(stint_listener_error(listener), -EINVAL);
 	assert_int_equal(stint_listener_pauses(listener), 0);
 	assert_int_equal(stint_listener_pause(listener), 0);
-	assert_in_range(count_iterations(), 1, 5);
+	assert_in_range(fixture_iterations_in_20_ms(loop), 1, 5);
 	assert_int_equal(listen(stint_listener_descriptor(listener), CLIENTS), 0);
 	assert_int_equal(stint_listener_resume(listener), 0);
 	connect_clients();

@@ -57,24 +57,10 @@ static void assert_all_was_read(uint64_t sum, size_t bytes, int error)
 	assert_int_equal(near.error, error);
 }
 
-static void on_time(struct stint_timer *timer, void *ctx)
-{
-	(void)timer;
-	*(int *)ctx = 1;
-}
-
 /* An error, a hang-up, or data that nobody wants would be reported by each poll. */
 static void assert_no_spin(void)
 {
-	struct stint_timer *timer;
-	int over = 0, iterations = 0;
-
-	assert_int_equal(stint_timer_new(&timer, loop, handler, on_time, &over), 0);
-	assert_int_equal(stint_timer_start(timer, 20 * MS, 0), 0);
-	for (; !over; iterations++)
-		assert_int_equal(stint_loop_iterate(loop, S), 0);
-	assert_true(iterations < 20);
-	stint_timer_free(timer);
+	assert_true(fixture_iterations_in_20_ms(loop) < 20);
 }
 
 static void what_came_before_a_reset_is_read(void **state)
