@@ -170,6 +170,17 @@ bool stint_loops_share_set(const struct stint_loops *loops, uint32_t pid, uint32
 	return false;
 }
 
+bool stint_loops_has_set_beside(const struct stint_loops *loops, uint32_t pid, uint32_t tid)
+{
+	for (uint32_t i = 0; i < loops->limit; i++) {
+		const struct loop_counters *loop = &loops->counters[i];
+
+		if (loop->wait == RECORD_WAIT_EPOLL && loop->pid == pid && loop->tid != tid && !loop->ended)
+			return true;
+	}
+	return false;
+}
+
 static void count_attribution(struct stint_probes_attribution *ret, const struct loop_habits *habits)
 {
 	ret->events += habits->events + habits->not_looked_at;

@@ -6,6 +6,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <malloc.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "probes/loops.h"
 #include "probes/now.h"
 #include "probes/process.h"
+#include "probes/ready.h"
 #include "probes/registrations.h"
 #include "probes/ring.h"
 #include "probes/roles.h"
@@ -34,6 +36,7 @@
 
 #define DEFAULT_BUDGET_NS  1000000u
 #define CLOSER_SAMPLE_NS   1000000u
+#define FAULTS_PART        4 /* of the budget, outside of system calls: less of it is not looked into */
 #define LOOK_CLOSER_NS     UINT64_C(10000000000)
 #define DEFAULT_RING_BYTES (8u << 20)
 #define DEFAULT_LOOPS      64u
@@ -120,11 +123,15 @@ static void sample_thread(struct stint_probes *probes, enum stint_sampler_kind k
 static void look_closer(struct stint_probes *probes, const struct stint_probes_overrun *overrun)
 {
 	uint64_t computed_ns = overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns;
+	const struct stint_probes_parts *parts = &overrun->parts;
+	uint64_t outside_ns = parts->user_ns + parts->kernel_sampled_ns + parts->faulted_ns;
 	uint64_t end_ns = stint_now_ns() + LOOK_CLOSER_NS;
 
 	if (!overrun->stack_len && computed_ns > probes->options.budget_ns)
 		sample_thread(probes, STINT_SAMPLER_CLOCK, overrun->tid, end_ns);
-	if (stint_verdict_wants_faults(&overrun->parts, overrun->minor_faults + overrun->major_faults))
+	/* Not of one that slept: what its faults take does not make it late. */
+	if (outside_ns > probes->options.budget_ns / FAULTS_PART &&
+	    stint_verdict_wants_faults(parts, overrun->minor_faults + overrun->major_faults))
 		sample_thread(probes, STINT_SAMPLER_FAULTS, overrun->tid, end_ns);
 }
 
@@ -183,12 +190,27 @@ static bool is_of_loop(struct stint_probes *probes, const struct record_overrun 
 	return hangs_in_loop(probes, record->pid, record->blocked_ns, record->duration_ns);
 }
 
+/*
+ * A thread beside one with a set, which found the one descriptor that it polls ready to be written to, and nothing that came
+ * in, is given pieces of work, and what it sleeps for is the next one: memcached's crawler. Alone, such a thread may well be
+ * a loop that does nothing but send.
+ */
+static bool sleeps_between_work(const struct stint_probes *probes, const struct record_overrun *record)
+{
+	struct stint_ready ready[RECORD_READY];
+
+	if (record->wait != RECORD_WAIT_POLL || record->blocked_ns < record->duration_ns / 2)
+		return false;
+	return stint_ready_read(ready, record) == 1 && !(ready[0].events & ~(uint32_t)POLLOUT) &&
+	       stint_loops_has_set_beside(probes->loops, record->pid, record->tid);
+}
+
 static void take_overrun(struct stint_probes *probes, const struct record_overrun *record)
 {
 	struct stint_process *process;
 	struct stint_probes_overrun overrun;
 
-	if (!is_of_loop(probes, record))
+	if (!is_of_loop(probes, record) || sleeps_between_work(probes, record))
 		return;
 	process = know_process(probes, record->pid, record->start_ns);
 	if (!process || !probes->callbacks.overrun)

@@ -96,8 +96,6 @@
 
 #include "stall.bpf.h"
 
-#include "own_wait.bpf.h"
-
 #include "role.bpf.h"
 
 #include "arrival.bpf.h"
@@ -170,7 +168,7 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	now_ns = bpf_ktime_get_ns();
 	if (thread && thread->off_ns)
 		find_own_missed_switch(thread, now_ns);
-	wait = own_wait_entered(number, regs);
+	wait = wait_kind(number, regs);
 	send_fd = wait ? 0 : send_fd_argument(number);
 	if (send_fd)
 		enter_send((s32)(send_fd == 1 ? regs->di : regs->dx), now_ns);
@@ -221,7 +219,7 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 	number = regs->orig_ax;
 	if (thread && thread->off_ns)
 		find_own_missed_switch(thread, now_ns);
-	wait = own_wait_left(thread, number, regs);
+	wait = wait_kind(number, regs);
 	if (wait && thread && thread->began_before) /* it was in it already */
 		end_before(thread, now_ns, RECORD_WAIT_NONE, -1);
 	if (wait && thread && thread->is_idle) /* enter_wait() has found it to be none of the loop's */

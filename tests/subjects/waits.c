@@ -3,16 +3,19 @@
 /*
  * A loop of one thread on standard input and three pipes, in the wait that it is told. One command an iteration.
  *
- *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions | writes
+ *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions | writes | beside
  *
  * poll_grows: the array is on the stack and has another length at each call. sets: two epoll sets, waited in by turns
  * at the same depth. sessions: a pipe for each command, polled alone; what blocks does so after that is closed, and so does
  * what computes inside: after polls deeper in the stack. writes:
- * polls a pipe that it could write to, three times for each command, and no loop. Exits with 77 where the kernel refuses a ring.
+ * polls a pipe that it could write to, three times for each command, and nothing else. beside: the same, beside a thread that
+ * waits in an epoll set. Exits with 77 where the kernel refuses a ring.
  */
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -320,6 +323,34 @@ static void serve_sessions(void)
 	}
 }
 
+static void *wait_beside(void *round)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	int epfd = epoll_create1(EPOLL_CLOEXEC);
+
+	if (epfd < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, pipes[1][0], &event) < 0)
+		die("epoll");
+	for (int rounds = 0;; rounds++) {
+		if (epoll_wait(epfd, &event, 1, 1) < 0)
+			die("epoll_wait");
+		if (rounds == 3)
+			sem_post(round);
+	}
+	return NULL;
+}
+
+/* Once that is a loop. */
+static void start_beside(void)
+{
+	static sem_t round;
+	pthread_t thread;
+
+	if (sem_init(&round, 0, 0) < 0 || pthread_create(&thread, NULL, wait_beside, &round) != 0)
+		die("thread");
+	while (sem_wait(&round) < 0)
+		;
+}
+
 /* As memcached's thread does that lists all items: its client is polled to be written to, and given back at the end. */
 static void serve_by_writing(void)
 {
@@ -362,7 +393,9 @@ int main(int argc, char **argv)
 		loop_in_two_sets();
 	else if (strcmp(wait, "sessions") == 0)
 		serve_sessions();
-	else if (strcmp(wait, "writes") == 0)
+	else if (strcmp(wait, "beside") == 0)
+		start_beside();
+	if (strcmp(wait, "writes") == 0 || strcmp(wait, "beside") == 0)
 		serve_by_writing();
 	return 2;
 }
