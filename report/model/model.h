@@ -57,7 +57,7 @@ struct model_process {
 		appeared_ns; /* these may be unknown: it was there from the start; it is in no namespaces of its own */
 	uint64_t inside_pid;
 	uint64_t inside_netns;
-	int shared_epfd; /* the epoll set that several of its threads wait in, by turns or together; -1: none */
+	int shared_epfd; /* an epoll set that several of its threads wait in, by turns or together; -1: none */
 };
 
 enum model_source { MODEL_METER, MODEL_PROBES, MODEL_BOTH };
@@ -75,6 +75,11 @@ struct model_loop {
 	uint64_t busy_ns;
 	uint64_t poll_ns;
 	uint64_t running_ns; /* of its last iteration, if that had not ended: it is in no other figure */
+	/*
+	 * It waits in a set that other threads wait in too: what it sleeps as it is not wanted is part of its iterations, so its
+	 * busy share says nothing.
+	 */
+	bool is_shared;
 	struct model_metric metrics[MODEL_LOOP_METRICS];
 };
 

@@ -31,9 +31,15 @@ static bool is_shared(const struct model *model, const struct model_loop *loop)
 	return has_others && !fits;
 }
 
-bool model_is_shared(const struct model_loop *loop)
+static bool is_in_shared_set(const struct model *model, const struct model_finding *finding)
 {
-	return is_in_set(loop) && loop->process->shared_epfd == loop->epfd;
+	for (size_t i = 0; i < model->loops_len; i++) {
+		const struct model_loop *loop = &model->loops[i];
+
+		if (loop->is_shared && loop->process == finding->process && loop->tid == finding->tid)
+			return true;
+	}
+	return false;
 }
 
 static void forget_not_drained(struct model *model)
@@ -43,7 +49,7 @@ static void forget_not_drained(struct model *model)
 	for (size_t i = 0; i < model->findings_len; i++) {
 		struct model_finding *finding = &model->findings[i];
 
-		if (finding->kind == MODEL_NOT_DRAINED && finding->process->shared_epfd >= 0) {
+		if (finding->kind == MODEL_NOT_DRAINED && is_in_shared_set(model, finding)) {
 			free(finding->role);
 			model->findings_total--;
 			continue;
@@ -56,9 +62,11 @@ static void forget_not_drained(struct model *model)
 void model_find_shared_sets(struct model *model)
 {
 	for (size_t i = 0; i < model->loops_len; i++) {
-		const struct model_loop *loop = &model->loops[i];
+		struct model_loop *loop = &model->loops[i];
 
-		if (loop->process != &model->nobody && is_in_set(loop) && is_shared(model, loop))
+		loop->is_shared =
+			loop->process != &model->nobody && is_in_set(loop) && is_shared(model, loop);
+		if (loop->is_shared)
 			model->processes[loop->process - model->processes].shared_epfd = loop->epfd;
 	}
 	forget_not_drained(model);

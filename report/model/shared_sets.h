@@ -10,13 +10,7 @@
 
 #include "report/model/model.h"
 
-/* Marks the processes that have such a set, and takes away the findings that cannot be told of one. Needs the duration. */
+/* Marks the loops in such a set, and their processes, and takes away the findings that cannot be told of one. Needs the duration. */
 void model_find_shared_sets(struct model *model);
-
-/*
- * Whether a loop is one of those threads': what it sleeps as it is not wanted is part of its iterations, so its busy share
- * says nothing.
- */
-bool model_is_shared(const struct model_loop *loop);
 
 #endif

@@ -6,7 +6,6 @@
 #include <time.h>
 
 #include "report/model/late.h"
-#include "report/model/shared_sets.h"
 #include "report/model/stalls.h"
 #include "report/show/functions.h"
 #include "report/show/json_writer.h"
@@ -207,7 +206,7 @@ static void put_loop(struct json *json, const struct model_loop *loop)
 	json_text(json, "name", loop->name);
 	put_source(json, loop->source);
 	json_number(json, "iterations", loop->iterations);
-	if (whole_ns > 0 && !model_is_shared(loop))
+	if (whole_ns > 0 && !loop->is_shared)
 		json_real(json, "utilization", (double)model_busy_ns(loop) / (double)whole_ns, 6);
 	else
 		json_null(json, "utilization");

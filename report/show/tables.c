@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/model/shared_sets.h"
 #include "report/show/units.h"
 #include "report/show/verdict_words.h"
 
@@ -147,7 +146,7 @@ static void put_loop(struct table *table, const struct model_loop *loop)
 	table_cell(table, loop->source == MODEL_PROBES ? "kernel" : "process");
 	table_count(table, loop->iterations);
 	table_cell(table,
-		   model_is_shared(loop) ? "-" : units_share(model_busy_ns(loop), model_whole_ns(loop)).text);
+		   loop->is_shared ? "-" : units_share(model_busy_ns(loop), model_whole_ns(loop)).text);
 	put_p50_p99_max(table, &loop->metrics[MODEL_BUSY]);
 	table_ns(table, model_percentile(&loop->metrics[MODEL_POLL], 5000));
 	table_count(table, model_percentile(&loop->metrics[MODEL_BATCH], 9900));

@@ -726,6 +726,27 @@ static void a_set_that_threads_share_is_said_to_be(void **state)
 	buffer_free(&out);
 }
 
+static void each_shared_set_of_a_process_is_one(void **state)
+{
+	struct buffer out = {0};
+	int64_t process;
+
+	(void)state;
+	process = recording_process(recording, 1, "server");
+	recording_meta_number(recording, "end_ns", (int64_t)(START + 10000 * MS));
+	for (uint32_t tid = 1; tid <= 4; tid++) {
+		int64_t loop = recording_loop(recording, process, tid, tid % 2 ? 4 : 5, "epoll fd 4", false);
+
+		recording_loop_counts(recording, loop, 10, 5990 * MS, 10 * MS);
+	}
+	load();
+	json_report(&out, model);
+	for (const char *at = buffer_text(&out); (at = strstr(at, "\"utilization\":")) != NULL; at++)
+		assert_memory_equal(at, "\"utilization\":null", strlen("\"utilization\":null"));
+	assert_non_null(strstr(buffer_text(&out), "\"utilization\":"));
+	buffer_free(&out);
+}
+
 /* Each of them has it while the other is not there, so it may be two sets under one number. */
 static void sets_under_one_number_one_after_the_other_are_not_shared(void **state)
 {
@@ -820,6 +841,7 @@ int main(void)
 		test(names_are_not_cut_where_only_what_is_cut_tells_rows_apart),
 		test(what_does_not_fit_goes_on_below_with_the_names_again),
 		test(a_set_that_threads_share_is_said_to_be),
+		test(each_shared_set_of_a_process_is_one),
 		test(sets_under_one_number_one_after_the_other_are_not_shared),
 	};
 
