@@ -180,7 +180,8 @@ struct stint_fd *stint_fd_free(struct stint_fd *source)
 		loop->strays = true;
 	if (source->registered)
 		loop->by_number[source->fd] = NO_INDEX;
-	if (source->owned)
+	if (source->owned &&
+	    source->registered) /* else it was closed, and its number may be another file's */
 		close(source->fd);
 	source->live = source->registered = false;
 	source->tag = tag_next_generation(source->tag);
@@ -283,11 +284,15 @@ static void tell_lost(struct deferral *deferral)
 	}
 }
 
-/* The kernel has dropped the registration: nothing will come any more, so nothing is to be waited for. */
+/*
+ * The kernel has dropped the registration, or has it under a number that is not its any more: nothing is to come, so nothing
+ * is to be waited for. The set is built anew, as the file may be open elsewhere.
+ */
 static void lose(struct stint_loop *loop, struct stint_fd *source)
 {
 	source->registered = false;
 	source->lost = true;
+	loop->rebuild = true;
 	loop->by_number[source->fd] = NO_INDEX;
 	stint_fd_set_background(source, true);
 	if (loop->fd_lost.queued)

@@ -100,6 +100,10 @@ static void on_ready(struct stint_fd *source, uint32_t events, void *ctx)
 	struct stint_listener *listener = ctx;
 	int fd = stint_fd_descriptor(source);
 
+	if (!source->registered) { /* it was closed, and its number may be another file's */
+		stop_accepting(listener, EBADF);
+		return;
+	}
 	if (!stint_fd_events(source)) { /* it looks away */
 		if (events & (STINT_HANGUP | STINT_ERROR))
 			fd_set_edge(source, true);

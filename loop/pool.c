@@ -18,8 +18,8 @@
  *
  * One thread is being woken at a time, at most, and takes its job before it wakes another if there is more: a burst makes
  * no system call for each job, and where one thread is enough, the others sleep on. A submission starts a thread only if
- * fewer sleep than jobs wait. They sleep on a semaphore, and not on a condition, as the latter's mutex is taken by whoever wakes up in a
- * way that costs a system call more.
+ * fewer sleep than jobs wait. They sleep on a semaphore, and not on a condition, as the latter's mutex is taken by whoever
+ * wakes up in a way that costs a system call more.
  *
  * A thread that has had several jobs and runs out of them lingers for about as long as it takes to wake one, and
  * looks once more before it sleeps. Else short jobs, submitted one after the other, were done by one that another

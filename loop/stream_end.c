@@ -22,7 +22,7 @@ void stream_reset_by_close(int fd)
  */
 static void reset_if_cut_short(const struct stint_stream *stream)
 {
-	if (stream->queue.bytes && !loop_is_foreign(stream->object.loop))
+	if (stream->queue.bytes && stream->source->registered && !loop_is_foreign(stream->object.loop))
 		stream_reset_by_close(stint_fd_descriptor(stream->source));
 }
 
@@ -120,6 +120,12 @@ static uint32_t waiting_bytes(const struct stint_stream *stream)
 	return (uint32_t)bytes;
 }
 
+/* Paused until its own queue has drained, as it seems: that will not come any more, and nobody would resume it. */
+static bool waits_for_its_own(const struct stint_stream *stream)
+{
+	return stream->paused && (stream->full || stream->queue.bytes);
+}
+
 /*
  * What has come may be the answer that says why, so it is read by the events that it still makes, or those of a resume;
  * but no more than there is by now, as the peer need not be gone (a unix socket that is shut for reading).
@@ -128,7 +134,7 @@ void stream_fail(struct stint_stream *stream, int error)
 {
 	if (stream->finished || stream->freed || stream->unread_bytes)
 		return;
-	if (!stream->closing && !stream->ended)
+	if (!stream->closing && !stream->ended && !waits_for_its_own(stream))
 		stream->unread_bytes = waiting_bytes(stream);
 	if (!stream->unread_bytes) {
 		stream_finish(stream, error);

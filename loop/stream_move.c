@@ -22,7 +22,7 @@ int stint_stream_detach(struct stint_detached **ret, struct stint_stream *stream
 
 	if (!ret || !stream || stream->freed)
 		return -EINVAL;
-	if (stream->finished)
+	if (stream->finished || (stream->error && !stream->unread_bytes))
 		return -EPIPE;
 	if (stream->advancing || stream->clearing)
 		return -EBUSY;

@@ -20,29 +20,26 @@ static void on_end(struct stint_stream *stream)
 	stream_advance_shutdown(stream);
 }
 
-/* `bytes` of what had come when the stream failed were read; if there are none, somebody else has read them. */
-static void count_last(struct stint_stream *stream, ssize_t bytes)
-{
-	if (bytes > 0)
-		stream->unread_bytes -= (uint32_t)bytes;
-	if (bytes <= 0 || stream->unread_bytes == 0)
-		stream_finish(stream, stream->error);
-}
-
 static void receive(struct stint_stream *stream)
 {
 	struct stint_loop *loop = stream->object.loop;
-	const uint32_t unread_bytes = stream->unread_bytes; /* the callback may fail the stream */
-	size_t most = unread_bytes && unread_bytes < STREAM_READ_BYTES ? unread_bytes : STREAM_READ_BYTES;
+	const bool has_failed = stream->unread_bytes; /* the callback may fail the stream */
+	size_t most = has_failed && stream->unread_bytes < STREAM_READ_BYTES ? stream->unread_bytes
+									     : STREAM_READ_BYTES;
 	ssize_t bytes = recv(stream->source->fd, loop->read_buffer, most, MSG_DONTWAIT);
 
+	/* Before the callback, which may move the stream. If there is nothing, somebody else has read it. */
+	if (has_failed)
+		stream->unread_bytes -= bytes > 0 ? (uint32_t)bytes : stream->unread_bytes;
 	if (bytes > 0) {
 		stream->read_at_ns = loop->clock->now_ns;
 		if (!stream->closing)
 			stream->callbacks.read(stream, loop->read_buffer, (size_t)bytes, stream->ctx);
 	}
-	if (unread_bytes)
-		count_last(stream, bytes);
+	if (has_failed && !stream->unread_bytes)
+		stream_finish(stream, stream->error);
+	else if (has_failed)
+		return;
 	else if (bytes == 0)
 		on_end(stream);
 	else if (bytes < 0 && errno != EAGAIN && errno != EINTR)
@@ -65,7 +62,10 @@ void stream_on_ready(struct stint_fd *source, uint32_t events, void *ctx)
 	struct stint_stream *stream = ctx;
 	int error;
 
-	(void)source;
+	if (!source->registered) { /* it was closed, and its number may be another file's */
+		stream_finish(stream, -EBADF);
+		return;
+	}
 	if (stream->trace)
 		stint_socket_trace_event(stream->trace,
 					 (events & STINT_WRITE ? (uint32_t)EPOLLOUT : 0) |

@@ -38,17 +38,17 @@ static inline uint64_t timer_time_after(uint64_t now_ns, uint64_t delay_ns)
 }
 
 /*
- * Is timer_arm_any(), and does by itself what is asked for most: while no timer is due, one that is not periodic is armed
- * for a time beyond this tick. Among many timers each comes from memory, and the next ones meanwhile, as far ahead as a
- * processor looks, which is a few hundred instructions: so here are few, and no calls except in last place, as
- * others make it save registers.
+ * Is timer_arm_any(), and does by itself what is asked for most: while no timer is due, one that is not periodic, nor was
+ * (it may wait for the next iteration), is armed for a time beyond this tick. Among many timers each comes from memory, and
+ * the next ones meanwhile, as far ahead as a processor looks, which is a few hundred instructions: so here are few, and no
+ * calls except in last place, as others make it save registers.
  */
 static inline int timer_arm(struct stint_loop *loop, struct stint_timer *timer, uint64_t due_ns,
 			    uint64_t period_ns)
 {
 	/* A loop that is dead has no timers armed. */
-	if (!loop->timers_armed || loop->due_left || period_ns || due_ns <= loop->batch_ns ||
-	    wheel_tick(due_ns) <= loop->wheel.tick)
+	if (!loop->timers_armed || loop->due_left || period_ns || timer->periodic ||
+	    due_ns <= loop->batch_ns || wheel_tick(due_ns) <= loop->wheel.tick)
 		return timer_arm_any(loop, timer, due_ns, period_ns);
 	timer->periodic = false;
 	if (wheel_armed(timer)) {

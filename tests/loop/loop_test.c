@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 
@@ -349,6 +350,31 @@ static void a_source_is_told_once_that_its_descriptor_was_closed(void **state)
 }
 
 /* And then the other is not told. */
+/* The kernel has its registration for as long as the file is open, whatever number that has. */
+static void one_whose_file_is_open_elsewhere_is_told_no_more(void **state)
+{
+	struct stint_fd *source;
+	uint32_t seen = 0;
+	int fds[2], elsewhere;
+
+	(void)state;
+	make_pipe(fds, false);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, note_events, &seen), 0);
+	elsewhere = dup(fds[0]);
+	assert_return_code(elsewhere, errno);
+	close(fds[0]);
+	assert_int_equal(stint_fd_set_events(source, STINT_READ | STINT_WRITE), 0);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(seen, STINT_ERROR);
+	assert_int_equal(calls, 1);
+	stint_fd_free(source);
+	close(elsewhere);
+	close(fds[1]);
+}
+
 static void one_that_is_told_so_may_free_the_loop(void **state)
 {
 	struct stint_fd *source;
@@ -523,6 +549,64 @@ static void count_on_grid(struct stint_timer *timer, void *ctx)
 	assert_int_equal((stint_timer_due_ns(timer) - last_due_ns) % (10 * MS), 0);
 	assert_true(stint_timer_due_ns(timer) > stint_loop_now_ns(loop));
 	stint_timer_stop(timer);
+}
+
+static void note_turn(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	*(int *)ctx = ++calls;
+	if (calls == 2)
+		stint_loop_stop(loop);
+}
+
+static void *write_later(void *fd)
+{
+	const struct timespec later = {.tv_sec = 1, .tv_nsec = 500000000};
+
+	nanosleep(&later, NULL);
+	return write(*(int *)fd, "x", 1) == 1 ? fd : NULL;
+}
+
+struct rearming {
+	struct stint_timer *far, *rearmed, *soon;
+};
+
+static void rearm_out_of_the_past(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	struct rearming *timers = ctx;
+
+	(void)events;
+	stint_fd_free(source);
+	assert_int_equal(stint_timer_start_at(timers->rearmed, stint_loop_now_ns(loop) - MS, S), 0);
+	assert_int_equal(stint_timer_start(timers->rearmed, 500 * MS, 0), 0);
+	assert_int_equal(stint_timer_start(timers->soon, 10 * MS, 0), 0);
+}
+
+/* The wheel stands still as long as the loop waits, and is behind by the time that something else than a timer ends that. */
+static void a_timer_rearmed_out_of_a_past_grid_holds_up_no_other(void **state)
+{
+	struct rearming timers;
+	struct stint_fd *source;
+	int rearmed = 0, soon = 0, fds[2];
+	pthread_t writer;
+
+	(void)state;
+	make_pipe(fds, false);
+	assert_int_equal(stint_timer_new(&timers.far, loop, 0, note_turn, &rearmed), 0);
+	assert_int_equal(stint_timer_new(&timers.rearmed, loop, 0, note_turn, &rearmed), 0);
+	assert_int_equal(stint_timer_new(&timers.soon, loop, 0, note_turn, &soon), 0);
+	assert_int_equal(stint_timer_start(timers.far, 100 * S, 0), 0);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, rearm_out_of_the_past, &timers),
+			 0);
+	assert_int_equal(pthread_create(&writer, NULL, write_later, &fds[1]), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(pthread_join(writer, NULL), 0);
+	assert_int_equal(soon, 1);
+	assert_int_equal(rearmed, 2);
+	stint_timer_free(timers.far);
+	stint_timer_free(timers.rearmed);
+	stint_timer_free(timers.soon);
+	close_pipe(fds);
 }
 
 static void a_grid_that_began_in_the_past_is_kept_in_a_callback_too(void **state)
@@ -952,11 +1036,13 @@ int main(void)
 		TEST(a_rebuilt_set_has_no_file_that_nobody_has_added),
 		TEST(the_loop_may_be_freed_in_a_callback),
 		TEST(a_source_is_told_once_that_its_descriptor_was_closed),
+		TEST(one_whose_file_is_open_elsewhere_is_told_no_more),
 		TEST(one_that_is_told_so_may_free_the_loop),
 		TEST(a_source_knows_its_loop_and_context),
 		TEST(a_loop_does_not_run_inside_of_itself),
 		TEST(timers_come_in_the_order_of_their_deadlines),
 		TEST(a_periodic_timer_keeps_its_grid),
+		TEST(a_timer_rearmed_out_of_a_past_grid_holds_up_no_other),
 		TEST(a_grid_that_began_in_the_past_is_kept_in_a_callback_too),
 		TEST(a_period_without_end_is_one_tick),
 		TEST(a_timer_that_is_due_can_be_cancelled_by_another),

@@ -111,6 +111,37 @@ static void a_stream_paused_halfway_through_what_came_before_a_reset_keeps_the_r
 }
 
 /* Its queue goes with the connection, and what came is read all the same. */
+static void answer_and_pause(struct stint_stream *stream, const void *data, size_t bytes, void *ctx)
+{
+	static const char answer[8 << 20];
+
+	on_read(stream, data, bytes, ctx);
+	assert_int_equal(stint_stream_write(stream, answer, sizeof(answer)), 0);
+	assert_true(stint_stream_full(stream));
+	assert_int_equal(stint_stream_pause(stream), 0);
+}
+
+/* As a server does that resumes as the queue has drained, which will not be. */
+static void a_stream_paused_for_its_own_queue_ends_with_the_reset(void **state)
+{
+	const struct stint_stream_callbacks pausing = {.read = answer_and_pause, .closed = on_closed};
+	int fds[2];
+
+	(void)state;
+	connect_pair(fds, 0);
+	assert_int_equal(stint_stream_new(&near.stream, loop, fds[0], NULL, handler, &pausing, &near), 0);
+	say(fds[1], fds[0], 5);
+	while (near.received < 5)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	say(fds[1], fds[0], 6);
+	reset(fds[1]);
+	for (int i = 0; i < 5 && !near.closed; i++)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_int_equal(near.closed, 1);
+	assert_int_equal(near.received, 5);
+	assert_int_equal(near.error, -ECONNRESET);
+}
+
 static void what_came_before_a_reset_is_read_also_with_a_queue(void **state)
 {
 	static char data[4000000];
@@ -421,6 +452,7 @@ int main(void)
 		TEST(what_came_before_a_reset_is_read),
 		TEST(a_paused_stream_keeps_what_came_before_a_reset_until_it_goes_on),
 		TEST(a_stream_paused_halfway_through_what_came_before_a_reset_keeps_the_rest),
+		TEST(a_stream_paused_for_its_own_queue_ends_with_the_reset),
 		TEST(what_came_before_a_reset_is_read_also_with_a_queue),
 		TEST(a_closing_stream_ends_with_the_reset),
 		TEST(an_answer_is_read_though_no_more_can_be_sent),

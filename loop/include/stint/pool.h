@@ -16,7 +16,8 @@
  *
  * A pool may serve several loops. Jobs run in the order in which they were submitted, whichever loop they
  * are from. Its threads block all signals, and are started as they are needed, one for each submission that
- * leaves more jobs waiting than threads idle. A child that comes by fork has no pool threads: it must not use the parent's pools.
+ * leaves more jobs waiting than threads idle. A child that comes by fork has no pool threads: it must not use the parent's
+ * pools.
  *
  * Price: 128 bytes a job, in blocks of 4 KiB and up to 2 MiB, which the loop keeps for its next ones.
  *

@@ -131,7 +131,7 @@ STINT_API bool stint_stream_full(const struct stint_stream *stream);
 
 /*
  * Back-pressure to the peer: leave what comes in the kernel, or go on. An error of the connection is told while the stream
- * is paused, unless something is left that came before it: then once that has been read.
+ * is paused, unless something is left that came before it and nothing is queued: then once that has been read.
  */
 STINT_API int stint_stream_pause(struct stint_stream *stream);
 STINT_API int stint_stream_resume(struct stint_stream *stream);
