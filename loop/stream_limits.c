@@ -111,13 +111,13 @@ static void on_limit(struct stint_timer *timer, void *ctx)
 	if (stream->finished)
 		return;
 	note_progress(stream);
-	if (next_limit(stream) <= stream->object.loop->clock->now_ns && stream->unread_bytes)
+	if (next_limit(stream) > stream->object.loop->clock->now_ns)
+		stream_watch_limits(stream);
+	else if (stream->unread_bytes)
 		stream_finish(stream, stream->error);
-	else if (next_limit(stream) <= stream->object.loop->clock->now_ns)
+	else
 		/* All was sent, and the peer does not end: a close all the same. */
 		stream_finish(stream, stream->closing && stream->queue.bytes == 0 ? 0 : -ETIMEDOUT);
-	else
-		stream_watch_limits(stream);
 }
 
 int stream_need_timer(struct stint_stream *stream)

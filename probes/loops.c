@@ -158,24 +158,13 @@ void stint_loops_tell_waited(const struct stint_loops *loops, uint32_t pid, stru
 			tell_waited(before, &loops->counters[i]);
 }
 
-bool stint_loops_share_set(const struct stint_loops *loops, uint32_t pid, uint32_t tid, int32_t epfd)
+bool stint_loops_has_set_beside(const struct stint_loops *loops, uint32_t pid, uint32_t tid, int32_t epfd)
 {
 	for (uint32_t i = 0; i < loops->limit; i++) {
 		const struct loop_counters *loop = &loops->counters[i];
 
-		if (loop->wait == RECORD_WAIT_EPOLL && loop->pid == pid && loop->epfd == epfd &&
-		    loop->tid != tid && !loop->ended)
-			return true;
-	}
-	return false;
-}
-
-bool stint_loops_has_set_beside(const struct stint_loops *loops, uint32_t pid, uint32_t tid)
-{
-	for (uint32_t i = 0; i < loops->limit; i++) {
-		const struct loop_counters *loop = &loops->counters[i];
-
-		if (loop->wait == RECORD_WAIT_EPOLL && loop->pid == pid && loop->tid != tid && !loop->ended)
+		if (loop->wait == RECORD_WAIT_EPOLL && loop->pid == pid && loop->tid != tid && !loop->ended &&
+		    (epfd < 0 || loop->epfd == epfd))
 			return true;
 	}
 	return false;

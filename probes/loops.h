@@ -41,11 +41,8 @@ int stint_loops_release(struct stint_loops *loops, struct stint_before *before);
 /* Tells `before` in which sets the process' loops have waited. */
 void stint_loops_tell_waited(const struct stint_loops *loops, uint32_t pid, struct stint_before *before);
 
-/* Does another thread wait in that set as well? */
-bool stint_loops_share_set(const struct stint_loops *loops, uint32_t pid, uint32_t tid, int32_t epfd);
-
-/* Does another thread of the process wait in any set? */
-bool stint_loops_has_set_beside(const struct stint_loops *loops, uint32_t pid, uint32_t tid);
+/* Does another thread of the process wait in that set; in any, if `epfd` is -1? */
+bool stint_loops_has_set_beside(const struct stint_loops *loops, uint32_t pid, uint32_t tid, int32_t epfd);
 
 /* Of all loops ever. */
 void stint_loops_attribution(const struct stint_loops *loops, struct stint_probes_attribution *ret);

@@ -202,7 +202,7 @@ static bool sleeps_between_work(const struct stint_probes *probes, const struct 
 	if (record->wait != RECORD_WAIT_POLL || record->blocked_ns < record->duration_ns / 2)
 		return false;
 	return stint_ready_read(ready, record) == 1 && !(ready[0].events & ~(uint32_t)POLLOUT) &&
-	       stint_loops_has_set_beside(probes->loops, record->pid, record->tid);
+	       stint_loops_has_set_beside(probes->loops, record->pid, record->tid, -1);
 }
 
 static void take_overrun(struct stint_probes *probes, const struct record_overrun *record)
@@ -249,7 +249,7 @@ static void take_stack(struct stint_probes *probes, const struct record_stack *r
 static bool shares_its_set(const struct stint_probes *probes, const struct record_hang *record)
 {
 	return record->wait == RECORD_WAIT_EPOLL &&
-	       stint_loops_share_set(probes->loops, record->pid, record->tid, record->epfd);
+	       stint_loops_has_set_beside(probes->loops, record->pid, record->tid, record->epfd);
 }
 
 static void take_hang(struct stint_probes *probes, const struct record_hang *record)
