@@ -114,7 +114,10 @@ static void overrun_unseen(int times)
 	command_record_end(&recorder);
 }
 
-/* Records are as long as what there is to tell: here some kB, mostly the stack, of the 27 that there may be. */
+/*
+ * Records are as long as what there is to tell: here some kB, mostly the stack, of the 27 that there may be. Of an
+ * iteration that was kept off its CPU elsewhere for longer than it slept, the stack is of there.
+ */
 static void the_ring_holds_a_thousand_overruns_with_their_stacks(void **state)
 {
 	const int times = 1000;
@@ -122,8 +125,9 @@ static void the_ring_holds_a_thousand_overruns_with_their_stacks(void **state)
 	(void)state;
 	overrun_unseen(times);
 	assert_int_equal(lost("ring_full"), 0);
+	assert_true(query_number(recording, "SELECT count(DISTINCT overrun) FROM overrun_frame") >= times);
 	assert_true(query_number(recording, "SELECT count(DISTINCT overrun) FROM overrun_frame"
-					    " WHERE name = 'debugCommand'") >= times);
+					    " WHERE name = 'debugCommand'") > times / 2);
 }
 
 /* What it had no room for is counted, and the counters themselves miss nothing. */
