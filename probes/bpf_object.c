@@ -134,6 +134,16 @@ static void tell_timer_entries(struct stint_skeleton *skeleton, struct stint_ker
 	}
 }
 
+static void tell_fault_entry(struct stint_skeleton *skeleton, struct stint_kernel_symbols *kernel)
+{
+	uint64_t start, end;
+
+	if (!stint_kernel_range(kernel, "exc_page_fault", &start, &end))
+		return;
+	skeleton->rodata->fault_entry.start = start;
+	skeleton->rodata->fault_entry.end = end;
+}
+
 static void configure_following(struct stint_skeleton *skeleton, const struct stint_probes_options *options)
 {
 	skeleton->rodata->follow_children = options->follow_children;
@@ -185,6 +195,7 @@ static void configure(struct stint_skeleton *skeleton, const struct stint_probes
 	configure_functions(skeleton, options);
 	tell_calls_with_fd(skeleton);
 	tell_timer_entries(skeleton, kernel);
+	tell_fault_entry(skeleton, kernel);
 	bpf_map__set_max_entries(skeleton->maps.records, options->ring_bytes);
 	bpf_map__set_max_entries(skeleton->maps.loop_table, options->loop_limit);
 	bpf_map__set_max_entries(skeleton->maps.habits_table, options->loop_limit);

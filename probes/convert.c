@@ -61,6 +61,7 @@ static void convert_verdict(struct stint_probes_overrun *ret, const struct recor
 	ret->stopped_ns = verdict->stopped_ns;
 	ret->samples = verdict->samples;
 	ret->kernel_samples = verdict->kernel_samples;
+	ret->fault_samples = verdict->fault_samples;
 	ret->user_samples = verdict->user_samples;
 	convert_rivals(ret, verdict);
 	ret->block.start_ns = verdict->block.start_ns;
@@ -96,6 +97,7 @@ static void convert_marks(struct stint_probes_overrun *ret, const struct record_
 			.major_faults = from->major_faults,
 			.samples = from->samples,
 			.kernel_samples = from->kernel_samples,
+			.fault_samples = from->fault_samples,
 			.user_samples = from->user_samples,
 		};
 	}

@@ -164,6 +164,7 @@ static uint64_t add_counts(struct stint_probes_mark *sums, const struct stint_pr
 	sums->major_faults = BETWEEN(whole, start_ns, end_ns, major_faults, false).likely;
 	sums->samples = BETWEEN(whole, start_ns, end_ns, samples, false).likely;
 	sums->kernel_samples = BETWEEN(whole, start_ns, end_ns, kernel_samples, false).likely;
+	sums->fault_samples = BETWEEN(whole, start_ns, end_ns, fault_samples, false).likely;
 	sums->user_samples = BETWEEN(whole, start_ns, end_ns, user_samples, false).likely;
 	return kernel.uncertain + stolen.uncertain;
 }
@@ -203,6 +204,7 @@ static void take_parts(struct stint_probes_overrun *part, const struct stint_pro
 	part->major_faults = sums->major_faults;
 	part->samples = (uint32_t)sums->samples;
 	part->kernel_samples = (uint32_t)sums->kernel_samples;
+	part->fault_samples = (uint32_t)sums->fault_samples;
 	part->user_samples = (uint32_t)sums->user_samples;
 }
 

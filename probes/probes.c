@@ -130,8 +130,7 @@ static void look_closer(struct stint_probes *probes, const struct stint_probes_o
 	if (!overrun->stack_len && computed_ns > probes->options.budget_ns)
 		sample_thread(probes, STINT_SAMPLER_CLOCK, overrun->tid, end_ns);
 	/* Not of one that slept: what its faults take does not make it late. */
-	if (outside_ns > probes->options.budget_ns / FAULTS_PART &&
-	    stint_verdict_wants_faults(parts, overrun->minor_faults + overrun->major_faults))
+	if (outside_ns > probes->options.budget_ns / FAULTS_PART && stint_verdict_wants_faults(overrun))
 		sample_thread(probes, STINT_SAMPLER_FAULTS, overrun->tid, end_ns);
 }
 

@@ -72,6 +72,7 @@ struct stint_probes_mark {
 	uint64_t major_faults;
 	uint64_t samples;
 	uint64_t kernel_samples;
+	uint64_t fault_samples;
 	uint64_t user_samples;
 };
 
@@ -89,8 +90,8 @@ enum stint_probes_verdict {
 /*
  * The six parts of an overrun; they add up to its duration.
  * kernel: on a CPU in system calls, which is measured, and in page faults and interrupts. Page faults are timed in a
- * thread that had an overrun with many of them, for some seconds from then on. The rest is the share of the samples
- * outside of both, where there are enough of those.
+ * thread that had an overrun in which they may be much of its time, for some seconds from then on. The rest is the share of
+ * the samples outside of both, where there are enough of those, or where it is known to have been page faults.
  * user: on a CPU otherwise.
  * stolen: as the kernel was told until its last tick, so up to a tick's worth may belong before or behind the
  * overrun.
@@ -217,7 +218,8 @@ struct stint_probes_overrun {
 	uint64_t stopped_ns; /* of blocked_ns: stopped by a tracer or a signal, or its cgroup was frozen */
 	uint32_t samples;    /* while over budget and on a CPU, at each tick of a timer */
 	uint32_t kernel_samples; /* of those: in the kernel, in a page fault or an interrupt */
-	uint32_t user_samples;   /* of those: in user space. The rest: in system calls */
+	uint32_t fault_samples;  /* of those in the kernel: in a page fault that was not timed */
+	uint32_t user_samples;   /* of all: in user space. The rest: in system calls */
 	uint32_t rivals_len;     /* longest first */
 	struct stint_probes_rival rivals[STINT_PROBES_RIVALS];
 	uint64_t rivals_other_ns; /* those that found no place in there */

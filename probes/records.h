@@ -89,6 +89,7 @@ struct record_mark {
 	__u32 major_faults;
 	__u32 samples;
 	__u32 kernel_samples;
+	__u32 fault_samples;
 	__u32 user_samples;
 };
 
@@ -150,8 +151,8 @@ struct record_verdict {
 	__u64 rivals_other_ns; /* of those that found `rivals` full */
 	__u32 samples;         /* ticks of a timer while it was on a CPU and over budget */
 	__u32 kernel_samples; /* of those: in the kernel, and in no system call, nor in a page fault that is timed */
-	__u32 user_samples; /* of those: in user space */
-	__u32 reserved;
+	__u32 fault_samples; /* of those in the kernel: in a page fault; where the kernel tells of its functions */
+	__u32 user_samples; /* of all: in user space */
 	__u32 rivals_len;
 	__u32 known; /* enum record_known */
 	struct record_rival rivals[RECORD_RIVALS];
@@ -501,7 +502,7 @@ _Static_assert(sizeof(struct record_rival) == 32, "no holes");
 _Static_assert(sizeof(struct record_block) == 56 + 2 * 8 * RECORD_KERNEL_FRAMES, "no holes");
 _Static_assert(sizeof(struct record_verdict) == 96 + 32 * RECORD_RIVALS + sizeof(struct record_block),
 	       "no holes");
-_Static_assert(sizeof(struct record_mark) == 56, "no holes");
+_Static_assert(sizeof(struct record_mark) == 60, "no holes");
 _Static_assert(sizeof(struct record_segment) == 32, "no holes");
 _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
 _Static_assert(sizeof(struct record_identity) == 48, "no holes");
@@ -511,7 +512,7 @@ _Static_assert(sizeof(struct record_touch) == 8, "no holes");
 _Static_assert(sizeof(struct record_function) == 16, "no holes");
 _Static_assert(sizeof(struct record_overrun) == 136 + sizeof(struct record_blocked_on) +
 							sizeof(struct record_verdict) + 8 * 32 + 32 * 32 +
-							64 * 8 + 64 * 8 + 64 * 48 + 64 * 56 +
+							64 * 8 + 64 * 8 + 64 * 48 + 64 * 60 +
 							16 * RECORD_FUNCTIONS + 64 * 12,
 	       "no holes");
 _Static_assert(sizeof(struct record_blocked_on) == 72, "no holes");

@@ -11,7 +11,8 @@ static uint64_t at_most(uint64_t value, uint64_t limit)
 
 /*
  * Page faults closer to each other than that may be most of what is between system calls: one takes from 0.3 us to some
- * 5 us (of a huge page, or where a hypervisor makes the page too, more), one that reads a file 20 us of a CPU.
+ * 5 us (or more where a hypervisor makes the page too; of a huge page, 50 us and more), one that reads a file 20 us of a
+ * CPU.
  */
 #define FAULTS_APART_NS 20000
 
@@ -20,26 +21,37 @@ bool stint_verdict_has_faults(uint64_t faults, uint64_t outside_ns)
 	return faults > outside_ns / FAULTS_APART_NS;
 }
 
-/* So few take less than 1 ms, unless each has to free memory first, as at the limit of a cgroup. */
+/* So few take less than 1 ms, unless each has to free memory first, as at the limit of a cgroup, or makes a huge page. */
 #define FAULTS_FEW 16
 
-bool stint_verdict_wants_faults(const struct stint_probes_parts *parts, uint64_t faults)
+/* Of the time outside of system calls, or of the samples there. */
+#define MUCH_PART 4
+
+bool stint_verdict_wants_faults(const struct stint_probes_overrun *overrun)
 {
+	const struct stint_probes_parts *parts = &overrun->parts;
+	uint64_t faults = overrun->minor_faults + overrun->major_faults;
 	uint64_t kernel_ns = parts->kernel_sampled_ns + parts->faulted_ns;
 	uint64_t outside_ns = parts->user_ns + kernel_ns;
 
+	/* However few: by their own time, or by where the samples fell. */
+	if (parts->faulted_ns > outside_ns / MUCH_PART ||
+	    overrun->fault_samples > (overrun->kernel_samples + overrun->user_samples) / MUCH_PART)
+		return true;
 	return stint_verdict_has_faults(faults, outside_ns) ||
-	       (faults >= FAULTS_FEW && kernel_ns > outside_ns / 4);
+	       (faults >= FAULTS_FEW && kernel_ns > outside_ns / MUCH_PART);
 }
 
 /* Of the time outside of system calls: what the samples say was in the kernel all the same. */
 static void take_sampled(struct stint_probes_parts *parts, const struct stint_probes_mark *sums)
 {
 	uint64_t samples = sums->kernel_samples + sums->user_samples;
-	bool has_faults = !parts->faulted_ns &&
-			  stint_verdict_has_faults(sums->minor_faults + sums->major_faults, parts->user_ns);
+	bool has_faults = sums->fault_samples > 0;
 
-	/* A single one in the kernel may be an interrupt that came by; amid page faults it is not the exception. */
+	if (!has_faults && !parts->faulted_ns)
+		has_faults =
+			stint_verdict_has_faults(sums->minor_faults + sums->major_faults, parts->user_ns);
+	/* A single one in the kernel may be an interrupt that came by; in or amid page faults it is not the exception. */
 	if (!samples || (samples < SAMPLES_LEAST && !has_faults))
 		return;
 	parts->kernel_sampled_ns =
@@ -105,6 +117,7 @@ struct stint_probes_mark stint_verdict_sums(const struct record_overrun *record)
 		.major_faults = verdict->major_faults,
 		.samples = verdict->samples,
 		.kernel_samples = verdict->kernel_samples,
+		.fault_samples = verdict->fault_samples,
 		.user_samples = verdict->user_samples,
 	};
 }

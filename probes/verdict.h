@@ -26,8 +26,8 @@ void stint_verdict_split(struct stint_probes_parts *ret, uint64_t duration_ns,
  */
 bool stint_verdict_has_faults(uint64_t faults, uint64_t outside_ns);
 
-/* Whether those of the thread are to be timed from now on: also by what is known of their time. */
-bool stint_verdict_wants_faults(const struct stint_probes_parts *parts, uint64_t faults);
+/* Whether those of its thread are to be timed from now on: by how many there were, by their time, or by samples in them. */
+bool stint_verdict_wants_faults(const struct stint_probes_overrun *overrun);
 
 /* All that was summed of an iteration, at its end. */
 struct stint_probes_mark stint_verdict_sums(const struct record_overrun *record);

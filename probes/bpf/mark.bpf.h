@@ -43,6 +43,7 @@ static __always_inline void fill_mark(struct record_mark *mark, const struct thr
 	mark->major_faults = (u32)(task->maj_flt - verdict->major_mark);
 	mark->samples = sums->samples;
 	mark->kernel_samples = sums->kernel_samples;
+	mark->fault_samples = sums->fault_samples;
 	mark->user_samples = sums->user_samples;
 }
 

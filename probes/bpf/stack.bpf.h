@@ -174,6 +174,27 @@ static __always_inline int interrupted_kernel(const u64 *stack, u32 len)
 	return len == RECORD_KERNEL_FRAMES ? 1 : -1;
 }
 
+/* Where a page fault comes to, by whichever way into the kernel; 0: that is not known. */
+const volatile struct record_range fault_entry;
+
+struct sampled_stack {
+	u64 frames[RECORD_KERNEL_FRAMES]; /* innermost first; 0 beyond the outermost */
+};
+
+/*
+ * Of a fault that goes deeper than the stack was taken, as one may that frees memory, it is not seen. Not static: the
+ * verifier has its loop just once, however it was come to.
+ */
+__noinline int has_fault_entry(const struct sampled_stack *stack)
+{
+	if (!stack)
+		return 0;
+	for (u32 i = 0; i < RECORD_KERNEL_FRAMES; i++)
+		if (stack->frames[i] >= fault_entry.start && stack->frames[i] < fault_entry.end)
+			return 1;
+	return 0;
+}
+
 /*
  * A tick that was due while the scheduler had interrupts off comes upon the end of the switch, which tells of the switch
  * and not of what the thread does.
@@ -182,24 +203,28 @@ static __always_inline int interrupted_kernel(const u64 *stack, u32 len)
 
 static __noinline int count_sample(void *ctx, struct thread *thread, u64 now_ns)
 {
-	u64 stack[RECORD_KERNEL_FRAMES];
+	struct record_verdict *sums;
+	struct sampled_stack stack;
 	long bytes;
 	int kernel;
 
 	if (!thread)
 		return 0;
-	thread->verdict.sums.samples++;
+	sums = &thread->verdict.sums;
+	sums->samples++;
 	if (thread->in_syscall || now_ns - thread->last_on_ns < SETTLED_NS)
 		return 0;
-	bytes = bpf_get_stack(ctx, stack, sizeof(stack), 0);
-	kernel = interrupted_kernel(stack, bytes > 0 ? (u32)bytes / 8 : 0);
+	bytes = bpf_get_stack(ctx, &stack, sizeof(stack), 0);
+	kernel = interrupted_kernel(stack.frames, bytes > 0 ? (u32)bytes / 8 : 0);
 	if (kernel > 0 && thread->verdict.fault_start_ns) /* it is timed */
 		return 0;
-	if (kernel > 0)
-		thread->verdict.sums.kernel_samples++;
+	if (kernel > 0) {
+		sums->kernel_samples++;
+		sums->fault_samples += has_fault_entry(&stack);
+	}
 	if (kernel != 0)
 		return 0;
-	thread->verdict.sums.user_samples++;
+	sums->user_samples++;
 	thread->verdict.fault_start_ns = 0; /* that one had no end */
 	return 0;
 }

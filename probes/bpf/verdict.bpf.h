@@ -143,8 +143,8 @@ static __always_inline void verdict_begin(struct thread_verdict *verdict, const 
 	sums->rivals_other_ns = 0;
 	sums->samples = 0;
 	sums->kernel_samples = 0;
+	sums->fault_samples = 0;
 	sums->user_samples = 0;
-	sums->reserved = 0;
 	sums->rivals_len = 0;
 	sums->block.duration_ns = 0;
 	verdict->next_fault_stack_ns = 0;

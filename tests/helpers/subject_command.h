@@ -28,6 +28,7 @@ enum subject_verb {
 	SUBJECT_COLD,      /* touch pages of a file that are not in memory; cpu_ns: how many had to be read */
 	/* touch pages that were not there until the CPU clock is `arg` further; cpu_ns: how many, and user_ns, kernel_ns */
 	SUBJECT_PAGES,
+	SUBJECT_HUGE_PAGES, /* the same with huge pages; cpu_ns: how many page faults that took */
 	SUBJECT_STOP,  /* stop by SIGSTOP, until somebody sends SIGCONT; `arg` times, but at least once */
 	SUBJECT_CALLS, /* make `arg` system calls that do nothing */
 };
@@ -44,7 +45,7 @@ struct subject_answer {
 	int32_t epfd; /* the loop's own */
 	int32_t fd; /* what the verb was about: BURST: the descriptor that computed; OTHER: the second set */
 	uint64_t cpu_ns;             /* of the thread's CPU clock, in the command */
-	uint64_t user_ns, kernel_ns; /* PAGES: as getrusage() has it of the thread */
+	uint64_t user_ns, kernel_ns; /* PAGES, HUGE_PAGES: as getrusage() has it of the thread */
 };
 
 #endif

@@ -121,6 +121,33 @@ static void few_samples_do_where_there_were_many_page_faults(void **state)
 	assert_int_equal(parts.user_ns, 10 * MS);
 }
 
+/* A huge page takes 0.1 ms and more to make: then one sample tells of what few faults there were. */
+static void one_sample_does_if_it_fell_into_a_page_fault(void **state)
+{
+	struct record_overrun record = {
+		.duration_ns = 2 * MS,
+		.verdict = {.samples = 1, .kernel_samples = 1, .minor_faults = 4},
+	};
+	struct stint_probes_parts parts;
+
+	(void)state;
+	stint_verdict_parts(&parts, &record);
+	assert_int_equal(parts.user_ns, 2 * MS);
+	record.verdict.fault_samples = 1;
+	stint_verdict_parts(&parts, &record);
+	assert_int_equal(parts.kernel_sampled_ns, 2 * MS);
+	record.verdict.user_samples = 1;
+	stint_verdict_parts(&parts, &record);
+	assert_int_equal(parts.kernel_sampled_ns, MS);
+}
+
+static bool wants_faults(struct stint_probes_parts parts, uint64_t faults)
+{
+	const struct stint_probes_overrun overrun = {.parts = parts, .minor_faults = faults};
+
+	return stint_verdict_wants_faults(&overrun);
+}
+
 /* Many do, and few that take long: each may have to free memory first. */
 static void page_faults_that_may_matter_are_to_be_timed(void **state)
 {
@@ -129,11 +156,33 @@ static void page_faults_that_may_matter_are_to_be_timed(void **state)
 	const struct stint_probes_parts in_faults = {.user_ns = 6 * MS, .faulted_ns = 4 * MS};
 
 	(void)state;
-	assert_true(stint_verdict_wants_faults(&in_user, 2000));
-	assert_false(stint_verdict_wants_faults(&in_user, 100));
-	assert_true(stint_verdict_wants_faults(&in_samples, 100));
-	assert_true(stint_verdict_wants_faults(&in_faults, 100));
-	assert_false(stint_verdict_wants_faults(&in_samples, 3));
+	assert_true(wants_faults(in_user, 2000));
+	assert_false(wants_faults(in_user, 100));
+	assert_true(wants_faults(in_samples, 100));
+	assert_true(wants_faults(in_faults, 100));
+	assert_false(wants_faults(in_samples, 3)); /* they may be interrupts */
+	assert_true(wants_faults(in_faults, 3));   /* they are known not to be, so it goes on */
+}
+
+static bool wants_faults_by_samples(uint32_t in_faults, uint32_t in_kernel, uint32_t in_user)
+{
+	const struct stint_probes_overrun overrun = {.parts = {.user_ns = 10 * MS},
+						     .minor_faults = 4,
+						     .fault_samples = in_faults,
+						     .kernel_samples = in_kernel,
+						     .user_samples = in_user};
+
+	return stint_verdict_wants_faults(&overrun);
+}
+
+static void page_faults_that_samples_fell_into_are_to_be_timed(void **state)
+{
+	(void)state;
+	assert_true(wants_faults_by_samples(1, 1, 0));
+	assert_true(wants_faults_by_samples(1, 2, 1));
+	assert_false(wants_faults_by_samples(1, 1, 9)); /* most of it was something else */
+	assert_false(wants_faults_by_samples(0, 2, 0)); /* interrupts */
+	assert_false(wants_faults_by_samples(0, 0, 0));
 }
 
 /* What was timed is not guessed at: the samples are of what is outside of it. */
@@ -183,6 +232,7 @@ static void the_parts_add_up_whatever_the_record_says(void **state)
 				    .throttled_ns = (uint64_t)rand() % scale,
 				    .stolen_ns = rand() % 2 ? (uint64_t)rand() % scale : 0,
 				    .kernel_samples = (uint32_t)rand() % 50,
+				    .fault_samples = (uint32_t)rand() % 2,
 				    .user_samples = (uint32_t)rand() % 50},
 		};
 
@@ -598,7 +648,9 @@ int main(void)
 		cmocka_unit_test(samples_tell_what_of_the_rest_was_in_the_kernel),
 		cmocka_unit_test(few_samples_do_where_there_were_many_page_faults),
 		cmocka_unit_test(page_faults_that_were_timed_are_no_matter_of_samples),
+		cmocka_unit_test(one_sample_does_if_it_fell_into_a_page_fault),
 		cmocka_unit_test(page_faults_that_may_matter_are_to_be_timed),
+		cmocka_unit_test(page_faults_that_samples_fell_into_are_to_be_timed),
 		cmocka_unit_test(the_parts_add_up_whatever_the_record_says),
 		cmocka_unit_test(the_verdict_is_the_largest_part),
 		cmocka_unit_test(an_iteration_is_one_handler_or_many_or_the_system),

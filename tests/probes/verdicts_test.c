@@ -395,6 +395,52 @@ static void many_page_faults_are_timed_the_next_time(void **state)
 	assert_true(told > truth - 0.25 && told < truth + 0.25);
 }
 
+#define HUGE_TIMES 120
+#define HUGE_TRIES 20
+#define HUGE_NS    (2 * MS)
+#define HUGE_MANY  100 /* page faults, of those that take so long: they are not of huge pages */
+
+static bool huge_pages_are_made(void)
+{
+	struct subject_answer answer = subject_do(&subject, 0, SUBJECT_HUGE_PAGES, HUGE_NS);
+
+	return answer.cpu_ns && answer.cpu_ns < HUGE_MANY;
+}
+
+/* Each is 50 us and more: in an overrun this short there are too few of them to be told by their number, or by many samples. */
+static void few_page_faults_that_take_long_are_timed_too(void **state)
+{
+	uint64_t user_ns = 0, kernel_ns = 0, true_user_ns = 0, true_kernel_ns = 0;
+	struct subject_answer answer;
+	double told, truth;
+	int tries = 0;
+
+	(void)state;
+	start();
+	if (!huge_pages_are_made()) {
+		printf("skipped: no huge pages are made here (/sys/kernel/mm/transparent_hugepage/enabled)\n");
+		skip();
+	}
+	while (do_late(SUBJECT_HUGE_PAGES, HUGE_NS, &answer)->is.parts.faulted_ns == 0)
+		assert_true(++tries < HUGE_TRIES);
+	printf("timed after %d overruns\n", tries);
+	for (int i = 0; i < HUGE_TIMES; i++) {
+		const struct stint_probes_parts *parts =
+			&do_late(SUBJECT_HUGE_PAGES, HUGE_NS, &answer)->is.parts;
+
+		assert_true(parts->faulted_ns > 0);
+		user_ns += parts->user_ns + parts->kernel_sampled_ns;
+		kernel_ns += parts->kernel_ns - parts->kernel_sampled_ns;
+		true_user_ns += answer.user_ns;
+		true_kernel_ns += answer.kernel_ns;
+	}
+	told = kernel_share(user_ns, kernel_ns);
+	truth = kernel_share(true_user_ns, true_kernel_ns);
+	printf("%" PRIu64 " faults in the last; %.3f of the CPU time in the kernel, by getrusage() %.3f\n",
+	       answer.cpu_ns, told, truth);
+	assert_true(told > truth - 0.25 && told < truth + 0.25);
+}
+
 /* ---- a stop ---- */
 
 static bool is_stopped(pid_t pid)
@@ -720,6 +766,8 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pages_that_are_made_are_counted_and_timed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(many_page_faults_are_timed_the_next_time, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(few_page_faults_that_take_long_are_timed_too, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_stop_by_a_signal_is_no_page_fault, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(many_short_stops_by_a_signal_are_no_page_faults, set_up,
 						tear_down),

@@ -13,6 +13,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,7 @@
 #define FILE_BYTES    (8u << 20)
 #define PAGE_BYTES    4096u
 #define PAGES_AT_ONCE 8192u
+#define HUGE_BYTES    (2u << 20)
 
 pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -231,7 +234,21 @@ static __attribute__((noinline)) void touch_new_pages(uint64_t pages)
 	munmap((void *)(uintptr_t)bytes, pages * PAGE_BYTES);
 }
 
-static void make_pages(struct subject_answer *answer, uint64_t ns)
+/* A huge one, at a place where there may be such; or as many others as there are in it. */
+static __attribute__((noinline)) void touch_new_huge_page(void)
+{
+	char *bytes = mmap(NULL, 2 * HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	volatile char *page = bytes + HUGE_BYTES - (uintptr_t)bytes % HUGE_BYTES;
+
+	if (bytes == MAP_FAILED)
+		die("mmap");
+	madvise((void *)(uintptr_t)page, HUGE_BYTES, MADV_HUGEPAGE);
+	for (size_t at = 0; at < HUGE_BYTES; at += PAGE_BYTES)
+		page[at] = 1;
+	munmap(bytes, 2 * HUGE_BYTES);
+}
+
+static void make_pages(struct subject_answer *answer, uint64_t ns, bool huge)
 {
 	uint64_t end_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) + ns;
 	struct rusage before, after;
@@ -239,11 +256,16 @@ static void make_pages(struct subject_answer *answer, uint64_t ns)
 	if (getrusage(RUSAGE_THREAD, &before) != 0)
 		die("getrusage");
 	while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end_ns) {
-		touch_new_pages(PAGES_AT_ONCE);
-		answer->cpu_ns += PAGES_AT_ONCE;
+		if (huge)
+			touch_new_huge_page();
+		else
+			touch_new_pages(PAGES_AT_ONCE);
+		answer->cpu_ns += huge ? 0 : PAGES_AT_ONCE;
 	}
 	if (getrusage(RUSAGE_THREAD, &after) != 0)
 		die("getrusage");
+	if (huge)
+		answer->cpu_ns = (uint64_t)(after.ru_minflt - before.ru_minflt);
 	answer->user_ns = in_ns(after.ru_utime) - in_ns(before.ru_utime);
 	answer->kernel_ns = in_ns(after.ru_stime) - in_ns(before.ru_stime);
 }
@@ -296,7 +318,9 @@ static struct subject_answer carry_out(const struct subject_command *command)
 	else if (command->verb == SUBJECT_COLD)
 		answer.cpu_ns = read_cold_pages();
 	else if (command->verb == SUBJECT_PAGES)
-		make_pages(&answer, command->arg);
+		make_pages(&answer, command->arg, false);
+	else if (command->verb == SUBJECT_HUGE_PAGES)
+		make_pages(&answer, command->arg, true);
 	else if (command->verb == SUBJECT_STOP)
 		stop(command->arg);
 	else if (command->verb == SUBJECT_CALLS)
