@@ -166,6 +166,13 @@ const struct stint_meter_file_header *meter_reader_header(const struct meter_rea
 	return &reader->header;
 }
 
+bool meter_reader_is_over(const struct meter_reader *reader)
+{
+	struct stat status;
+
+	return fstat(reader->fd, &status) == 0 && status.st_nlink == 0;
+}
+
 /* /proc/PID/stat, field 22; the command in field 2 may hold brackets, so it is left behind from the right. */
 static uint64_t start_ticks(uint32_t pid)
 {

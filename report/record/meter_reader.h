@@ -65,6 +65,9 @@ int meter_reader_visit(struct meter_reader *reader, const struct meter_reader_vi
 /* Passes over what is in the rings now: they are read from here on. */
 int meter_reader_skip_rings(struct meter_reader *reader);
 
+/* Whether the file is nobody's any more: its owner has removed it, or made another in its place. */
+bool meter_reader_is_over(const struct meter_reader *reader);
+
 /* Entries of rings that were overwritten before they were read. */
 uint64_t meter_reader_lost(const struct meter_reader *reader);
 

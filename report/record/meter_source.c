@@ -27,6 +27,7 @@ struct meter_source {
 	struct meter_reader *reader;
 	struct late_stacks *stacks;
 	int64_t process;
+	uint32_t number; /* how many the process had before */
 	struct loop *loops;
 	uint32_t loops_len;
 	struct charge *charges;
@@ -189,12 +190,18 @@ static const char *unit_name(uint32_t unit)
 	return names[unit]; /* the reader has refused all others */
 }
 
+/* The series knows the loops of all meters that the process has had. */
+static int64_t first_loop(const struct meter_source *source)
+{
+	return (int64_t)source->number << 32;
+}
+
 static void take_histogram(void *ctx, uint32_t loop, int64_t handler,
 			   const struct stint_meter_file_metric *metric,
 			   const struct stint_histogram *histogram)
 {
 	struct meter_source *source = ctx;
-	struct series_source key = {source->process, loop, handler,
+	struct series_source key = {source->process, first_loop(source) + loop, handler,
 				    metric->scope << 16 | (metric->index & 0xffff)};
 	struct series_sample sample = {histogram->count, histogram->sum,      histogram->min,
 				       histogram->max,   histogram->overflow, histogram->bucket};
@@ -330,7 +337,8 @@ static int visit(struct meter_source *source, uint64_t second)
 	return source->err ? source->err : err;
 }
 
-int meter_source_new(struct meter_source **ret, struct session *session, int64_t process, uint32_t pid)
+int meter_source_new(struct meter_source **ret, struct session *session, int64_t process, uint32_t pid,
+		     uint32_t number)
 {
 	struct meter_source *source = calloc(1, sizeof(*source));
 	int err;
@@ -339,6 +347,7 @@ int meter_source_new(struct meter_source **ret, struct session *session, int64_t
 		return -ENOMEM;
 	source->session = session;
 	source->process = process;
+	source->number = number;
 	/* First: most processes have none, and are asked again and again. */
 	err = meter_reader_new(&source->reader, pid);
 	if (!err)
@@ -363,12 +372,24 @@ struct meter_source *meter_source_free(struct meter_source *source)
 {
 	if (!source)
 		return NULL;
+	series_end_loops(source->session->series, source->process, first_loop(source),
+			 first_loop(source) + UINT32_MAX);
 	meter_reader_free(source->reader);
 	late_stacks_free(source->stacks);
 	free(source->loops);
 	free(source->charges);
 	free(source);
 	return NULL;
+}
+
+bool meter_source_is_over(const struct meter_source *source)
+{
+	return meter_reader_is_over(source->reader);
+}
+
+uint64_t meter_source_created_ns(const struct meter_source *source)
+{
+	return meter_reader_header(source->reader)->created_ns;
 }
 
 int meter_source_read(struct meter_source *source, uint64_t now_ns, uint64_t second)

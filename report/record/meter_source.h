@@ -4,6 +4,7 @@
 
 /* Brings what a process tells of itself, in its meter's file, into a recording. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "report/record/session.h"
@@ -12,10 +13,18 @@ struct meter_source;
 
 /*
  * Opens the meter's file of process `pid`, whose row is `process`. What was counted before the session's start
- * is not part of the recording. Errors as of meter_reader_new(); -ENOENT: the process has no meter (yet).
+ * is not part of the recording. `number`: how many meters it had before, as its counters begin at 0 with each. Errors as of
+ * meter_reader_new(); -ENOENT: the process has no meter (yet).
  */
-int meter_source_new(struct meter_source **ret, struct session *session, int64_t process, uint32_t pid);
+int meter_source_new(struct meter_source **ret, struct session *session, int64_t process, uint32_t pid,
+		     uint32_t number);
 struct meter_source *meter_source_free(struct meter_source *source);
+
+/* Whether the process has given this meter up: with its last loop, or as it executed another program (or its own). */
+bool meter_source_is_over(const struct meter_source *source);
+
+/* When its meter was made. */
+uint64_t meter_source_created_ns(const struct meter_source *source);
 
 /*
  * Reads what is new, as of `now_ns`, and writes it under `second`. -EPROTO: the file has become unusable and what follows

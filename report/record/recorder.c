@@ -35,6 +35,7 @@ struct process {
 	uint64_t exited_ns; /* when that was seen */
 	bool is_last;       /* it had exited before the present round */
 	struct meter_source *meter;
+	uint32_t meters;          /* that it has had, with this one */
 	int meter_err;            /* -ENOENT: look again, it may make one yet */
 	uint64_t meter_looked_ns; /* when that was done last */
 	uint64_t added_ns;
@@ -208,15 +209,63 @@ int recorder_new(struct recorder **ret, const struct recorder_options *options)
 
 /* ---- processes ---- */
 
-/* The meter's file may come later than the process: -ENOENT is asked again. */
+static uint64_t second_of(const struct recorder *recorder, uint64_t time_ns)
+{
+	return (time_ns - recorder->session.start_ns) / SECOND_NS;
+}
+
+/* What the meter counted of its own losses outlives it. */
+static void close_meter(struct recorder *recorder, struct process *process)
+{
+	if (!process->meter)
+		return;
+	recorder->meter_lost += meter_source_lost(process->meter);
+	recorder->handlers_refused += meter_source_handlers_refused(process->meter);
+	recorder->loops_refused += meter_source_loops_refused(process->meter);
+	recorder->stacks_lost += meter_source_stacks_lost(process->meter);
+	recorder->stacks_skipped += meter_source_stacks_skipped(process->meter);
+	process->meter = meter_source_free(process->meter);
+}
+
+/*
+ * The last of a meter that its process has given up: nobody writes to it any more. A dispatch that another program was
+ * executed in has not ended, and never will: until then it kept the loop busy, and is no overrun.
+ */
+static int end_meter(struct recorder *recorder, struct process *process, uint64_t end_ns)
+{
+	int err = meter_source_read(process->meter, end_ns, second_of(recorder, clock_ns(CLOCK_MONOTONIC)));
+
+	if (err == -EPROTO)
+		recorder->meter_broken++;
+	close_meter(recorder, process);
+	return err == -EPROTO ? 0 : err;
+}
+
+/*
+ * The meter's file may come later than the process: -ENOENT is asked again. So it is where the meter is over: the process
+ * has freed its last loop, or has executed a program, and may make another. Until then the old one stays.
+ */
 static void open_meter(struct recorder *recorder, struct process *process)
 {
-	if (process->meter || (process->meter_err && process->meter_err != -ENOENT))
+	struct meter_source *source;
+	int err;
+
+	if (process->meter ? !meter_source_is_over(process->meter)
+			   : process->meter_err && process->meter_err != -ENOENT)
 		return;
 	process->meter_looked_ns = clock_ns(CLOCK_MONOTONIC);
-	process->meter_err = meter_source_new(&process->meter, &recorder->session, process->id, process->pid);
+	err = meter_source_new(&source, &recorder->session, process->id, process->pid, process->meters);
+	if (process->meter && err) /* none yet, or none that can be read */
+		return;
 	if (process->meter)
-		recording_meta_text(recorder->session.recording, "clock", meter_source_clock(process->meter));
+		process->meter_err = end_meter(recorder, process, meter_source_created_ns(source));
+	else
+		process->meter_err = err;
+	if (err)
+		return;
+	process->meter = source;
+	process->meters++;
+	recording_meta_text(recorder->session.recording, "clock", meter_source_clock(source));
 }
 
 /* A program may be over sooner than POLL_MS. */
@@ -367,25 +416,12 @@ static bool all_exited(struct recorder *recorder)
 
 /* ---- a second ---- */
 
-/* What the meter counted of its own losses outlives it. */
-static void close_meter(struct recorder *recorder, struct process *process)
-{
-	if (!process->meter)
-		return;
-	recorder->meter_lost += meter_source_lost(process->meter);
-	recorder->handlers_refused += meter_source_handlers_refused(process->meter);
-	recorder->loops_refused += meter_source_loops_refused(process->meter);
-	recorder->stacks_lost += meter_source_stacks_lost(process->meter);
-	recorder->stacks_skipped += meter_source_stacks_skipped(process->meter);
-	process->meter = meter_source_free(process->meter);
-}
-
 static int read_meter(struct recorder *recorder, struct process *process, uint64_t second)
 {
 	int err;
 
 	open_meter(recorder, process);
-	if (!process->meter)
+	if (!process->meter || process->meter_err)
 		return process->meter_err == -ENOMEM ? -ENOMEM : 0;
 	err = meter_source_read(process->meter, clock_ns(CLOCK_MONOTONIC), second);
 	if (err != -EPROTO)
@@ -446,11 +482,6 @@ static int read_meters(struct recorder *recorder, uint64_t second)
 	for (uint32_t i = 0; !err && i < recorder->processes_len; i++)
 		err = read_meter(recorder, &recorder->processes[i], second);
 	return err;
-}
-
-static uint64_t second_of(const struct recorder *recorder, uint64_t time_ns)
-{
-	return (time_ns - recorder->session.start_ns) / SECOND_NS;
 }
 
 /* Everything that both sides know until now. */

@@ -307,6 +307,17 @@ void series_end_source(struct series_set *set, struct series_source key)
 	}
 }
 
+void series_end_loops(struct series_set *set, int64_t process, int64_t first, int64_t last)
+{
+	for (size_t slot = 0; slot < HASH_SLOTS; slot++)
+		for (struct source **at = &set->sources[slot]; *at;)
+			if ((*at)->key.process == process && (*at)->key.loop >= first &&
+			    (*at)->key.loop <= last)
+				remove_source(at);
+			else
+				at = &(*at)->next;
+}
+
 void series_end_figure(struct series_set *set, struct recording_owner owner, const char *metric)
 {
 	for (struct figure **at = figure_slot(set, owner, metric); *at; at = &(*at)->next) {

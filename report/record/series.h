@@ -52,6 +52,9 @@ void series_write_totals(struct series_set *set);
 /* These counters are over: forgets what they held when they were last read. The figure stays as it is. */
 void series_end_source(struct series_set *set, struct series_source source);
 
+/* The same for those of a process's loops from `first` to `last`. */
+void series_end_loops(struct series_set *set, int64_t process, int64_t first, int64_t last);
+
 /* No source of this figure will grow any more: writes its total, and forgets it. */
 void series_end_figure(struct series_set *set, struct recording_owner owner, const char *metric);
 

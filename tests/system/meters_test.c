@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A process may have one meter after another: each is recorded, and what they say of a handler is added up. */
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "query.h"
+#include "recorded_fixture.h"
+
+#define TICKS                                                                                                  \
+	"SELECT coalesce(sum(count), 0) FROM total t JOIN handler h ON t.handler = h.id WHERE h.name = 'tick'" \
+	" AND metric = 'service'"
+
+static struct command program;
+
+static void start(void)
+{
+	char line[64];
+
+	command_start(&program, (const char *const[]){"tests/subjects/again", NULL});
+	command_line(&program, "ran", line, sizeof(line));
+	command_record(&recorded.recorder, recorded.recording, program.pid,
+		       (const char *const[]){"--no-probes", NULL});
+}
+
+/* Its next ten ticks, and waits until they are in the recording. */
+static void run_again(int signal, int64_t expected)
+{
+	char line[64];
+
+	assert_int_equal(kill(program.pid, signal), 0);
+	command_line(&program, "ran", line, sizeof(line));
+	query_until(recorded.recording, TICKS, expected);
+}
+
+static void end(void)
+{
+	char output[256];
+
+	assert_int_equal(command_end(&program, SIGTERM, output, sizeof(output)), 0);
+	command_record_end(&recorded.recorder);
+}
+
+static void a_loop_after_the_last_one_was_freed_is_recorded(void **state)
+{
+	(void)state;
+	start();
+	for (int i = 1; i <= 3; i++)
+		run_again(SIGUSR1, 10 * i);
+	end();
+	assert_int_equal(query_number(recorded.recording, TICKS), 30);
+	assert_int_equal(query_number(recorded.recording, "SELECT sum(iterations) FROM loop"), 30);
+	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM loop WHERE iterations > 0"),
+			 3);
+	assert_int_equal(query_number(recorded.recording, "SELECT sum(h.count) FROM histogram h JOIN handler"
+							  " ON h.handler = handler.id WHERE name = 'tick' AND"
+							  " metric = 'service'"),
+			 30);
+}
+
+static void so_is_a_program_that_executes_itself(void **state)
+{
+	(void)state;
+	start();
+	for (int i = 1; i <= 3; i++)
+		run_again(SIGUSR2, 10 * i);
+	run_again(SIGUSR1, 40);
+	end();
+	assert_int_equal(query_number(recorded.recording, TICKS), 40);
+	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM loop WHERE iterations > 0"),
+			 4);
+	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM overrun WHERE running"), 0);
+	assert_int_equal(query_number(recorded.recording, "SELECT sum(count) FROM loss"), 0);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_loop_after_the_last_one_was_freed_is_recorded, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(so_is_a_program_that_executes_itself, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests_name("meters", tests, NULL, NULL);
+}
