@@ -143,7 +143,7 @@ int recording_new(struct recording **ret, const char *path)
 	*ret = recording;
 	recording->lock_fd = -1;
 	open_database(recording, path);
-	execute(recording, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = NORMAL;");
+	execute(recording, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF;");
 	execute(recording, report_schema_sql);
 	recording_prepare(recording);
 	execute(recording, "BEGIN");
