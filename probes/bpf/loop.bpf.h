@@ -409,6 +409,7 @@ static __always_inline void begin_wait(struct thread *thread, u64 now_ns, u32 ki
 {
 	adopt_wait(thread, kind, wait_fd(kind, regs), regs->sp);
 	count_own_wait(thread, regs->sp, zero);
+	note_wait_place(thread, regs->sp);
 	note_ready_place(thread, kind, regs);
 	if (has_object(kind))
 		find_slot(thread);
@@ -416,14 +417,6 @@ static __always_inline void begin_wait(struct thread *thread, u64 now_ns, u32 ki
 	thread->wait_is_zero = zero;
 	thread->turns.woken_ns = 0;
 	*(volatile u32 *)&thread->state = THREAD_WAITING; /* last: under_way.bpf.h */
-}
-
-static __always_inline void report_wanted_stack(struct thread *thread, u64 now_ns)
-{
-	if (!thread->stack_wanted)
-		return;
-	thread->stack_wanted = 0;
-	report_stack(thread, RECORD_STACK_WAIT, now_ns);
 }
 
 /* False: to this thread that is a system call like others. */
@@ -445,7 +438,7 @@ static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 ki
 		end_turns(thread, now_ns);
 		/* Before the first overrun of a loop, which is named by it. */
 		if (role == WAIT_OWN)
-			report_wanted_stack(thread, now_ns);
+			report_wanted_stack(thread, regs, now_ns);
 		if (role == WAIT_TAKES_OVER)
 			thread->own_sleeps = 0;
 		else

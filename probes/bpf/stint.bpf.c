@@ -11,6 +11,7 @@
  *   follow.bpf.h  who comes to be watched meanwhile
  *   files.bpf.h   the file behind a descriptor
  *   send.bpf.h    how much there was to send, from files and pipes
+ *   own_stack.bpf.h the loop's own stack, from where it waits
  *   waits.bpf.h   which system calls are waits, and which wait is the loop's own
  *   ready.bpf.h   what a wait found ready
  *   slot.bpf.h    tables that user space reads by slot
@@ -68,6 +69,7 @@
 
 #include "stack.bpf.h"
 
+#include "own_stack.bpf.h"
 #include "waits.bpf.h"
 
 #include "ready.bpf.h"
@@ -181,7 +183,7 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	if (wait && enter_wait(thread, now_ns, wait, regs, wait_has_zero_timeout(number, regs))) {
 		if (wait == RECORD_WAIT_IO_URING)
 			know_ring(thread, (s32)regs->di, regs->r10);
-		report_wanted_stack(thread, now_ns);
+		report_wanted_stack(thread, regs, now_ns);
 		return 0;
 	}
 	if (number == NR_exit || number == NR_exit_group)

@@ -150,6 +150,9 @@ struct thread {
 	u64 ring;                /* uring.bpf.h: address of the one that it waited for last */
 	struct record_identity identities[TURNS_MAX]; /* identity.bpf.h: of its events, for an overrun */
 	struct record_blocked_on blocked_on;
+	u64 stack_sp; /* these three: own_stack.bpf.h: where the loop waited as its own stack was taken; 0: not yet */
+	u32 stack_trust;
+	u32 stacks_taken;
 	u64 hang_iteration; /* these two: hang.bpf.h: that was told last, and from which length on it is told again */
 	u64 hang_next_ns;
 };

@@ -315,6 +315,33 @@ static void two_sets_waited_in_by_turns_are_two_loops(void **state)
 		assert_int_equal(watching_overrun(&watching, 3 * MS - MS / 4, i)->is.epfd, answer.fd);
 }
 
+/* By the stack of its first wait, all of its handlers would be called `serve_session`. */
+static void handlers_are_named_by_where_the_loop_waits_for_good(void **state)
+{
+	const char *arguments[] = {"begins", NULL};
+	size_t named = 0;
+
+	(void)state;
+	watching_or_skip();
+	watching_open(&watching, NULL);
+	subject_start(&subject, "tests/subjects/waits", arguments);
+	watching_add(&watching, subject.pid);
+	subject_go(&subject);
+	sync_loop();
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, SUBJECT_BLOCK, 3 * MS);
+	sync_loop();
+	for (size_t i = 0; i < watching_count(&watching, 3 * MS - MS / 4); i++) {
+		const struct watched_overrun *overrun = watching_overrun(&watching, 3 * MS - MS / 4, i);
+
+		if (!overrun->is.stack_len || !watched_stack_has(overrun, "on_command"))
+			continue;
+		assert_string_equal(overrun->handler, "on_command");
+		named++;
+	}
+	assert_in_range(named, 1, TIMES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -332,6 +359,8 @@ int main(void)
 						watching_set_up_opened, watching_tear_down),
 		cmocka_unit_test_setup_teardown(beside_an_epoll_loop_what_it_sleeps_for_is_work,
 						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(handlers_are_named_by_where_the_loop_waits_for_good,
+						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_deeper_in_the_stack_after_that_is_not_its_loops,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_thread_that_has_closed_all_that_it_polls_is_late_for_nobody,

@@ -3,13 +3,15 @@
 /*
  * A loop of one thread on standard input and three pipes, in the wait that it is told. One command an iteration.
  *
- *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions | writes | beside
+ *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions | writes | beside |
+ *		begins
  *
  * poll_grows: the array is on the stack and has another length at each call. sets: two epoll sets, waited in by turns
  * at the same depth. sessions: a pipe for each command, polled alone; what blocks does so after that is closed, and so does
  * what computes inside: after polls deeper in the stack. writes:
  * polls a pipe that it could write to, three times for each command, and nothing else. beside: the same, beside a thread that
- * waits in an epoll set. Exits with 77 where the kernel refuses a ring.
+ * waits in an epoll set. begins: the first
+ * wait in the set is of another function than all others. Exits with 77 where the kernel refuses a ring.
  */
 
 #include <errno.h>
@@ -254,6 +256,30 @@ static int new_set(int fd)
 	return epfd;
 }
 
+/* As a server does that reads what begins a session before it serves it. */
+static __attribute__((noinline)) void begin_session(void)
+{
+	volatile char packet[512];
+	struct epoll_event event;
+
+	packet[0] = 'x';
+	if (epoll_wait(object_fd, &event, 1, -1) != 1)
+		die("epoll_wait");
+	on_command();
+	packet[1] = packet[0];
+}
+
+static __attribute__((noinline)) void serve_session(void)
+{
+	struct epoll_event event;
+
+	for (;;) {
+		if (epoll_wait(object_fd, &event, 1, -1) != 1)
+			die("epoll_wait");
+		on_command();
+	}
+}
+
 /* A command, then a byte that it made in the other set: that is what its time is spent on. */
 static void loop_in_two_sets(void)
 {
@@ -395,6 +421,11 @@ int main(int argc, char **argv)
 		serve_sessions();
 	else if (strcmp(wait, "beside") == 0)
 		start_beside();
+	if (strcmp(wait, "begins") == 0) {
+		object_fd = new_set(STDIN_FILENO);
+		begin_session();
+		serve_session();
+	}
 	if (strcmp(wait, "writes") == 0 || strcmp(wait, "beside") == 0)
 		serve_by_writing();
 	return 2;
