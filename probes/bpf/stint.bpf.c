@@ -18,6 +18,7 @@
  *   missed_switch.bpf.h when a thread got its CPU where no program saw it
  *   loop.bpf.h    iterations, system calls in them, time off the CPU
  *   before.bpf.h  an iteration that began before stint came
+ *   beside.bpf.h  workers beside a loop, and what they wait for
  *   under_way.bpf.h how long waits and iterations that have not ended have gone on
  *   running.bpf.h such iterations, as the recording ends
  *   hang.bpf.h    those of them that are told at once
@@ -79,6 +80,8 @@
 #include "missed_switch.bpf.h"
 
 #include "loop.bpf.h"
+
+#include "beside.bpf.h"
 #include "under_way.bpf.h"
 
 #include "running.bpf.h"
@@ -188,6 +191,10 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	}
 	if (number == NR_exit || number == NR_exit_group)
 		return end_last_iteration(thread, now_ns);
+	if (thread->state == THREAD_DISPATCHING && waits_for_work(thread, regs, number, now_ns)) {
+		thread->is_idle = 1;
+		return end_last_iteration(thread, now_ns);
+	}
 	if (thread->state == THREAD_DISPATCHING) {
 		bool takes_first = takes_fd(number);
 

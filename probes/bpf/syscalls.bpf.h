@@ -18,6 +18,7 @@ enum {
 	NR_sendmsg = 46,
 	NR_recvmsg = 47,
 	NR_exit = 60,
+	NR_futex = 202,
 	NR_exit_group = 231,
 	NR_epoll_wait = 232,
 	NR_epoll_ctl = 233,

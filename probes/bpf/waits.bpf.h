@@ -15,7 +15,7 @@
  *
  * What has been said here too early (stint may come amid a handler, and programs poll as they start) is put right: a
  * wait that has come just once gives way to another kind or place after CALLS_TO_DOUBT of those in a row, one that
- * has come back after CALLS_TO_LEAVE. A wait with a timeout of 0 never becomes the own one within an iteration:
+ * has come back after CALLS_TO_LEAVE; a poll() of one descriptor that has never slept to any that may. A wait with a timeout of 0 never becomes the own one within an iteration:
  * it is how nested sets are drained.
  */
 
@@ -197,6 +197,15 @@ static __always_inline u32 count_rival(struct thread *thread, u64 sp, s32 fd)
 }
 
 /*
+ * What a thread asked first may have been whether one connection is still there, as apache's worker does of the server behind
+ * it, and as client libraries do: no loop waits so, unless it does nothing but ask.
+ */
+static __always_inline bool has_only_asked(const struct thread *thread)
+{
+	return thread->wait == RECORD_WAIT_POLL && thread->ready_slots == 1 && !thread->own_sleeps;
+}
+
+/*
  * What a wait is to a thread that is in an iteration, or has closed all that it polled: then it may have begun another
  * loop, or be amid what it does before it comes back.
  */
@@ -214,6 +223,8 @@ static __always_inline enum wait_role judge_wait(struct thread *thread, u32 kind
 		return WAIT_OWN;
 	if (zero)
 		return WAIT_IS_CALL;
+	if (has_only_asked(thread))
+		return WAIT_TAKES_OVER;
 	if (sp == thread->wait_sp && has_object(kind) && rank == own_rank)
 		return WAIT_OF_OTHER;
 	if (sp >= thread->wait_sp) {

@@ -179,6 +179,55 @@ static void beside_an_epoll_loop_what_it_sleeps_for_is_work(void **state)
 		assert_int_not_equal(watching.overruns[i].is.wait, STINT_PROBES_WAIT_POLL);
 }
 
+/* Its loop and that of the thread with a set, which is told by then from all others. */
+static void watch_worker(void)
+{
+	watch("worker");
+	do
+		sync_loop();
+	while (watching_loops(&watching) < 2);
+}
+
+/* And not for what it asks for, nor for what it polled first, with a timeout of 0. */
+static void a_worker_beside_a_loop_is_not_late_while_it_waits_for_work(void **state)
+{
+	int spun = 0;
+
+	(void)state;
+	watch_worker();
+	for (int i = 0; i < TIMES; i++) {
+		subject_do(&subject, 0, SUBJECT_BLOCK, 20 * MS);
+		subject_do(&subject, 0, SUBJECT_SPIN, 2 * MS);
+	}
+	sync_loop();
+	sync_loop();
+	for (size_t i = 0; i < watching.overruns_len; i++) {
+		const struct stint_probes_overrun *overrun = &watching.overruns[i].is;
+
+		assert_true(overrun->blocked_ns < 10 * MS);
+		spun += overrun->wait == STINT_PROBES_WAIT_POLL &&
+			overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns >= MS;
+	}
+	assert_int_equal(spun, TIMES);
+	assert_overruns_consistent(&watching);
+}
+
+static void a_worker_beside_a_loop_is_late_while_it_waits_for_a_mutex(void **state)
+{
+	int blocked = 0;
+
+	(void)state;
+	watch_worker();
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, SUBJECT_INSIDE, 5 * MS);
+	sync_loop();
+	sync_loop();
+	for (size_t i = 0; i < watching.overruns_len; i++)
+		blocked += watching.overruns[i].is.wait == STINT_PROBES_WAIT_POLL &&
+			   watching.overruns[i].is.blocked_ns >= 4 * MS;
+	assert_int_equal(blocked, TIMES);
+}
+
 static void a_poll_deeper_in_the_stack_after_that_is_not_its_loops(void **state)
 {
 	struct watched_loop loop;
@@ -359,6 +408,10 @@ int main(void)
 						watching_set_up_opened, watching_tear_down),
 		cmocka_unit_test_setup_teardown(beside_an_epoll_loop_what_it_sleeps_for_is_work,
 						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_worker_beside_a_loop_is_not_late_while_it_waits_for_work,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_worker_beside_a_loop_is_late_while_it_waits_for_a_mutex,
+						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(handlers_are_named_by_where_the_loop_waits_for_good,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_deeper_in_the_stack_after_that_is_not_its_loops,

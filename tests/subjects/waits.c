@@ -3,28 +3,33 @@
 /*
  * A loop of one thread on standard input and three pipes, in the wait that it is told. One command an iteration.
  *
- *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions | writes | beside |
+ *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions | writes | beside | worker |
  *		begins
  *
  * poll_grows: the array is on the stack and has another length at each call. sets: two epoll sets, waited in by turns
  * at the same depth. sessions: a pipe for each command, polled alone; what blocks does so after that is closed, and so does
  * what computes inside: after polls deeper in the stack. writes:
  * polls a pipe that it could write to, three times for each command, and nothing else. beside: the same, beside a thread that
- * waits in an epoll set. begins: the first
- * wait in the set is of another function than all others. Exits with 77 where the kernel refuses a ring.
+ * waits in an epoll set. worker: beside such a thread, another is given each command on a condition variable, asks whether a
+ * pipe is ready, polls it twice, and answers; what blocks does so before the command is given and then before the pipe is
+ * filled, and what computes, or waits inside, which is for a mutex that is held, does so before the answer. begins: the
+ * first wait in the set is of another function than all others. Exits with 77 where the kernel refuses a ring.
  */
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -377,6 +382,119 @@ static void start_beside(void)
 		;
 }
 
+static pthread_mutex_t work_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t work_there = PTHREAD_COND_INITIALIZER;
+static pthread_mutex_t held_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct subject_command work;
+static bool has_work;
+
+/* From deeper in the stack than it is asked for. */
+static __attribute__((noinline)) void poll_upstream(void)
+{
+	volatile char deeper[512];
+	struct pollfd one = {.fd = pipes[0][0], .events = POLLIN};
+
+	deeper[0] = 'x';
+	if (poll(&one, 1, -1) != 1)
+		die("poll");
+	drain(pipes[0][0]);
+	deeper[1] = deeper[0];
+}
+
+static __attribute__((noinline)) void do_work(const struct subject_command *command)
+{
+	struct pollfd one = {.fd = pipes[0][0], .events = POLLIN};
+
+	if (poll(&one, 1, 0) < 0)
+		die("poll");
+	fill(pipes[0][1]);
+	poll_upstream();
+	if (command->verb != SUBJECT_BLOCK)
+		fill(pipes[0][1]);
+	poll_upstream();
+	if (command->verb == SUBJECT_SPIN)
+		spin_on_cpu(command->arg);
+	if (command->verb == SUBJECT_INSIDE) {
+		pthread_mutex_lock(&held_lock);
+		pthread_mutex_unlock(&held_lock);
+	}
+	answer(-1);
+}
+
+/* As threads of a pool do that ask another server. */
+static void *be_worker(void *tid)
+{
+	struct subject_command command;
+
+	__atomic_store_n((pid_t *)tid, gettid(), __ATOMIC_RELEASE);
+	for (;;) {
+		pthread_mutex_lock(&work_lock);
+		while (!has_work)
+			pthread_cond_wait(&work_there, &work_lock);
+		command = work;
+		has_work = false;
+		pthread_mutex_unlock(&work_lock);
+		do_work(&command);
+	}
+	return NULL;
+}
+
+static void give_work(const struct subject_command *command)
+{
+	pthread_mutex_lock(&work_lock);
+	work = *command;
+	has_work = true;
+	pthread_cond_signal(&work_there);
+	pthread_mutex_unlock(&work_lock);
+}
+
+/* Until that thread waits for the mutex. */
+static void await_contender(pid_t tid)
+{
+	char path[64], line[256], expected[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
+	snprintf(expected, sizeof(expected), "%d %p ", SYS_futex, (void *)&held_lock);
+	do {
+		file = fopen(path, "r");
+		if (!file || !fgets(line, sizeof(line), file))
+			die(path);
+		fclose(file);
+	} while (strncmp(line, expected, strlen(expected)) != 0);
+}
+
+static void serve_by_worker(void)
+{
+	struct subject_command command;
+	pid_t tid = 0;
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, be_worker, &tid) != 0)
+		die("thread");
+	while (!__atomic_load_n(&tid, __ATOMIC_ACQUIRE))
+		sched_yield();
+	while (read(STDIN_FILENO, &command, sizeof(command)) == sizeof(command)) {
+		struct timespec ts = {.tv_nsec = (long)command.arg};
+
+		if (command.verb == SUBJECT_BLOCK)
+			clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+		if (command.verb == SUBJECT_INSIDE)
+			pthread_mutex_lock(&held_lock);
+		give_work(&command);
+		if (command.verb == SUBJECT_BLOCK) {
+			clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+			fill(pipes[0][1]);
+		}
+		if (command.verb != SUBJECT_INSIDE)
+			continue;
+		await_contender(tid);
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+		pthread_mutex_unlock(&held_lock);
+	}
+	exit(0);
+}
+
 /* As memcached's thread does that lists all items: its client is polled to be written to, and given back at the end. */
 static void serve_by_writing(void)
 {
@@ -425,6 +543,10 @@ int main(int argc, char **argv)
 		object_fd = new_set(STDIN_FILENO);
 		begin_session();
 		serve_session();
+	}
+	if (strcmp(wait, "worker") == 0) {
+		start_beside();
+		serve_by_worker();
 	}
 	if (strcmp(wait, "writes") == 0 || strcmp(wait, "beside") == 0)
 		serve_by_writing();
