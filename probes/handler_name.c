@@ -65,18 +65,45 @@ static bool is_elsewhere(const struct stint_frame *frame, const struct stint_fra
 	       strcmp(frame->module, loop->module) != 0;
 }
 
+/* Of CPython: PyEval_EvalCode, _PyObject_MakeTpCall, Py_BytesMain; but _Py_read() is what it calls. */
+static bool is_interpreter(const struct stint_frame *frame)
+{
+	const char *name = frame->name + (frame->name[0] == '_');
+
+	if (strncmp(name, "Py", 2) != 0)
+		return false;
+	return isupper((unsigned char)name[name[2] == '_' ? 3 : 2]);
+}
+
+/* A file of shared code, by its name. */
+static bool is_library(const struct stint_frame *frame)
+{
+	const char *suffix = strstr(frame->module, ".so");
+
+	return suffix && (suffix[3] == '\0' || suffix[3] == '.');
+}
+
+/* The interpreter may be a library as well, and what it calls is no callback of a loop's (interpreted()). */
+static bool dispatches(const struct stint_frame *frame, const struct stint_frame *loop)
+{
+	return is_library(loop) && strcmp(frame->module, loop->module) == 0 && !is_interpreter(frame);
+}
+
 /*
- * Where the stack leaves the file that the loop is in, as that of a library, if it has no name before: what it calls there
- * is the handler. `len`: nowhere.
+ * Where the stack leaves the file that the loop is in: what it calls there is the handler. If that file is a library, what
+ * runs in it before is its dispatch, exported or not, as glib's g_main_context_dispatch(), sd_event_dispatch() or dovecot's
+ * io_loop_call_io(), by whose name all handlers would be called. In a program, only what has no name before. `len`: nowhere.
  */
 static size_t leaves_file(const struct stint_frame *frames, size_t len, size_t depth)
 {
-	for (size_t below = depth; depth && below < len; below++) {
+	const struct stint_frame *loop = depth ? at_depth(frames, len, depth - 1) : NULL;
+
+	for (size_t below = depth; loop && below < len; below++) {
 		const struct stint_frame *frame = at_depth(frames, len, below);
 
-		if (is_elsewhere(frame, at_depth(frames, len, depth - 1)))
+		if (is_elsewhere(frame, loop))
 			return below;
-		if (frame->has_symbol)
+		if (frame->has_symbol && !dispatches(frame, loop))
 			break;
 	}
 	return len;
@@ -161,16 +188,6 @@ static const struct stint_frame *first_script(const struct stint_frame *frames, 
 		first = first ? first : frame;
 	}
 	return first;
-}
-
-/* Of CPython: PyEval_EvalCode, _PyObject_MakeTpCall, Py_BytesMain; but _Py_read() is what it calls. */
-static bool is_interpreter(const struct stint_frame *frame)
-{
-	const char *name = frame->name + (frame->name[0] == '_');
-
-	if (strncmp(name, "Py", 2) != 0)
-		return false;
-	return isupper((unsigned char)name[name[2] == '_' ? 3 : 2]);
 }
 
 static bool has_interpreter(const struct stint_frame *frames, size_t len, size_t depth)

@@ -305,6 +305,32 @@ static void what_a_loop_in_a_library_calls_is_the_handler_without_a_name_too(voi
 	assert_string_equal(handler_of(loop, 2, overrun, 5, 3), "pgbouncer+0x24130");
 }
 
+/* As dovecot has them: what it dispatches by is exported. */
+static void a_librarys_dispatch_is_no_handler_though_it_has_a_name(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "epoll_wait", 10),
+				     frame_in("libdovecot.so.0.0.0", "io_loop_handler_run_internal", 20),
+				     frame_in("imap", "main", 30)};
+	struct stint_frame overrun[] = {frame_in("libc.so.6", "memmove", 80),
+					frame_in("libdovecot.so.0.0.0", "uni_utf8_to_titlecase", 70),
+					frame_in("imap", "command_exec", 60),
+					frame_in("imap", "imap+0x25720", 0),
+					frame_in("libdovecot.so.0.0.0", "io_loop_call_io", 50),
+					frame_in("libdovecot.so.0.0.0", "io_loop_handler_run_internal", 20),
+					frame_in("imap", "main", 30)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 7, 3), "command_exec");
+	/* What the library does for itself has its name. */
+	overrun[2] = overrun[3] = overrun[4];
+	assert_string_equal(handler_of(loop, 3, overrun, 7, 3), "io_loop_call_io");
+	/* A program has functions of its own, and they are its handlers, whatever library they call. */
+	loop[1] = overrun[5] = frame_in("server", "run", 20);
+	overrun[4] = frame_in("server", "on_read", 50);
+	overrun[3] = frame_in("libssl.so.3", "SSL_read", 60);
+	assert_string_equal(handler_of(loop, 3, overrun, 7, 3), "on_read");
+}
+
 /* Of a Java server without a perf map, what the interpreter asked the clock by would have been the handler. */
 static void what_unnamed_code_calls_is_no_handler(void **state)
 {
@@ -506,6 +532,7 @@ int main(void)
 		cmocka_unit_test(what_a_library_without_names_runs_is_told_by_what_that_calls),
 		cmocka_unit_test(libc_is_no_handler),
 		cmocka_unit_test(what_a_loop_in_a_library_calls_is_the_handler_without_a_name_too),
+		cmocka_unit_test(a_librarys_dispatch_is_no_handler_though_it_has_a_name),
 		cmocka_unit_test(what_unnamed_code_calls_is_no_handler),
 		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
 		cmocka_unit_test(the_handler_of_a_script_is_its_own_first_function),
