@@ -12,14 +12,16 @@
 #define HIGH_DEFAULT 1048576u
 #define CLOSE_NS     10000000000u
 
-static int check_socket(int fd)
+/* Whether it can be a stream, and whether on a socket, or which end of a pipe. */
+static int check_kind(int fd, bool *ret_pipe, bool *ret_reads)
 {
 	int type = 0;
 	socklen_t bytes = sizeof(type);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) < 0)
-		return -errno;
-	return type == SOCK_STREAM ? 0 : -EPROTOTYPE;
+	*ret_pipe = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) < 0;
+	if (!*ret_pipe)
+		return type == SOCK_STREAM ? 0 : -EPROTOTYPE;
+	return errno == ENOTSOCK ? stream_pipe_check(fd, ret_reads) : -errno;
 }
 
 static int configure(struct stint_stream *stream, int fd, const struct stint_stream_options *options)
@@ -77,12 +79,13 @@ int stint_stream_new(struct stint_stream **ret, struct stint_loop *loop, int fd,
 {
 	struct stint_stream_options options;
 	struct stint_stream *stream;
+	bool pipe, reads;
 	int error;
 
 	if (!ret || !loop || loop->dead || !callbacks || !callbacks->read ||
 	    !loop_handler_valid(loop, handler) || options_take(&options, sizeof(options), given) < 0)
 		return -EINVAL;
-	error = check_socket(fd);
+	error = check_kind(fd, &pipe, &reads);
 	if (error < 0)
 		return error;
 	stream = calloc(1, sizeof(*stream));
@@ -92,6 +95,8 @@ int stint_stream_new(struct stint_stream **ret, struct stint_loop *loop, int fd,
 	stream->ctx = ctx;
 	stream->handler = (uint16_t)handler;
 	stream->gone_bytes = INT64_MIN;
+	if (pipe)
+		stream_pipe_begin(stream, reads);
 	stream_enter_loop(stream, loop);
 	error = configure(stream, fd, &options);
 	if (error == 0)
@@ -101,7 +106,9 @@ int stint_stream_new(struct stint_stream **ret, struct stint_loop *loop, int fd,
 		return error;
 	}
 	stint_fd_own(stream->source, true);
-	if (!options.leave_nodelay)
+	if (pipe)
+		stream_update_events(stream); /* its writing end is not read */
+	else if (!options.leave_nodelay)
 		set_nodelay(fd);
 	*ret = stream;
 	return 0;

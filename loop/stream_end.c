@@ -155,7 +155,7 @@ static int send_fin(const struct stint_stream *stream)
 	int fd = stint_fd_descriptor(stream->source), error = 0;
 	socklen_t bytes = sizeof(error);
 
-	if (shutdown(fd, SHUT_WR) == 0)
+	if (stream->pipe || shutdown(fd, SHUT_WR) == 0) /* a pipe's end is its descriptor's */
 		return 0;
 	if (errno != ENOTCONN)
 		return -errno;

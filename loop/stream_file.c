@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+#include "sigpipe.h"
 #include "stream_state.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 /*
@@ -21,29 +20,19 @@
 
 #define FILE_CHUNK 262144u
 
-/*
- * sendfile() has no MSG_NOSIGNAL. A SIGPIPE of its own is taken back; if it was blocked already, it stays
- * pending, which is what whoever blocked it expects. It is raised also where a part was sent before, which is then what
- * sendfile() returns: so after any call that did not send all.
- */
 static ssize_t send_file_quietly(int socket, const struct write_queue_range *range, size_t bytes)
 {
-	const struct timespec at_once = {0};
 	off_t offset = (off_t)range->offset;
-	sigset_t pipe, before;
+	sigset_t before;
 	ssize_t done;
 
-	sigemptyset(&pipe);
-	sigaddset(&pipe, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &pipe, &before);
+	sigpipe_hold(&before);
 	do {
 		done = sendfile(socket, range->fd, &offset, bytes);
 	} while (done < 0 && errno == EINTR);
 	if (done < 0)
 		done = -errno;
-	if (done < (ssize_t)bytes && !sigismember(&before, SIGPIPE))
-		sigtimedwait(&pipe, NULL, &at_once);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	sigpipe_release(&before, done < (ssize_t)bytes);
 	return done;
 }
 
@@ -82,6 +71,8 @@ static ssize_t send_range(struct stint_stream *stream, const struct write_queue_
 	ssize_t done;
 
 	*asked = range->bytes < FILE_CHUNK ? (size_t)range->bytes : FILE_CHUNK;
+	if (stream->pipe) /* what sendfile() does there, and whether it waits, differs between kernels */
+		return -EINVAL;
 	stream_before_send(stream);
 	done = send_file_quietly(stint_fd_descriptor(stream->source), range, *asked);
 	if (done == 0)

@@ -33,7 +33,10 @@ static void note_progress(struct stint_stream *stream)
 	int fd = stint_fd_descriptor(stream->source), waiting;
 	int64_t gone_bytes;
 
-	if (ioctl(fd, SIOCOUTQ, &waiting) < 0)
+	/* Of a pipe, what has not been read yet is told at either end. */
+	if (stream->pipe && stream->shut)
+		return;
+	if (ioctl(fd, stream->pipe ? FIONREAD : SIOCOUTQ, &waiting) < 0)
 		return;
 	gone_bytes = (int64_t)stream->sent_bytes -
 		     waiting; /* of a unix socket, less what the kernel adds to each */
@@ -136,6 +139,10 @@ int stint_stream_close(struct stint_stream *stream)
 	if (stream->closing || stream->finished)
 		return 0;
 	stream->closing = true;
+	if (stream->pipe && stream->shut) { /* its reading end: nobody would lose anything */
+		stream_finish(stream, 0);
+		return 0;
+	}
 	stream->closing_at_ns = stint_loop_now_ns(stream->object.loop);
 	error = stream_need_timer(stream);
 	if (error == 0)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* Reading: once a dispatch, so that one fast peer does not hold up the others; the poll reports what is left. */
 
@@ -20,13 +21,20 @@ static void on_end(struct stint_stream *stream)
 	stream_advance_shutdown(stream);
 }
 
+static ssize_t take(const struct stint_stream *stream, void *buffer, size_t most)
+{
+	if (__builtin_expect(stream->pipe, false))
+		return read(stream->source->fd, buffer, most);
+	return recv(stream->source->fd, buffer, most, MSG_DONTWAIT);
+}
+
 static void receive(struct stint_stream *stream)
 {
 	struct stint_loop *loop = stream->object.loop;
 	const bool has_failed = stream->unread_bytes; /* the callback may fail the stream */
 	size_t most = has_failed && stream->unread_bytes < STREAM_READ_BYTES ? stream->unread_bytes
 									     : STREAM_READ_BYTES;
-	ssize_t bytes = recv(stream->source->fd, loop->read_buffer, most, MSG_DONTWAIT);
+	ssize_t bytes = take(stream, loop->read_buffer, most);
 
 	/* Before the callback, which may move the stream. If there is nothing, somebody else has read it. */
 	if (has_failed)
@@ -46,12 +54,14 @@ static void receive(struct stint_stream *stream)
 		stream_finish(stream, -errno);
 }
 
-/* EPOLLERR on a traced socket may only mean that an ACK time has come. */
+/* EPOLLERR on a traced socket may only mean that an ACK time has come. On a pipe it means that nobody reads it. */
 static int socket_error(const struct stint_stream *stream)
 {
 	int error = 0;
 	socklen_t bytes = sizeof(error);
 
+	if (stream->pipe)
+		return -EPIPE;
 	if (getsockopt(stint_fd_descriptor(stream->source), SOL_SOCKET, SO_ERROR, &error, &bytes) < 0)
 		return -errno;
 	return -error;

@@ -51,10 +51,14 @@ ssize_t stream_after_send(struct stint_stream *stream, size_t bytes, ssize_t don
 }
 
 /* A call with one part, as most have, takes the kernel less than one with a list of them. */
-static ssize_t send_list(int fd, struct iovec *parts, int count, int flags)
+static ssize_t send_list(const struct stint_stream *stream, struct iovec *parts, int count, size_t bytes,
+			 int flags)
 {
+	int fd = stream->source->fd;
 	struct msghdr message;
 
+	if (__builtin_expect(stream->pipe, false))
+		return stream_pipe_write(fd, parts, count, bytes);
 	if (count == 1)
 		return send(fd, parts->iov_base, parts->iov_len, flags);
 	message = (struct msghdr){.msg_iov = parts, .msg_iovlen = (size_t)count};
@@ -64,12 +68,11 @@ static ssize_t send_list(int fd, struct iovec *parts, int count, int flags)
 ssize_t stream_send_parts(struct stint_stream *stream, struct iovec *parts, int count, size_t bytes,
 			  int flags)
 {
-	int fd = stream->source->fd;
 	ssize_t done;
 
 	stream_before_send(stream);
 	do {
-		done = send_list(fd, parts, count, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
+		done = send_list(stream, parts, count, bytes, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
 	} while (done < 0 && errno == EINTR);
 	return stream_after_send(stream, bytes, done < 0 ? -errno : done);
 }

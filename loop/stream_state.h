@@ -5,7 +5,7 @@
 /*
  * The insides of streams, shared by the files that implement them: stream.c, stream_end.c (how they end), stream_read.c,
  * stream_send.c (what all ways of sending share), stream_write.c, stream_file.c (file ranges in the queue),
- * stream_limits.c (timeouts, closing), stream_move.c (from one loop to another).
+ * stream_limits.c (timeouts, closing), stream_move.c (from one loop to another), stream_pipe.c (on a pipe).
  *
  * Life: open -> (end seen, FIN sent, in any order) -> closed. `finished` streams wait for their deferral,
  * which is the only place that calls `closed`: never from inside a call of the user's. One that fails while there is
@@ -47,6 +47,7 @@ struct stint_stream {
 	uint16_t handler;
 	bool paused, ended, end_told, shutting, shut, closing, finished, full, freed;
 	bool expecting; /* the peer owes data */
+	bool pipe;      /* one end of a pipe, and no socket */
 	bool advancing; /* what was sent is being taken off the queue */
 	bool clearing;  /* what was not sent is */
 };
@@ -109,6 +110,14 @@ void stream_send_queue(struct stint_stream *stream);
 
 /* One send of a part of the range, `asked` bytes; returns as stream_send_parts(). The loop's buffer is used. */
 ssize_t stream_send_file(struct stint_stream *stream, const struct write_queue_range *range, size_t *asked);
+
+/* stream_pipe.c */
+
+/* Whether it is one end of a pipe, and which: 0, -ENOTSOCK: something else; -EPROTOTYPE: both ends at once. */
+int stream_pipe_check(int fd, bool *ret_reads);
+void stream_pipe_begin(struct stint_stream *stream, bool reads);
+/* writev() without a SIGPIPE. */
+ssize_t stream_pipe_write(int fd, const struct iovec *parts, int count, size_t bytes);
 
 /* stream_limits.c */
 int stream_need_timer(struct stint_stream *stream);

@@ -2,6 +2,7 @@
 #include "stream_fixture.h"
 
 #include <netinet/tcp.h>
+#include <sys/eventfd.h>
 
 /* More than the buffers hold: the queue takes it, all of it arrives, in order, and the stalls are timed. */
 static void a_long_write_arrives_whole_and_its_stalls_are_timed(void **state)
@@ -246,12 +247,15 @@ static void streams_and_the_loop_may_be_freed_while_reading(void **state)
 static void what_is_no_stream_socket_is_refused(void **state)
 {
 	struct stint_stream *stream;
-	int fds[2], datagram = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fds[2], event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	int datagram = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int blocking = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)state;
-	assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
-	assert_int_equal(stint_stream_new(&stream, loop, fds[0], NULL, handler, &callbacks, NULL), -ENOTSOCK);
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(stint_stream_new(&stream, loop, event, NULL, handler, &callbacks, NULL), -ENOTSOCK);
+	assert_int_equal(stint_stream_new(&stream, loop, fds[0], NULL, handler, &callbacks, NULL), -EINVAL);
+	close(event);
 	assert_int_equal(stint_stream_new(&stream, loop, datagram, NULL, handler, &callbacks, NULL),
 			 -EPROTOTYPE);
 	assert_int_equal(stint_stream_new(&stream, loop, blocking, NULL, handler, &callbacks, NULL), -EINVAL);

@@ -3,7 +3,7 @@
 #define STINT_STREAM_H
 
 /*
- * Streams: a connected stream socket with a write queue.
+ * Streams: a connected stream socket (TCP, or unix, as socketpair() makes them), or one end of a pipe, with a write queue.
  *
  * Writing never blocks and never loses: what the socket does not take at once is queued and sent when the
  * kernel reports room. The producer is told to hold back by stint_stream_full() and to go on by the
@@ -16,6 +16,15 @@
  *
  * A peer that answers and resets the connection is heard: what had come is read before `closed` tells of the error, with
  * no `end` in between, as that would pass it for the whole. Writes are -EPIPE from the error on.
+ *
+ * No function of streams calls `read`, `end`, `drained` or `closed` from within itself: they come from the loop, in
+ * dispatches of the stream's handler. The functions that a piece of the queue is released with are called wherever that is
+ * sent or given up. Nor does anything here raise SIGPIPE, whatever the program has set for it.
+ *
+ * Of a pipe: the reading end cannot be written to (-EPIPE), and is over after `end`; of the writing end `read` and `end` are
+ * never called (`read` is required all the same), and it ends with -EPIPE as soon as nobody reads it any more, also while
+ * nothing is written. Closing the reading end is at once, as nobody loses anything by it. A pipe to a child is blocking at
+ * the child's end and O_NONBLOCK at ours: pipe2() with O_CLOEXEC, and then fcntl() of the one.
  *
  * Rules for callbacks, errors and threads as in loop.h.
  */
@@ -78,9 +87,10 @@ struct stint_stream_options {
  */
 
 /*
- * Makes a stream of `fd`, a connected stream socket that is O_NONBLOCK, and owns it from then on (on failure
- * it stays the caller's). Reading starts at once. `callbacks` are copied; `read` is required.
- * -EINVAL, -ENOTSOCK, -EPROTOTYPE (no stream socket), -ENOMEM, and those of stint_fd_new().
+ * Makes a stream of `fd`, a connected stream socket or one end of a pipe, that is O_NONBLOCK, and owns it from then on (on
+ * failure it stays the caller's). Reading starts at once. `callbacks` are copied; `read` is required.
+ * -EINVAL; -ENOTSOCK: neither a socket nor a pipe; -EPROTOTYPE: no stream socket, or a fifo that is open for both;
+ * -ENOMEM, and those of stint_fd_new(). With notsent_lowat_bytes also what setsockopt() says: only TCP has it.
  */
 STINT_API int stint_stream_new(struct stint_stream **ret, struct stint_loop *loop, int fd,
 			       const struct stint_stream_options *options, uint32_t handler,
@@ -143,7 +153,7 @@ STINT_API int stint_stream_resume(struct stint_stream *stream);
  */
 STINT_API int stint_stream_expect(struct stint_stream *stream, bool expecting);
 
-/* Sends a FIN once the queue is empty; reading goes on. */
+/* Sends a FIN once the queue is empty (a pipe is closed then); reading goes on. -EINVAL; 0 also if it is so already. */
 STINT_API int stint_stream_shutdown(struct stint_stream *stream);
 
 /*
