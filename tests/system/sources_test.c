@@ -118,6 +118,26 @@ static void children_that_take_too_long_are_ended(void **state)
 	assert_non_null(strstr(output, "signal 9 (Killed), ours after "));
 }
 
+static void what_children_print_is_told_by_lines(void **state)
+{
+	const char *const argv[] = {
+		"examples/children",     "--lines", "echo one; echo two >&2; printf three",
+		"seq 1 20000 | tail -1", "exit 3",  NULL};
+	const char *one, *two;
+
+	(void)state;
+	assert_int_equal(command_run(argv, output, sizeof(output)), 1);
+	one = strstr(output, "1: one\n");
+	two = strstr(output, "1: two\n");
+	assert_non_null(one);
+	assert_non_null(two);
+	assert_true(one < two); /* those of others may be between them */
+	assert_non_null(strstr(output, "1: three\n"));
+	assert_non_null(strstr(output, "2: 20000\n"));
+	assert_non_null(strstr(output, "exit 3 after "));
+	assert_non_null(strstr(output, ": seq 1 20000 | tail -1\n"));
+}
+
 static void children_that_all_succeed_are_a_success(void **state)
 {
 	const char *const argv[] = {"examples/children", "true", "exit 0", NULL};
@@ -136,6 +156,7 @@ int main(void)
 		cmocka_unit_test(loops_say_what_is_wrong_with_their_arguments),
 		cmocka_unit_test(children_are_told_by_how_they_ended),
 		cmocka_unit_test(children_that_take_too_long_are_ended),
+		cmocka_unit_test(what_children_print_is_told_by_lines),
 		cmocka_unit_test(children_that_all_succeed_are_a_success),
 	};
 
