@@ -5,8 +5,9 @@
  *
  *	chat [--port N]        and then, in as many terminals as you like: nc 127.0.0.1 PORT
  *
- * Two things make a fan-out cheap and safe. A line is in memory once, whoever waits for it: streams send it
- * from there and say when they are done (stint_stream_write_reference). And a member that reads slowly holds
+ * Three things make a fan-out cheap and safe. A line is in memory once, whoever waits for it: streams send it
+ * from there and say when they are done (stint_stream_write_reference). What one iteration brings for a member goes to it
+ * in one send, however many lines that are (`coalesce`). And a member that reads slowly holds
  * up nobody: while its queue is above the high mark it gets no lines, and when the queue has drained it is
  * told how many it missed.
  */
@@ -21,7 +22,7 @@
 #include <unistd.h>
 
 #define LINE_BYTES 4096u
-#define HIGH_BYTES 65536u
+#define HIGH_BYTES 1048576u /* well beyond what one iteration brings: it counts until it is sent */
 
 struct room {
 	struct stint_loop *loop;
@@ -143,7 +144,9 @@ static void on_accept(struct stint_listener *listener, int fd, const struct sock
 	static const struct stint_stream_callbacks callbacks = {.read = on_read,
 								.drained = on_drained,
 								.closed = on_closed};
-	const struct stint_stream_options options = {.size = sizeof(options), .high_bytes = HIGH_BYTES};
+	const struct stint_stream_options options = {.size = sizeof(options),
+						     .high_bytes = HIGH_BYTES,
+						     .coalesce = true};
 	struct member *member = calloc(1, sizeof(*member));
 	struct room *room = ctx;
 

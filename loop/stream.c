@@ -32,6 +32,7 @@ static int configure(struct stint_stream *stream, int fd, const struct stint_str
 	stream->low_bytes = options->low_bytes ? options->low_bytes : stream->high_bytes / 4;
 	stream->idle_ns = options->idle_ns;
 	stream->read_ns = options->read_ns;
+	stream->coalesce = options->coalesce;
 	stream->write_ns = options->write_ns;
 	stream->expecting = true;
 	stream->close_ns = options->close_ns ? options->close_ns : CLOSE_NS;

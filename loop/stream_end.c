@@ -88,11 +88,16 @@ void stream_finish(struct stint_stream *stream, int error)
 	clear_queue(stream);
 }
 
-static void on_finished(struct deferral *deferral)
+static void on_deferral(struct deferral *deferral)
 {
 	struct stint_stream *stream =
 		(struct stint_stream *)((char *)deferral - offsetof(struct stint_stream, deferral));
 
+	if (!stream->finished) {
+		stream->held = false;
+		stream_send_queue(stream);
+		return;
+	}
 	if (stream->callbacks.closed)
 		stream->callbacks.closed(stream, stream->error, stream->ctx);
 	if (!stream->freed)
@@ -107,7 +112,7 @@ void stream_update_events(struct stint_stream *stream)
 	if (stream_reading(stream))
 		fd_set_edge(stream->source, false);
 	stint_fd_set_events(stream->source, (stream_reading(stream) ? STINT_READ : 0) |
-						    (stream->queue.bytes ? STINT_WRITE : 0));
+						    (stream->queue.bytes && !stream->held ? STINT_WRITE : 0));
 }
 
 /* What has come and is not read; 0 also if that cannot be known. */
@@ -184,7 +189,7 @@ void stream_advance_shutdown(struct stint_stream *stream)
 
 void stream_enter_loop(struct stint_stream *stream, struct stint_loop *loop)
 {
-	deferral_init(&stream->deferral, stream->handler, on_finished);
+	deferral_init(&stream->deferral, stream->handler, on_deferral);
 	loop_add_object(loop, &stream->object, destroy);
 }
 

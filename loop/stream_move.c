@@ -69,6 +69,7 @@ int stint_stream_attach(struct stint_stream **ret, struct stint_detached *detach
 		return error;
 	}
 	stint_fd_own(stream->source, true);
+	stream->held = false; /* the write event will send it */
 	stream_update_events(stream);
 	free(detached);
 	*ret = stream;

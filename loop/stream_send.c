@@ -79,8 +79,13 @@ ssize_t stream_send_parts(struct stint_stream *stream, struct iovec *parts, int 
 
 void stream_begin_queue(struct stint_stream *stream)
 {
-	if (stream->queue.bytes == 0)
-		stream->sent_at_ns = stint_loop_now_ns(stream->object.loop);
+	if (stream->queue.bytes)
+		return;
+	stream->sent_at_ns = stint_loop_now_ns(stream->object.loop);
+	if (stream->coalesce) {
+		stream->held = true;
+		deferral_schedule(stream->object.loop, &stream->deferral);
+	}
 }
 
 void stream_after_queueing(struct stint_stream *stream)

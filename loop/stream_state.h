@@ -8,7 +8,8 @@
  * stream_limits.c (timeouts, closing), stream_move.c (from one loop to another), stream_pipe.c (on a pipe).
  *
  * Life: open -> (end seen, FIN sent, in any order) -> closed. `finished` streams wait for their deferral,
- * which is the only place that calls `closed`: never from inside a call of the user's. One that fails while there is
+ * which is the only place that calls `closed`: never from inside a call of the user's. The same deferral sends what a
+ * stream holds back that coalesces. One that fails while there is
  * something to read is finished when that is read.
  *
  * Price: 280 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
@@ -48,6 +49,8 @@ struct stint_stream {
 	bool paused, ended, end_told, shutting, shut, closing, finished, full, freed;
 	bool expecting; /* the peer owes data */
 	bool pipe;      /* one end of a pipe, and no socket */
+	bool coalesce;  /* an empty queue begins by being held back */
+	bool held;      /* it is, and the deferral will send it */
 	bool advancing; /* what was sent is being taken off the queue */
 	bool clearing;  /* what was not sent is */
 };
@@ -71,7 +74,7 @@ static inline int stream_check_writable(const struct stint_stream *stream)
 /* Opens what a stream has beside its memory; on failure the caller destroys it, the descriptor stays open. */
 int stream_open_parts(struct stint_stream *stream, int fd);
 
-/* stream_end.c: calls none of the others. */
+/* stream_end.c: calls none of the others, but for what is held back. */
 
 /* From now on it belongs to the loop, and is undone by stint_stream_free(). */
 void stream_enter_loop(struct stint_stream *stream, struct stint_loop *loop);

@@ -7,7 +7,7 @@
 
 /*
  * Writing. A write goes to the socket at once if nothing is queued before it, so EPOLLOUT is asked for only
- * while something waits. A dispatch sends at most SEND_LIMIT, so that one fast peer does not hold up the
+ * while something waits; of a stream that coalesces, it begins a queue, which the end of the iteration sends. A dispatch sends at most SEND_LIMIT, so that one fast peer does not hold up the
  * others; the poll reports what is left. A file range ends it, too (stream_file.c).
  */
 
@@ -65,13 +65,13 @@ void stream_send_queue(struct stint_stream *stream)
 		tell_drained(stream);
 }
 
-/* The queue is empty: tries the socket. Returns what was taken or a negative errno, which has failed the stream. */
+/* Tries the socket, if nothing waits, nor is to wait, before that. Returns what was taken or a negative errno, which has failed the stream. */
 static ssize_t send_now(struct stint_stream *stream, const void *data, size_t bytes)
 {
 	struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};
 	ssize_t done;
 
-	if (stream->queue.bytes || bytes == 0)
+	if (stream->queue.bytes || stream->coalesce || bytes == 0)
 		return 0;
 	done = stream_send_parts(stream, &part, 1, bytes, 0);
 	if (done < 0)
@@ -138,7 +138,7 @@ int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, 
 	if (count < 0 || (count > 0 && !parts))
 		return -EINVAL;
 	bytes = sum_of(parts, at_once);
-	if (bytes && stream->queue.bytes == 0)
+	if (bytes && stream->queue.bytes == 0 && !stream->coalesce)
 		done = stream_send_parts(stream, (struct iovec *)(uintptr_t)parts, at_once, bytes,
 					 at_once < count ? MSG_MORE : 0);
 	if (done < 0) {

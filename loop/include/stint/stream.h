@@ -67,13 +67,21 @@ struct stint_stream_options {
 	uint64_t notsent_lowat_bytes; /* TCP_NOTSENT_LOWAT; 0: left as it is */
 	uint64_t read_ns;   /* nothing came for so long while it was expected: -ETIMEDOUT; 0: no limit */
 	bool leave_nodelay; /* TCP_NODELAY stays as it is; false: it is set, see below */
+	bool coalesce;      /* what is written in an iteration goes out together at its end, see below */
 };
 
 /*
  * A TCP socket gets TCP_NODELAY: what is written goes out at once, and does not wait for the ACK of what went before, which
  * the peer may put off for 40 ms (Nagle's algorithm against the delayed ACK). Small segments are avoided by other means:
  * what is queued is sent with MSG_MORE where more follows. So give what belongs together to one call of
- * stint_stream_writev(): each write to an empty queue is a segment of its own.
+ * stint_stream_writev(): each write to an empty queue is a segment of its own, and a system call.
+ *
+ * Or set `coalesce`, where an iteration writes to a stream again and again: answers to requests in a pipeline, messages to
+ * many subscribers. Then nothing is sent by the write itself. It is queued, copied if it is no reference, and the queue
+ * goes out in step 6 of the iteration (loop.h), in a dispatch of the stream's handler: one send for all of it, before the
+ * loop waits again. What a step 6 writes goes out in that of the next iteration, which does not wait. Until then it counts
+ * as queued, for the watermarks too, and with a stream that is freed it is lost, so close those. A write that stays
+ * the only one costs a copy and a dispatch more, which is lost in what the kernel takes to send it.
  */
 
 /*

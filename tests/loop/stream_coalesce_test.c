@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Streams that send at the end of an iteration what was written in it. */
+
+#include "stream_fixture.h"
+
+#include <linux/tcp.h> /* the C library's struct tcp_info ends earlier */
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define WRITES 100
+
+static const struct stint_stream_options coalescing = {.size = sizeof(coalescing), .coalesce = true};
+static uint64_t waiting_in_the_callback;
+static int peer;
+
+/* Segments with data that the kernel has sent, by its own count. */
+static uint32_t segments(const struct end *end)
+{
+	struct tcp_info info = {0};
+	socklen_t bytes = sizeof(info);
+
+	assert_int_equal(getsockopt(stint_stream_descriptor(end->stream), IPPROTO_TCP, TCP_INFO, &info,
+				    &bytes),
+			 0);
+	return info.tcpi_data_segs_out;
+}
+
+static uint64_t waiting(int fd)
+{
+	int bytes = 0;
+
+	assert_int_equal(ioctl(fd, FIONREAD, &bytes), 0);
+	return (uint64_t)bytes;
+}
+
+/* `near` is the stream, its peer a bare socket. */
+static void open_near(const struct stint_stream_options *options)
+{
+	int fds[2];
+
+	connect_pair(fds, 0);
+	open_end(&near, fds[0], options);
+	peer = fds[1];
+}
+
+static void write_often(struct stint_timer *timer, void *ctx)
+{
+	(void)ctx;
+	for (int i = 0; i < WRITES; i++)
+		assert_int_equal(stint_stream_write(near.stream, "0123456789", 10), 0);
+	waiting_in_the_callback = waiting(peer);
+	stint_timer_free(timer);
+}
+
+static void at_once(stint_timer_callback callback)
+{
+	struct stint_timer *timer;
+
+	assert_int_equal(stint_timer_new(&timer, loop, handler, callback, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+}
+
+static void writes_of_an_iteration_are_one_segment(void **state)
+{
+	(void)state;
+	open_near(&coalescing);
+	at_once(write_often);
+	assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_int_equal(waiting_in_the_callback, 0);
+	assert_int_equal(waiting(peer), WRITES * 10);
+	assert_int_equal(segments(&near), 1);
+	assert_int_equal(stint_stream_queued_bytes(near.stream), 0);
+	close(peer);
+}
+
+static void without_it_each_write_is_one(void **state)
+{
+	(void)state;
+	open_near(NULL);
+	at_once(write_often);
+	assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_true(waiting_in_the_callback > 0);
+	assert_true(segments(&near) > 1); /* how many is the congestion window's to say */
+	close(peer);
+}
+
+static void write_and_stop(struct stint_timer *timer, void *ctx)
+{
+	write_often(timer, ctx);
+	stint_loop_stop(loop);
+}
+
+static void a_stop_lets_them_go_out(void **state)
+{
+	(void)state;
+	open_near(&coalescing);
+	at_once(write_and_stop);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(waiting(peer), WRITES * 10);
+	close(peer);
+}
+
+static int released;
+
+static void count_release(void *data, void *ctx)
+{
+	(void)data;
+	(void)ctx;
+	released++;
+}
+
+/* Copies, parts, references and a file, more than one dispatch sends. */
+static void all_ways_of_writing_keep_their_order(void **state)
+{
+	const size_t piece = 500000;
+	char *data = make_data(4 * piece), path[] = "/tmp/stint-test-XXXXXX";
+	struct iovec parts[] = {{data + piece, 1}, {data + piece + 1, piece - 1}};
+	int file = mkstemp(path);
+
+	(void)state;
+	assert_true(file >= 0);
+	unlink(path);
+	assert_int_equal(write(file, data + 3 * piece, piece), piece);
+	open_both(0, &coalescing);
+	released = 0;
+	assert_int_equal(stint_stream_write(near.stream, data, piece), 0);
+	assert_int_equal(stint_stream_writev(near.stream, parts, 2), 0);
+	assert_int_equal(stint_stream_write_reference(near.stream, data + 2 * piece, piece, count_release,
+						      NULL),
+			 0);
+	assert_int_equal(stint_stream_send_file(near.stream, file, 0, piece, NULL, NULL), 0);
+	assert_int_equal(released, 0);
+	assert_int_equal(stint_stream_queued_bytes(near.stream), 4 * piece);
+	assert_int_equal(stint_stream_close(near.stream), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(released, 1);
+	assert_int_equal(far.received, 4 * piece);
+	assert_int_equal(far.checksum, checksum(0, data, 4 * piece));
+	assert_int_equal(near.drained, 0); /* it closes */
+	assert_int_equal(near.error, 0);
+	free(data);
+}
+
+static void the_queue_is_full_until_it_has_gone_out(void **state)
+{
+	const struct stint_stream_options options = {.size = sizeof(options),
+						     .coalesce = true,
+						     .high_bytes = 1000,
+						     .low_bytes = 500};
+	char data[1001] = {0};
+
+	(void)state;
+	open_near(&options);
+	assert_int_equal(stint_stream_write(near.stream, data, 1000), 0);
+	assert_false(stint_stream_full(near.stream));
+	assert_int_equal(stint_stream_write(near.stream, data, 1), 0);
+	assert_true(stint_stream_full(near.stream));
+	assert_int_equal(near.drained, 0);
+	assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_int_equal(near.drained, 1);
+	assert_false(stint_stream_full(near.stream));
+	assert_int_equal(waiting(peer), 1001);
+	close(peer);
+}
+
+static void free_stream(void *data, void *ctx)
+{
+	(void)data;
+	(void)ctx;
+	near.stream = stint_stream_free(near.stream);
+}
+
+static void a_release_may_free_the_stream(void **state)
+{
+	(void)state;
+	open_near(&coalescing);
+	assert_int_equal(stint_stream_write_reference(near.stream, "one", 3, free_stream, NULL), 0);
+	assert_int_equal(stint_stream_write(near.stream, "two", 3), 0);
+	assert_non_null(near.stream);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_null(near.stream);
+	assert_int_equal(near.closed, 0);
+	close(peer);
+}
+
+static void a_peer_that_has_gone_is_an_error_of_the_stream(void **state)
+{
+	const struct linger linger = {.l_onoff = 1};
+
+	(void)state;
+	open_near(&coalescing);
+	assert_int_equal(setsockopt(peer, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	close(peer);
+	assert_int_equal(stint_stream_write(near.stream, "one", 3), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(near.closed, 1);
+	assert_true(near.error == -ECONNRESET || near.error == -EPIPE);
+}
+
+static void one_that_moves_takes_them_along(void **state)
+{
+	struct stint_detached *detached;
+	char data[10];
+
+	(void)state;
+	open_near(&coalescing);
+	assert_int_equal(stint_stream_write(near.stream, "0123456789", 10), 0);
+	assert_int_equal(stint_stream_detach(&detached, near.stream), 0);
+	assert_int_equal(waiting(peer), 0);
+	assert_int_equal(stint_stream_attach(&near.stream, detached, loop, handler, NULL, &near), 0);
+	while (waiting(peer) < 10)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_int_equal(read(peer, data, 10), 10);
+	assert_memory_equal(data, "0123456789", 10);
+	/* There, too, what is written in an iteration goes out together. */
+	at_once(write_often);
+	while (waiting(peer) < 10 * WRITES)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_int_equal(segments(&near), 2);
+	close(peer);
+}
+
+static void an_end_comes_behind_what_was_written(void **state)
+{
+	(void)state;
+	open_both(0, &coalescing);
+	near.stay_open = true;
+	assert_int_equal(stint_stream_write(near.stream, "0123456789", 10), 0);
+	assert_int_equal(stint_stream_shutdown(near.stream), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(far.received, 10);
+	assert_int_equal(far.ends, 1);
+	assert_int_equal(near.error, 0);
+	assert_int_equal(far.error, 0);
+}
+
+static void one_that_is_freed_resets_the_connection(void **state)
+{
+	char byte;
+
+	(void)state;
+	open_near(&coalescing);
+	assert_int_equal(stint_stream_write(near.stream, "x", 1), 0);
+	stint_stream_free(near.stream);
+	assert_int_equal(read(peer, &byte, 1), -1);
+	assert_int_equal(errno, ECONNRESET);
+	close(peer);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		TEST(writes_of_an_iteration_are_one_segment),
+		TEST(without_it_each_write_is_one),
+		TEST(a_stop_lets_them_go_out),
+		TEST(all_ways_of_writing_keep_their_order),
+		TEST(the_queue_is_full_until_it_has_gone_out),
+		TEST(a_release_may_free_the_stream),
+		TEST(a_peer_that_has_gone_is_an_error_of_the_stream),
+		TEST(one_that_moves_takes_them_along),
+		TEST(an_end_comes_behind_what_was_written),
+		TEST(one_that_is_freed_resets_the_connection),
+	};
+
+	return cmocka_run_group_tests_name("coalescing streams", tests, NULL, NULL);
+}
