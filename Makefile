@@ -11,6 +11,7 @@
 # make install       PREFIX=/usr/local DESTDIR=
 # make bench         the same workloads on raw epoll, stint, libev, libuv and libevent: ten minutes (QUICK=1: one or two)
 # make bench-probes  what it costs a server to be watched, and everybody else: seven minutes (QUICK=1: two rounds)
+# make bench-faults  what it costs that page faults are timed: a minute and a half
 # make V=1 ...       show the commands
 # make CARES=0 ...   without libstint-ares, the resolver by c-ares (by itself where c-ares is not installed)
 # make SAN=address,undefined BUILD=build/asan   a sanitized build beside the plain one
@@ -70,7 +71,7 @@ LOOP_LIBS    := -pthread
 PROBES_LIBS  := -lbpf -lelf -ldw -lz -lstdc++
 REPORT_LIBS  := -lsqlite3 -lm
 
-.PHONY: all deps demo tests check check-format check-kernels check-valgrind recall bench bench-probes install clean
+.PHONY: all deps demo tests check check-format check-kernels check-valgrind recall bench bench-probes bench-faults install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -286,7 +287,7 @@ bench: $(BENCHES) $(BUILD)/bench/work
 	$(Q)$(BUILD)/bench/work
 
 # What it costs to be watched. QUICK=1: two rounds.
-PROBES_BENCH := $(addprefix $(BUILD)/bench/,floor syscall)
+PROBES_BENCH := $(addprefix $(BUILD)/bench/,faults floor syscall)
 
 $(PROBES_BENCH): $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/gen/tests/bench/floor.skel.h
 	$(call say,CC,$@)
@@ -294,6 +295,9 @@ $(PROBES_BENCH): $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/gen/tests/bench/floo
 
 bench-probes: all $(PROBES_BENCH)
 	$(Q)tests/bench/probes $(BUILD) $(if $(QUICK),quick)
+
+bench-faults: all $(BUILD)/bench/faults
+	$(Q)tests/bench/timed_faults $(BUILD)
 
 INSTALL ?= install
 PLACE = $(DESTDIR)$(PREFIX)

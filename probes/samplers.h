@@ -12,7 +12,8 @@
  * nginx 8 % of its throughput.
  *
  * Its page faults, if it had many in an overrun: how long they take is not to be had otherwise. The kernel counts one as
- * it begins, and again as it ends, and eBPF programs are run at both.
+ * it begins, and again as it ends, and eBPF programs are run at both: 0.45 us a fault, and 1.6 us each time that the thread
+ * leaves its CPU and comes back (make bench-faults).
  */
 
 #include <stdint.h>
