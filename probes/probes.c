@@ -123,8 +123,7 @@ static void sample_thread(struct stint_probes *probes, enum stint_sampler_kind k
 static void look_closer(struct stint_probes *probes, const struct stint_probes_overrun *overrun)
 {
 	uint64_t computed_ns = overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns;
-	const struct stint_probes_parts *parts = &overrun->parts;
-	uint64_t outside_ns = parts->user_ns + parts->kernel_sampled_ns + parts->faulted_ns;
+	uint64_t outside_ns = stint_verdict_outside_ns(&overrun->parts);
 	uint64_t end_ns = stint_now_ns() + LOOK_CLOSER_NS;
 
 	if (!overrun->stack_len && computed_ns > probes->options.budget_ns)

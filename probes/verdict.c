@@ -6,6 +6,11 @@ static uint64_t at_most(uint64_t value, uint64_t limit)
 	return value < limit ? value : limit;
 }
 
+uint64_t stint_verdict_outside_ns(const struct stint_probes_parts *parts)
+{
+	return parts->user_ns + parts->kernel_sampled_ns + parts->faulted_ns;
+}
+
 /* Too few to tell a share by. */
 #define SAMPLES_LEAST 4
 
@@ -32,7 +37,7 @@ bool stint_verdict_wants_faults(const struct stint_probes_overrun *overrun)
 	const struct stint_probes_parts *parts = &overrun->parts;
 	uint64_t faults = overrun->minor_faults + overrun->major_faults;
 	uint64_t kernel_ns = parts->kernel_sampled_ns + parts->faulted_ns;
-	uint64_t outside_ns = parts->user_ns + kernel_ns;
+	uint64_t outside_ns = stint_verdict_outside_ns(parts);
 
 	/* However few: by their own time, or by where the samples fell. */
 	if (parts->faulted_ns > outside_ns / MUCH_PART ||

@@ -20,6 +20,9 @@ void stint_verdict_parts(struct stint_probes_parts *ret, const struct record_ove
 void stint_verdict_split(struct stint_probes_parts *ret, uint64_t duration_ns,
 			 const struct stint_probes_mark *sums);
 
+/* What of it was on a CPU, and in no system call: in user space, and in page faults and interrupts, as far as is known. */
+uint64_t stint_verdict_outside_ns(const struct stint_probes_parts *parts);
+
 /*
  * Whether page faults may be much of the time outside of system calls, by how many they were. Their time is known where
  * they were timed; else a few samples have to do.

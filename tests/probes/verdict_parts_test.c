@@ -242,6 +242,8 @@ static void the_parts_add_up_whatever_the_record_says(void **state)
 		assert_true(parts.blocked_ns <= record.blocked_ns);
 		assert_true(parts.stolen_ns <= record.verdict.stolen_ns);
 		assert_true(parts.kernel_sampled_ns + parts.faulted_ns <= parts.kernel_ns);
+		assert_true(stint_verdict_outside_ns(&parts) >= parts.user_ns);
+		assert_true(stint_verdict_outside_ns(&parts) <= parts.user_ns + parts.kernel_ns);
 	}
 }
 
