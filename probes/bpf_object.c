@@ -535,6 +535,7 @@ void stint_bpf_losses(const struct stint_bpf *bpf, struct loss_counters *ret)
 		return;
 	for (int cpu = 0; cpu < cpus; cpu++) {
 		ret->ring_full += each[cpu].ring_full;
+		ret->no_draft += each[cpu].no_draft;
 		ret->table_full += each[cpu].table_full;
 		ret->roles_full += each[cpu].roles_full;
 		ret->stacks_unread += each[cpu].stacks_unread;

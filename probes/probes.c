@@ -68,6 +68,7 @@ struct stint_probes {
 	struct stint_process *processes[PROCESSES_MAX];
 	uint32_t processes_len;
 	uint64_t stacks_cut;
+	uint64_t refused; /* records */
 	uint64_t not_sampled;
 	bool samples_always;
 	uint64_t taking_ns; /* when the present call took its first record; 0: none yet */
@@ -406,35 +407,55 @@ static bool takes_too_long(const struct stint_probes *probes, uint64_t at_ns)
 	return at_ns - probes->taking_ns > TAKE_NS;
 }
 
+static void take_overrun_or_refuse(struct stint_probes *probes, const void *data, size_t bytes)
+{
+	if (stint_unpack_overrun(&probes->unpacked, data, bytes))
+		take_overrun(probes, &probes->unpacked);
+	else
+		probes->refused++;
+}
+
 static int take_record(void *ctx, const void *data, size_t bytes)
 {
 	struct stint_probes *probes = ctx;
-	uint32_t type = 0;
 
-	if (bytes >= sizeof(type))
-		memcpy(&type, data, sizeof(type));
-	if (type == RECORD_OVERRUN && stint_unpack_overrun(&probes->unpacked, data, bytes))
-		take_overrun(probes, &probes->unpacked);
-	else if (type == RECORD_STACK && stint_unpack_is_stack(data, bytes))
+	switch (stint_unpack_type(data, bytes)) {
+	case RECORD_OVERRUN:
+		take_overrun_or_refuse(probes, data, bytes);
+		break;
+	case RECORD_STACK:
 		take_stack(probes, data);
-	else if (type == RECORD_STALL && bytes >= sizeof(struct record_stall))
+		break;
+	case RECORD_STALL:
 		take_stall(probes, data);
-	else if (type == RECORD_SOCKET && bytes >= sizeof(struct record_socket))
+		break;
+	case RECORD_SOCKET:
 		take_socket(probes, data);
-	else if (type == RECORD_EXIT && bytes >= sizeof(struct record_exit))
+		break;
+	case RECORD_EXIT:
 		take_exit(probes, ((const struct record_exit *)data)->pid);
-	else if (type == RECORD_EXEC && bytes >= sizeof(struct record_exit))
+		break;
+	case RECORD_EXEC:
 		take_exec(probes, ((const struct record_exit *)data)->pid);
-	else if (type == RECORD_JOINED)
+		break;
+	case RECORD_JOINED:
 		(void)stint_bpf_mark(probes->bpf); /* what fails is as if it had joined later */
-	else if (type == RECORD_WHY && bytes >= sizeof(struct record_why))
+		break;
+	case RECORD_WHY:
 		take_acks(probes, data);
-	else if (type == RECORD_ALARM && bytes >= sizeof(struct record_alarm))
+		break;
+	case RECORD_ALARM:
 		take_alarm(probes, data);
-	else if (type == RECORD_HANG && bytes >= sizeof(struct record_hang))
+		break;
+	case RECORD_HANG:
 		take_hang(probes, data);
-	else if (type == RECORD_UNIX && bytes >= sizeof(struct record_unix))
+		break;
+	case RECORD_UNIX:
 		stint_unix_names_add(probes->unix_names, data);
+		break;
+	default:
+		probes->refused++;
+	}
 	/* Where records come faster than they are dealt with, the caller has its turn all the same. */
 	if (!probes->taking_ns)
 		probes->taking_ns = stint_now_ns();
@@ -719,6 +740,8 @@ void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_
 	if (probes->bpf)
 		stint_bpf_losses(probes->bpf, &counters);
 	ret->ring_full = counters.ring_full;
+	ret->no_draft = counters.no_draft;
+	ret->refused = probes->refused;
 	ret->table_full = counters.table_full;
 	ret->roles_full = counters.roles_full;
 	ret->stacks_cut = counters.stacks_unread + probes->stacks_cut;

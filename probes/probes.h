@@ -420,7 +420,9 @@ typedef int (*stint_probes_loop_visit)(void *ctx, const struct stint_probes_loop
 
 /* What was lost, since the start. Each is shown in every report. */
 struct stint_probes_losses {
-	uint64_t ring_full;   /* records that found the ring buffer full */
+	uint64_t ring_full; /* records that found the ring buffer full */
+	uint64_t no_draft;  /* overruns and stacks that found no memory in the kernel to be put together in */
+	uint64_t refused;   /* records that were not as long as they are to be, or of no known kind */
 	uint64_t table_full;  /* threads, loops or sockets that found a table full */
 	uint64_t roles_full;  /* events whose descriptor's role found the table of roles full */
 	uint64_t stacks_cut;  /* stacks that could not be copied or unwound to their beginning */

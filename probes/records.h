@@ -490,6 +490,7 @@ struct record_range {
 /* Per CPU, so that nothing is shared; user space adds them up. */
 struct loss_counters {
 	__u64 ring_full;
+	__u64 no_draft;
 	__u64 table_full;
 	__u64 roles_full; /* events, of descriptors whose role found no place */
 	__u64 stacks_unread;

@@ -20,6 +20,31 @@ bool stint_unpack_is_stack(const void *data, size_t bytes)
 	return stack_bytes <= RECORD_STACK_BYTES && stint_unpack_stack_bytes(stack_bytes) <= bytes;
 }
 
+__u32 stint_unpack_type(const void *data, size_t bytes)
+{
+	static const size_t least_bytes[] = {
+		[RECORD_OVERRUN] = offsetof(struct record_overrun, syscalls),
+		[RECORD_STACK] = offsetof(struct record_stack, stack),
+		[RECORD_STALL] = sizeof(struct record_stall),
+		[RECORD_SOCKET] = sizeof(struct record_socket),
+		[RECORD_EXIT] = sizeof(struct record_exit),
+		[RECORD_EXEC] = sizeof(struct record_exit),
+		[RECORD_JOINED] = sizeof(struct record_exit),
+		[RECORD_WHY] = sizeof(struct record_why),
+		[RECORD_ALARM] = sizeof(struct record_alarm),
+		[RECORD_UNIX] = sizeof(struct record_unix),
+		[RECORD_HANG] = sizeof(struct record_hang),
+	};
+	__u32 type;
+
+	if (bytes < sizeof(type))
+		return 0;
+	memcpy(&type, data, sizeof(type));
+	if (type >= sizeof(least_bytes) / sizeof(least_bytes[0]) || bytes < least_bytes[type])
+		return 0;
+	return type != RECORD_STACK || stint_unpack_is_stack(data, bytes) ? type : 0;
+}
+
 /* One of an overrun's arrays. */
 struct array {
 	size_t offset;

@@ -20,6 +20,12 @@ size_t stint_unpack_stack_bytes(__u32 stack_bytes);
 bool stint_unpack_is_stack(const void *data, size_t bytes);
 
 /*
+ * Of which kind (enum record_type) a record is, of which there is as much as that kind has, but for the arrays of an
+ * overrun; 0: it is none.
+ */
+__u32 stint_unpack_type(const void *data, size_t bytes);
+
+/*
  * An overrun, with its arrays where they belong, and zero what there is not. False if that is not all of its record, or if
  * it says lengths that there cannot be.
  */

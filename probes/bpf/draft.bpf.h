@@ -38,7 +38,15 @@ struct {
 	__type(value, struct draft);
 } drafts SEC(".maps");
 
-/* To be given back. NULL, and counted as if the ring had no room: others have all that it may try. */
+static __always_inline void lost_draft(void)
+{
+	struct loss_counters *counters = loss();
+
+	if (counters)
+		counters->no_draft++;
+}
+
+/* To be given back. NULL, and counted as lost: others have all that it may try. */
 static __always_inline struct draft *take_draft(void)
 {
 	u32 first = bpf_get_smp_processor_id();
@@ -50,7 +58,7 @@ static __always_inline struct draft *take_draft(void)
 		if (draft && !__sync_lock_test_and_set(&draft->is_taken, 1))
 			return draft;
 	}
-	lost_record();
+	lost_draft();
 	return NULL;
 }
 

@@ -645,6 +645,10 @@ void probe_source_write_losses(struct probe_source *source)
 	stint_probes_losses(source->probes, &losses);
 	recording_loss(recording, "ring_full", losses.ring_full,
 		       "overruns, stalls, stacks and socket moments that found the ring buffer full");
+	recording_loss(recording, "no_draft", losses.no_draft,
+		       "overruns and stacks that found no memory to be put together in: others had it all");
+	recording_loss(recording, "records_refused", losses.refused,
+		       "records of the probes that were refused, as there are none of that kind or length");
 	recording_loss(recording, "ring_left", source->left,
 		       "recordings that ended before all had been taken from the ring buffer");
 	recording_loss(recording, "table_full", losses.table_full,

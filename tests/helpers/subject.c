@@ -170,3 +170,26 @@ bool subject_did_nothing_for(int32_t tid, uint64_t start_ns, uint64_t least_ns)
 			       last_moment_ns(&done[i]) - done[i].sent_ns >= least_ns;
 	return false;
 }
+
+static char state_of(int tid)
+{
+	char path[64], text[512], *at;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
+	file = fopen(path, "re");
+	assert_non_null(file);
+	assert_non_null(fgets(text, sizeof(text), file));
+	fclose(file);
+	at = strrchr(text, ')');
+	assert_non_null(at);
+	return at[2];
+}
+
+void subject_until_state(int tid, char wanted)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	while (state_of(tid) != wanted)
+		nanosleep(&pause, NULL);
+}

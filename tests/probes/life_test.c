@@ -69,30 +69,6 @@ static void a_program_watched_from_before_its_exec_has_its_own_stacks(void **sta
 	}
 }
 
-static char state_of(int pid)
-{
-	char path[64], text[512], *at;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	file = fopen(path, "re");
-	assert_non_null(file);
-	assert_non_null(fgets(text, sizeof(text), file));
-	fclose(file);
-	at = strrchr(text, ')');
-	assert_non_null(at);
-	return at[2];
-}
-
-/* The time limit of tests/run ends a wait for something that never comes. */
-static void wait_for_state(int pid, char wanted)
-{
-	const struct timespec pause = {.tv_nsec = MS};
-
-	while (state_of(pid) != wanted)
-		nanosleep(&pause, NULL);
-}
-
 static void a_process_whose_first_thread_has_left_is_watched_on(void **state)
 {
 	const char *arguments[] = {"wait", "1", "leave", NULL};
@@ -105,7 +81,7 @@ static void a_process_whose_first_thread_has_left_is_watched_on(void **state)
 	subject_go(&subject);
 	pid = subject.pid;
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
-	wait_for_state(pid, 'Z');
+	subject_until_state(pid, 'Z');
 	subject_do(&subject, 0, SUBJECT_BLOCK, 30 * MS);
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
 	watching_take(&watching);
@@ -127,7 +103,7 @@ static void a_process_whose_first_thread_has_left_can_be_watched(void **state)
 	subject_start(&subject, "tests/subjects/epoll_loop", arguments);
 	subject_go(&subject);
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
-	wait_for_state(subject.pid, 'Z');
+	subject_until_state(subject.pid, 'Z');
 	watching_add(&watching, subject.pid);
 	subject_do(&subject, 0, SUBJECT_BLOCK, 30 * MS);
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
@@ -147,7 +123,7 @@ static void a_process_that_is_gone_cannot_be_watched(void **state)
 	pid = fork();
 	if (pid == 0)
 		_exit(0);
-	wait_for_state(pid, 'Z');
+	subject_until_state(pid, 'Z');
 	assert_int_equal(stint_probes_watch(watching.probes, (uint32_t)pid), -ESRCH);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	assert_int_equal(stint_probes_watch(watching.probes, (uint32_t)pid), -ESRCH);

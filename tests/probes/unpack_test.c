@@ -192,6 +192,42 @@ static void an_overrun_with_more_than_there_can_be_is_none(void **state)
 	free(packed);
 }
 
+/* ---- kinds ---- */
+
+/* In memory of just that size. */
+static __u32 type_of(__u32 type, size_t bytes)
+{
+	unsigned char *data = calloc(1, bytes ? bytes : 1);
+	__u32 is;
+
+	assert_non_null(data);
+	memcpy(data, &type, bytes < sizeof(type) ? bytes : sizeof(type));
+	is = stint_unpack_type(data, bytes);
+	free(data);
+	return is;
+}
+
+static void a_record_that_is_as_long_as_its_kind_is_of_that_kind(void **state)
+{
+	(void)state;
+	assert_int_equal(type_of(RECORD_OVERRUN, OVERRUN_HEAD), RECORD_OVERRUN);
+	assert_int_equal(type_of(RECORD_STACK, STACK_HEAD), RECORD_STACK);
+	assert_int_equal(type_of(RECORD_EXIT, sizeof(struct record_exit)), RECORD_EXIT);
+	assert_int_equal(type_of(RECORD_UNIX, sizeof(struct record_unix) + 8), RECORD_UNIX);
+}
+
+static void a_record_that_is_shorter_or_of_no_kind_is_none(void **state)
+{
+	(void)state;
+	for (__u32 type = 0; type <= RECORD_HANG; type++)
+		for (size_t bytes = 0; bytes < sizeof(struct record_exit); bytes++)
+			assert_int_equal(type_of(type, bytes), 0);
+	assert_int_equal(type_of(RECORD_UNIX, sizeof(struct record_unix) - 1), 0);
+	assert_int_equal(type_of(0, 1000), 0);
+	assert_int_equal(type_of(RECORD_HANG + 1, 1000), 0);
+	assert_int_equal(type_of(UINT32_MAX, 1000), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +237,8 @@ int main(void)
 		cmocka_unit_test(an_overrun_with_more_than_there_can_be_is_none),
 		cmocka_unit_test(a_stack_is_as_long_as_it_says),
 		cmocka_unit_test(a_stack_that_says_more_than_there_is_is_none),
+		cmocka_unit_test(a_record_that_is_as_long_as_its_kind_is_of_that_kind),
+		cmocka_unit_test(a_record_that_is_shorter_or_of_no_kind_is_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
