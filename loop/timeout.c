@@ -16,6 +16,7 @@ struct stint_timeouts {
 	uint32_t handler;
 	uint32_t number; /* its place in the loop's table, by which its timeouts name it */
 	bool freed;
+	bool background;
 };
 
 _Static_assert(sizeof(struct stint_timeout) == sizeof(struct stint_timer) &&
@@ -59,6 +60,7 @@ static void destroy(struct object *object)
 	struct wheel_removed removed = wheel_remove_timeouts(&loop->wheel, kind->number, loop->batch_ns);
 
 	loop->timers_armed -= removed.count;
+	loop->timers_background -= removed.background;
 	if (loop->due_left && removed.due)
 		timer_forget_due(loop, removed.due);
 	loop->timeout_kinds[kind->number] = NULL;
@@ -97,6 +99,23 @@ struct stint_timeouts *stint_timeouts_free(struct stint_timeouts *kind)
 	return NULL;
 }
 
+int stint_timeouts_set_background(struct stint_timeouts *kind, bool background)
+{
+	if (!kind || kind->freed)
+		return -EINVAL;
+	kind->background = background;
+	return 0;
+}
+
+/* Rare: with its first start, or where it comes from another kind. */
+__attribute__((cold, noinline)) static void set_background(struct stint_loop *loop, struct stint_timer *timer,
+							   bool background)
+{
+	if (wheel_armed(timer))
+		loop->timers_background += (uint64_t)background - timer->background;
+	timer->background = background;
+}
+
 int stint_timeout_start(struct stint_timeouts *kind, struct stint_timeout *timeout, uint64_t delay_ns)
 {
 	struct stint_timer *timer = entry_of(timeout);
@@ -105,6 +124,8 @@ int stint_timeout_start(struct stint_timeouts *kind, struct stint_timeout *timeo
 		return -EINVAL;
 	timer->is_timeout = true;
 	timer->handler = kind->number;
+	if (__builtin_expect(timer->background != kind->background, false))
+		set_background(kind->object.loop, timer, kind->background);
 	return timer_start(kind->object.loop, timer, delay_ns, 0);
 }
 

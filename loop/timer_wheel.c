@@ -502,6 +502,7 @@ static void remove_of_list(struct timer_wheel *wheel, struct stint_timer *timer,
 
 		if (timer->is_timeout && timer->handler == kind) {
 			ret->count++;
+			ret->background += timer->background;
 			ret->due += timer->due_ns <= now_ns;
 			wheel_remove(wheel, timer);
 		}

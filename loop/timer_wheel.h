@@ -105,7 +105,8 @@ const struct stint_timer *wheel_ahead(const struct timer_wheel *wheel, size_t co
 
 struct wheel_removed {
 	uint64_t count;
-	uint64_t due; /* of these */
+	uint64_t due;        /* of these */
+	uint64_t background; /* of these */
 };
 
 /*

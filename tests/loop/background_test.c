@@ -231,6 +231,79 @@ static void what_a_background_timer_counted_for_is_gone_with_it(void **state)
 	assert_int_equal(stint_timer_set_background(NULL, true), -EINVAL);
 }
 
+static void on_timeout(struct stint_timeout *timeout, void *ctx)
+{
+	(void)timeout;
+	(void)ctx;
+	calls++;
+}
+
+static struct stint_timeouts *new_kind(bool background)
+{
+	struct stint_timeouts *kind;
+
+	assert_int_equal(stint_timeouts_new(&kind, loop, 0, on_timeout, NULL), 0);
+	assert_int_equal(stint_timeouts_set_background(kind, background), 0);
+	return kind;
+}
+
+static void timeouts_of_a_kind_do_not_but_they_are_due(void **state)
+{
+	struct stint_timeouts *kind = new_kind(true);
+	struct stint_timeout far = {0}, near = {0};
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_timeout_start(kind, &far, 60 * S), 0);
+	assert_int_equal(stint_timeout_start(kind, &near, MS), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 0);
+	assert_int_equal(stint_timer_new(&timer, loop, 0, on_timer, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 2 * MS, 0), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 2);
+	assert_int_equal(stint_timeout_due_ns(&near), 0);
+	assert_true(stint_timeout_due_ns(&far) > 0);
+	assert_int_equal(stint_timeouts_set_background(NULL, true), -EINVAL);
+}
+
+static void one_that_is_armed_keeps_to_what_it_was_armed_with(void **state)
+{
+	struct stint_timeouts *behind = new_kind(true), *ahead = new_kind(false);
+	struct stint_timeout timeout = {0};
+
+	(void)state;
+	assert_int_equal(stint_timeout_start(ahead, &timeout, MS), 0);
+	assert_int_equal(stint_timeouts_set_background(ahead, true), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+	/* From one kind to another, and back. */
+	assert_int_equal(stint_timeouts_set_background(ahead, false), 0);
+	assert_int_equal(stint_timeout_start(behind, &timeout, MS), 0);
+	assert_int_equal(stint_timeout_start(ahead, &timeout, MS), 0);
+	assert_int_equal(stint_timeout_start(behind, &timeout, 60 * S), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+	assert_int_equal(stint_timeout_start(ahead, &timeout, MS), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 2);
+}
+
+static void what_background_timeouts_counted_for_is_gone_with_them(void **state)
+{
+	struct stint_timeouts *behind = new_kind(true), *ahead = new_kind(false);
+	struct stint_timeout timeouts[3] = {0};
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(stint_timeout_start(behind, &timeouts[i], 60 * S), 0);
+	assert_int_equal(stint_timeout_stop(behind, &timeouts[0]), 0);
+	stint_timeouts_free(behind);
+	assert_int_equal(stint_timeout_start(ahead, &timeouts[2], MS), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+}
+
 static void a_child_and_a_listener_do_not(void **state)
 {
 	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -278,6 +351,9 @@ int main(void)
 		TEST(a_timer_does_not_but_it_is_due_while_another_keeps_the_loop_running),
 		TEST(a_timer_may_change_its_mind_while_it_is_armed),
 		TEST(what_a_background_timer_counted_for_is_gone_with_it),
+		TEST(timeouts_of_a_kind_do_not_but_they_are_due),
+		TEST(one_that_is_armed_keeps_to_what_it_was_armed_with),
+		TEST(what_background_timeouts_counted_for_is_gone_with_them),
 		TEST(a_child_and_a_listener_do_not),
 		TEST(an_iteration_of_an_empty_loop_returns_at_once),
 	};

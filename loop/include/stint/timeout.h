@@ -43,6 +43,12 @@ STINT_API int stint_timeouts_new(struct stint_timeouts **ret, struct stint_loop 
 STINT_API struct stint_timeouts *stint_timeouts_free(struct stint_timeouts *kind);
 
 /*
+ * Whether those keep the loop running that are armed from now on: see stint_fd_set_background(). One that is armed already
+ * keeps to what it was armed with. -EINVAL.
+ */
+STINT_API int stint_timeouts_set_background(struct stint_timeouts *kind, bool background);
+
+/*
  * Arms it, or arms it anew, of whatever kind of this loop it was: due `delay_ns` after stint_loop_now_ns(). -EINVAL:
  * a NULL.
  */
