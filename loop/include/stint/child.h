@@ -48,7 +48,10 @@ STINT_API struct stint_child *stint_child_free(struct stint_child *child);
 /* Whether it keeps the loop running: see stint_fd_set_background(). -EINVAL. */
 STINT_API int stint_child_set_background(struct stint_child *child, bool background);
 
-/* Sends it a signal, and never another process that has got its number. -EINVAL, -EPERM. */
+/*
+ * Sends it a signal, and never another process that has got its number. Not to what it has started: for those, spawn it with
+ * a process group of its own, and kill() that until the callback has come. -EINVAL, -EPERM.
+ */
 STINT_API int stint_child_kill(struct stint_child *child, int number);
 
 STINT_API pid_t stint_child_pid(const struct stint_child *child); /* -EINVAL for NULL */

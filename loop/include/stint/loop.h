@@ -8,7 +8,7 @@
  * Functions return 0 or a negative errno; nothing is written through result parameters on failure; misuse
  * (NULL, a handler that does not exist, a callback missing) is -EINVAL. Destructors accept NULL and
  * return NULL. A loop and all that is on it belong to one thread: the one that calls stint_loop_run(). Another may make
- * the loop, and sources on it, before that one is started.
+ * the loop, and sources on it, before that one is started, and may free it once that one has been joined.
  *
  * Options begin with their size, which tells a newer library what an older program knows; all else may be left 0:
  *
@@ -19,6 +19,8 @@
  * caller's. Freeing a source or the loop calls no callback of it, so nobody frees a `ctx` then: a program that frees
  * the loop while sources are on it keeps a list of its own of what they refer to. What the library was lent is given back
  * even then: posts (-ECANCELED) and pieces of a stream's queue (`release`).
+ *
+ * A callback ends by returning: a C++ exception or a longjmp() that leaves it takes the loop with it.
  *
  * Any callback may free, stop or change any source, its own included, and may stop or free the loop. What
  * is freed gets no more callbacks, not even for events that the poll had already returned. Pointers to
@@ -248,7 +250,10 @@ STINT_API int stint_idle_stop(struct stint_idle *idle);
 
 /* ---- listeners ---- */
 
-/* `fd` is a non-blocking, close-on-exec socket, owned by the callback. */
+/*
+ * `fd` is a non-blocking, close-on-exec socket, owned by the callback: which makes a stream of it, or posts it to another
+ * thread's loop (post.h) that does.
+ */
 typedef void (*stint_listener_callback)(struct stint_listener *listener, int fd, const struct sockaddr *peer,
 					socklen_t peer_bytes, void *ctx);
 
@@ -295,6 +300,12 @@ STINT_API int stint_listener_set_background(struct stint_listener *listener, boo
 
 /* The port of an IPv4 or IPv6 listener (of use when it was bound to port 0), or a negative errno. */
 STINT_API int stint_listener_port(const struct stint_listener *listener);
+
+/*
+ * It stays the listener's. For a restart that refuses nobody, a new process is given it (posix_spawn_file_actions_adddup2(),
+ * which takes close-on-exec off the copy), and adopts that; once it says that it does, the listener is freed here, which
+ * closes this process's descriptor alone, and the connections there are end in their own time. -EINVAL for NULL.
+ */
 STINT_API int stint_listener_descriptor(const struct stint_listener *listener);
 
 /* How often accepting paused for want of descriptors or memory. */
