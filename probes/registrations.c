@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "probes/descriptor_table.h"
 #include "probes/epoll_fds.h"
@@ -34,6 +35,25 @@ struct stint_registrations {
 	struct look looks[];
 };
 
+/* What the programs have found out meanwhile, or of another process, stays: a port of others may be a watched one's too. */
+static void tell_port(void *ctx, uint16_t port, bool own)
+{
+	const struct stint_registrations *registrations = ctx;
+	uint8_t *by = &registrations->maps.listen_ports[port], nobody = 0;
+
+	if (own)
+		__atomic_store_n(by, PORT_OF_WATCHED, __ATOMIC_RELAXED);
+	else
+		__atomic_compare_exchange_n(by, &nobody, PORT_OF_OTHERS, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
+}
+
+static void tell_others_port(void *ctx, uint16_t port, bool own)
+{
+	(void)own;
+	tell_port(ctx, port, false);
+}
+
 int stint_registrations_new(struct stint_registrations **ret, const struct stint_bpf_role_maps *maps,
 			    const struct loop_counters *loops, const struct loop_habits *habits, uint32_t len)
 {
@@ -54,6 +74,8 @@ int stint_registrations_new(struct stint_registrations **ret, const struct stint
 	registrations->loops = loops;
 	registrations->habits = habits;
 	registrations->len = len;
+	/* Whoever is followed from now on may be given connections by one that is not. */
+	stint_listeners_read((uint32_t)getpid(), tell_others_port, registrations);
 	*ret = registrations;
 	return 0;
 }
@@ -102,19 +124,6 @@ static int scan_set(void *ctx, int32_t epfd)
 	set->epfd = epfd;
 	(void)stint_epoll_fds_read(set->pid, epfd, tell_registration, set);
 	return 0;
-}
-
-/* What the programs have found out meanwhile, or of another process, stays: a port of others may be a watched one's too. */
-static void tell_port(void *ctx, uint16_t port, bool own)
-{
-	const struct stint_registrations *registrations = ctx;
-	uint8_t *by = &registrations->maps.listen_ports[port], nobody = 0;
-
-	if (own)
-		__atomic_store_n(by, PORT_OF_WATCHED, __ATOMIC_RELAXED);
-	else
-		__atomic_compare_exchange_n(by, &nobody, PORT_OF_OTHERS, false, __ATOMIC_RELAXED,
-					    __ATOMIC_RELAXED);
 }
 
 void stint_registrations_scan(struct stint_registrations *registrations, uint32_t pid)

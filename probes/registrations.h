@@ -13,7 +13,10 @@
 
 struct stint_registrations;
 
-/* `loops` and `habits` have `len` entries, and stay the caller's. -ENOMEM. */
+/*
+ * `loops` and `habits` have `len` entries, and stay the caller's. Tells of the ports that are listened on in this process'
+ * own network by now. -ENOMEM.
+ */
 int stint_registrations_new(struct stint_registrations **ret, const struct stint_bpf_role_maps *maps,
 			    const struct loop_counters *loops, const struct loop_habits *habits,
 			    uint32_t len);

@@ -64,24 +64,32 @@ static _Noreturn void become(const char *path, const char *const *arguments, int
 	_exit(127);
 }
 
-void subject_start(struct subject *subject, const char *program, const char *const *arguments)
+void subject_start_fed(struct subject *subject, const char *program, const char *const *arguments, int in,
+		       int to)
 {
 	char path[PATH_MAX];
-	int to[2], from[2], status;
+	int from[2], status;
 
 	find_program(path, sizeof(path), program);
-	assert_int_equal(pipe2(to, O_CLOEXEC), 0);
 	assert_int_equal(pipe2(from, O_CLOEXEC), 0);
 	subject->pid = fork();
 	assert_true(subject->pid >= 0);
 	if (subject->pid == 0)
-		become(path, arguments, to[0], from[1]);
-	close(to[0]);
+		become(path, arguments, in, from[1]);
+	close(in);
 	close(from[1]);
-	subject->to = to[1];
+	subject->to = to;
 	subject->from = from[0];
 	assert_int_equal(waitpid(subject->pid, &status, WUNTRACED), subject->pid);
 	assert_true(WIFSTOPPED(status));
+}
+
+void subject_start(struct subject *subject, const char *program, const char *const *arguments)
+{
+	int to[2];
+
+	assert_int_equal(pipe2(to, O_CLOEXEC), 0);
+	subject_start_fed(subject, program, arguments, to[0], to[1]);
 }
 
 void subject_go(const struct subject *subject)

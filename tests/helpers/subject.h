@@ -24,6 +24,10 @@ struct subject {
 void subject_start(struct subject *subject, const char *program, const char *const *arguments);
 void subject_go(const struct subject *subject);
 
+/* The same with `in`, which is closed, as its standard input; commands to it are written to `to`. Both have FD_CLOEXEC. */
+void subject_start_fed(struct subject *subject, const char *program, const char *const *arguments, int in,
+		       int to);
+
 /* Starts epoll_loop, lets it go, and waits for its first answer. `call`: which of the epoll_wait family. */
 void subject_start_loops(struct subject *subject, const char *call, const char *loops);
 
