@@ -63,6 +63,7 @@ struct stint_unwinder {
 	uint64_t caller_pc; /* of what has no frame; 0: libdwfl begins with the first there is */
 	bool unknown_module;
 	bool beyond_copy; /* memory was asked for that was not copied */
+	bool is_astray;   /* a return address was none */
 	int err;
 };
 
@@ -292,14 +293,23 @@ static bool add_frame(struct stint_unwinder *unwinder, uint64_t pc, bool is_retu
 	return true;
 }
 
+/*
+ * No code of a program's is there, on no machine with 48 or 57 bits of address. A stack that libraries have put together, as
+ * greenlet's, ends where nobody returns to, and what lies there is no return address: a canary, as a rule.
+ */
+#define PC_MIN 0x1000
+#define PC_END (UINT64_C(1) << 56)
+
 static int take_frame(Dwfl_Frame *state, void *ctx)
 {
 	struct stint_unwinder *unwinder = ctx;
 	bool is_activation;
 	Dwarf_Addr pc;
 
-	if (!dwfl_frame_pc(state, &pc, &is_activation) ||
-	    !add_frame(unwinder, pc, !is_activation || unwinder->caller_pc))
+	if (!dwfl_frame_pc(state, &pc, &is_activation))
+		return DWARF_CB_ABORT;
+	unwinder->is_astray = unwinder->frames_len && (pc < PC_MIN || pc >= PC_END);
+	if (unwinder->is_astray || !add_frame(unwinder, pc, !is_activation || unwinder->caller_pc))
 		return DWARF_CB_ABORT;
 	return DWARF_CB_OK;
 }
@@ -483,6 +493,7 @@ static void unwind_once(struct stint_unwinder *unwinder)
 	unwinder->frames_len = 0;
 	unwinder->unknown_module = false;
 	unwinder->beyond_copy = false;
+	unwinder->is_astray = false;
 	unwinder->caller_pc = caller_of_frameless(unwinder);
 	if (unwinder->caller_pc)
 		add_frame(unwinder, unwinder->regs->reg[REGISTER_PC], false);
@@ -521,7 +532,7 @@ int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwin
 		return -ENODATA;
 	}
 	/* To elfutils, a frame whose return address cannot be read is just the last one. */
-	*complete = unwinder->err == 0 && !unwinder->beyond_copy;
+	*complete = unwinder->err == 0 && !unwinder->beyond_copy && !unwinder->is_astray;
 	return unwinder->frames_len ? (int)unwinder->frames_len : -ENODATA;
 }
 

@@ -113,6 +113,33 @@ static void a_stack_that_is_cut_is_said_to_be(void **state)
 	stint_unwinder_free(unwinder);
 }
 
+/* As that of a greenlet does, whose first frame has the stack's canary where others have their caller. */
+static void a_stack_ends_before_what_is_no_code(void **state)
+{
+	static struct captured captured;
+	static struct stint_frame frames[64], before[64];
+	struct stint_unwinder *unwinder = own_unwinder();
+	const uint64_t canary = 0xd8cf19be7eb8d800;
+	bool complete;
+	size_t at = 0;
+
+	(void)state;
+	capture(&captured, 3);
+	assert_in_range(stint_unwinder_run(unwinder, &captured.regs, captured.stack, captured.stack_bytes,
+					   before, 64, &complete),
+			6, 64);
+	assert_true(complete);
+	while (memcmp(captured.stack + at, &before[5].pc, sizeof(canary)) != 0)
+		at += sizeof(canary);
+	memcpy(captured.stack + at, &canary, sizeof(canary));
+	assert_int_equal(stint_unwinder_run(unwinder, &captured.regs, captured.stack, captured.stack_bytes,
+					    frames, 64, &complete),
+			 5);
+	assert_false(complete);
+	assert_string_equal(frames[4].name, before[4].name);
+	stint_unwinder_free(unwinder);
+}
+
 static void a_stack_of_rubbish_is_no_stack(void **state)
 {
 	static unsigned char rubbish[16384];
@@ -194,6 +221,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(without_symbols_frames_are_told_by_where_their_functions_begin),
 		cmocka_unit_test(a_copied_stack_is_unwound_with_names),
 		cmocka_unit_test(a_stack_that_is_cut_is_said_to_be),
+		cmocka_unit_test(a_stack_ends_before_what_is_no_code),
 		cmocka_unit_test(a_stack_of_rubbish_is_no_stack),
 	};
 	const struct CMUnitTest in_twin[] = {
