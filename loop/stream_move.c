@@ -69,7 +69,8 @@ int stint_stream_attach(struct stint_stream **ret, struct stint_detached *detach
 		return error;
 	}
 	stint_fd_own(stream->source, true);
-	stream->held = false; /* the write event will send it */
+	if (stream->held)
+		deferral_schedule(loop, &stream->deferral);
 	stream_update_events(stream);
 	free(detached);
 	*ret = stream;
