@@ -46,8 +46,8 @@ static __always_inline void lost_draft(void)
 		counters->no_draft++;
 }
 
-/* To be given back. NULL, and counted as lost: others have all that it may try. */
-static __always_inline struct draft *take_draft(void)
+/* Which draft is the caller's from now on. DRAFTS, and counted as lost: others have all that it may try. */
+__noinline int take_draft_at(void)
 {
 	u32 first = bpf_get_smp_processor_id();
 
@@ -56,10 +56,18 @@ static __always_inline struct draft *take_draft(void)
 		struct draft *draft = bpf_map_lookup_elem(&drafts, &at);
 
 		if (draft && !__sync_lock_test_and_set(&draft->is_taken, 1))
-			return draft;
+			return (int)at;
 	}
 	lost_draft();
-	return NULL;
+	return DRAFTS;
+}
+
+/* To be given back; or NULL. Looked up anew, as the verifier goes through all that follows once for each look-up. */
+static __always_inline struct draft *take_draft(void)
+{
+	u32 at = (u32)take_draft_at();
+
+	return bpf_map_lookup_elem(&drafts, &at);
 }
 
 /*

@@ -259,9 +259,26 @@ static __always_inline void fill_overrun(struct record_overrun *record, const st
 	(at = pack(draft, at, from, len, sizeof(draft->record.field) / sizeof(draft->record.field[0]), \
 		   sizeof(draft->record.field[0])))
 
+/* Not static, as put_copied_ready(). */
+__noinline int put_turns(struct overrun_draft *draft, const struct turns *turns)
+{
+	u32 len;
+
+	if (!draft || !turns)
+		return 0;
+	len = turns->len;
+	for (u32 i = 0; i < TURNS_MAX; i++) {
+		if (i >= len)
+			break;
+		draft->turns[i].fd = turns->had >> i & 1 ? turns->turn[i].fd : -1;
+		draft->turns[i].role_slot = turns->turn[i].role_slot;
+	}
+	return 0;
+}
+
 /*
- * In the order of the record. Returns how long it is. What loops comes last: the verifier goes through what comes after a
- * loop once for each way out of it.
+ * In the order of the record. Returns how long it is. What loops is in functions of its own: the verifier goes through what
+ * comes after a loop once for each way out of it.
  */
 static __always_inline u32 pack_overrun(struct overrun_draft *draft, struct thread *thread, u64 now_ns,
 					u32 running)
@@ -273,7 +290,7 @@ static __always_inline u32 pack_overrun(struct overrun_draft *draft, struct thre
 	PACK(syscalls, thread->syscalls, record->syscalls_len);
 	PACK(segments, thread->segments, record->segments_len);
 	PACK(touches, thread->touches, record->touches_len);
-	put_turns(draft->turns, &thread->turns);
+	put_turns(draft, &thread->turns);
 	PACK(turns, draft->turns, record->turns_len);
 	PACK(identities, thread->identities, record->turns_len);
 	PACK(marks, thread->marks, record->marks_len);

@@ -166,16 +166,22 @@ static __always_inline void put_slots(struct overrun_draft *draft, const struct 
 	}
 }
 
-/* Two loops: in one, the verifier would go both ways in each round. */
-static __always_inline u32 put_copied_ready(struct overrun_draft *draft, const struct thread *thread)
+/*
+ * Returns how many there are. Two loops: in one, the verifier would go both ways in each round. Not static: it goes through
+ * all that follows once for each way out of a loop, and behind a call that is one way.
+ */
+__noinline int put_copied_ready(struct overrun_draft *draft, const struct thread *thread)
 {
-	u32 len = thread->ready_len < THREAD_READY ? thread->ready_len : THREAD_READY;
+	u32 len;
 
+	if (!draft || !thread)
+		return 0;
+	len = thread->ready_len < THREAD_READY ? thread->ready_len : THREAD_READY;
 	if (thread->wait == RECORD_WAIT_SELECT)
 		put_sets(draft, thread, len);
 	else
 		put_slots(draft, thread, len);
-	return len;
+	return (int)len;
 }
 
 /* A thread's that is not the current one is as its turns have it: its memory cannot be read. */

@@ -55,18 +55,6 @@ struct turns {
 	struct turn turn[TURNS_MAX]; /* of those that had one */
 };
 
-static __always_inline void put_turns(struct record_turn *put, const struct turns *turns)
-{
-	u32 len = turns->len;
-
-	for (u32 i = 0; i < TURNS_MAX; i++) {
-		if (i >= len)
-			break;
-		put[i].fd = turns->had >> i & 1 ? turns->turn[i].fd : -1;
-		put[i].role_slot = turns->turn[i].role_slot;
-	}
-}
-
 struct thread;
 
 /* identity.bpf.h: what the descriptors of its events are, as far as that is certain. */

@@ -2,6 +2,7 @@
 
 /* The recorder's limits: what a redis-server at full speed takes of them, and what is said where they are hit. */
 
+#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -151,6 +152,51 @@ static void a_recorder_that_is_stopped_says_what_it_missed(void **state)
 	assert_non_null(strstr(report, "found the ring buffer full"));
 }
 
+/* Of all programs that the process holds; 0 where the kernel does not tell (before 5.16). */
+static uint64_t verified_insns(pid_t pid)
+{
+	char path[300], line[128];
+	struct dirent *entry;
+	uint64_t sum = 0;
+	DIR *directory;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
+	directory = opendir(path);
+	assert_non_null(directory);
+	while ((entry = readdir(directory))) {
+		unsigned insns;
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%s", (int)pid, entry->d_name);
+		file = fopen(path, "re");
+		while (file && fgets(line, sizeof(line), file))
+			if (sscanf(line, "verified_insns: %u", &insns) == 1)
+				sum += insns;
+		if (file)
+			fclose(file);
+	}
+	closedir(directory);
+	return sum;
+}
+
+/* That is how long it takes to load them: 1.2 us each. What follows a loop may be gone through once for each way out. */
+static void the_verifier_goes_through_800_000_instructions_at_most(void **state)
+{
+	uint64_t insns;
+
+	(void)state;
+	start_redis();
+	start_recording("1000");
+	insns = verified_insns(recorder.pid);
+	server_ask(client, "PING\r\n", 6, "+PONG\r\n");
+	command_record_end(&recorder);
+	if (!insns) {
+		printf("skipped: this kernel does not tell how many instructions its verifier went through\n");
+		skip();
+	}
+	assert_in_range(insns, 1, 800000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +205,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_recorder_that_is_stopped_says_what_it_missed, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(the_verifier_goes_through_800_000_instructions_at_most,
+						set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
