@@ -116,8 +116,8 @@ static void overrun_unseen(int times)
 }
 
 /*
- * Records are as long as what there is to tell: here some kB, mostly the stack, of the 27 that there may be. Of an
- * iteration that was kept off its CPU elsewhere for longer than it slept, the stack is of there.
+ * Records are as long as what there is to tell: here some kB, mostly the stack, of the 27 that there may be. An iteration
+ * that waited for a CPU for longer than it slept has another stack, or none.
  */
 static void the_ring_holds_a_thousand_overruns_with_their_stacks(void **state)
 {
@@ -126,7 +126,7 @@ static void the_ring_holds_a_thousand_overruns_with_their_stacks(void **state)
 	(void)state;
 	overrun_unseen(times);
 	assert_int_equal(lost("ring_full"), 0);
-	assert_true(query_number(recording, "SELECT count(DISTINCT overrun) FROM overrun_frame") >= times);
+	assert_true(query_number(recording, "SELECT count(*) FROM overrun") >= times);
 	assert_true(query_number(recording, "SELECT count(DISTINCT overrun) FROM overrun_frame"
 					    " WHERE name = 'debugCommand'") > times / 2);
 }
