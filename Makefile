@@ -221,7 +221,7 @@ VALGRIND := valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-
 
 VALGRIND_ALL = $(patsubst $(BUILD)/tests/loop/%,$(BUILD)/valgrind/loop/%,$(filter $(BUILD)/tests/loop/%,$(TESTS)))
 # Those that take some seconds there.
-VALGRIND_SHORT = $(addprefix $(BUILD)/valgrind/loop/,fork_test lifetime_test loop_test posts_test stream_limits_test)
+VALGRIND_SHORT = $(addprefix $(BUILD)/valgrind/loop/,fork_test lifetime_test loop_test posts_test stream_limits_test timers_test)
 
 # Goals named on one line come one after the other; what each builds need not.
 PARALLEL = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc))
