@@ -478,6 +478,14 @@ static void the_clock_follows_clock_monotonic_and_never_goes_back(void **state)
 	assert_true(worst_ns < 1000);
 }
 
+static void skip_without_tsc(const struct clock *clock)
+{
+	if (clock->tsc)
+		return;
+	print_message("skipped: the clock is not made of the TSC\n");
+	skip();
+}
+
 /* As if the TSC had run for `ns` while CLOCK_MONOTONIC stood, or had been set back by as much. */
 static void tear(struct clock *clock, int64_t ns)
 {
@@ -500,10 +508,7 @@ static void the_clock_survives_a_sleep_of_the_machine(void **state)
 	uint64_t mult = clock->mult;
 
 	(void)state;
-	if (!clock->tsc) {
-		print_message("skipped: the clock is not made of the TSC\n");
-		skip();
-	}
+	skip_without_tsc(clock);
 	for (size_t i = 0; i < sizeof(tears_ns) / sizeof(tears_ns[0]); i++) {
 		uint64_t before_ns;
 
@@ -528,10 +533,7 @@ static void a_rate_that_is_found_twice_is_taken(void **state)
 	uint64_t mult = clock->mult;
 
 	(void)state;
-	if (!clock->tsc) {
-		print_message("skipped: the clock is not made of the TSC\n");
-		skip();
-	}
+	skip_without_tsc(clock);
 	clock->mult = mult / 2;
 	for (int i = 0; i < 2; i++) {
 		fixture_spin(2 * MS);
