@@ -2,10 +2,10 @@
 
 /* Timers, as a program has them on its loop. Of the wheel that they are armed in, timer_wheel_test.c. */
 
+#include "loop/timer_wheel.h"
 #include "sources_fixture.h"
 
 #include <dlfcn.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 
@@ -85,62 +85,62 @@ static void count_on_grid(struct stint_timer *timer, void *ctx)
 	stint_timer_stop(timer);
 }
 
-static void note_turn(struct stint_timer *timer, void *ctx)
+/* Ticks in a slot of the wheel's third level, which are 1.07 s. */
+#define SLOT_NS (UINT64_C(1) << (WHEEL_TICK_BITS + 2 * WHEEL_SLOT_BITS))
+
+struct rearming {
+	struct stint_timer *rearmed, *soon;
+	uint64_t wheel_ns; /* the wheel stands there, or before */
+	bool done;
+};
+
+/*
+ * While the wheel stands in another slot, all times of this one have their place in the same slot: that of the deadline that
+ * has passed, which the timer has in its wait for the next iteration, and that of the one which it is given next.
+ */
+static void rearm_within_a_slot(struct stint_deferred *deferred, void *ctx)
+{
+	struct rearming *timers = ctx;
+	uint64_t now_ns = stint_loop_now_ns(loop), slot_ns = now_ns / SLOT_NS * SLOT_NS;
+
+	(void)deferred;
+	if (timers->wheel_ns >= slot_ns || slot_ns + SLOT_NS - now_ns < SLOT_NS / 2)
+		return;
+	assert_int_equal(stint_timer_start_at(timers->rearmed, slot_ns, S), 0);
+	assert_int_equal(stint_timer_start_at(timers->rearmed, slot_ns + SLOT_NS - 1, 0), 0);
+	assert_int_equal(stint_timer_start(timers->soon, SLOT_NS / 4, 0), 0);
+	timers->done = true;
+}
+
+static void note_turn_and_stop(struct stint_timer *timer, void *ctx)
 {
 	(void)timer;
 	*(int *)ctx = ++calls;
-	if (calls == 2)
-		stint_loop_stop(loop);
-}
-
-static void *write_later(void *fd)
-{
-	const struct timespec later = {.tv_sec = 1, .tv_nsec = 500000000};
-
-	nanosleep(&later, NULL);
-	return write(*(int *)fd, "x", 1) == 1 ? fd : NULL;
-}
-
-struct rearming {
-	struct stint_timer *far, *rearmed, *soon;
-};
-
-static void rearm_out_of_the_past(struct stint_fd *source, uint32_t events, void *ctx)
-{
-	struct rearming *timers = ctx;
-
-	(void)events;
-	stint_fd_free(source);
-	assert_int_equal(stint_timer_start_at(timers->rearmed, stint_loop_now_ns(loop) - MS, S), 0);
-	assert_int_equal(stint_timer_start(timers->rearmed, 500 * MS, 0), 0);
-	assert_int_equal(stint_timer_start(timers->soon, 10 * MS, 0), 0);
+	stint_loop_stop(loop);
 }
 
 /* The wheel stands still as long as the loop waits, and is behind by the time that something else than a timer ends that. */
 static void a_timer_rearmed_out_of_a_past_grid_holds_up_no_other(void **state)
 {
-	struct rearming timers;
-	struct stint_fd *source;
-	int rearmed = 0, soon = 0, fds[2];
-	pthread_t writer;
+	struct stint_deferred *deferred;
+	struct rearming timers = {0};
+	struct stint_timer *far;
+	int rearmed = 0, soon = 0;
 
 	(void)state;
-	make_pipe(fds, false);
-	assert_int_equal(stint_timer_new(&timers.far, loop, 0, note_turn, &rearmed), 0);
-	assert_int_equal(stint_timer_new(&timers.rearmed, loop, 0, note_turn, &rearmed), 0);
-	assert_int_equal(stint_timer_new(&timers.soon, loop, 0, note_turn, &soon), 0);
-	assert_int_equal(stint_timer_start(timers.far, 100 * S, 0), 0);
-	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, rearm_out_of_the_past, &timers),
-			 0);
-	assert_int_equal(pthread_create(&writer, NULL, write_later, &fds[1]), 0);
+	assert_int_equal(stint_timer_new(&far, loop, 0, tick_never, NULL), 0);
+	assert_int_equal(stint_timer_new(&timers.rearmed, loop, 0, note_turn_and_stop, &rearmed), 0);
+	assert_int_equal(stint_timer_new(&timers.soon, loop, 0, note_turn_and_stop, &soon), 0);
+	assert_int_equal(stint_deferred_new(&deferred, loop, 0, rearm_within_a_slot, &timers), 0);
+	assert_int_equal(stint_timer_start(far, 3600 * S, 0), 0);
+	timers.wheel_ns = stint_loop_now_ns(loop);
+	while (!timers.done) {
+		assert_int_equal(stint_loop_iterate(loop, SLOT_NS - stint_loop_now_ns(loop) % SLOT_NS), 0);
+		assert_int_equal(stint_deferred_schedule(deferred), 0);
+		assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	}
 	assert_int_equal(stint_loop_run(loop), 0);
-	assert_int_equal(pthread_join(writer, NULL), 0);
 	assert_int_equal(soon, 1);
-	assert_int_equal(rearmed, 2);
-	stint_timer_free(timers.far);
-	stint_timer_free(timers.rearmed);
-	stint_timer_free(timers.soon);
-	close_pipe(fds);
 }
 
 static void a_grid_that_began_in_the_past_is_kept_in_a_callback_too(void **state)
