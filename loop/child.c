@@ -71,7 +71,8 @@ static void on_end(struct stint_fd *source, uint32_t events, void *ctx)
 	siginfo_t info;
 
 	(void)events;
-	end.error = wait_for(stint_fd_descriptor(source), 0, &info, &usage);
+	/* Its number may be another file's by now, be it one of another child. */
+	end.error = source->registered ? wait_for(stint_fd_descriptor(source), 0, &info, &usage) : -EBADF;
 	if (end.error == 0 && info.si_pid == 0)
 		return; /* not yet: somebody traces it */
 	if (end.error == 0) {

@@ -27,6 +27,8 @@ static void destroy(struct object *object)
 {
 	struct stint_connect *attempt = (struct stint_connect *)object;
 
+	if (attempt->source && !attempt->source->registered)
+		attempt->fd = -1; /* it was closed, and its number may be another file's */
 	stint_fd_free(attempt->source);
 	stint_timer_free(attempt->timeout);
 	deferral_cancel(object->loop, &attempt->deferral);
@@ -75,7 +77,9 @@ static void on_ready(struct stint_fd *source, uint32_t events, void *ctx)
 	socklen_t bytes = sizeof(error);
 
 	(void)events;
-	if (getsockopt(stint_fd_descriptor(source), SOL_SOCKET, SO_ERROR, &error, &bytes) < 0)
+	if (!source->registered)
+		error = EBADF;
+	else if (getsockopt(stint_fd_descriptor(source), SOL_SOCKET, SO_ERROR, &error, &bytes) < 0)
 		error = errno;
 	finish(attempt, -error);
 }

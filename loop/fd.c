@@ -12,14 +12,14 @@
  *
  * The kernel's registration belongs to the open file, not to the number: closed behind our back, it goes
  * away silently, or lives on if the file was duplicated; and the number may come back as another file. So:
- *  - `by_number` says which source has a number registered. One that finds itself replaced there has lost
- *    its registration, and must not delete its successor's.
+ *  - `by_number` says which source has a number registered. One that is replaced there has lost its
+ *    registration, and must not delete its successor's.
  *  - An event carries address and generation of its source. One from a former generation is dropped; if it
  *    comes in a later iteration than that in which the generation ended, the registration has outlived its
  *    descriptor and cannot be removed any more, and the epoll set is built anew. What the old one does not have
  *    under a source's number is not its file, and does not get into the new one.
  *
- * A source that is found to have lost its registration is called with STINT_ERROR, once.
+ * A source that is found to have lost its registration is called with STINT_ERROR, once; its generation ends.
  *
  * Adding and removing go to the kernel at once, for their errors and because the caller may close the
  * descriptor next. Changes of mask wait for the next poll: one that is taken back costs nothing.
@@ -93,13 +93,76 @@ static int control(const struct stint_loop *loop, int operation, const struct st
 	return epoll_ctl(loop->epoll, operation, source->fd, &event) < 0 ? -errno : 0;
 }
 
+/* Of the events that the poll has returned, some may be of a source that is gone. */
+static void look_at_each_event(struct stint_loop *loop)
+{
+	if (loop->careful)
+		return;
+	loop->careful = true;
+	if (loop->account)
+		meter_account_disturb(loop->account);
+}
+
+/* Events of the source, also those that come yet, are dropped from now on. */
+static void end_generation(struct stint_loop *loop, struct stint_fd *source)
+{
+	source->registered = false;
+	source->tag = tag_next_generation(source->tag);
+	source->freed_iteration = loop->iteration;
+	look_at_each_event(loop);
+}
+
+/* ---- sources that are lost ---- */
+
+static void tell_lost(struct deferral *deferral)
+{
+	struct stint_loop *loop =
+		(struct stint_loop *)((char *)deferral - offsetof(struct stint_loop, fd_lost));
+
+	if (loop->account)
+		loop->account->behind = 0;
+	for (uint32_t i = 0; loop->fd_lost_count && i < loop->fd_chunk_count * FD_CHUNK; i++) {
+		struct stint_fd *source = loop_fd(loop, i);
+		struct dispatch dispatch;
+
+		if (!source->lost)
+			continue;
+		source->lost = false;
+		loop->fd_lost_count--;
+		dispatch = dispatch_open(loop, source->handler, 0);
+		source->callback(source, STINT_ERROR, source->ctx);
+		dispatch_close(loop, &dispatch);
+	}
+}
+
+/*
+ * The kernel has dropped the registration, or has it under a number that is not its any more: nothing is to come, so nothing
+ * is to be waited for. If the file is open elsewhere, events of it do come: with the first, the set is built anew.
+ */
+static void lose(struct stint_loop *loop, struct stint_fd *source)
+{
+	loop->by_number[source->fd] = NO_INDEX;
+	stint_fd_set_background(source, true);
+	end_generation(loop, source);
+	loop->strays = true;
+	source->lost = true;
+	loop->fd_lost_count++;
+	if (loop->fd_lost.queued)
+		return;
+	deferral_init(&loop->fd_lost, 0, tell_lost);
+	loop->fd_lost.plain = true;
+	deferral_schedule(loop, &loop->fd_lost);
+}
+
+/* ---- making and freeing ---- */
+
 /* Whoever had the number before has lost its registration when the kernel accepted ours. */
 static void take_number(struct stint_loop *loop, struct stint_fd *source)
 {
 	uint32_t before = loop->by_number[source->fd];
 
 	if (before != NO_INDEX)
-		loop_fd(loop, before)->registered = false;
+		lose(loop, loop_fd(loop, before));
 	loop->by_number[source->fd] = source->index;
 	source->registered = true;
 	source->armed = source->wanted;
@@ -158,16 +221,6 @@ static void recycle(struct stint_loop *loop, struct stint_fd *source)
 	loop->fd_free = source->index;
 }
 
-/* Of the events that the poll has returned, some may be of a source that is gone. */
-static void look_at_each_event(struct stint_loop *loop)
-{
-	if (loop->careful)
-		return;
-	loop->careful = true;
-	if (loop->account)
-		meter_account_disturb(loop->account);
-}
-
 struct stint_fd *stint_fd_free(struct stint_fd *source)
 {
 	struct stint_loop *loop;
@@ -175,21 +228,20 @@ struct stint_fd *stint_fd_free(struct stint_fd *source)
 	if (!source || !source->live)
 		return NULL;
 	loop = source->loop;
-	/* Fails if the descriptor was closed behind our back, and then there is nothing that could be removed. */
-	if (!source->registered || control(loop, EPOLL_CTL_DEL, source) < 0)
-		loop->strays = true;
-	if (source->registered)
+	if (source->registered) {
+		/* Fails if the descriptor was closed behind our back, and then there is nothing that could be removed. */
+		if (control(loop, EPOLL_CTL_DEL, source) < 0)
+			loop->strays = true;
 		loop->by_number[source->fd] = NO_INDEX;
-	if (source->owned &&
-	    source->registered) /* else it was closed, and its number may be another file's */
-		close(source->fd);
-	source->live = source->registered = false;
-	source->tag = tag_next_generation(source->tag);
-	source->freed_iteration = loop->iteration;
+		if (source->owned)
+			close(source->fd);
+	}
 	loop->fd_live--;
 	loop->fd_background -= source->background;
+	loop->fd_lost_count -= source->lost;
+	source->live = source->lost = false;
+	end_generation(loop, source);
 	recycle(loop, source);
-	look_at_each_event(loop);
 	return NULL;
 }
 
@@ -262,44 +314,6 @@ struct stint_loop *stint_fd_loop(const struct stint_fd *source)
 void *stint_fd_ctx(const struct stint_fd *source)
 {
 	return source && source->live ? source->ctx : NULL;
-}
-
-static void tell_lost(struct deferral *deferral)
-{
-	struct stint_loop *loop =
-		(struct stint_loop *)((char *)deferral - offsetof(struct stint_loop, fd_lost));
-
-	if (loop->account)
-		loop->account->behind = 0;
-	for (uint32_t i = 0; i < loop->fd_chunk_count * FD_CHUNK; i++) {
-		struct stint_fd *source = loop_fd(loop, i);
-		struct dispatch dispatch;
-
-		if (!source->live || !source->lost)
-			continue;
-		source->lost = false;
-		dispatch = dispatch_open(loop, source->handler, 0);
-		source->callback(source, STINT_ERROR, source->ctx);
-		dispatch_close(loop, &dispatch);
-	}
-}
-
-/*
- * The kernel has dropped the registration, or has it under a number that is not its any more: nothing is to come, so nothing
- * is to be waited for. The set is built anew, as the file may be open elsewhere.
- */
-static void lose(struct stint_loop *loop, struct stint_fd *source)
-{
-	source->registered = false;
-	source->lost = true;
-	loop->rebuild = true;
-	loop->by_number[source->fd] = NO_INDEX;
-	stint_fd_set_background(source, true);
-	if (loop->fd_lost.queued)
-		return;
-	deferral_init(&loop->fd_lost, 0, tell_lost);
-	loop->fd_lost.plain = true;
-	deferral_schedule(loop, &loop->fd_lost);
 }
 
 void fd_flush_changes(struct stint_loop *loop)

@@ -109,7 +109,8 @@ struct stint_loop {
 	uint32_t fd_background; /* of these, those that do not keep the loop running */
 	uint32_t *by_number;    /* descriptor -> index of the source that has it registered */
 	uint32_t by_number_size;
-	struct deferral fd_lost; /* tells the sources that are lost */
+	uint32_t fd_lost_count;  /* sources that are lost, and are still to be told so, */
+	struct deferral fd_lost; /* by this */
 
 	uint64_t timers_armed;
 	uint64_t timers_background; /* of these, those that do not keep the loop running */

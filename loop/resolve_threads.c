@@ -292,10 +292,10 @@ static void on_wake(struct stint_fd *source, uint32_t events, void *ctx)
 	struct query *query;
 	eventfd_t count;
 
-	(void)source;
 	(void)events;
 	pthread_mutex_lock(&shared->lock);
-	(void)eventfd_read(shared->wake, &count);
+	if (source->registered) /* else it was closed, and its number may be another file's */
+		(void)eventfd_read(shared->wake, &count);
 	done = shared->done;
 	if (!done.first)
 		done.end = &done.first;

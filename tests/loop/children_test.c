@@ -169,6 +169,31 @@ static void a_child_that_somebody_else_has_waited_for_is_an_error(void **state)
 	assert_int_equal(last.pid, pid);
 }
 
+/* Somebody closes what is not his, and the next child that is watched gets the number. */
+static void a_child_whose_number_another_takes_is_an_error(void **state)
+{
+	pid_t lost = start(wait_for_ever, 0), other = start(wait_for_ever, 0);
+	int number = dup(0);
+
+	(void)state;
+	close(number);
+	watch(lost);
+	close(number);
+	watch(other);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(calls, 1);
+	assert_int_equal(last.pid, lost);
+	assert_int_equal(last.error, -EBADF);
+	assert_int_equal(kill(other, SIGTERM), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(calls, 2);
+	assert_int_equal(last.pid, other);
+	assert_int_equal(last.error, 0);
+	assert_int_equal(last.status, SIGTERM);
+	assert_int_equal(kill(lost, SIGTERM), 0);
+	assert_int_equal(waitpid(lost, NULL, 0), lost);
+}
+
 static void a_freed_child_goes_on_and_is_the_callers_to_wait_for(void **state)
 {
 	pid_t pid = start(wait_for_ever, 0);
@@ -339,6 +364,7 @@ int main(void)
 		TEST(what_a_child_used_is_told),
 		TEST(other_children_are_left_to_those_who_wait_for_them),
 		TEST(a_child_that_somebody_else_has_waited_for_is_an_error),
+		TEST(a_child_whose_number_another_takes_is_an_error),
 		TEST(a_freed_child_goes_on_and_is_the_callers_to_wait_for),
 		TEST(the_end_of_one_that_a_debugger_holds_is_told_when_it_lets_go),
 		TEST(many_children_are_told_apart),

@@ -309,7 +309,6 @@ static void a_source_is_told_once_that_its_descriptor_was_closed(void **state)
 	close(fds[1]);
 }
 
-/* And then the other is not told. */
 /* The kernel has its registration for as long as the file is open, whatever number that has. */
 static void one_whose_file_is_open_elsewhere_is_told_no_more(void **state)
 {
@@ -335,6 +334,45 @@ static void one_whose_file_is_open_elsewhere_is_told_no_more(void **state)
 	close(fds[1]);
 }
 
+/* The kernel gave the number to another file by then. */
+static void a_source_whose_number_another_takes_is_told_so_too(void **state)
+{
+	struct stint_fd *lost, *fresh;
+	uint32_t seen_by_lost = 0, seen_by_fresh = 0;
+	int fds[2], again[2], elsewhere;
+
+	(void)state;
+	make_pipe(fds, false);
+	assert_int_equal(stint_fd_new(&lost, loop, fds[0], STINT_READ, 0, note_events, &seen_by_lost), 0);
+	elsewhere = dup(fds[0]);
+	assert_return_code(elsewhere, errno);
+	close(fds[0]);
+	make_pipe(again, false);
+	assert_int_equal(again[0], fds[0]);
+	assert_int_equal(stint_fd_new(&fresh, loop, again[0], STINT_READ, 0, note_events, &seen_by_fresh), 0);
+	assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(seen_by_lost, STINT_ERROR);
+	assert_int_equal(calls, 1);
+	/* It is not what keeps the loop running, nor is it called for what comes to a file that is open elsewhere. */
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	assert_int_equal(stint_fd_set_background(fresh, true), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(stint_loop_iterate(loop, 0), 0);
+	assert_int_equal(calls, 1);
+	/* The number is the other's. */
+	stint_fd_free(lost);
+	assert_int_equal(write(again[1], "x", 1), 1);
+	assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_int_equal(seen_by_fresh, STINT_READ);
+	assert_int_equal(calls, 2);
+	stint_fd_free(fresh);
+	close(elsewhere);
+	close(fds[1]);
+	close_pipe(again);
+}
+
+/* And then the other is not told. */
 static void one_that_is_told_so_may_free_the_loop(void **state)
 {
 	struct stint_fd *source;
@@ -601,6 +639,39 @@ static void a_refused_connect_says_so_once(void **state)
 	assert_int_equal(connect_error, -ECONNREFUSED);
 }
 
+/* Somebody closes what is not his, and opens a file that gets the number. */
+static void a_connect_whose_number_another_takes_fails_and_leaves_it_alone(void **state)
+{
+	struct sockaddr_in address = loopback(0);
+	struct stint_listener *listener;
+	struct stint_connect *attempt;
+	struct stint_fd *source;
+	int number, fds[2];
+
+	(void)state;
+	connected = 0;
+	assert_int_equal(stint_listener_new(&listener, loop, (struct sockaddr *)&address, sizeof(address),
+					    NULL, 0, on_accept, NULL),
+			 0);
+	address = loopback(stint_listener_port(listener));
+	number = dup(0);
+	close(number);
+	assert_int_equal(stint_connect_new(&attempt, loop, (struct sockaddr *)&address, sizeof(address),
+					   5 * S, 0, on_connect, NULL),
+			 0);
+	close(number);
+	make_pipe(fds, true);
+	assert_int_equal(fds[0], number);
+	assert_int_equal(stint_fd_new(&source, loop, fds[0], STINT_READ, 0, free_self, NULL), 0);
+	while (!connected || !calls)
+		assert_int_equal(stint_loop_iterate(loop, S), 0);
+	assert_int_equal(connect_error, -EBADF);
+	assert_int_equal(connected, 1);
+	assert_int_equal(calls, 1);
+	assert_true(fcntl(fds[0], F_GETFD) >= 0);
+	close_pipe(fds);
+}
+
 static void a_loop_without_a_meter_works(void **state)
 {
 	struct stint_loop_options options = {.size = sizeof(options), .meter_off = true};
@@ -633,6 +704,7 @@ int main(void)
 		TEST(the_loop_may_be_freed_in_a_callback),
 		TEST(a_source_is_told_once_that_its_descriptor_was_closed),
 		TEST(one_whose_file_is_open_elsewhere_is_told_no_more),
+		TEST(a_source_whose_number_another_takes_is_told_so_too),
 		TEST(one_that_is_told_so_may_free_the_loop),
 		TEST(a_source_knows_its_loop_and_context),
 		TEST(a_loop_does_not_run_inside_of_itself),
@@ -641,6 +713,7 @@ int main(void)
 		TEST(a_slow_handler_is_reported_with_the_timer_that_it_delayed),
 		TEST(a_handshake_is_an_event_on_both_sides),
 		TEST(a_refused_connect_says_so_once),
+		TEST(a_connect_whose_number_another_takes_fails_and_leaves_it_alone),
 		TEST(a_loop_without_a_meter_works),
 	};
 

@@ -19,7 +19,11 @@ struct stint_child;
 
 struct stint_child_exit {
 	pid_t pid; /* free to be another process from now on */
-	int error; /* 0; -ECHILD: somebody else has waited for it (or SIGCHLD is ignored), nothing below is known */
+	/*
+	 * 0; -ECHILD: somebody else has waited for it (or SIGCHLD is ignored); -EBADF: somebody has closed its pidfd: nothing
+	 * below is known then
+	 */
+	int error;
 	bool signalled; /* a signal ended it */
 	bool core_dumped;
 	int status;       /* its exit status, 0 to 255, or that signal's number */

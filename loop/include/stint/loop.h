@@ -162,8 +162,9 @@ STINT_API struct stint_fd *stint_fd_free(struct stint_fd *source);
  * With STINT_EDGE, a change has what is there reported anew, also one that is taken back before it was told.
  *
  * If the kernel refuses that, the descriptor was closed, though the source is still there: the source is called with
- * STINT_ERROR, once, and gets no events any more nor keeps the loop running. A close after which nothing is asked for
- * goes unnoticed, and the loop waits for a descriptor that is not: so free the source first.
+ * STINT_ERROR, once, and gets no events any more nor keeps the loop running. The same if its number, as another file's, is
+ * watched by a new source. A close after which neither happens goes unnoticed, and the loop waits for a descriptor that is
+ * not: so free the source first.
  */
 STINT_API int stint_fd_set_events(struct stint_fd *source, uint32_t events);
 STINT_API uint32_t stint_fd_events(const struct stint_fd *source);
