@@ -288,6 +288,8 @@ int stint_fd_set_background(struct stint_fd *source, bool background)
 {
 	if (!source || !source->live)
 		return -EINVAL;
+	if (!source->registered) /* it is lost, and nobody could end a wait for it */
+		return 0;
 	source->loop->fd_background += (uint32_t)background - source->background;
 	source->background = background;
 	return 0;

@@ -372,6 +372,42 @@ static void a_source_whose_number_another_takes_is_told_so_too(void **state)
 	close_pipe(again);
 }
 
+/* Whether that is asked before or after it was told. */
+static void a_source_that_is_lost_keeps_no_loop_running(void **state)
+{
+	struct stint_fd *lost, *fresh;
+	struct stint_timer *limit;
+	uint32_t seen = 0;
+	int fds[2], again[2];
+
+	(void)state;
+	make_pipe(fds, false);
+	assert_int_equal(stint_timer_new(&limit, loop, 0, tick_never, NULL), 0);
+	assert_int_equal(stint_timer_set_background(limit, true), 0);
+	assert_int_equal(stint_timer_start(limit, 5 * S, 0), 0);
+	assert_int_equal(stint_fd_new(&lost, loop, fds[0], STINT_READ, 0, note_events, &seen), 0);
+	close(fds[0]);
+	make_pipe(again, false);
+	assert_int_equal(stint_fd_new(&fresh, loop, again[0], STINT_READ, 0, count_call, NULL), 0);
+	assert_int_equal(stint_fd_set_background(fresh, true), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(stint_fd_set_background(lost, false), 0);
+		assert_int_equal(stint_loop_run(loop), 0);
+		assert_int_equal(seen, STINT_ERROR);
+		assert_int_equal(calls, 1);
+	}
+	/* What it did not count for is not missed when it is gone. */
+	stint_fd_free(lost);
+	assert_int_equal(stint_fd_set_background(fresh, false), 0);
+	assert_int_equal(write(again[1], "x", 1), 1);
+	assert_int_equal(stint_loop_iterate(loop, UINT64_MAX), 0);
+	assert_int_equal(calls, 2);
+	stint_fd_free(fresh);
+	assert_int_equal(stint_loop_run(loop), 0);
+	close(fds[1]);
+	close_pipe(again);
+}
+
 /* And then the other is not told. */
 static void one_that_is_told_so_may_free_the_loop(void **state)
 {
@@ -705,6 +741,7 @@ int main(void)
 		TEST(a_source_is_told_once_that_its_descriptor_was_closed),
 		TEST(one_whose_file_is_open_elsewhere_is_told_no_more),
 		TEST(a_source_whose_number_another_takes_is_told_so_too),
+		TEST(a_source_that_is_lost_keeps_no_loop_running),
 		TEST(one_that_is_told_so_may_free_the_loop),
 		TEST(a_source_knows_its_loop_and_context),
 		TEST(a_loop_does_not_run_inside_of_itself),

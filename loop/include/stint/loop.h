@@ -176,6 +176,9 @@ STINT_API int stint_fd_own(struct stint_fd *source, bool own);
  * A source in the background does not keep stint_loop_run() from returning, as with uv_unref(); it is called as ever while
  * the loop runs. For what serves the rest: a signal that ends the program, a mailbox for results. The same is there for
  * timers, kinds of timeouts, listeners, signals, mailboxes and children. New sources are in the foreground.
+ *
+ * One whose descriptor was closed (see stint_fd_set_events()) is in the background and stays there: 0, and nothing changes.
+ * -EINVAL.
  */
 STINT_API int stint_fd_set_background(struct stint_fd *source, bool background);
 
