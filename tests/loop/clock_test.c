@@ -129,7 +129,10 @@ static void the_clock_is_the_same_on_every_processor(void **state)
 
 	(void)state;
 	assert_int_equal(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
-	for (int round = 0; round < 50; round++)
+	for (int round = 0; round < 50; round++) {
+		/* What is off because the rate is not known well yet does not add up, however long this takes. */
+		stint_meter_poll_begin(account);
+		stint_meter_poll_end(account, 0);
 		for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
 			cpu_set_t one;
 
@@ -140,6 +143,7 @@ static void the_clock_is_the_same_on_every_processor(void **state)
 			assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
 			assert_true(off_monotonic(last_ns, &last_ns) < MS / 10);
 		}
+	}
 	assert_int_equal(sched_setaffinity(0, sizeof(allowed), &allowed), 0);
 }
 
