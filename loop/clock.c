@@ -136,8 +136,12 @@ static uint64_t new_rate(struct clock *clock, uint64_t ticks, uint64_t ns)
 	/* A clock that was just made, or one that a debugger or a snapshot tore: keep the rate. */
 	if (ticks > clock->base_ticks && ns - clock->base_ns >= CLOCK_ANCHOR_MIN_NS)
 		mult = rate(ticks - clock->base_ticks, ns - clock->base_ns);
-	clock->rate_doubted = mult && !clock->rate_doubted && !is_near(mult, clock->mult);
-	return clock->rate_doubted ? 0 : mult;
+	if (!mult || is_near(mult, clock->mult) || is_near(mult, clock->doubted_mult)) {
+		clock->doubted_mult = 0;
+		return mult;
+	}
+	clock->doubted_mult = mult;
+	return 0;
 }
 
 void clock_anchor(struct clock *clock)

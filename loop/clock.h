@@ -12,8 +12,8 @@
  * anchor finds that the readings ran ahead, the clock stands still until true time has caught up.
  *
  * While the machine sleeps CLOCK_MONOTONIC stands, and the TSC goes on, or begins anew. So what a poll returns to is no
- * reading before it has been found to be near the last anchor, and a rate that suddenly is another is taken when it is
- * found a second time.
+ * reading before it has been found to be near the last anchor. A rate that suddenly is another is taken when the next
+ * anchor finds the same one, which a second sleep will hardly give.
  *
  * Belongs to one thread.
  */
@@ -32,13 +32,13 @@
 struct clock {
 	uint64_t now_ns; /* the last reading */
 	bool tsc;
-	bool rate_doubted; /* the last anchor has found another rate, and not taken it */
+	uint32_t interval_ns; /* from the last anchor to the next */
 	uint64_t base_ticks;
 	uint64_t base_ns;
 	uint64_t mult;      /* ns per tick, times 2^64: of a product with ticks, the upper half is ns */
 	uint64_t offset_ns; /* what is to be added to that, so that base_ticks becomes base_ns */
 	uint64_t next_anchor_ns;
-	uint64_t interval_ns;
+	uint64_t doubted_mult; /* another rate, which the last anchor has found, and not taken; 0: none */
 };
 
 __extension__ typedef unsigned __int128 clock_wide;
