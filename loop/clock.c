@@ -161,3 +161,22 @@ void clock_anchor(struct clock *clock)
 		clock->interval_ns *= 2;
 	clock->next_anchor_ns = ns + clock->interval_ns;
 }
+
+/* CLOCK_MONOTONIC is read after the sample, so one that is right is not ahead of it, however long we are stopped between. */
+static bool is_torn(const struct clock *clock, uint64_t ns)
+{
+	if (!clock->tsc)
+		return false;
+	if (ns < clock->now_ns)
+		return clock->now_ns - ns > CLOCK_BACK_MAX_NS;
+	return ns > clock_gettime_ns(CLOCK_MONOTONIC) + CLOCK_BACK_MAX_NS;
+}
+
+__attribute__((cold, noinline)) uint64_t clock_settle_oddly(struct clock *clock, uint64_t ns)
+{
+	if (is_torn(clock, ns)) {
+		clock_anchor(clock);
+		ns = clock_sample(clock);
+	}
+	return clock_advance(clock, ns);
+}

@@ -12,8 +12,9 @@
  * anchor finds that the readings ran ahead, the clock stands still until true time has caught up.
  *
  * While the machine sleeps CLOCK_MONOTONIC stands, and the TSC goes on, or begins anew. So what a poll returns to is no
- * reading before it has been found to be near the last anchor. A rate that suddenly is another is taken when the next
- * anchor finds the same one, which a second sleep will hardly give.
+ * reading before it has been found to be near the last anchor, nor is any other sample that is far from the last
+ * reading, as after a sleep amid a callback, before CLOCK_MONOTONIC was asked. A rate that suddenly is another is taken
+ * when the next anchor finds the same one, which a second sleep will hardly give.
  *
  * Belongs to one thread.
  */
@@ -96,11 +97,17 @@ static inline uint64_t clock_sample(const struct clock *clock)
 	return clock_gettime_ns(CLOCK_MONOTONIC);
 }
 
+/* A sample that is further from the last reading is looked at before it is made one. */
+#define CLOCK_STRIDE_MAX_NS CLOCK_ANCHOR_MAX_NS
+
+/* Cold: a sample that is earlier than the last reading, or much later. */
+uint64_t clock_settle_oddly(struct clock *clock, uint64_t ns);
+
 /* Makes a sample a reading. */
 static inline uint64_t clock_settle(struct clock *clock, uint64_t ns)
 {
-	if (__builtin_expect(ns < clock->now_ns, 0))
-		return clock->now_ns;
+	if (__builtin_expect(ns - clock->now_ns > CLOCK_STRIDE_MAX_NS, 0))
+		return clock_settle_oddly(clock, ns);
 	clock->now_ns = ns;
 	return ns;
 }
@@ -155,12 +162,20 @@ static inline bool clock_anchor_due(const struct clock *clock, uint64_t sample_n
 	return sample_ns >= clock->next_anchor_ns || sample_ns + CLOCK_BACK_MAX_NS < clock->now_ns;
 }
 
+/* Makes a sample that is known to be right a reading, unless one before was ahead of it. */
+static inline uint64_t clock_advance(struct clock *clock, uint64_t ns)
+{
+	if (ns > clock->now_ns)
+		clock->now_ns = ns;
+	return clock->now_ns;
+}
+
 /* The reading behind a wait, during which the machine may have slept. `sample_ns`: one of the clock from then. */
 static inline uint64_t clock_settle_waited(struct clock *clock, uint64_t sample_ns)
 {
 	if (__builtin_expect(clock_anchor_due(clock, sample_ns), 0)) {
 		clock_anchor(clock);
-		sample_ns = clock_sample(clock);
+		return clock_advance(clock, clock_sample(clock));
 	}
 	return clock_settle(clock, sample_ns);
 }

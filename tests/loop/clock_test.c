@@ -5,6 +5,7 @@
 #include "loop/meter_account.h"
 #include "loop_fixture.h"
 
+#include <fcntl.h>
 #include <sched.h>
 
 static struct stint_meter *meter;
@@ -196,6 +197,154 @@ static void a_kvm_clock_that_needs_no_call_is_read_as_what_it_is_made_of(void **
 							       : STINT_METER_CLOCK_GETTIME);
 }
 
+/* ---- a sleep amid a callback ---- */
+
+static struct {
+	struct stint_loop *loop;
+	uint32_t handler;
+	int64_t ns; /* of the next; those after it are longer, as two alike would pass for another rate */
+	bool read;  /* the clock is read once more before the callback ends */
+	int fds[2];
+} sleeping;
+
+static void sleep_amid(void)
+{
+	struct stint_meter_loop *of_loop = stint_loop_account(sleeping.loop);
+
+	fixture_spin(2 * MS);
+	tear(&of_loop->clock, sleeping.ns);
+	sleeping.ns *= 300;
+	if (sleeping.read)
+		(void)stint_meter_now_ns(of_loop);
+}
+
+static void sleep_on_fd(struct stint_fd *source, uint32_t events, void *ctx)
+{
+	(void)events;
+	(void)ctx;
+	stint_fd_free(source);
+	sleep_amid();
+}
+
+static void sleep_on_timer(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	(void)ctx;
+	sleep_amid();
+}
+
+static void sleep_on_post(struct stint_post *post, int error, void *ctx)
+{
+	(void)post;
+	(void)ctx;
+	if (error == 0)
+		sleep_amid();
+}
+
+static void sleep_in_scope(struct stint_deferred *deferred, void *ctx)
+{
+	struct stint_meter_loop *of_loop = stint_loop_account(sleeping.loop);
+
+	(void)deferred;
+	(void)ctx;
+	assert_int_equal(stint_meter_begin(of_loop, sleeping.handler, -1), 0);
+	sleep_amid();
+	assert_int_equal(stint_meter_end(of_loop), 0);
+}
+
+static void prepare_fds(void)
+{
+	struct stint_fd *source;
+
+	for (int i = 0; i < 2; i++) /* one is for writing */
+		assert_int_equal(stint_fd_new(&source, sleeping.loop, sleeping.fds[i],
+					      i ? STINT_WRITE : STINT_READ, sleeping.handler, sleep_on_fd,
+					      NULL),
+				 0);
+	assert_int_equal(write(sleeping.fds[1], "x", 1), 1);
+}
+
+static void prepare_fd(void)
+{
+	struct stint_fd *source;
+
+	assert_int_equal(stint_fd_new(&source, sleeping.loop, sleeping.fds[1], STINT_WRITE, sleeping.handler,
+				      sleep_on_fd, NULL),
+			 0);
+}
+
+static void prepare_timer(void)
+{
+	struct stint_timer *timer;
+
+	assert_int_equal(stint_timer_new(&timer, sleeping.loop, sleeping.handler, sleep_on_timer, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+}
+
+static void prepare_post(void)
+{
+	static struct stint_post post;
+	struct stint_mailbox *mailbox;
+
+	post = (struct stint_post){.callback = sleep_on_post, .handler = sleeping.handler};
+	assert_int_equal(stint_mailbox_new(&mailbox, sleeping.loop), 0);
+	assert_int_equal(stint_mailbox_post(mailbox, &post), 0);
+}
+
+static void prepare_scope(void)
+{
+	struct stint_deferred *deferred;
+
+	assert_int_equal(stint_deferred_new(&deferred, sleeping.loop, 0, sleep_in_scope, NULL), 0);
+	assert_int_equal(stint_deferred_schedule(deferred), 0);
+}
+
+static void iterate_with_a_sleep(void (*prepare)(void))
+{
+	const struct stint_histogram *service;
+	uint64_t begin_ns, took_ns;
+	struct clock *clock;
+
+	assert_int_equal(stint_loop_new(&sleeping.loop, NULL), 0);
+	assert_int_equal(pipe2(sleeping.fds, O_NONBLOCK | O_CLOEXEC), 0);
+	clock = &stint_loop_account(sleeping.loop)->clock;
+	skip_without_tsc(clock);
+	sleeping.handler = (uint32_t)stint_loop_handler(sleeping.loop, "sleeps", 0);
+	begin_ns = fixture_now_ns(CLOCK_MONOTONIC);
+	prepare();
+	assert_int_equal(stint_loop_iterate(sleeping.loop, 0), 0);
+	took_ns = fixture_now_ns(CLOCK_MONOTONIC) - begin_ns;
+	assert_is_now(clock, begin_ns);
+	service = &stint_loop_account(sleeping.loop)
+			   ->hot[sleeping.handler]
+			   .block->histogram[STINT_METER_HANDLER_SERVICE];
+	assert_true(service->count > 0);
+	assert_true(service->min >= fixture_at_least(2 * MS));
+	assert_true(fixture_at_least(service->max) <= took_ns);
+	/* And it goes on. */
+	begin_ns = begin_ns + took_ns;
+	fixture_spin(2 * MS);
+	assert_int_equal(stint_loop_iterate(sleeping.loop, 0), 0);
+	assert_is_now(clock, begin_ns + 2 * MS);
+	sleeping.loop = stint_loop_free(sleeping.loop);
+	close(sleeping.fds[0]);
+	close(sleeping.fds[1]);
+}
+
+/* Neither is it the callback's time, nor does the clock stand for as long. */
+static void a_sleep_of_the_machine_amid_a_callback_is_nobodys_time(void **state)
+{
+	static void (*const ways[])(void) = {prepare_fd, prepare_fds, prepare_timer, prepare_post,
+					     prepare_scope};
+
+	(void)state;
+	for (size_t i = 0; i < 4 * sizeof(ways) / sizeof(ways[0]); i++) {
+		sleeping.ns = (i % 2 ? -3 : 3) * (int64_t)S;
+		sleeping.read = i / 2 % 2;
+		iterate_with_a_sleep(ways[i / 4]);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_meter, close_meter)
 
 int main(void)
@@ -206,6 +355,7 @@ int main(void)
 		TEST(a_rate_that_is_found_twice_is_taken),
 		TEST(the_clock_is_the_same_on_every_processor),
 		TEST(a_kvm_clock_that_needs_no_call_is_read_as_what_it_is_made_of),
+		cmocka_unit_test(a_sleep_of_the_machine_amid_a_callback_is_nobodys_time),
 	};
 
 	return cmocka_run_group_tests_name("clock", tests, fixture_make_directory, fixture_remove_directory);
