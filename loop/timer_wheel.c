@@ -280,7 +280,10 @@ void wheel_add_to_front(struct timer_wheel *wheel, struct stint_timer *timer)
 	insert(wheel, timer, previous ? &previous->next : &wheel->front);
 }
 
-/* From the end as well: it looks at those of the front list that are later than the earliest, each once. */
+/*
+ * From the end as well: it looks at those of the front list that are later than the earliest, each once. Of those that are
+ * not due the front list has one tick's at most, so looking at them again in each iteration ends with the tick.
+ */
 static void merge_inbox(struct timer_wheel *wheel)
 {
 	struct stint_timer *previous = wheel->last, *latest = NULL;
