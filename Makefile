@@ -213,7 +213,7 @@ check-format:
 SANITIZED_TESTS = $(patsubst $(BUILD)/%,build/asan/%,$(filter $(addprefix $(BUILD)/tests/,loop/% report/% hostile/%),$(TESTS)))
 
 # Data races, in those that are about threads.
-THREAD_TESTS = $(patsubst $(BUILD)/%,build/tsan/%,$(filter $(addprefix $(BUILD)/tests/loop/,threads_test pool_test file_test random_test),$(TESTS)))
+THREAD_TESTS = $(patsubst $(BUILD)/%,build/tsan/%,$(filter $(addprefix $(BUILD)/tests/loop/,threads_test pool_test file_test random_test connect_name_test),$(TESTS)))
 
 # Only the processes of the tests themselves: what a forked child leaves unfreed when it ends by _exit() is no leak.
 VALGRIND := valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect \

@@ -165,6 +165,15 @@ __attribute__((unused)) static void fixture_skip_without_pidfds(void)
 	skip();
 }
 
+/* ThreadSanitizer ends a child that starts a thread, if its parent had some as it forked. */
+__attribute__((unused)) static void fixture_skip_without_threads_after_fork(void)
+{
+#if defined(__SANITIZE_THREAD__)
+	print_message("skipped: the thread sanitizer allows no threads after a fork\n");
+	skip();
+#endif
+}
+
 /*
  * Leaves no memory for as much as a thread's stack. Where that cannot be done, skips the test. `before` is what
  * setrlimit() is to restore.

@@ -335,10 +335,7 @@ static void a_forked_child_has_none_and_may_have_its_own(void **state)
 	pid_t child;
 
 	(void)state;
-#if defined(__SANITIZE_THREAD__)
-	puts("skipped: the thread sanitizer allows no threads after a fork");
-	skip();
-#endif
+	fixture_skip_without_threads_after_fork();
 	start();
 	child = fork();
 	assert_true(child >= 0);
