@@ -13,6 +13,9 @@
  * queue is above its high watermark (the peer is slow), the reader is paused, and when the queue has drained it goes
  * on: so a connection takes some chunks of memory, however large its file. With --send-file the kernel moves the
  * data by sendfile() instead: less copying, but what is not in the page cache is then waited for by the loop.
+ *
+ * A peer that does nothing for a minute, neither asks nor takes what it has asked for, is disconnected: it holds
+ * descriptors and memory.
  */
 
 #include <errno.h>
@@ -31,12 +34,14 @@
 
 #define REQUEST_BYTES 8192
 #define QUEUE_BYTES   262144 /* of a connection, from which on it is full */
+#define SECOND_NS     UINT64_C(1000000000)
 
 struct server {
 	struct stint_loop *loop;
 	struct stint_pool *pool;
 	int root;
 	bool send_file;
+	uint64_t idle_ns; /* after which a connection on which nothing moves is ended */
 	uint32_t accept_handler, read_handler, file_handler;
 };
 
@@ -236,8 +241,10 @@ static void on_accept(struct stint_listener *listener, int fd, const struct sock
 	static const struct stint_stream_callbacks callbacks = {.read = on_read,
 								.drained = on_drained,
 								.closed = on_closed};
-	struct stint_stream_options options = {.size = sizeof(options), .high_bytes = QUEUE_BYTES};
 	struct server *server = ctx;
+	struct stint_stream_options options = {.size = sizeof(options),
+					       .high_bytes = QUEUE_BYTES,
+					       .idle_ns = server->idle_ns};
 	struct connection *connection = calloc(1, sizeof(*connection));
 
 	(void)listener;
@@ -307,12 +314,13 @@ static int open_server(struct server *server, const char *directory, uint16_t po
 
 static void usage(FILE *out)
 {
-	fputs("usage: file_server [--port N] [--threads N] [--send-file] [DIRECTORY]\n"
+	fputs("usage: file_server [--port N] [--threads N] [--idle N] [--send-file] [DIRECTORY]\n"
 	      "\n"
 	      "Serves the files below DIRECTORY (the current one) over HTTP on 127.0.0.1, until SIGTERM or SIGINT.\n"
 	      "\n"
 	      "  -p, --port N      0, the default: any; the first line of output says which\n"
 	      "  -t, --threads N   for what is not in the page cache (4)\n"
+	      "  -i, --idle N      seconds after which a connection on which nothing moves is ended (60; 0: never)\n"
 	      "  -s, --send-file   by sendfile() instead of chunks\n"
 	      "  -h, --help\n"
 	      "\n"
@@ -336,18 +344,21 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"port", required_argument, NULL, 'p'},
 						{"threads", required_argument, NULL, 't'},
+						{"idle", required_argument, NULL, 'i'},
 						{"send-file", no_argument, NULL, 's'},
 						{"help", no_argument, NULL, 'h'},
 						{NULL, 0, NULL, 0}};
-	struct server server = {.root = -1};
+	struct server server = {.root = -1, .idle_ns = 60 * SECOND_NS};
 	uint32_t port = 0, threads = 0;
 	int option, error;
 
-	while ((option = getopt_long(argc, argv, "p:t:sh", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "p:t:i:sh", options, NULL)) != -1) {
 		if (option == 'p') {
 			port = number_or_die(optarg, 65535);
 		} else if (option == 't') {
 			threads = number_or_die(optarg, 1024);
+		} else if (option == 'i') {
+			server.idle_ns = number_or_die(optarg, 86400) * SECOND_NS;
 		} else if (option == 's') {
 			server.send_file = true;
 		} else {

@@ -3,11 +3,12 @@
 /*
  * A server with one loop per thread.
  *
- *	loops [--port N] [--threads N] [--help]
+ *	loops [--port N] [--threads N] [--idle N] [--help]
  *
  * Every loop listens on the same port (SO_REUSEPORT), and the kernel spreads new connections over them. A line is echoed
  * by the loop that the connection is on. The line "move" hands the connection, with all that is still to be sent on it,
- * over to the next loop: it is detached here, and the next loop's mailbox takes it to where it is attached again. Try:
+ * over to the next loop: it is detached here, and the next loop's mailbox takes it to where it is attached again. A peer
+ * that does nothing for a minute is disconnected, whichever loop it is on by then. Try:
  *
  *	printf 'hello\nmove\nhello again\n' | nc -N 127.0.0.1 PORT
  *
@@ -46,6 +47,9 @@ static struct stint_meter *meter; /* all loops share it, and so the handlers' na
 static struct worker workers[THREADS_LIMIT];
 static unsigned worker_count = 2;
 static uint32_t accept_handler, read_handler, handover_handler, stop_handler;
+
+/* After which a connection on which nothing moves is ended. */
+static uint64_t idle_ns = UINT64_C(60000000000);
 
 static const struct stint_stream_callbacks connection_callbacks;
 
@@ -128,6 +132,7 @@ static const struct stint_stream_callbacks connection_callbacks = {.read = on_re
 static void on_accept(struct stint_listener *listener, int fd, const struct sockaddr *peer, socklen_t bytes,
 		      void *ctx)
 {
+	const struct stint_stream_options options = {.size = sizeof(options), .idle_ns = idle_ns};
 	struct worker *worker = ctx;
 	struct stint_stream *stream;
 
@@ -135,8 +140,8 @@ static void on_accept(struct stint_listener *listener, int fd, const struct sock
 	(void)peer;
 	(void)bytes;
 	worker->accepted++;
-	if (stint_stream_new(&stream, worker->loop, fd, NULL, read_handler, &connection_callbacks, worker) <
-	    0)
+	if (stint_stream_new(&stream, worker->loop, fd, &options, read_handler, &connection_callbacks,
+			     worker) < 0)
 		close(fd);
 }
 
@@ -246,13 +251,14 @@ static int run_all(void)
 /* ---- arguments ---- */
 
 static const char usage[] =
-	"usage: loops [--port N] [--threads N]\n"
+	"usage: loops [--port N] [--threads N] [--idle N]\n"
 	"\n"
 	"Echoes lines, with one event loop per thread, all listening on one port of 127.0.0.1.\n"
 	"The line \"move\" hands the connection over to the next loop.\n"
 	"\n"
 	"  --port N      the port (0, which lets the kernel choose)\n"
 	"  --threads N   how many loops, 1 to 64 (2)\n"
+	"  --idle N      seconds after which a connection on which nothing moves is ended (60; 0: never)\n"
 	"  --help        this text\n"
 	"\n"
 	"Ends at SIGINT or SIGTERM, and says what each loop has done.\n";
@@ -273,17 +279,20 @@ static unsigned parse(int argc, char **argv)
 	static const struct option options[] = {
 		{"port", required_argument, NULL, 'p'},
 		{"threads", required_argument, NULL, 't'},
+		{"idle", required_argument, NULL, 'i'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
 	unsigned port = 0;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "p:t:h", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "p:t:i:h", options, NULL)) != -1) {
 		if (option == 'p')
 			port = parse_number(optarg, "--port", 0, 65535);
 		else if (option == 't')
 			worker_count = parse_number(optarg, "--threads", 1, THREADS_LIMIT);
+		else if (option == 'i')
+			idle_ns = parse_number(optarg, "--idle", 0, 86400) * UINT64_C(1000000000);
 		else {
 			fputs(usage, option == 'h' ? stdout : stderr);
 			exit(option == 'h' ? 0 : 2);

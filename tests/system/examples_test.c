@@ -123,8 +123,9 @@ static unsigned long long number_before(const char *text, const char *word)
 
 static void each_says_how_it_is_used(void **state)
 {
-	static const char *const names[] = {"echo",     "proxy",       "chat",         "half_close",
-					    "upstream", "http_server", "select_epoll", "write_buffer"};
+	static const char *const names[] = {"echo",         "proxy",       "chat",        "half_close",
+					    "upstream",     "loops",       "file_server", "http_server",
+					    "select_epoll", "write_buffer"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -232,6 +233,27 @@ static void loops_hold_back_who_does_not_read_its_answers(void **state)
 	close(fd);
 	assert_int_equal(command_end(&server, SIGTERM, output, sizeof(output)), 0);
 	free(lines);
+}
+
+/* Whether it has said nothing at all or was handed over to another loop, where it says nothing any more. */
+static void loops_end_who_does_nothing(void **state)
+{
+	struct command server;
+	int port, silent, moved;
+	char answer[16];
+
+	(void)state;
+	port = start(&server, (const char *const[]){"examples/loops", "--idle", "1", NULL});
+	silent = connect_to(port, 0);
+	moved = connect_to(port, 0);
+	assert_int_equal(write(moved, "move\n", 5), 5);
+	read_exactly(moved, answer, strlen("loop 0: move\n"));
+	expect_end(silent);
+	expect_end(moved);
+	close(silent);
+	close(moved);
+	assert_int_equal(command_end(&server, SIGTERM, output, sizeof(output)), 0);
+	assert_non_null(strstr(output, "1 taken over"));
 }
 
 /* Through the proxy to an echo server that cannot get rid of it: the proxy's queues stay within their marks. */
@@ -451,6 +473,7 @@ int main(void)
 		cmocka_unit_test(echo_holds_back_who_does_not_read_and_sends_all_after_an_end),
 		cmocka_unit_test(http_server_holds_back_who_does_not_read_its_answers),
 		cmocka_unit_test(loops_hold_back_who_does_not_read_its_answers),
+		cmocka_unit_test(loops_end_who_does_nothing),
 		cmocka_unit_test(a_proxy_queues_no_more_than_its_marks_and_passes_ends_on),
 		cmocka_unit_test(a_proxy_passes_a_reset_on_as_a_reset),
 		cmocka_unit_test(a_proxy_without_an_upstream_ends_its_client),

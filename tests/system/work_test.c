@@ -290,6 +290,31 @@ static void a_slow_peer_holds_one_file_open_when_it_goes_by_sendfile(void **stat
 	assert_int_equal(command_end(&server, SIGTERM, NULL, 0), 0);
 }
 
+/* Whether it asks for nothing, for half of something, or for nothing more. */
+static void who_does_nothing_is_ended(void **state)
+{
+	static const char *const requests[] = {"", "GET /fi", "GET /empty HTTP/1.1\r\n\r\n"};
+	struct command server;
+	int port, fds[3], before;
+	char line[128], head[512];
+
+	(void)state;
+	command_start(&server, (const char *const[]){"examples/file_server", root, "--idle", "1", NULL});
+	command_line(&server, "listening on ", line, sizeof(line));
+	port = atoi(strrchr(line, ':') + 1);
+	before = descriptors_of(server.pid);
+	for (int i = 0; i < 3; i++)
+		fds[i] = ask(port, requests[i]);
+	read_head(fds[2], head, sizeof(head));
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(recv(fds[i], head, 1, 0), 0);
+	while (descriptors_of(server.pid) > before) /* for ever, if it keeps one */
+		nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
+	assert_int_equal(command_end(&server, SIGTERM, NULL, 0), 0);
+}
+
 static void only_files_below_the_directory_are_served(void **state)
 {
 	static const char *const refused[] = {"/../r.stint", "/outside", "/", "//etc/hostname", "/none"};
@@ -382,6 +407,7 @@ int main(void)
 		cmocka_unit_test(a_slow_peer_holds_the_reader_back),
 		cmocka_unit_test(peers_that_leave_in_the_middle_leave_nothing_behind),
 		cmocka_unit_test(a_slow_peer_holds_one_file_open_when_it_goes_by_sendfile),
+		cmocka_unit_test(who_does_nothing_is_ended),
 		cmocka_unit_test(only_files_below_the_directory_are_served),
 		cmocka_unit_test(long_work_has_one_result_in_three_ways_and_its_jobs_are_recorded),
 	};
