@@ -14,6 +14,9 @@
  * on: so a connection takes some chunks of memory, however large its file. With --send-file the kernel moves the
  * data by sendfile() instead: less copying, but what is not in the page cache is then waited for by the loop.
  *
+ * The head of an answer is held until the file's first chunk is there, so that they are one send, and, if they are small,
+ * one segment: each wakes the peer. By --send-file the stream does that, as it is told to coalesce.
+ *
  * A peer that does nothing for a minute, neither asks nor takes what it has asked for, is disconnected: it holds
  * descriptors and memory.
  */
@@ -33,6 +36,7 @@
 #include <unistd.h>
 
 #define REQUEST_BYTES 8192
+#define HEAD_BYTES    256
 #define QUEUE_BYTES   262144 /* of a connection, from which on it is full */
 #define SECOND_NS     UINT64_C(1000000000)
 
@@ -49,13 +53,40 @@ struct connection {
 	struct server *server;
 	struct stint_stream *stream;
 	struct stint_file_reader *reader; /* of the answer that is being sent; NULL: there is none */
+	size_t head_bytes;                /* of its head, which waits for the first chunk; 0: it is sent */
+	char head[HEAD_BYTES];
 	size_t bytes;
 	char request[REQUEST_BYTES];
 };
 
 static void serve(struct connection *connection);
 
+/* An answer, with its body if that is short; returns its length. */
+static size_t format_answer(char ret[HEAD_BYTES], const char *status, uint64_t bytes, const char *body)
+{
+	return (size_t)snprintf(ret, HEAD_BYTES, "HTTP/1.1 %s\r\nContent-Length: %llu\r\n\r\n%s", status,
+				(unsigned long long)bytes, body);
+}
+
+static int answer(struct connection *connection, const char *status, uint64_t bytes, const char *body)
+{
+	char head[HEAD_BYTES];
+
+	return stint_stream_write(connection->stream, head, format_answer(head, status, bytes, body));
+}
+
 /* ---- the file's way ---- */
+
+static int send_chunk(struct connection *connection, const void *data, size_t bytes)
+{
+	struct iovec parts[2] = {{connection->head, connection->head_bytes},
+				 {(void *)(uintptr_t)data, bytes}};
+
+	if (connection->head_bytes == 0)
+		return stint_stream_write(connection->stream, data, bytes);
+	connection->head_bytes = 0;
+	return stint_stream_writev(connection->stream, parts, 2);
+}
 
 static void on_chunk(struct stint_file_reader *reader, const void *data, size_t bytes, uint64_t offset,
 		     void *ctx)
@@ -63,7 +94,7 @@ static void on_chunk(struct stint_file_reader *reader, const void *data, size_t 
 	struct connection *connection = ctx;
 
 	(void)offset;
-	if (stint_stream_write(connection->stream, data, bytes) < 0)
+	if (send_chunk(connection, data, bytes) < 0)
 		return; /* `closed` follows, and frees the reader */
 	if (stint_stream_full(connection->stream))
 		stint_file_reader_pause(reader);
@@ -88,7 +119,10 @@ static void on_file_end(struct stint_file_reader *reader, int error, void *ctx)
 
 	(void)reader;
 	connection->reader = NULL;
-	if (error < 0) { /* the peer was promised more: all that can be done is to end short of it */
+	if (error < 0) {
+		/* Once it was promised more, all that can be done is to end short of it. */
+		if (connection->head_bytes)
+			answer(connection, "500 Internal Server Error", 0, "");
 		stint_stream_close(connection->stream);
 		return;
 	}
@@ -96,16 +130,26 @@ static void on_file_end(struct stint_file_reader *reader, int error, void *ctx)
 	serve(connection);
 }
 
-/* Owns `fd`. Returns a negative errno if the connection cannot go on. */
-static int send_content(struct connection *connection, int fd, uint64_t bytes)
+/* Owns `fd`, as do the next two. Returns a negative errno if the connection cannot go on. */
+static int send_file(struct connection *connection, int fd, uint64_t bytes)
+{
+	int error = answer(connection, "200 OK", bytes, "");
+
+	if (error < 0) {
+		close(fd);
+		return error;
+	}
+	return stint_stream_send_file(connection->stream, fd, 0, bytes, NULL, NULL);
+}
+
+static int read_file(struct connection *connection, int fd, uint64_t bytes)
 {
 	static const struct stint_file_reader_callbacks callbacks = {.read = on_chunk, .end = on_file_end};
 	struct stint_file_reader_options options = {.size = sizeof(options), .bytes = bytes};
 	struct server *server = connection->server;
 	int error;
 
-	if (server->send_file)
-		return stint_stream_send_file(connection->stream, fd, 0, bytes, NULL, NULL);
+	connection->head_bytes = format_answer(connection->head, "200 OK", bytes, "");
 	error = stint_file_reader_new(&connection->reader, server->loop, server->pool, fd, &options,
 				      server->file_handler, &callbacks, connection);
 	if (error < 0) {
@@ -114,6 +158,13 @@ static int send_content(struct connection *connection, int fd, uint64_t bytes)
 	}
 	/* Requests that come meanwhile wait in the kernel. */
 	return stint_stream_pause(connection->stream);
+}
+
+static int send_content(struct connection *connection, int fd, uint64_t bytes)
+{
+	if (connection->server->send_file)
+		return send_file(connection, fd, bytes);
+	return read_file(connection, fd, bytes);
 }
 
 /* ---- requests ---- */
@@ -128,15 +179,6 @@ static int open_below(int root, const char *path)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-static int answer(struct connection *connection, const char *status, uint64_t bytes, const char *body)
-{
-	char head[256];
-	int length = snprintf(head, sizeof(head), "HTTP/1.1 %s\r\nContent-Length: %llu\r\n\r\n%s", status,
-			      (unsigned long long)bytes, body);
-
-	return stint_stream_write(connection->stream, head, (size_t)length);
-}
-
 static int refuse(struct connection *connection, bool head_only)
 {
 	static const char body[] = "no such file\n";
@@ -148,7 +190,7 @@ static int serve_file(struct connection *connection, const char *path, bool head
 {
 	struct stat status;
 	uint64_t bytes;
-	int fd, error;
+	int fd;
 
 	fd = open_below(connection->server->root, path);
 	if (fd < 0)
@@ -158,12 +200,10 @@ static int serve_file(struct connection *connection, const char *path, bool head
 		return refuse(connection, head_only);
 	}
 	bytes = (uint64_t)status.st_size;
-	error = answer(connection, "200 OK", bytes, "");
-	if (error < 0 || head_only || bytes == 0) {
-		close(fd);
-		return error;
-	}
-	return send_content(connection, fd, bytes);
+	if (!head_only && bytes > 0)
+		return send_content(connection, fd, bytes);
+	close(fd);
+	return answer(connection, "200 OK", bytes, "");
 }
 
 /* `request` is the head of one, NUL-terminated. */
@@ -244,7 +284,8 @@ static void on_accept(struct stint_listener *listener, int fd, const struct sock
 	struct server *server = ctx;
 	struct stint_stream_options options = {.size = sizeof(options),
 					       .high_bytes = QUEUE_BYTES,
-					       .idle_ns = server->idle_ns};
+					       .idle_ns = server->idle_ns,
+					       .coalesce = server->send_file};
 	struct connection *connection = calloc(1, sizeof(*connection));
 
 	(void)listener;

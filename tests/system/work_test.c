@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -27,6 +28,7 @@
 
 #define CHUNK 65536u
 #define BYTES (40u << 20)
+#define SMALL 1000u
 
 static char directory[64], root[80], recording[96];
 static uint8_t *content;
@@ -36,10 +38,25 @@ static void below(char *ret, size_t size, const char *name)
 	snprintf(ret, size, "%s/%s", root, name);
 }
 
+/* Of so much of the content. */
+static bool make_file(const char *name, size_t bytes)
+{
+	char path[128];
+	ssize_t written;
+	int fd;
+
+	below(path, sizeof(path), name);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return false;
+	written = write(fd, content, bytes);
+	close(fd);
+	return written == (ssize_t)bytes;
+}
+
 static int make_files(void **state)
 {
 	char path[128];
-	int fd;
 
 	(void)state;
 	snprintf(directory, sizeof(directory), "/tmp/stint-test-XXXXXX");
@@ -52,25 +69,19 @@ static int make_files(void **state)
 		return -1;
 	for (uint32_t i = 0; i < BYTES; i++)
 		content[i] = (uint8_t)(i * 2654435761u >> 15);
-	below(path, sizeof(path), "file");
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, content, BYTES) != BYTES)
+	if (!make_file("file", BYTES) || !make_file("small", SMALL) || !make_file("empty", 0))
 		return -1;
-	close(fd);
-	below(path, sizeof(path), "empty");
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	close(fd);
 	below(path, sizeof(path), "outside");
 	return symlink("/etc/hostname", path);
 }
 
 static int remove_files(void **state)
 {
-	static const char *const names[] = {"file", "empty", "outside"};
+	static const char *const names[] = {"file", "small", "empty", "outside"};
 	char path[128];
 
 	(void)state;
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		below(path, sizeof(path), names[i]);
 		unlink(path);
 	}
@@ -81,13 +92,18 @@ static int remove_files(void **state)
 
 /* ---- a client ---- */
 
-static void start_server(struct command *server, int *port, const char *option)
+static void start_server_of(struct command *server, int *port, const char *of, const char *option)
 {
 	char line[128];
 
-	command_start(server, (const char *const[]){"examples/file_server", root, option, NULL});
+	command_start(server, (const char *const[]){"examples/file_server", of, option, NULL});
 	command_line(server, "listening on ", line, sizeof(line));
 	*port = atoi(strrchr(line, ':') + 1);
+}
+
+static void start_server(struct command *server, int *port, const char *option)
+{
+	start_server_of(server, port, root, option);
 }
 
 static int ask(int port, const char *request)
@@ -183,6 +199,43 @@ static void a_file_arrives_whole_by_sendfile_too(void **state)
 	expect_content(fd);
 	close(fd);
 	assert_int_equal(command_end(&server, SIGTERM, NULL, 0), 0);
+}
+
+/* Segments with data that have come, as the kernel counts them; the loopback device joins none. */
+static uint32_t segments_of(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t bytes = sizeof(info);
+
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes), 0);
+	return info.tcpi_data_segs_in;
+}
+
+static void expect_one_segment_an_answer(const char *option)
+{
+	uint8_t answer[SMALL];
+	struct command server;
+	int port, fd;
+
+	start_server(&server, &port, option);
+	fd = ask(port, "GET /small HTTP/1.1\r\n\r\n");
+	for (uint32_t answers = 1; answers <= 3; answers++) {
+		expect_head(fd, "200 OK", SMALL);
+		assert_int_equal(recv(fd, answer, SMALL, MSG_WAITALL), SMALL);
+		assert_memory_equal(answer, content, SMALL);
+		assert_int_equal(segments_of(fd), answers);
+		if (answers < 3)
+			assert_int_equal(send(fd, "GET /small HTTP/1.1\r\n\r\n", 23, 0), 23);
+	}
+	close(fd);
+	assert_int_equal(command_end(&server, SIGTERM, NULL, 0), 0);
+}
+
+static void a_small_file_and_its_head_are_one_segment(void **state)
+{
+	(void)state;
+	expect_one_segment_an_answer(NULL);
+	expect_one_segment_an_answer("--send-file");
 }
 
 static unsigned long long bytes_read_by(pid_t pid)
@@ -296,12 +349,10 @@ static void who_does_nothing_is_ended(void **state)
 	static const char *const requests[] = {"", "GET /fi", "GET /empty HTTP/1.1\r\n\r\n"};
 	struct command server;
 	int port, fds[3], before;
-	char line[128], head[512];
+	char head[512];
 
 	(void)state;
-	command_start(&server, (const char *const[]){"examples/file_server", root, "--idle", "1", NULL});
-	command_line(&server, "listening on ", line, sizeof(line));
-	port = atoi(strrchr(line, ':') + 1);
+	start_server(&server, &port, "--idle=1");
 	before = descriptors_of(server.pid);
 	for (int i = 0; i < 3; i++)
 		fds[i] = ask(port, requests[i]);
@@ -336,6 +387,27 @@ static void only_files_below_the_directory_are_served(void **state)
 	close(fd);
 	fd = ask(port, "POST /file HTTP/1.1\r\n\r\n");
 	expect_head(fd, "405 Method Not Allowed", 0);
+	close(fd);
+	assert_int_equal(command_end(&server, SIGTERM, NULL, 0), 0);
+}
+
+/* Its size is known, and reading it fails: nothing was promised by then. */
+static void a_file_that_cannot_be_read_is_answered_with_an_error(void **state)
+{
+	static const char lo[] = "/sys/devices/virtual/net/lo";
+	struct command server;
+	int fd, port;
+	char byte;
+
+	(void)state;
+	if (access("/sys/devices/virtual/net/lo/speed", R_OK) != 0) {
+		print_message("skipped: there is no %s/speed here\n", lo);
+		skip();
+	}
+	start_server_of(&server, &port, lo, NULL);
+	fd = ask(port, "GET /speed HTTP/1.1\r\n\r\n");
+	expect_head(fd, "500 Internal Server Error", 0);
+	assert_int_equal(recv(fd, &byte, 1, 0), 0);
 	close(fd);
 	assert_int_equal(command_end(&server, SIGTERM, NULL, 0), 0);
 }
@@ -404,11 +476,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_arrives_whole_and_its_chunks_are_counted),
 		cmocka_unit_test(a_file_arrives_whole_by_sendfile_too),
+		cmocka_unit_test(a_small_file_and_its_head_are_one_segment),
 		cmocka_unit_test(a_slow_peer_holds_the_reader_back),
 		cmocka_unit_test(peers_that_leave_in_the_middle_leave_nothing_behind),
 		cmocka_unit_test(a_slow_peer_holds_one_file_open_when_it_goes_by_sendfile),
 		cmocka_unit_test(who_does_nothing_is_ended),
 		cmocka_unit_test(only_files_below_the_directory_are_served),
+		cmocka_unit_test(a_file_that_cannot_be_read_is_answered_with_an_error),
 		cmocka_unit_test(long_work_has_one_result_in_three_ways_and_its_jobs_are_recorded),
 	};
 
