@@ -25,8 +25,6 @@ _Static_assert(STINT_PROBES_FUNCTIONS == RECORD_FUNCTIONS, "the same on both sid
 
 _Static_assert(FIRST_OF_COST + STINT_FUNCTION_KINDS == FUNCTION_SLOTS, "as much room as there is");
 
-#define FAILED_MAX 256
-
 /* A function in a process. */
 struct timed {
 	uint32_t number; /* 0: the slot is free */
@@ -40,6 +38,19 @@ struct timed {
 	char module[64];
 };
 
+/* A function that is not timed in a process which has it. */
+struct untimed {
+	uint32_t pid, function;
+	bool for_room; /* there was no slot: tried again when there is. Others are not */
+};
+
+enum attempt {
+	ATTEMPT_TIMED,
+	ATTEMPT_NO_ROOM,
+	ATTEMPT_REFUSED, /* by the kernel */
+	ATTEMPT_NOT_ONE  /* there is nothing to be timed, or it is already */
+};
+
 struct stint_functions {
 	struct stint_bpf *bpf;
 	struct stint_closer *closer; /* of links */
@@ -51,17 +62,15 @@ struct stint_functions {
 	struct timed timed[STINT_PROBES_TIMED];
 	uint32_t limit; /* so many of those are used */
 	uint32_t next_number;
-	uint64_t not_attached;
-	uint64_t not_kept; /* by those whose slots were given back */
+	uint64_t not_attached;  /* those that are untimed, and others of processes that are over */
+	uint64_t attached_late; /* that were untimed before */
+	uint64_t not_kept;      /* by those whose slots were given back */
 	bool is_stopped;
 	bool ends_filtered; /* a process with a seccomp filter does not survive it */
 	bool found[STINT_PROBES_FUNCTIONS];
 	char why[STINT_PROBES_FUNCTIONS][512];
-	struct {
-		uint32_t pid, function;
-		bool for_room; /* there was no slot: tried again when there is */
-	} failed[FAILED_MAX];  /* not tried again otherwise */
-	uint32_t failed_len;
+	struct untimed *untimed;
+	uint32_t untimed_len, untimed_room;
 };
 
 int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf,
@@ -126,6 +135,7 @@ struct stint_functions *stint_functions_free(struct stint_functions *functions)
 		end_timed(functions, &functions->timed[i]);
 	stint_closer_free(functions->closer);
 	munmap(functions->table, functions->table_bytes);
+	free(functions->untimed);
 	free(functions);
 	return NULL;
 }
@@ -139,22 +149,29 @@ static bool is_timed(const struct stint_functions *functions, uint32_t pid, uint
 	return false;
 }
 
-static bool has_failed(const struct stint_functions *functions, uint32_t pid, uint32_t function)
+static bool is_untimed(const struct stint_functions *functions, uint32_t pid, uint32_t function)
 {
-	for (uint32_t i = 0; i < functions->failed_len; i++)
-		if (functions->failed[i].pid == pid && functions->failed[i].function == function)
+	for (uint32_t i = 0; i < functions->untimed_len; i++)
+		if (functions->untimed[i].pid == pid && functions->untimed[i].function == function)
 			return true;
 	return false;
 }
 
-static void note_failed(struct stint_functions *functions, uint32_t pid, uint32_t function, bool for_room)
+/* Counted as lost, once. Without memory for it, it is tried again as if it were new, and counted anew. */
+static void note_untimed(struct stint_functions *functions, uint32_t pid, uint32_t function, bool for_room)
 {
+	uint32_t room = functions->untimed_room ? 2 * functions->untimed_room : 64;
+
 	functions->not_attached++;
-	if (functions->failed_len == FAILED_MAX)
-		return;
-	functions->failed[functions->failed_len].pid = pid;
-	functions->failed[functions->failed_len].for_room = for_room;
-	functions->failed[functions->failed_len++].function = function;
+	if (functions->untimed_len == functions->untimed_room) {
+		void *larger = reallocarray(functions->untimed, room, sizeof(*functions->untimed));
+
+		if (!larger)
+			return;
+		functions->untimed = larger;
+		functions->untimed_room = room;
+	}
+	functions->untimed[functions->untimed_len++] = (struct untimed){pid, function, for_room};
 }
 
 /* Two probes at one place would each take the other's call for one that was left. */
@@ -233,7 +250,7 @@ static struct timed *free_slot(struct stint_functions *functions)
 	return NULL;
 }
 
-static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t function)
+static enum attempt add_one(struct stint_functions *functions, uint32_t pid, uint32_t function)
 {
 	struct timed *timed = free_slot(functions);
 	char *why = functions->why[function];
@@ -243,25 +260,24 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t fu
 
 	if (stint_function_find(&site, pid, functions->names[function], why,
 				sizeof(functions->why[function])) != 0)
-		return;
+		return ATTEMPT_NOT_ONE;
 	if (functions->ends_filtered && has_filter(pid)) {
 		snprintf(why, sizeof(functions->why[function]),
 			 "on this kernel a probe would end process %" PRIu32 ", which has a seccomp filter",
 			 pid);
 		close(site.fd);
-		return;
+		return ATTEMPT_NOT_ONE;
 	}
 	same = timed_there(functions, pid, &site);
 	if (same) {
 		snprintf(why, sizeof(functions->why[function]), "'%s' of %s is the same function as '%s'",
 			 site.function, site.module, functions->names[same->function]);
 		close(site.fd);
-		return;
+		return ATTEMPT_NOT_ONE;
 	}
 	if (!timed) {
-		note_failed(functions, pid, function, true);
 		close(site.fd);
-		return;
+		return ATTEMPT_NO_ROOM;
 	}
 	*timed = (struct timed){.number = functions->next_number++,
 				.pid = pid,
@@ -274,22 +290,28 @@ static void add_one(struct stint_functions *functions, uint32_t pid, uint32_t fu
 	close(site.fd);
 	if (err) {
 		timed->number = 0;
-		note_failed(functions, pid, function, false);
 		snprintf(why, sizeof(functions->why[function]), "'%s' of %s cannot be given a probe: %s%s",
 			 site.function, site.module, strerror(-err),
 			 err == -EACCES || err == -EPERM ? " (this kernel leaves uprobes to root)" : "");
-		return;
+		return ATTEMPT_REFUSED;
 	}
 	functions->found[function] = true;
+	return ATTEMPT_TIMED;
 }
 
 void stint_functions_add(struct stint_functions *functions, uint32_t pid)
 {
 	if (!functions || functions->is_stopped || stint_module_is_own(pid))
 		return;
-	for (uint32_t function = 0; function < functions->names_len; function++)
-		if (!is_timed(functions, pid, function) && !has_failed(functions, pid, function))
-			add_one(functions, pid, function);
+	for (uint32_t function = 0; function < functions->names_len; function++) {
+		enum attempt attempt;
+
+		if (is_timed(functions, pid, function) || is_untimed(functions, pid, function))
+			continue;
+		attempt = add_one(functions, pid, function);
+		if (attempt == ATTEMPT_NO_ROOM || attempt == ATTEMPT_REFUSED)
+			note_untimed(functions, pid, function, attempt == ATTEMPT_NO_ROOM);
+	}
 }
 
 void stint_functions_drop(struct stint_functions *functions, uint32_t pid)
@@ -297,9 +319,9 @@ void stint_functions_drop(struct stint_functions *functions, uint32_t pid)
 	for (uint32_t i = 0; functions && i < functions->limit; i++)
 		if (functions->timed[i].pid == pid)
 			end_timed(functions, &functions->timed[i]);
-	for (uint32_t i = 0; functions && i < functions->failed_len;)
-		if (functions->failed[i].pid == pid)
-			functions->failed[i] = functions->failed[--functions->failed_len];
+	for (uint32_t i = 0; functions && i < functions->untimed_len;)
+		if (functions->untimed[i].pid == pid)
+			functions->untimed[i] = functions->untimed[--functions->untimed_len];
 		else
 			i++;
 }
@@ -372,15 +394,22 @@ int stint_functions_read(struct stint_functions *functions, stint_probes_functio
 /* Those that found no room, as long as there is some. */
 static void try_again(struct stint_functions *functions)
 {
-	for (uint32_t i = 0; i < functions->failed_len && free_slot(functions);) {
-		uint32_t pid = functions->failed[i].pid, function = functions->failed[i].function;
+	for (uint32_t i = 0; i < functions->untimed_len && free_slot(functions);) {
+		struct untimed *untimed = &functions->untimed[i];
+		enum attempt attempt = ATTEMPT_REFUSED;
 
-		if (!functions->failed[i].for_room) {
+		if (untimed->for_room)
+			attempt = add_one(functions, untimed->pid, untimed->function);
+		if (attempt == ATTEMPT_REFUSED) {
+			untimed->for_room = false;
 			i++;
 			continue;
 		}
-		functions->failed[i] = functions->failed[--functions->failed_len];
-		add_one(functions, pid, function);
+		if (attempt == ATTEMPT_TIMED) {
+			functions->not_attached--;
+			functions->attached_late++;
+		}
+		*untimed = functions->untimed[--functions->untimed_len];
 	}
 }
 
@@ -407,4 +436,9 @@ uint64_t stint_functions_lost(const struct stint_functions *functions)
 	for (uint32_t slot = 0; functions && slot < functions->limit; slot++)
 		lost += functions->table[slot].not_kept;
 	return lost;
+}
+
+uint64_t stint_functions_late(const struct stint_functions *functions)
+{
+	return functions ? functions->attached_late : 0;
 }

@@ -43,7 +43,10 @@ int stint_functions_read(struct stint_functions *functions, stint_probes_functio
  */
 void stint_functions_release(struct stint_functions *functions);
 
-/* Calls that were not timed, and functions that found no room or could not be given their probes. */
+/* Calls that were not timed, and functions that have found no room so far, or could not be given their probes: each once. */
 uint64_t stint_functions_lost(const struct stint_functions *functions);
+
+/* Functions that found no room at first, and are timed since there is some. */
+uint64_t stint_functions_late(const struct stint_functions *functions);
 
 #endif

@@ -747,6 +747,7 @@ void stint_probes_losses(const struct stint_probes *probes, struct stint_probes_
 	ret->stacks_cut = counters.stacks_unread + probes->stacks_cut;
 	ret->not_sampled = probes->not_sampled;
 	ret->functions = stint_functions_lost(probes->functions);
+	ret->functions_late = stint_functions_late(probes->functions);
 	ret->acks_unseen = counters.acks_unseen;
 	ret->arrivals_unseen = counters.arrivals_unseen;
 }

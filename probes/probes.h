@@ -428,6 +428,8 @@ struct stint_probes_losses {
 	uint64_t stacks_cut;  /* stacks that could not be copied or unwound to their beginning */
 	uint64_t not_sampled; /* closer looks not to be had: too many threads, or no descriptors left */
 	uint64_t functions;   /* calls of timed functions that were not, and functions that got no probes */
+	/* Functions that were timed later than they were to be, as there was no room: of their calls until then nothing is known. */
+	uint64_t functions_late;
 	uint64_t acks_unseen; /* gaps in the ACKs of known sockets: the kernel ran no program for them */
 	/*
 	 * Reads of what no program had seen arrive (as above, or it came while the connection was closing): they have

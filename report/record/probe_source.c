@@ -662,6 +662,9 @@ void probe_source_write_losses(struct probe_source *source)
 	recording_loss(recording, "functions", losses.functions,
 		       "calls of timed functions that were not timed, and functions that got no probes");
 	recording_loss(
+		recording, "functions_late", losses.functions_late,
+		"functions that found room to be timed only after a while: calls until then are in no figure");
+	recording_loss(
 		recording, "acks_unseen", losses.acks_unseen,
 		"gaps in the ACKs of sockets that stalled: the kernel ran none of stint's programs for them");
 	recording_loss(recording, "arrivals_unseen", losses.arrivals_unseen,

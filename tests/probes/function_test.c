@@ -525,6 +525,7 @@ static void a_function_that_found_no_room_is_timed_once_there_is_some(void **sta
 	call(SUBJECT_CALL_SPIN, 5, 1000);
 	stint_probes_losses(watching->probes, &losses);
 	assert_int_equal(losses.functions, 2);
+	assert_int_equal(losses.functions_late, 0);
 	subject_stop(&first, SIGKILL);
 	watching_until_exit(watching, first_pid);
 	assert_int_equal(stint_probes_read_functions(watching->probes, take_any, NULL), 0);
@@ -535,8 +536,39 @@ static void a_function_that_found_no_room_is_timed_once_there_is_some(void **sta
 	sleep = function("known_sleep", subject.pid);
 	assert_counts(&spin, 3, 3, 0, 0);
 	assert_counts(&sleep, 2, 2, 0, 0);
+	/* They have their probes, but not since they were to have them: of the first five calls nothing is known. */
 	stint_probes_losses(watching->probes, &losses);
-	assert_int_equal(losses.functions, 2);
+	assert_int_equal(losses.functions, 0);
+	assert_int_equal(losses.functions_late, 2);
+}
+
+#define CROWD 40
+
+/* However many there are, and however often it is looked for room: as each new loop is seen, it is. */
+static void each_function_that_found_no_room_is_counted_once(void **state)
+{
+	struct stint_probes_options options = {.size = sizeof(options),
+					       .functions = known,
+					       .functions_len = 8,
+					       .function_limit = 8};
+	struct subject crowd[CROWD];
+	struct stint_probes_losses losses;
+
+	(void)state;
+	watching_or_skip();
+	watching = &own;
+	watching_open(&own, &options);
+	for (int i = 0; i < CROWD; i++) {
+		start_subject();
+		call(SUBJECT_CALL_NOTHING, 0, 0);
+		watching_take(watching);
+		crowd[i] = subject;
+	}
+	stint_probes_losses(watching->probes, &losses);
+	for (int i = 0; i + 1 < CROWD; i++)
+		subject_stop(&crowd[i], SIGKILL);
+	assert_int_equal(losses.functions, (CROWD - 1) * 8);
+	assert_int_equal(losses.functions_late, 0);
 }
 
 /* SLOWLOG has the time of each command; the function is a part of it. */
@@ -620,6 +652,8 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_function_that_found_no_room_is_timed_once_there_is_some,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(each_function_that_found_no_room_is_counted_once, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(redis_slow_log_agrees_on_each_script, set_up, tear_down),
 	};
 
