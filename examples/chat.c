@@ -6,10 +6,10 @@
  *	chat [--port N]        and then, in as many terminals as you like: nc 127.0.0.1 PORT
  *
  * Three things make a fan-out cheap and safe. A line is in memory once, whoever waits for it: streams send it
- * from there and say when they are done (stint_stream_write_reference). What one iteration brings for a member goes to it
- * in one send, however many lines that are (`coalesce`). And a member that reads slowly holds
- * up nobody: while its queue is above the high mark it gets no lines, and when the queue has drained it is
- * told how many it missed.
+ * from there and say when they are done (stint_stream_write_reference). What one iteration brings for a member
+ * goes to it in one send, however many lines that are (`coalesce`). And a member that reads slowly holds up
+ * nobody: while its queue is above the high mark it gets no lines, and when the queue has drained it is told how
+ * many it missed.
  */
 
 #include <getopt.h>

@@ -7,8 +7,9 @@
 
 /*
  * Writing. A write goes to the socket at once if nothing is queued before it, so EPOLLOUT is asked for only
- * while something waits; of a stream that coalesces, it begins a queue, which the end of the iteration sends. A dispatch sends at most SEND_LIMIT, so that one fast peer does not hold up the
- * others; the poll reports what is left. A file range ends it, too (stream_file.c).
+ * while something waits; of a stream that coalesces, it begins a queue, which the end of the iteration sends. A
+ * dispatch sends at most SEND_LIMIT, so that one fast peer does not hold up the others; the poll reports what is
+ * left. A file range ends it, too (stream_file.c).
  */
 
 #define SEND_LIMIT 1048576u
@@ -65,7 +66,10 @@ void stream_send_queue(struct stint_stream *stream)
 		tell_drained(stream);
 }
 
-/* Tries the socket, if nothing waits, nor is to wait, before that. Returns what was taken or a negative errno, which has failed the stream. */
+/*
+ * Tries the socket, if nothing waits, nor is to wait, before that. Returns what was taken or a negative errno, which has
+ * failed the stream.
+ */
 static ssize_t send_now(struct stint_stream *stream, const void *data, size_t bytes)
 {
 	struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};

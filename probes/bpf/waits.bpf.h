@@ -15,8 +15,8 @@
  *
  * What has been said here too early (stint may come amid a handler, and programs poll as they start) is put right: a
  * wait that has come just once gives way to another kind or place after CALLS_TO_DOUBT of those in a row, one that
- * has come back after CALLS_TO_LEAVE; a poll() of one descriptor that has never slept to any that may. A wait with a timeout of 0 never becomes the own one within an iteration:
- * it is how nested sets are drained.
+ * has come back after CALLS_TO_LEAVE; a poll() of one descriptor that has never slept to any that may. A wait with a
+ * timeout of 0 never becomes the own one within an iteration: it is how nested sets are drained.
  */
 
 #define CALLS_TO_DOUBT 4
@@ -197,8 +197,8 @@ static __always_inline u32 count_rival(struct thread *thread, u64 sp, s32 fd)
 }
 
 /*
- * What a thread asked first may have been whether one connection is still there, as apache's worker does of the server behind
- * it, and as client libraries do: no loop waits so, unless it does nothing but ask.
+ * What a thread asked first may have been whether one connection is still there, as apache's worker does of the server
+ * behind it, and as client libraries do: no loop waits so, unless it does nothing but ask.
  */
 static __always_inline bool has_only_asked(const struct thread *thread)
 {

@@ -116,7 +116,8 @@ static void put_loops(struct text_page *page)
 	text_heading(
 		page, "Loops",
 		"busy: an iteration without its poll. utilization: the busy share of its time in the "
-		"recording (-: threads wait in its set by turns). batch: events that one poll returned. One with a meter is told of by its process "
+		"recording (-: threads wait in its set by turns). batch: events that one poll returned. "
+		"One with a meter is told of by its process "
 		"and by the kernel, whose batches have no timers in them; those of libev and libevent do.");
 	if (rows.shown == 0)
 		text_plain(page, "None: no thread was seen to wait in epoll.");

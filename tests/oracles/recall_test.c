@@ -236,7 +236,8 @@ static void every_stall_is_found_none_invented_and_causes_are_right(void **state
 	stint_probes_losses(watching.probes, &losses);
 	printf("seed %" PRIu64
 	       ": over the budget %zu computing, %zu sleeping, %zu reading, %zu locking, %zu of the machine: "
-	       "%zu missed, %zu invented, %zu more on a CPU outside of what the truth sees, %zu with a wrong cause, %zu with a wrong share of it; durations at most %" PRIu64
+	       "%zu missed, %zu invented, %zu more on a CPU outside of what the truth sees, "
+	       "%zu with a wrong cause, %zu with a wrong share of it; durations at most %" PRIu64
 	       " ns more, %zu beyond 1 %% or 20 us, of which %zu waited for a CPU at an end\n",
 	       seed, tally.stalls[STALL_COMPUTES], tally.stalls[STALL_SLEEPS], tally.stalls[STALL_READS_PIPE],
 	       tally.stalls[STALL_WANTS_LOCK], tally.stalls[STALL_NONE], tally.missed, tally.invented,
