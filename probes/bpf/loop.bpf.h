@@ -378,7 +378,7 @@ __noinline int close_loop(struct thread *thread, s32 fd, u64 now_ns)
 		thread->wait = RECORD_WAIT_NONE;
 		thread->epfd = -1;
 		thread->wait_sp = 0;
-		thread->own_sleeps = 0;
+		forget_own_waits(thread);
 		thread->loop_slot = LOOPS_MAX;
 	}
 	return end_loop_in(thread, fd);
@@ -457,7 +457,7 @@ static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 ki
 		if (role == WAIT_OWN)
 			report_wanted_stack(thread, regs, now_ns);
 		if (role == WAIT_TAKES_OVER)
-			thread->own_sleeps = 0;
+			forget_own_waits(thread);
 		else
 			end_iteration(thread, now_ns);
 	}

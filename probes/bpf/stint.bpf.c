@@ -191,10 +191,8 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	}
 	if (number == NR_exit || number == NR_exit_group)
 		return end_last_iteration(thread, now_ns);
-	if (thread->state == THREAD_DISPATCHING && waits_for_work(thread, regs, number, now_ns)) {
-		thread->is_idle = 1;
-		return end_last_iteration(thread, now_ns);
-	}
+	if (thread->state == THREAD_DISPATCHING && waits_for_work(thread, regs, number, now_ns))
+		return await_work(thread, now_ns);
 	if (thread->state == THREAD_DISPATCHING) {
 		bool takes_first = takes_fd(number);
 
@@ -253,6 +251,8 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 			begin_polled_turns(thread);
 		return 0;
 	}
+	if (thread && thread->awaits_work && number == NR_futex)
+		return begin_work(thread, now_ns);
 	send_fd = send_fd_argument(number);
 	if (send_fd && !lacked_source(number, regs, result))
 		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx), send_flags(number, regs),

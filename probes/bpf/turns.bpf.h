@@ -66,6 +66,9 @@ int note_blocked_on(struct thread *thread);
 /* service.bpf.h: the next wait of the loop begins. */
 int end_turns(struct thread *thread, u64 now_ns);
 
+/* service.bpf.h: a poll() or select() has returned what is in thread.ready. */
+int begin_polled_turns(struct thread *thread);
+
 enum turns_flag {
 	TURNS_READ_SEEN = 1,  /* in this turn */
 	TURNS_ONLY_OUT = 2,   /* nothing but EPOLLOUT was returned */

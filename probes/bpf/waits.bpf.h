@@ -198,11 +198,14 @@ static __always_inline u32 count_rival(struct thread *thread, u64 sp, s32 fd)
 
 /*
  * What a thread asked first may have been whether one connection is still there, as apache's worker does of the server
- * behind it, and as client libraries do: no loop waits so, unless it does nothing but ask.
+ * behind it, and as client libraries do: no loop waits so, unless it asks again and again, and sleeps elsewhere.
  */
+#define ASKS_OF_LOOP 4
+
 static __always_inline bool has_only_asked(const struct thread *thread)
 {
-	return thread->wait == RECORD_WAIT_POLL && thread->ready_slots == 1 && !thread->own_sleeps;
+	return thread->wait == RECORD_WAIT_POLL && thread->ready_slots == 1 && !thread->own_sleeps &&
+	       thread->own_asks < ASKS_OF_LOOP;
 }
 
 /*
@@ -259,6 +262,15 @@ static __always_inline void count_own_wait(struct thread *thread, u64 sp, bool z
 		thread->wait_sp = sp; /* the same set, from further out */
 	if (!zero && thread->own_sleeps < 2)
 		thread->own_sleeps++;
+	if (zero && thread->own_asks < ASKS_OF_LOOP)
+		thread->own_asks++;
+}
+
+/* What it waits in is to be found out anew. */
+static __always_inline void forget_own_waits(struct thread *thread)
+{
+	thread->own_sleeps = 0;
+	thread->own_asks = 0;
 }
 
 #endif

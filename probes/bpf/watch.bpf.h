@@ -110,6 +110,7 @@ struct thread {
 	s32 rival_fd;
 	u32 rival_count;
 	u32 own_sleeps;   /* how often it came to its own wait, with a timeout other than 0; stops at 2 */
+	u32 own_asks;     /* the same with a timeout of 0; stops at ASKS_OF_LOOP */
 	u32 wait_is_zero; /* the wait under way has a timeout of 0 */
 	u32 ready_events;
 	u32 loop_slot; /* index into loop_counters */
@@ -121,7 +122,7 @@ struct thread {
 	u64 loop_fds;     /* a bit for each descriptor that one of them waits in, modulo 64 */
 	u32 stack_wanted; /* the loop's own stack, at its next wait */
 	u32 began_before; /* its iteration was under way when stint came (before.bpf.h) */
-	u32 is_idle; /* it has closed all that it polls, or sleeps for work, and has not come back to its own wait since */
+	u32 is_idle;      /* it has closed all that it polls, and has not come back to its own wait since */
 	u32 after_empty_poll; /* the wait before this iteration had a timeout of 0 and returned nothing */
 
 	u64 woken_on_cpu_ns;  /* the last wake-up that found it on a CPU, since it got on that; 0: none did */
@@ -153,9 +154,9 @@ struct thread {
 	u64 stack_sp; /* these three: own_stack.bpf.h: where the loop waited as its own stack was taken; 0: not yet */
 	u32 stack_trust;
 	u32 stacks_taken;
-	u64 looked_beside_ns; /* these two: beside.bpf.h */
+	u64 looked_beside_ns; /* these three: beside.bpf.h */
 	u32 has_set_beside;
-	u32 reserved;
+	u32 awaits_work;
 	u64 hang_iteration; /* these two: hang.bpf.h: that was told last, and from which length on it is told again */
 	u64 hang_next_ns;
 };

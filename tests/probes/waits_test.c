@@ -201,11 +201,37 @@ static void watch_worker(void)
 	while (watching_loops(&watching) < 2);
 }
 
+/* Overruns of the worker's that computed for a millisecond or more, by themselves. */
+static int worker_computed(void)
+{
+	int computed = 0;
+
+	for (size_t i = 0; i < watching.overruns_len; i++) {
+		const struct stint_probes_overrun *overrun = &watching.overruns[i].is;
+
+		computed += overrun->wait == STINT_PROBES_WAIT_POLL &&
+			    overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns >=
+				    MS + overrun->parts.stolen_ns;
+	}
+	return computed;
+}
+
+/* What it does when it has work is told, be it before it asks somebody else or after. */
+static void what_a_worker_beside_a_loop_computes_with_its_work_is_late(void **state)
+{
+	(void)state;
+	watch_worker();
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, SUBJECT_BURST, 2 * MS);
+	sync_loop();
+	sync_loop();
+	assert_int_equal(worker_computed(), TIMES);
+	assert_overruns_consistent(&watching);
+}
+
 /* And not for what it asks for, nor for what it polled first, with a timeout of 0. */
 static void a_worker_beside_a_loop_is_not_late_while_it_waits_for_work(void **state)
 {
-	int spun = 0;
-
 	(void)state;
 	watch_worker();
 	for (int i = 0; i < TIMES; i++) {
@@ -214,14 +240,9 @@ static void a_worker_beside_a_loop_is_not_late_while_it_waits_for_work(void **st
 	}
 	sync_loop();
 	sync_loop();
-	for (size_t i = 0; i < watching.overruns_len; i++) {
-		const struct stint_probes_overrun *overrun = &watching.overruns[i].is;
-
-		assert_true(overrun->blocked_ns < 10 * MS);
-		spun += overrun->wait == STINT_PROBES_WAIT_POLL &&
-			overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns >= MS;
-	}
-	assert_int_equal(spun, TIMES);
+	for (size_t i = 0; i < watching.overruns_len; i++)
+		assert_true(watching.overruns[i].is.blocked_ns < 10 * MS);
+	assert_int_equal(worker_computed(), TIMES);
 	assert_overruns_consistent(&watching);
 }
 
@@ -238,6 +259,24 @@ static void a_worker_beside_a_loop_is_late_while_it_waits_for_a_mutex(void **sta
 	for (size_t i = 0; i < watching.overruns_len; i++)
 		blocked += watching.overruns[i].is.wait == STINT_PROBES_WAIT_POLL &&
 			   watching.overruns[i].is.blocked_ns >= 4 * MS;
+	assert_int_equal(blocked, TIMES);
+}
+
+/* One that sleeps elsewhere does: so what sleeps in poll() is a handler of it. */
+static void a_loop_may_do_nothing_but_ask(void **state)
+{
+	int blocked = 0;
+
+	(void)state;
+	watch("asks");
+	for (int i = 0; i < 10; i++)
+		sync_loop();
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, SUBJECT_INSIDE, 5 * MS);
+	sync_loop();
+	sync_loop();
+	for (size_t i = 0; i < watching.overruns_len; i++)
+		blocked += watching.overruns[i].is.blocked_ns >= 4 * MS;
 	assert_int_equal(blocked, TIMES);
 }
 
@@ -423,10 +462,14 @@ int main(void)
 						watching_set_up_opened, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_worker_beside_a_loop_is_not_late_while_it_waits_for_work,
 						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(what_a_worker_beside_a_loop_computes_with_its_work_is_late,
+						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_worker_beside_a_loop_is_late_while_it_waits_for_a_mutex,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(handlers_are_named_by_where_the_loop_waits_for_good,
 						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_loop_may_do_nothing_but_ask, watching_set_up,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_deeper_in_the_stack_after_that_is_not_its_loops,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_thread_that_has_closed_all_that_it_polls_is_late_for_nobody,

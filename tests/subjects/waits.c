@@ -3,7 +3,7 @@
 /*
  * A loop of one thread on standard input and three pipes, in the wait that it is told. One command an iteration.
  *
- *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions | writes | beside | worker |
+ *	waits poll | ppoll | select | pselect | io_uring | poll_grows | sets | sessions | writes | beside | worker | asks |
  *		begins
  *
  * poll_grows: the array is on the stack and has another length at each call. sets: two epoll sets, waited in by turns
@@ -12,7 +12,9 @@
  * polls a pipe that it could write to, three times for each command, and nothing else. beside: the same, beside a thread that
  * waits in an epoll set. worker: beside such a thread, another is given each command on a condition variable, asks whether a
  * pipe is ready, polls it twice, and answers; what blocks does so before the command is given and then before the pipe is
- * filled, and what computes, or waits inside, which is for a mutex that is held, does so before the answer. begins: the
+ * filled, and what computes, or waits inside, which is for a mutex that is held, does so before the answer; a burst
+ * computes before it asks. asks: whether there is a command, time and again, and sleeps between; what
+ * waits inside polls another pipe for that. begins: the
  * first wait in the set is of another function than all others. Exits with 77 where the kernel refuses a ring.
  */
 
@@ -405,6 +407,8 @@ static __attribute__((noinline)) void do_work(const struct subject_command *comm
 {
 	struct pollfd one = {.fd = pipes[0][0], .events = POLLIN};
 
+	if (command->verb == SUBJECT_BURST)
+		spin_on_cpu(command->arg);
 	if (poll(&one, 1, 0) < 0)
 		die("poll");
 	fill(pipes[0][1]);
@@ -515,6 +519,46 @@ static void serve_by_writing(void)
 	exit(0);
 }
 
+struct later {
+	pthread_t thread;
+	uint64_t ns;
+};
+
+static void *fill_later(void *ctx)
+{
+	const struct later *later = ctx;
+	struct timespec ts = {.tv_nsec = (long)later->ns};
+
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+	fill(pipes[0][1]);
+	return NULL;
+}
+
+static void serve_by_asking(void)
+{
+	struct pollfd one = {.fd = STDIN_FILENO, .events = POLLIN};
+	struct subject_command command;
+
+	for (;;) {
+		struct timespec nap = {.tv_nsec = 500000};
+
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+		if (poll(&one, 1, 0) <= 0)
+			continue;
+		if (read(STDIN_FILENO, &command, sizeof(command)) != sizeof(command))
+			exit(0);
+		if (command.verb == SUBJECT_INSIDE) {
+			struct later later = {.ns = command.arg};
+
+			if (pthread_create(&later.thread, NULL, fill_later, &later) != 0)
+				die("thread");
+			poll_upstream();
+			pthread_join(later.thread, NULL);
+		}
+		answer(-1);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *wait = argc > 1 ? argv[1] : "";
@@ -548,6 +592,8 @@ int main(int argc, char **argv)
 		start_beside();
 		serve_by_worker();
 	}
+	if (strcmp(wait, "asks") == 0)
+		serve_by_asking();
 	if (strcmp(wait, "writes") == 0 || strcmp(wait, "beside") == 0)
 		serve_by_writing();
 	return 2;
