@@ -88,14 +88,23 @@ void stream_finish(struct stint_stream *stream, int error)
 	clear_queue(stream);
 }
 
+/* Its limits count from here. Without a meter the loop's time is still that of the poll, and much may have run since. */
+static void send_held(struct stint_stream *stream)
+{
+	struct stint_loop *loop = stream->object.loop;
+
+	stream->held = false;
+	stream->sent_at_ns = loop->account ? loop->clock->now_ns : clock_read(loop->clock);
+	stream_send_queue(stream);
+}
+
 static void on_deferral(struct deferral *deferral)
 {
 	struct stint_stream *stream =
 		(struct stint_stream *)((char *)deferral - offsetof(struct stint_stream, deferral));
 
 	if (!stream->finished) {
-		stream->held = false;
-		stream_send_queue(stream);
+		send_held(stream);
 		return;
 	}
 	if (stream->callbacks.closed)

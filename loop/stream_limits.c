@@ -56,12 +56,21 @@ static uint64_t owed_since(const struct stint_stream *stream)
 	return stream->expect_at_ns > stream->read_at_ns ? stream->expect_at_ns : stream->read_at_ns;
 }
 
+/*
+ * When something went last, or a queue began. What is held back has not been tried: timers come before the deferral that
+ * sends it, so none of its time has gone by, whatever the iteration has taken since the write.
+ */
+static uint64_t sent_at(const struct stint_stream *stream)
+{
+	return stream->held ? stream->object.loop->clock->now_ns : stream->sent_at_ns;
+}
+
 static uint64_t closing_limit(const struct stint_stream *stream)
 {
-	uint64_t from_ns = stream->closing_at_ns;
+	uint64_t from_ns = stream->closing_at_ns, sent_at_ns = sent_at(stream);
 
-	if (stream->sent_at_ns > from_ns)
-		from_ns = stream->sent_at_ns;
+	if (sent_at_ns > from_ns)
+		from_ns = sent_at_ns;
 	return timer_time_after(from_ns, stream->close_ns);
 }
 
@@ -74,14 +83,14 @@ static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
 static uint64_t next_limit(const struct stint_stream *stream)
 {
 	uint64_t next_ns = UINT64_MAX, active_ns = stream->read_at_ns;
-	uint64_t owed_ns = owed_since(stream);
+	uint64_t owed_ns = owed_since(stream), sent_at_ns = sent_at(stream);
 
-	if (stream->sent_at_ns > active_ns)
-		active_ns = stream->sent_at_ns;
+	if (sent_at_ns > active_ns)
+		active_ns = sent_at_ns;
 	if (stream->idle_ns)
 		next_ns = timer_time_after(active_ns, stream->idle_ns);
 	if (stream->write_ns && stream->queue.bytes)
-		next_ns = earlier(next_ns, timer_time_after(stream->sent_at_ns, stream->write_ns));
+		next_ns = earlier(next_ns, timer_time_after(sent_at_ns, stream->write_ns));
 	if (owed_ns != UINT64_MAX)
 		next_ns = earlier(next_ns, timer_time_after(owed_ns, stream->read_ns));
 	if (stream->closing)

@@ -264,6 +264,147 @@ static void one_that_is_freed_resets_the_connection(void **state)
 	close(peer);
 }
 
+/* ---- limits: what is held back has not been tried, so its time begins at the end of the iteration ---- */
+
+#define LIMIT_NS (20 * MS)
+
+static struct stint_deferred *deferred;
+static uint64_t worked_until_ns;
+
+/* Behind a write of this iteration, and for longer than any limit. */
+static void work(void)
+{
+	fixture_spin(2 * LIMIT_NS);
+	worked_until_ns = fixture_now_ns(CLOCK_MONOTONIC);
+}
+
+static void write_and_work(struct stint_timer *timer, void *ctx)
+{
+	(void)ctx;
+	assert_int_equal(stint_stream_write(near.stream, "0123456789", 10), 0);
+	stint_timer_free(timer);
+	work();
+}
+
+/* What this writes is held back until step 6 of the next iteration, so a limit that is due by then comes before it. */
+static void write_late_and_work(struct stint_deferred *which, void *ctx)
+{
+	const bool *closing = ctx;
+
+	assert_int_equal(stint_stream_write(near.stream, "0123456789", 10), 0);
+	if (*closing)
+		assert_int_equal(stint_stream_close(near.stream), 0);
+	deferred = stint_deferred_free(which);
+	work();
+}
+
+static void late_in_the_iteration(bool *closing)
+{
+	assert_int_equal(stint_deferred_new(&deferred, loop, handler, write_late_and_work, closing), 0);
+	assert_int_equal(stint_deferred_schedule(deferred), 0);
+}
+
+/* One way only: a machine that stops us makes it later. The two clocks may be apart by a little. */
+static void expect_the_limit_after_the_work(int error)
+{
+	iterate_until(&near.closed);
+	assert_true(fixture_now_ns(CLOCK_MONOTONIC) > worked_until_ns + LIMIT_NS - MS);
+	assert_int_equal(near.error, error);
+}
+
+static void raise_flag(struct stint_timer *timer, void *ctx)
+{
+	*(int *)ctx = 1;
+	stint_timer_free(timer);
+}
+
+/*
+ * A unix socket whose buffer has no room, so that what is tried does not go. By the first time that the limit is looked
+ * for, the kernel is asked what has gone, which counts as progress; so that is over.
+ */
+static void open_stuck(const struct stint_stream_options *options)
+{
+	static const char data[65536];
+	struct stint_timer *timer;
+	int fds[2], passed = 0;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	for (size_t bytes = sizeof(data); bytes > 0; bytes /= 2)
+		while (send(fds[0], data, bytes, 0) > 0)
+			;
+	open_end(&near, fds[0], options);
+	peer = fds[1];
+	assert_int_equal(stint_timer_new(&timer, loop, handler, raise_flag, &passed), 0);
+	assert_int_equal(stint_timer_start(timer, 2 * LIMIT_NS, 0), 0);
+	iterate_until(&passed);
+}
+
+static const struct stint_stream_options write_limited = {.size = sizeof(write_limited),
+							  .coalesce = true,
+							  .write_ns = LIMIT_NS};
+
+static void the_write_limit_begins_with_the_first_try(void **state)
+{
+	(void)state;
+	open_stuck(&write_limited);
+	at_once(write_and_work);
+	expect_the_limit_after_the_work(-ETIMEDOUT);
+	close(peer);
+}
+
+/* There no dispatch reads the clock. */
+static void nor_before_it_without_a_meter(void **state)
+{
+	const struct stint_loop_options options = {.size = sizeof(options), .meter_off = true};
+
+	stint_loop_free(loop);
+	assert_int_equal(stint_loop_new(&loop, &options), 0);
+	handler = (uint32_t)stint_loop_handler(loop, "stream", 0);
+	the_write_limit_begins_with_the_first_try(state);
+}
+
+static void a_write_limit_in_between_ends_nothing(void **state)
+{
+	bool closing = false;
+
+	(void)state;
+	open_stuck(&write_limited);
+	late_in_the_iteration(&closing);
+	expect_the_limit_after_the_work(-ETIMEDOUT);
+	close(peer);
+}
+
+/* Of those that are not stuck, all goes out; the peer then does nothing, and the limit comes all the same. */
+static void what_was_held_back_goes_out_before_an_idle_limit(void **state)
+{
+	const struct stint_stream_options options = {.size = sizeof(options),
+						     .coalesce = true,
+						     .idle_ns = LIMIT_NS};
+	bool closing = false;
+
+	(void)state;
+	open_near(&options);
+	late_in_the_iteration(&closing);
+	expect_the_limit_after_the_work(-ETIMEDOUT);
+	await_bytes(peer, 10);
+	close(peer);
+}
+
+static void what_was_held_back_goes_out_before_a_close_gives_up(void **state)
+{
+	const struct stint_stream_options options = {.size = sizeof(options),
+						     .coalesce = true,
+						     .close_ns = LIMIT_NS};
+	bool closing = true;
+
+	(void)state;
+	open_near(&options);
+	late_in_the_iteration(&closing);
+	expect_the_limit_after_the_work(0);
+	await_bytes(peer, 10);
+	close(peer);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -277,6 +418,11 @@ int main(void)
 		TEST(one_that_moves_takes_them_along),
 		TEST(an_end_comes_behind_what_was_written),
 		TEST(one_that_is_freed_resets_the_connection),
+		TEST(the_write_limit_begins_with_the_first_try),
+		TEST(nor_before_it_without_a_meter),
+		TEST(a_write_limit_in_between_ends_nothing),
+		TEST(what_was_held_back_goes_out_before_an_idle_limit),
+		TEST(what_was_held_back_goes_out_before_a_close_gives_up),
 	};
 
 	return cmocka_run_group_tests_name("coalescing streams", tests, NULL, NULL);

@@ -80,8 +80,9 @@ struct stint_stream_options {
  * many subscribers. Then nothing is sent by the write itself. It is queued, copied if it is no reference, and the queue
  * goes out in step 6 of the iteration (loop.h), in a dispatch of the stream's handler: one send for all of it, before the
  * loop waits again. What a step 6 writes goes out in that of the next iteration, which does not wait. Until then it counts
- * as queued, for the watermarks too, and with a stream that is freed it is lost, so close those. A write that stays
- * the only one costs a copy and a dispatch more, which is lost in what the kernel takes to send it.
+ * as queued, for the watermarks too (limits count from that send on), and with a stream that is freed it is lost, so close
+ * those. A write that stays the only one costs a copy and a dispatch more, which is lost in what the kernel takes to send
+ * it.
  */
 
 /*
