@@ -10,7 +10,8 @@
  * and SIGTERM end all of them that way. No SIGCHLD is involved, and no child of anybody else is waited for.
  *
  * With --lines, what commands print comes through a pipe of each, which is a stream here, and is printed line by line with
- * the number of the command. A command's end is then told when its output has ended, too.
+ * the number of the command. A command's end is then told when its output has ended, too. That may be held open by what
+ * the command has left behind in the background; it is given up when the time is over, or by a signal.
  */
 
 #ifndef _GNU_SOURCE
@@ -52,14 +53,24 @@ static bool by_lines;
 static uint32_t end_handler, timeout_handler, output_handler;
 static struct stint_signal *interrupt, *terminate;
 
+/* Whoever still writes to it is no child of ours. It is told of by on_output_closed(). */
+static void give_up_output(struct command *command)
+{
+	if (!command->output)
+		return;
+	fprintf(stderr, "children: still open, and given up: the output of %s\n", command->text);
+	stint_stream_close(command->output);
+}
+
 static void end_command(struct command *command, int signal)
 {
-	if (!command->child)
+	if (!command->child) {
+		give_up_output(command);
 		return;
+	}
 	command->signal = signal;
 	stint_child_kill(command->child, signal);
-	if (signal != SIGKILL)
-		stint_timer_start(command->timer, GRACE_NS, 0);
+	stint_timer_start(command->timer, GRACE_NS, 0);
 }
 
 static void on_timeout(struct stint_timer *timer, void *ctx)
@@ -103,6 +114,7 @@ static void finish(struct command *command)
 
 	if (!command->ended || command->output)
 		return;
+	command->timer = stint_timer_free(command->timer);
 	print_end(command, end);
 	if (end->error < 0 || end->signalled || end->status != 0)
 		failed++;
@@ -117,7 +129,6 @@ static void on_end(const struct stint_child_exit *end, void *ctx)
 	struct command *command = ctx;
 
 	command->child = NULL;
-	command->timer = stint_timer_free(command->timer);
 	command->end = *end;
 	command->ended = true;
 	finish(command);

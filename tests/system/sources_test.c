@@ -138,6 +138,61 @@ static void what_children_print_is_told_by_lines(void **state)
 	assert_non_null(strstr(output, ": seq 1 20000 | tail -1\n"));
 }
 
+/* The command prints the number of what it leaves behind, which is still there in the end, and has the pipe open. */
+static void end_what_was_left_behind(const char *text)
+{
+	const char *line = strstr(text, "1: ");
+	pid_t pid = line ? atoi(line + 3) : 0;
+
+	assert_true(pid > 1);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+}
+
+static void an_output_that_is_held_open_is_given_up(void **state)
+{
+	const char *const argv[] = {"examples/children",  "--lines", "--timeout", "0.2",
+				    "sleep 60 & echo $!", NULL};
+
+	(void)state;
+	assert_int_equal(command_run(argv, output, sizeof(output)), 0);
+	end_what_was_left_behind(output);
+	assert_non_null(strstr(output, "given up: the output of sleep 60"));
+	assert_non_null(strstr(output, "exit 0 after "));
+}
+
+/* Also where nothing but SIGKILL has ended the command, after which no signal of ours is left to be sent. */
+static void an_output_is_given_up_after_a_sigkill(void **state)
+{
+	const char *const argv[] = {"examples/children",
+				    "--lines",
+				    "--timeout",
+				    "0.2",
+				    "trap '' TERM; sleep 60 & echo $!; while :; do sleep 1; done",
+				    NULL};
+
+	(void)state;
+	assert_int_equal(command_run(argv, output, sizeof(output)), 1);
+	end_what_was_left_behind(output);
+	assert_non_null(strstr(output, "given up: the output of trap"));
+	assert_non_null(strstr(output, "signal 9 (Killed), ours after "));
+}
+
+static void a_signal_gives_up_what_is_held_open(void **state)
+{
+	const char *const argv[] = {"examples/children",  "--lines", "--timeout", "1000",
+				    "sleep 60 & echo $!", NULL};
+	struct command command;
+	char line[128];
+
+	(void)state;
+	command_start(&command, argv);
+	command_line(&command, "1: ", line, sizeof(line));
+	/* Its end may not have been told yet: it then gets the signal itself, and its output a second more. */
+	assert_true(command_end(&command, SIGTERM, output, sizeof(output)) >= 0);
+	end_what_was_left_behind(line);
+	assert_non_null(strstr(output, "given up: the output of sleep 60"));
+}
+
 static void children_that_all_succeed_are_a_success(void **state)
 {
 	const char *const argv[] = {"examples/children", "true", "exit 0", NULL};
@@ -157,6 +212,9 @@ int main(void)
 		cmocka_unit_test(children_are_told_by_how_they_ended),
 		cmocka_unit_test(children_that_take_too_long_are_ended),
 		cmocka_unit_test(what_children_print_is_told_by_lines),
+		cmocka_unit_test(an_output_that_is_held_open_is_given_up),
+		cmocka_unit_test(an_output_is_given_up_after_a_sigkill),
+		cmocka_unit_test(a_signal_gives_up_what_is_held_open),
 		cmocka_unit_test(children_that_all_succeed_are_a_success),
 	};
 
