@@ -21,9 +21,10 @@
  * dispatches of the stream's handler. The functions that a piece of the queue is released with are called wherever that is
  * sent or given up. Nor does anything here raise SIGPIPE, whatever the program has set for it.
  *
- * Of a pipe: the reading end cannot be written to (-EPIPE), and is over after `end`; of the writing end `read` and `end` are
- * never called (`read` is required all the same), and it ends with -EPIPE as soon as nobody reads it any more, also while
- * nothing is written. Closing the reading end is at once, as nobody loses anything by it. A pipe to a child is blocking at
+ * Of a pipe: the reading end cannot be written to (-EPIPE), and is over after `end`; of the writing end `read` and `end`
+ * are never called (`read` is required all the same), and it ends with -EPIPE as soon as nobody reads it any more, also
+ * while nothing is written. Closing the reading end is at once, as nobody loses anything by it. A pipe knows no reset:
+ * of one that is cut short, the reader sees an end, and takes what it got for the whole. A pipe to a child is blocking at
  * the child's end and O_NONBLOCK at ours: pipe2() with O_CLOEXEC, and then fcntl() of the one.
  *
  * Rules for callbacks, errors and threads as in loop.h.
@@ -92,7 +93,8 @@ struct stint_stream_options {
  * paused; read_ns does not.
  *
  * A stream that ends while something is queued, by whatever (a limit, an error, stint_stream_free(), stint_detached_free(),
- * the end of its loop), resets the connection: its peer does not take what it got for the whole.
+ * the end of its loop), resets the connection: its peer does not take what it got for the whole. A unix socket and a pipe
+ * know no reset, and their peer sees an end.
  */
 
 /*
@@ -176,8 +178,8 @@ STINT_API int stint_stream_close(struct stint_stream *stream);
 /*
  * Ends the stream at once with a reset, also if nothing is queued: the peer is not to take what it got for the whole (a
  * proxy whose other side has failed), or is worth no more. Neither is what came and was not read; `closed` is called with
- * -ECONNABORTED. A unix socket knows no reset, and its peer sees an end. In a child by fork() nothing is sent, as the
- * connection is the parent's. -EPIPE: it has ended already, and `closed` is on its way; -EINVAL.
+ * -ECONNABORTED. A unix socket and a pipe know no reset, and their peer sees an end. In a child by fork() nothing is
+ * sent, as the connection is the parent's. -EPIPE: it has ended already, and `closed` is on its way; -EINVAL.
  */
 STINT_API int stint_stream_reset(struct stint_stream *stream);
 
@@ -225,7 +227,7 @@ STINT_API int stint_stream_attach(struct stint_stream **ret, struct stint_detach
 				  struct stint_loop *loop, uint32_t handler,
 				  const struct stint_stream_callbacks *callbacks, void *ctx);
 
-/* Closes its descriptor, with a reset if something is queued, which is thrown away. Any thread. */
+/* Closes its descriptor, with a reset (a pipe has none) if something is queued, which is thrown away. Any thread. */
 STINT_API struct stint_detached *stint_detached_free(struct stint_detached *detached);
 
 /* Has sends and events of the stream recorded by `trace` (NULL: no more); the trace stays the caller's. */
