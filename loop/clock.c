@@ -162,7 +162,7 @@ void clock_anchor(struct clock *clock)
 	clock->next_anchor_ns = ns + clock->interval_ns;
 }
 
-/* CLOCK_MONOTONIC is read after the sample, so one that is right is not ahead of it, however long we are stopped between. */
+/* CLOCK_MONOTONIC is read after the sample: one that is right is not ahead of it, however long we are stopped between. */
 static bool is_torn(const struct clock *clock, uint64_t ns)
 {
 	if (!clock->tsc)

@@ -136,8 +136,8 @@ static void tell_lost(struct deferral *deferral)
 }
 
 /*
- * The kernel has dropped the registration, or has it under a number that is not its any more: nothing is to come, so nothing
- * is to be waited for. If the file is open elsewhere, events of it do come: with the first, the set is built anew.
+ * The kernel has dropped the registration, or has it under a number that is not its any more: nothing is to come, so
+ * nothing is to be waited for. If the file is open elsewhere, events of it do come: with the first, the set is built anew.
  */
 static void lose(struct stint_loop *loop, struct stint_fd *source)
 {

@@ -20,8 +20,8 @@ struct stint_child;
 struct stint_child_exit {
 	pid_t pid; /* free to be another process from now on */
 	/*
-	 * 0; -ECHILD: somebody else has waited for it (or SIGCHLD is ignored); -EBADF: somebody has closed its pidfd: nothing
-	 * below is known then
+	 * 0; -ECHILD: somebody else has waited for it (or SIGCHLD is ignored); -EBADF: somebody has closed its pidfd:
+	 * nothing below is known then
 	 */
 	int error;
 	bool signalled; /* a signal ended it */
@@ -53,8 +53,8 @@ STINT_API struct stint_child *stint_child_free(struct stint_child *child);
 STINT_API int stint_child_set_background(struct stint_child *child, bool background);
 
 /*
- * Sends it a signal, and never another process that has got its number. Not to what it has started: for those, spawn it with
- * a process group of its own, and kill() that until the callback has come. -EINVAL, -EPERM.
+ * Sends it a signal, and never another process that has got its number. Not to what it has started: for those, spawn it
+ * with a process group of its own, and kill() that until the callback has come. -EINVAL, -EPERM.
  */
 STINT_API int stint_child_kill(struct stint_child *child, int number);
 

@@ -306,9 +306,10 @@ STINT_API int stint_listener_set_background(struct stint_listener *listener, boo
 STINT_API int stint_listener_port(const struct stint_listener *listener);
 
 /*
- * It stays the listener's. For a restart that refuses nobody, a new process is given it (posix_spawn_file_actions_adddup2(),
- * which takes close-on-exec off the copy), and adopts that; once it says that it does, the listener is freed here, which
- * closes this process's descriptor alone, and the connections there are end in their own time. -EINVAL for NULL.
+ * It stays the listener's. For a restart that refuses nobody, a new process is given it, which adopts it
+ * (posix_spawn_file_actions_adddup2() takes close-on-exec off the copy); once it says that it does, the listener is freed
+ * here, which closes this process's descriptor alone, and the connections there are end in their own time. -EINVAL for
+ * NULL.
  */
 STINT_API int stint_listener_descriptor(const struct stint_listener *listener);
 
