@@ -372,8 +372,9 @@ struct meter_source *meter_source_free(struct meter_source *source)
 {
 	if (!source)
 		return NULL;
-	series_end_loops(source->session->series, source->process, first_loop(source),
-			 first_loop(source) + UINT32_MAX);
+	if (source->reader) /* most processes have no meter, and are asked for one again and again */
+		series_end_loops(source->session->series, source->process, first_loop(source),
+				 first_loop(source) + UINT32_MAX);
 	meter_reader_free(source->reader);
 	late_stacks_free(source->stacks);
 	free(source->loops);
