@@ -6,8 +6,10 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define WAITING_MAX 512 /* a power of two */
+#define PATIENCE_S  1
 
 struct closing {
 	void (*close)(void *what);
@@ -21,17 +23,22 @@ struct stint_closer {
 	bool has_thread;
 	bool ends;
 	unsigned first, len;
+	unsigned under_way; /* 1: one is being closed, which is not among `waiting` any more */
 	struct closing waiting[WAITING_MAX];
 };
 
 int stint_closer_new(struct stint_closer **ret)
 {
 	struct stint_closer *closer = calloc(1, sizeof(*closer));
+	pthread_condattr_t by_clock;
 
 	if (!closer)
 		return -ENOMEM;
 	pthread_mutex_init(&closer->lock, NULL);
-	pthread_cond_init(&closer->changed, NULL);
+	pthread_condattr_init(&by_clock);
+	pthread_condattr_setclock(&by_clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&closer->changed, &by_clock);
+	pthread_condattr_destroy(&by_clock);
 	*ret = closer;
 	return 0;
 }
@@ -50,9 +57,12 @@ static void *run(void *ctx)
 			break;
 		closing = closer->waiting[closer->first++ % WAITING_MAX];
 		closer->len--;
+		closer->under_way = 1;
 		pthread_mutex_unlock(&closer->lock);
 		closing.close(closing.what);
 		pthread_mutex_lock(&closer->lock);
+		closer->under_way = 0;
+		pthread_cond_broadcast(&closer->changed);
 	}
 	pthread_mutex_unlock(&closer->lock);
 	return NULL;
@@ -85,22 +95,42 @@ void stint_closer_add(struct stint_closer *closer, void (*close)(void *what), vo
 		if (is_added)
 			closer->waiting[(closer->first + closer->len++) % WAITING_MAX] =
 				(struct closing){close, what};
-		pthread_cond_signal(&closer->changed);
+		pthread_cond_broadcast(&closer->changed);
 		pthread_mutex_unlock(&closer->lock);
 	}
 	if (!is_added)
 		close(what);
 }
 
-struct stint_closer *stint_closer_free(struct stint_closer *closer)
+/* Has the thread end once there is nothing to close. How many there are still when patience is over. */
+static uint32_t wait_for_end(struct stint_closer *closer)
+{
+	struct timespec until;
+	uint32_t left;
+	int err = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += PATIENCE_S;
+	pthread_mutex_lock(&closer->lock);
+	closer->ends = true;
+	pthread_cond_broadcast(&closer->changed);
+	while (!err && closer->len + closer->under_way > 0)
+		err = pthread_cond_timedwait(&closer->changed, &closer->lock, &until);
+	left = closer->len + closer->under_way;
+	pthread_mutex_unlock(&closer->lock);
+	return left;
+}
+
+struct stint_closer *stint_closer_free(struct stint_closer *closer, void (*lingers)(void *ctx, uint32_t left),
+				       void *ctx)
 {
 	if (!closer)
 		return NULL;
 	if (closer->has_thread) {
-		pthread_mutex_lock(&closer->lock);
-		closer->ends = true;
-		pthread_cond_signal(&closer->changed);
-		pthread_mutex_unlock(&closer->lock);
+		uint32_t left = wait_for_end(closer);
+
+		if (left && lingers)
+			lingers(ctx, left);
 		pthread_join(closer->thread, NULL);
 	}
 	pthread_mutex_destroy(&closer->lock);

@@ -7,13 +7,19 @@
  * in which the ring would not be read.
  */
 
+#include <stdint.h>
+
 struct stint_closer;
 
 /* -ENOMEM. */
 int stint_closer_new(struct stint_closer **ret);
 
-/* Waits until all is closed. NULL is allowed. Returns NULL. */
-struct stint_closer *stint_closer_free(struct stint_closer *closer);
+/*
+ * Waits until all is closed. If that takes longer than a second, `lingers` is called, once, with how many are not closed
+ * yet; it may be NULL. So may the closer. Returns NULL.
+ */
+struct stint_closer *stint_closer_free(struct stint_closer *closer, void (*lingers)(void *ctx, uint32_t left),
+				       void *ctx);
 
 /*
  * Has `close` called with `what`, soon, in the order of these calls. At once, by the caller, if there is no thread to be

@@ -97,7 +97,7 @@ int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf,
 	if (memory == MAP_FAILED) {
 		int err = -errno;
 
-		stint_closer_free(functions->closer);
+		stint_closer_free(functions->closer, NULL, NULL);
 		free(functions);
 		return err;
 	}
@@ -127,13 +127,14 @@ static void end_timed(struct stint_functions *functions, struct timed *timed)
 	}
 }
 
-struct stint_functions *stint_functions_free(struct stint_functions *functions)
+struct stint_functions *stint_functions_free(struct stint_functions *functions,
+					     void (*lingers)(void *ctx, uint32_t uprobes), void *ctx)
 {
 	if (!functions)
 		return NULL;
 	for (uint32_t i = 0; i < functions->limit; i++)
 		end_timed(functions, &functions->timed[i]);
-	stint_closer_free(functions->closer);
+	stint_closer_free(functions->closer, lingers, ctx);
 	munmap(functions->table, functions->table_bytes);
 	free(functions->untimed);
 	free(functions);

@@ -16,8 +16,12 @@ struct stint_functions;
 int stint_functions_new(struct stint_functions **ret, struct stint_bpf *bpf,
 			const struct stint_probes_options *options);
 
-/* Takes all probes away: nothing is left in the kernel. NULL is allowed. Returns NULL. */
-struct stint_functions *stint_functions_free(struct stint_functions *functions);
+/*
+ * Takes all probes away: nothing is left in the kernel. Each may take a tenth of a second: `lingers` is as that of
+ * stint_closer_free(). NULL is allowed, of both. Returns NULL.
+ */
+struct stint_functions *stint_functions_free(struct stint_functions *functions,
+					     void (*lingers)(void *ctx, uint32_t uprobes), void *ctx);
 
 /*
  * Gives those functions their probes that process `pid` has, and that have none in it yet. That it has them not is

@@ -443,7 +443,7 @@ struct stint_probes *stint_probes_free(struct stint_probes *probes)
 		return NULL;
 	stint_ring_free(probes->ring);
 	stint_taker_free(probes->taker);
-	stint_functions_free(probes->functions);
+	stint_functions_free(probes->functions, probes->callbacks.lingers, probes->ctx);
 	stint_loops_free(probes->loops);
 	stint_samplers_free(probes->samplers);
 	stint_unix_names_free(probes->unix_names);

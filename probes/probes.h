@@ -471,6 +471,8 @@ struct stint_probes_callbacks {
 	void (*acks)(void *ctx, const struct stint_probes_acks *acks);
 	void (*alarm)(void *ctx, const struct stint_probes_alarm *alarm);
 	void (*hang)(void *ctx, const struct stint_probes_hang *hang);
+	/* stint_probes_free() waits for the kernel, since a second, to take away uprobes: so many are there still. */
+	void (*lingers)(void *ctx, uint32_t uprobes);
 };
 
 struct stint_probes_options {

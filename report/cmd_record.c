@@ -406,6 +406,12 @@ static void tell_hang(const struct stint_probes_hang *hang)
 		complain(0, "of others like that only the report tells");
 }
 
+static void tell_lingering(uint32_t uprobes)
+{
+	complain(0, "waiting for the kernel to take away %" PRIu32 " uprobe%s", uprobes,
+		 uprobes == 1 ? "" : "s");
+}
+
 static int drop_privileges(const struct request *request)
 {
 	int err =
@@ -603,6 +609,7 @@ int cmd_record(int argc, char **argv)
 						 .command_of = target_command,
 						 .refused = refuse_followed,
 						 .hangs = tell_hang,
+						 .lingers = tell_lingering,
 						 .function_missing = warn_of_function,
 					 }};
 	struct target_child child = {.go = -1, .failed = -1};

@@ -464,6 +464,14 @@ static int take_function(void *ctx, const struct stint_probes_function *function
 	return function_source_take(source->functions, process, function, source->second);
 }
 
+static void take_lingers(void *ctx, uint32_t uprobes)
+{
+	struct probe_source *source = ctx;
+
+	if (source->session->lingers)
+		source->session->lingers(source->session->ctx, uprobes);
+}
+
 /* ---- the source ---- */
 
 int probe_source_new(struct probe_source **ret, struct session *session, bool trace_sockets,
@@ -476,7 +484,8 @@ int probe_source_new(struct probe_source **ret, struct session *session, bool tr
 								.alarm = take_alarm,
 								.hang = take_hang,
 								.appeared = take_appeared,
-								.refused = take_refused};
+								.refused = take_refused,
+								.lingers = take_lingers};
 	struct stint_probes_options options = {.size = sizeof(options),
 					       .budget_ns = session->budget_ns,
 					       .trace_sockets = trace_sockets,

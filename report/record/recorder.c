@@ -139,6 +139,7 @@ static bool all_exited(struct recorder *recorder);
 static int64_t take_appeared(void *ctx, uint32_t pid, uint64_t time_ns);
 static void take_refused(void *ctx, uint32_t pid, int err);
 static void take_hang(void *ctx, const struct stint_probes_hang *hang);
+static void take_lingers(void *ctx, uint32_t uprobes);
 
 static int open_probes(struct recorder *recorder, const struct recorder_options *options)
 {
@@ -154,6 +155,7 @@ static int open_probes(struct recorder *recorder, const struct recorder_options 
 	recorder->session.appeared = take_appeared;
 	recorder->session.refused = take_refused;
 	recorder->session.hangs = take_hang;
+	recorder->session.lingers = take_lingers;
 	recorder->session.ctx = recorder;
 	err = probe_source_new(&recorder->probes, &recorder->session, options->trace_sockets, &follow,
 			       recorder->probes_missing, sizeof(recorder->probes_missing));
@@ -379,6 +381,14 @@ static void take_hang(void *ctx, const struct stint_probes_hang *hang)
 
 	if (recorder->options.hangs)
 		recorder->options.hangs(hang);
+}
+
+static void take_lingers(void *ctx, uint32_t uprobes)
+{
+	struct recorder *recorder = ctx;
+
+	if (recorder->options.lingers)
+		recorder->options.lingers(uprobes);
 }
 
 const char *recorder_function_missing(const struct recorder *recorder, uint32_t number)

@@ -46,6 +46,9 @@ struct recorder_options {
 	/* An iteration goes on, for 5 s by now, then 10, and so on. NULL: nobody asks. */
 	void (*hangs)(const struct stint_probes_hang *hang);
 
+	/* recorder_free() waits for the kernel, since a second, to take away so many uprobes. NULL: nobody asks. */
+	void (*lingers)(uint32_t uprobes);
+
 	/* A loop has been seen, and no process has that function: told once. NULL: nobody asks. */
 	void (*function_missing)(const char *name, const char *why);
 };

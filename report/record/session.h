@@ -30,6 +30,8 @@ struct session {
 	void (*refused)(void *ctx, uint32_t pid, int err);
 	/* An iteration goes on: see stint_probes_hang. */
 	void (*hangs)(void *ctx, const struct stint_probes_hang *hang);
+	/* The probes are not gone yet: see stint_probes_callbacks. */
+	void (*lingers)(void *ctx, uint32_t uprobes);
 	void *ctx;
 };
 

@@ -133,7 +133,7 @@ uint64_t command_status(const struct command *command, const char *key, int base
 
 void command_record(struct command *recorder, const char *recording, pid_t pid, const char *const *options)
 {
-	const char *argv[24] = {"stint", "record", "-o", recording};
+	const char *argv[32] = {"stint", "record", "-o", recording};
 	char number[16], line[512];
 	size_t len = 4;
 

@@ -57,7 +57,7 @@ static void who_has_it_closed_does_not_wait(void **state)
 	stint_closer_add(closer, note_after_go, &numbers[1]);
 	sem_post(&go); /* not before: who waited would wait for ever */
 	sem_post(&go);
-	assert_null(stint_closer_free(closer));
+	assert_null(stint_closer_free(closer, NULL, NULL));
 	assert_int_equal(closed_len, 2);
 	assert_int_equal(closed[0], 1);
 	assert_int_equal(closed[1], 2);
@@ -74,7 +74,7 @@ static void all_is_closed_in_the_end(void **state)
 		numbers[i] = i;
 		stint_closer_add(closer, note, &numbers[i]);
 	}
-	assert_null(stint_closer_free(closer));
+	assert_null(stint_closer_free(closer, NULL, NULL));
 	assert_int_equal(closed_len, FEW);
 	for (unsigned i = 0; i < FEW; i++)
 		assert_int_equal(closed[i], i);
@@ -109,9 +109,53 @@ static void there_is_an_end_to_how_many_wait(void **state)
 	assert_int_equal(sem_getvalue(&many_closed, &now), 0);
 	assert_in_range(now, MANY / 2, MANY - 1);
 	sem_post(&go);
-	assert_null(stint_closer_free(closer));
+	assert_null(stint_closer_free(closer, NULL, NULL));
 	assert_int_equal(sem_getvalue(&many_closed, &now), 0);
 	assert_int_equal(now, MANY);
+	sem_destroy(&many_closed);
+}
+
+static uint32_t told_left;
+static unsigned times_told;
+
+static void let_it_be_closed(void *ctx, uint32_t left)
+{
+	assert_ptr_equal(ctx, &times_told);
+	told_left = left;
+	times_told++;
+	for (uint32_t i = 0; i < left; i++)
+		sem_post(&go);
+}
+
+/* Not before that is told is anything closed. */
+static void what_takes_long_is_told_once(void **state)
+{
+	unsigned numbers[] = {1, 2, 3};
+	struct stint_closer *closer;
+
+	(void)state;
+	times_told = 0;
+	assert_int_equal(stint_closer_new(&closer), 0);
+	for (int i = 0; i < 3; i++)
+		stint_closer_add(closer, note_after_go, &numbers[i]);
+	assert_null(stint_closer_free(closer, let_it_be_closed, &times_told));
+	assert_int_equal(times_told, 1);
+	assert_int_equal(told_left, 3);
+	assert_int_equal(closed_len, 3);
+}
+
+static void what_is_closed_already_is_not_told(void **state)
+{
+	struct stint_closer *closer;
+
+	(void)state;
+	times_told = 0;
+	sem_init(&many_closed, 0, 0);
+	assert_int_equal(stint_closer_new(&closer), 0);
+	stint_closer_add(closer, count, NULL);
+	sem_wait(&many_closed);
+	assert_null(stint_closer_free(closer, let_it_be_closed, &times_told));
+	assert_int_equal(times_told, 0);
 	sem_destroy(&many_closed);
 }
 
@@ -121,8 +165,8 @@ static void nothing_to_close_needs_no_thread(void **state)
 
 	(void)state;
 	assert_int_equal(stint_closer_new(&closer), 0);
-	assert_null(stint_closer_free(closer));
-	assert_null(stint_closer_free(NULL));
+	assert_null(stint_closer_free(closer, NULL, NULL));
+	assert_null(stint_closer_free(NULL, NULL, NULL));
 }
 
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -130,10 +174,9 @@ static void nothing_to_close_needs_no_thread(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(who_has_it_closed_does_not_wait),
-		test(all_is_closed_in_the_end),
-		test(there_is_an_end_to_how_many_wait),
-		test(nothing_to_close_needs_no_thread),
+		test(who_has_it_closed_does_not_wait),    test(all_is_closed_in_the_end),
+		test(there_is_an_end_to_how_many_wait),   test(what_takes_long_is_told_once),
+		test(what_is_closed_already_is_not_told), test(nothing_to_close_needs_no_thread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
