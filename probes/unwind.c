@@ -63,7 +63,7 @@ struct stint_unwinder {
 	uint64_t caller_pc; /* of what has no frame; 0: libdwfl begins with the first there is */
 	bool unknown_module;
 	bool beyond_copy; /* memory was asked for that was not copied */
-	bool is_astray;   /* a return address was none */
+	bool has_ended;   /* where nobody returns to, all before that known */
 	int err;
 };
 
@@ -300,18 +300,9 @@ static bool add_frame(struct stint_unwinder *unwinder, uint64_t pc, bool is_retu
 #define PC_MIN 0x1000
 #define PC_END (UINT64_C(1) << 56)
 
-static int take_frame(Dwfl_Frame *state, void *ctx)
+static bool is_no_code(uint64_t pc)
 {
-	struct stint_unwinder *unwinder = ctx;
-	bool is_activation;
-	Dwarf_Addr pc;
-
-	if (!dwfl_frame_pc(state, &pc, &is_activation))
-		return DWARF_CB_ABORT;
-	unwinder->is_astray = unwinder->frames_len && (pc < PC_MIN || pc >= PC_END);
-	if (unwinder->is_astray || !add_frame(unwinder, pc, !is_activation || unwinder->caller_pc))
-		return DWARF_CB_ABORT;
-	return DWARF_CB_OK;
+	return pc < PC_MIN || pc >= PC_END;
 }
 
 /* `any`: whether its module has any frame information at all. */
@@ -326,6 +317,33 @@ static bool has_frame(struct stint_unwinder *unwinder, uint64_t pc, bool *any)
 	free(frame);
 	*any = cfi != NULL;
 	return found;
+}
+
+/* Without frame information, its caller was a guess, and the stack may well go on. */
+static bool last_has_frame(struct stint_unwinder *unwinder)
+{
+	size_t last = unwinder->frames_len - 1;
+	bool any;
+
+	return has_frame(unwinder, unwinder->frames[last].pc - (last ? 1 : 0), &any);
+}
+
+static int take_frame(Dwfl_Frame *state, void *ctx)
+{
+	struct stint_unwinder *unwinder = ctx;
+	bool is_activation, beyond_copy = unwinder->beyond_copy;
+	Dwarf_Addr pc;
+
+	/* That looks for a caller at once, even of what is no code. */
+	if (!dwfl_frame_pc(state, &pc, &is_activation))
+		return DWARF_CB_ABORT;
+	if (unwinder->frames_len && is_no_code(pc)) {
+		unwinder->has_ended = !beyond_copy && last_has_frame(unwinder);
+		return DWARF_CB_ABORT;
+	}
+	if (!add_frame(unwinder, pc, !is_activation || unwinder->caller_pc))
+		return DWARF_CB_ABORT;
+	return DWARF_CB_OK;
 }
 
 /*
@@ -493,7 +511,7 @@ static void unwind_once(struct stint_unwinder *unwinder)
 	unwinder->frames_len = 0;
 	unwinder->unknown_module = false;
 	unwinder->beyond_copy = false;
-	unwinder->is_astray = false;
+	unwinder->has_ended = false;
 	unwinder->caller_pc = caller_of_frameless(unwinder);
 	if (unwinder->caller_pc)
 		add_frame(unwinder, unwinder->regs->reg[REGISTER_PC], false);
@@ -532,7 +550,7 @@ int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwin
 		return -ENODATA;
 	}
 	/* To elfutils, a frame whose return address cannot be read is just the last one. */
-	*complete = unwinder->err == 0 && !unwinder->beyond_copy && !unwinder->is_astray;
+	*complete = unwinder->has_ended || (unwinder->err == 0 && !unwinder->beyond_copy);
 	return unwinder->frames_len ? (int)unwinder->frames_len : -ENODATA;
 }
 

@@ -47,7 +47,8 @@ struct stint_unwinder *stint_unwinder_free(struct stint_unwinder *unwinder);
 /*
  * Fills `frames`, innermost first, and returns how many; or a negative errno if not even one is known.
  * `stack` is a copy of the memory from the stack pointer up. `complete` is false if the stack's beginning
- * was not reached: the copy was cut, or a function has no frame information.
+ * was not reached: the copy was cut, or a function has no frame information. That of a greenlet begins where
+ * nobody returns to.
  */
 int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwind_regs *regs,
 		       const void *stack, size_t stack_bytes, struct stint_frame *frames, size_t frames_max,

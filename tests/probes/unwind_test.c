@@ -135,8 +135,11 @@ static void a_stack_ends_before_what_is_no_code(void **state)
 	assert_int_equal(stint_unwinder_run(unwinder, &captured.regs, captured.stack, captured.stack_bytes,
 					    frames, 64, &complete),
 			 5);
-	assert_false(complete);
+	assert_true(complete);
 	assert_string_equal(frames[4].name, before[4].name);
+	/* Of a copy that is cut before, that is not known. */
+	stint_unwinder_run(unwinder, &captured.regs, captured.stack, at, frames, 64, &complete);
+	assert_false(complete);
 	stint_unwinder_free(unwinder);
 }
 
