@@ -83,6 +83,37 @@ static bool is_library(const struct stint_frame *frame)
 	return suffix && (suffix[3] == '\0' || suffix[3] == '.');
 }
 
+/* Of other programs that run scripts: what these export begins so. */
+static bool runs_scripts(const struct stint_frame *frame)
+{
+	static const char *const beginnings[] = {"zend_", "php_", "Perl_", "perl_", "rb_",
+						 "ruby_", "lua_", "luaV_", NULL};
+
+	for (const char *const *beginning = beginnings; *beginning; beginning++)
+		if (strncmp(frame->name, *beginning, strlen(*beginning)) == 0)
+			return true;
+	return is_interpreter(frame);
+}
+
+/*
+ * Whether a library's loop comes back to the program below `depth`. Where it only comes to other libraries, it is as likely
+ * that its own handlers call them (libm, of a server that is all in one library); and an interpreter is called back by the
+ * same function for whatever is to be run.
+ */
+static bool calls_back(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	bool comes_back = false;
+
+	for (size_t at = 0; at < len; at++) {
+		const struct stint_frame *frame = at_depth(frames, len, at);
+
+		if (frame->in_executable && runs_scripts(frame))
+			return false;
+		comes_back |= frame->in_executable && at >= depth;
+	}
+	return comes_back;
+}
+
 /* The interpreter may be a library as well, and what it calls is no callback of a loop's (interpreted()). */
 static bool dispatches(const struct stint_frame *frame, const struct stint_frame *loop)
 {
@@ -90,20 +121,22 @@ static bool dispatches(const struct stint_frame *frame, const struct stint_frame
 }
 
 /*
- * Where the stack leaves the file that the loop is in: what it calls there is the handler. If that file is a library, what
- * runs in it before is its dispatch, exported or not, as glib's g_main_context_dispatch(), sd_event_dispatch() or dovecot's
- * io_loop_call_io(), by whose name all handlers would be called. In a program, only what has no name before. `len`: nowhere.
+ * Where the stack leaves the file that the loop is in: what it calls there is the handler. If that file is a library that
+ * calls the program back, what runs in it before is its dispatch, exported or not, as glib's g_main_context_dispatch(),
+ * sd_event_dispatch() or dovecot's io_loop_call_io(), by whose name all handlers would be called. Else only what has no name
+ * before. `len`: nowhere.
  */
 static size_t leaves_file(const struct stint_frame *frames, size_t len, size_t depth)
 {
 	const struct stint_frame *loop = depth ? at_depth(frames, len, depth - 1) : NULL;
+	bool is_called_back = calls_back(frames, len, depth);
 
 	for (size_t below = depth; loop && below < len; below++) {
 		const struct stint_frame *frame = at_depth(frames, len, below);
 
 		if (is_elsewhere(frame, loop))
 			return below;
-		if (frame->has_symbol && !dispatches(frame, loop))
+		if (frame->has_symbol && !(is_called_back && dispatches(frame, loop)))
 			break;
 	}
 	return len;

@@ -237,6 +237,7 @@ static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame
 		unwinder->unknown_module |= !name_outside(unwinder, frame, at);
 		return;
 	}
+	frame->in_executable = path && strcmp(path, unwinder->exe) == 0;
 	path = path ? module_name(unwinder, path) : "?";
 	snprintf(frame->module, sizeof(frame->module), "%.*s", (int)stint_module_path_len(path), path);
 	name = dwfl_module_addrinfo(module, at, &offset, &symbol, NULL, NULL, NULL);

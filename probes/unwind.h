@@ -33,9 +33,10 @@ struct stint_frame {
 	/* "function"; without a symbol "module+0xoffset" of where the function begins, or of pc if even that is unknown;
 	 * outside of all modules "0xaddress". */
 	char name[STINT_FRAME_NAME_BYTES];
-	char module[64]; /* the file mapped there, without its folder; "" if none is */
-	char file[96];   /* the source's end, "net/server.c", where there is debug information; else "" */
-	uint32_t line;   /* 0: unknown */
+	char module[64];    /* the file mapped there, without its folder; "" if none is */
+	bool in_executable; /* that is the program's own file, no library */
+	char file[96];      /* the source's end, "net/server.c", where there is debug information; else "" */
+	uint32_t line;      /* 0: unknown */
 };
 
 struct stint_unwinder;

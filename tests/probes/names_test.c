@@ -162,6 +162,7 @@ static struct stint_frame frame_in(const char *module, const char *name, uint64_
 	struct stint_frame ret = frame(name, function_start);
 
 	snprintf(ret.module, sizeof(ret.module), "%s", module);
+	ret.in_executable = *module != '[' && !strstr(module, ".so");
 	return ret;
 }
 
@@ -329,6 +330,67 @@ static void a_librarys_dispatch_is_no_handler_though_it_has_a_name(void **state)
 	overrun[4] = frame_in("server", "on_read", 50);
 	overrun[3] = frame_in("libssl.so.3", "SSL_read", 60);
 	assert_string_equal(handler_of(loop, 3, overrun, 7, 3), "on_read");
+}
+
+/* As glib and systemd have them: what is called may have no name, and call the library in its turn. */
+static void a_loop_in_a_library_calls_the_program_back(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "ppoll", 10),
+				     frame_in("libglib-2.0.so.0.7400.6", "g_main_loop_run", 20),
+				     frame_in("daemon", "main", 30)};
+	struct stint_frame overrun[] = {frame_in("libm.so.6", "pow", 90),
+					frame_in("libglib-2.0.so.0.7400.6", "g_list_sort", 80),
+					frame_in("daemon", "on_request", 70),
+					frame_in("libglib-2.0.so.0.7400.6", "libglib-2.0.so.0.7400.6+0x54c20",
+						 0),
+					frame_in("libglib-2.0.so.0.7400.6", "g_main_context_dispatch", 50),
+					frame_in("libglib-2.0.so.0.7400.6", "g_main_loop_run", 20),
+					frame_in("daemon", "main", 30)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 7, 3), "on_request");
+	overrun[2] = frame_in("daemon", "daemon+0x2540", 0);
+	assert_string_equal(handler_of(loop, 3, overrun, 7, 3), "daemon+0x2540");
+}
+
+/* As libnode has them, and whatever else is a server in one library: what it calls is not called by its loop. */
+static void the_handlers_of_a_server_in_a_library_have_their_names(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "epoll_wait", 10),
+				     frame_in("libsrv.so", "srv_run", 20), frame_in("server", "main", 30)};
+	struct stint_frame overrun[] = {frame_in("libm.so.6", "libm.so.6+0x1c20", 0),
+					frame_in("libm.so.6", "pow", 60),
+					frame_in("libsrv.so", "handle_get", 50),
+					frame_in("libsrv.so", "srv_run", 20), frame_in("server", "main", 30)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "handle_get");
+	/* Nor does a name in another library make a callback of it. */
+	overrun[0] = overrun[1] = frame_in("libssl.so.3", "SSL_read", 60);
+	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "handle_get");
+	/* Without a name of its own there is nothing to tell it by. */
+	overrun[2] = frame_in("libsrv.so", "libsrv.so+0x1120", 0);
+	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "SSL_read");
+}
+
+/* As swoole has them: the program is an interpreter, by which all handlers would have its way to call. */
+static void a_library_that_calls_an_interpreter_back_is_the_handler(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "epoll_wait", 10),
+				     frame_in("swoole.so", "swoole::ReactorEpoll::wait", 20),
+				     frame_in("php8.2", "execute_ex", 30), frame_in("php8.2", "main", 40)};
+	struct stint_frame overrun[] = {frame_in("php8.2", "php8.2+0x20", 0),
+					frame_in("php8.2", "zend_call_function", 70),
+					frame_in("swoole.so", "php_swoole_onReceive", 60),
+					frame_in("swoole.so", "swoole::ReactorEpoll::wait", 20),
+					frame_in("php8.2", "execute_ex", 30),
+					frame_in("php8.2", "main", 40)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 4, overrun, 6, 3), "php_swoole_onReceive");
+	overrun[1] = frame_in("php8.2", "php8.2+0x40", 0);
+	overrun[4] = loop[2] = frame_in("php8.2", "zend_execute", 30);
+	assert_string_equal(handler_of(loop, 4, overrun, 6, 3), "php_swoole_onReceive");
 }
 
 /* Of a Java server without a perf map, what the interpreter asked the clock by would have been the handler. */
@@ -533,6 +595,9 @@ int main(void)
 		cmocka_unit_test(libc_is_no_handler),
 		cmocka_unit_test(what_a_loop_in_a_library_calls_is_the_handler_without_a_name_too),
 		cmocka_unit_test(a_librarys_dispatch_is_no_handler_though_it_has_a_name),
+		cmocka_unit_test(a_loop_in_a_library_calls_the_program_back),
+		cmocka_unit_test(the_handlers_of_a_server_in_a_library_have_their_names),
+		cmocka_unit_test(a_library_that_calls_an_interpreter_back_is_the_handler),
 		cmocka_unit_test(what_unnamed_code_calls_is_no_handler),
 		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
 		cmocka_unit_test(the_handler_of_a_script_is_its_own_first_function),

@@ -70,7 +70,7 @@ static void a_copied_stack_is_unwound_with_names(void **state)
 	static struct captured captured;
 	static struct stint_frame frames[64];
 	struct stint_unwinder *unwinder = own_unwinder();
-	bool complete, has_test = false;
+	bool complete, has_test = false, has_library = false;
 	int len;
 
 	(void)state;
@@ -82,10 +82,14 @@ static void a_copied_stack_is_unwound_with_names(void **state)
 	for (int i = 0; i < 4; i++) {
 		assert_string_equal(frames[i].name, "capture");
 		assert_int_equal(frames[i].function_start, frames[0].function_start);
+		assert_true(frames[i].in_executable);
 	}
-	for (int i = 4; i < len; i++)
+	for (int i = 4; i < len; i++) {
 		has_test |= strcmp(frames[i].name, __func__) == 0;
+		has_library |= strncmp(frames[i].module, "libc", 4) == 0 && !frames[i].in_executable;
+	}
 	assert_true(has_test);
+	assert_true(has_library);
 	stint_unwinder_free(unwinder);
 }
 
