@@ -102,7 +102,7 @@ static ssize_t send_now(struct stint_stream *stream, const struct write_queue_ra
 	size_t asked;
 	ssize_t done;
 
-	if (stream->queue.bytes || stream->coalesce)
+	if (!stream_sends_at_once(stream))
 		return 0;
 	done = send_range(stream, range, &asked);
 	if (must_be_read(done))

@@ -61,6 +61,12 @@ static inline bool stream_reading(const struct stint_stream *stream)
 	return !stream->ended && (stream->closing || !stream->paused);
 }
 
+/* Whether a write is tried by itself: nothing waits, nor is to wait, before it. */
+static inline bool stream_sends_at_once(const struct stint_stream *stream)
+{
+	return !stream->queue.bytes && !stream->coalesce;
+}
+
 /* 0, or why nothing can be written any more. */
 static inline int stream_check_writable(const struct stint_stream *stream)
 {

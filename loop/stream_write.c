@@ -75,7 +75,7 @@ static ssize_t send_now(struct stint_stream *stream, const void *data, size_t by
 	struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};
 	ssize_t done;
 
-	if (stream->queue.bytes || stream->coalesce || bytes == 0)
+	if (!stream_sends_at_once(stream) || bytes == 0)
 		return 0;
 	done = stream_send_parts(stream, &part, 1, bytes, 0);
 	if (done < 0)
@@ -142,7 +142,7 @@ int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, 
 	if (count < 0 || (count > 0 && !parts))
 		return -EINVAL;
 	bytes = sum_of(parts, at_once);
-	if (bytes && stream->queue.bytes == 0 && !stream->coalesce)
+	if (bytes && stream_sends_at_once(stream))
 		done = stream_send_parts(stream, (struct iovec *)(uintptr_t)parts, at_once, bytes,
 					 at_once < count ? MSG_MORE : 0);
 	if (done < 0) {

@@ -117,7 +117,7 @@ static bool calls_back(const struct stint_frame *frames, size_t len, size_t dept
 /* The interpreter may be a library as well, and what it calls is no callback of a loop's (interpreted()). */
 static bool dispatches(const struct stint_frame *frame, const struct stint_frame *loop)
 {
-	return is_library(loop) && strcmp(frame->module, loop->module) == 0 && !is_interpreter(frame);
+	return strcmp(frame->module, loop->module) == 0 && !is_interpreter(frame);
 }
 
 /*
@@ -129,7 +129,7 @@ static bool dispatches(const struct stint_frame *frame, const struct stint_frame
 static size_t leaves_file(const struct stint_frame *frames, size_t len, size_t depth)
 {
 	const struct stint_frame *loop = depth ? at_depth(frames, len, depth - 1) : NULL;
-	bool is_called_back = calls_back(frames, len, depth);
+	bool is_called_back = loop && is_library(loop) && calls_back(frames, len, depth);
 
 	for (size_t below = depth; loop && below < len; below++) {
 		const struct stint_frame *frame = at_depth(frames, len, below);

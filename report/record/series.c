@@ -330,16 +330,12 @@ void series_end_figure(struct series_set *set, struct recording_owner owner, con
 
 void series_end_process(struct series_set *set, int64_t process)
 {
-	for (size_t slot = 0; slot < HASH_SLOTS; slot++) {
-		for (struct source **at = &set->sources[slot]; *at;)
-			if ((*at)->key.process == process || (*at)->key.process == -process)
-				remove_source(at);
-			else
-				at = &(*at)->next;
+	series_end_loops(set, process, INT64_MIN, INT64_MAX);
+	series_end_loops(set, -process, INT64_MIN, INT64_MAX);
+	for (size_t slot = 0; slot < HASH_SLOTS; slot++)
 		for (struct figure **at = &set->figures[slot]; *at;)
 			if ((*at)->process == process)
 				remove_figure(set, at);
 			else
 				at = &(*at)->next;
-	}
 }

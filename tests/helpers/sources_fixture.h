@@ -4,29 +4,17 @@
 
 /* What tests of a loop's sources share: a loop for each, pipes, callbacks that count. */
 
-#include "loop_fixture.h"
+#include "metered_fixture.h"
 
 #include <fcntl.h>
 
-static struct stint_loop *loop;
-static struct stint_meter *meter;
 static int calls;
 
 static int open_loop(void **state)
 {
 	(void)state;
 	calls = 0;
-	if (stint_meter_new(&meter, NULL) < 0)
-		return -1;
-	return stint_loop_new(&loop, NULL);
-}
-
-static int close_loop(void **state)
-{
-	(void)state;
-	loop = stint_loop_free(loop);
-	meter = stint_meter_free(meter);
-	return 0;
+	return fixture_open_loop();
 }
 
 /* A pipe whose reading end is ready, if `ready`. */
@@ -63,6 +51,6 @@ static void start_again(struct stint_timer *timer, void *ctx)
 		stint_timer_start(timer, 0, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, fixture_close_loop)
 
 #endif

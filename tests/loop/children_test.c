@@ -2,14 +2,13 @@
 
 /* The end of child processes, as a loop's callbacks. */
 
+#include "metered_fixture.h"
 #include "refused_call.h"
 
 #include <poll.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 
-static struct stint_loop *loop;
-static struct stint_meter *meter;
 static struct stint_child_exit last;
 static int calls;
 
@@ -18,17 +17,7 @@ static int open_loop(void **state)
 	(void)state;
 	calls = 0;
 	memset(&last, 0, sizeof(last));
-	if (stint_meter_new(&meter, NULL) < 0)
-		return -1;
-	return stint_loop_new(&loop, NULL);
-}
-
-static int close_loop(void **state)
-{
-	(void)state;
-	loop = stint_loop_free(loop);
-	meter = stint_meter_free(meter);
-	return 0;
+	return fixture_open_loop();
 }
 
 static void note_end(const struct stint_child_exit *end, void *ctx)
@@ -353,7 +342,7 @@ static void misuse_is_an_error_code(void **state)
 	assert_null(stint_child_free(NULL));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, fixture_close_loop)
 
 int main(void)
 {

@@ -714,7 +714,7 @@ static void a_loop_without_a_meter_works(void **state)
 	struct stint_timer *timer;
 
 	(void)state;
-	close_loop(NULL);
+	fixture_close_loop(NULL);
 	assert_int_equal(stint_loop_new(&loop, &options), 0);
 	assert_null(stint_loop_account(loop));
 	assert_int_equal(stint_loop_handler(loop, "any", 0), 0);

@@ -6,6 +6,7 @@
  *	f descriptor   c child   t timer   j job   d deferred   p post   s signal   l slice   i idle
  */
 
+#include "metered_fixture.h"
 #include "refused_call.h"
 
 #include <fcntl.h>
@@ -13,8 +14,6 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-static struct stint_loop *loop;
-static struct stint_meter *meter;
 static char order[64];
 static int fds[2];
 
@@ -22,16 +21,12 @@ static int open_loop(void **state)
 {
 	(void)state;
 	memset(order, 0, sizeof(order));
-	if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0 || stint_meter_new(&meter, NULL) < 0)
-		return -1;
-	return stint_loop_new(&loop, NULL);
+	return pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0 ? -1 : fixture_open_loop();
 }
 
 static int close_loop(void **state)
 {
-	(void)state;
-	loop = stint_loop_free(loop);
-	meter = stint_meter_free(meter);
+	fixture_close_loop(state);
 	close(fds[0]);
 	close(fds[1]);
 	return 0;

@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-#include "loop_fixture.h"
+#include "metered_fixture.h"
 
 #include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 
-static struct stint_loop *loop;
-static struct stint_meter *meter;
 static struct stint_pool *pool;
 static uint32_t handler;
 
 static int open_loop(void **state)
 {
 	(void)state;
-	if (stint_meter_new(&meter, NULL) < 0 || stint_loop_new(&loop, NULL) < 0)
+	if (fixture_open_loop() < 0)
 		return -1;
 	handler = (uint32_t)stint_loop_handler(loop, "work", 0);
 	return 0;
@@ -22,11 +20,8 @@ static int open_loop(void **state)
 
 static int close_loop(void **state)
 {
-	(void)state;
 	pool = stint_pool_free(pool);
-	loop = stint_loop_free(loop);
-	meter = stint_meter_free(meter);
-	return 0;
+	return fixture_close_loop(state);
 }
 
 static void open_pool(uint32_t threads, uint32_t queue_limit)

@@ -2,15 +2,13 @@
 
 /* Posts and their mailbox, as one thread sees them; what several threads do with them is in threads_test.c. */
 
-#include "loop_fixture.h"
+#include "metered_fixture.h"
 
 #include <fcntl.h>
 #include <signal.h>
 
 #define POSTS 1000
 
-static struct stint_loop *loop;
-static struct stint_meter *meter;
 static struct stint_mailbox *mailbox;
 static struct stint_post posts[POSTS];
 static int called, cancelled;
@@ -20,17 +18,9 @@ static int open_loop(void **state)
 	(void)state;
 	called = cancelled = 0;
 	memset(posts, 0, sizeof(posts));
-	if (stint_meter_new(&meter, NULL) < 0 || stint_loop_new(&loop, NULL) < 0)
+	if (fixture_open_loop() < 0)
 		return -1;
 	return stint_mailbox_new(&mailbox, loop);
-}
-
-static int close_loop(void **state)
-{
-	(void)state;
-	loop = stint_loop_free(loop);
-	meter = stint_meter_free(meter);
-	return 0;
 }
 
 /* Each post's context is its number: they must come in that order. */
@@ -419,7 +409,7 @@ static void misuse_is_an_error_code(void **state)
 	assert_int_equal(stint_mailbox_wakeups(NULL), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, fixture_close_loop)
 
 int main(void)
 {

@@ -3,15 +3,13 @@
  * What the meter counts of dispatches in a row, of descriptors and of posts, against what their callbacks saw: within a
  * dispatch, stint_loop_now_ns() is the moment at which it began and the one before it ended.
  */
-#include "loop_fixture.h"
+#include "metered_fixture.h"
 
 #include <fcntl.h>
 #include <stint/post.h>
 
 #define EVENTS 40
 
-static struct stint_loop *loop;
-static struct stint_meter *meter;
 static struct stint_fd *source[EVENTS];
 static struct stint_timer *timer;
 static int fds[EVENTS][2];
@@ -67,7 +65,7 @@ static int open_loop(void **state)
 	begun = 0;
 	slow = 0;
 	disturb = leave_open = false;
-	if (stint_meter_new(&meter, NULL) < 0 || stint_loop_new(&loop, NULL) < 0)
+	if (fixture_open_loop() < 0)
 		return -1;
 	handler[0] = make_handler("even");
 	handler[1] = make_handler("odd");
@@ -76,9 +74,7 @@ static int open_loop(void **state)
 
 static int close_loop(void **state)
 {
-	(void)state;
-	loop = stint_loop_free(loop);
-	meter = stint_meter_free(meter);
+	fixture_close_loop(state);
 	for (int i = 0; i < EVENTS; i++) {
 		close(fds[i][0]);
 		close(fds[i][1]);

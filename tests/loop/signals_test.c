@@ -2,14 +2,12 @@
 
 /* Signals as a loop's callbacks, in one thread. */
 
-#include "loop_fixture.h"
+#include "metered_fixture.h"
 
 #include <signal.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
-static struct stint_loop *loop;
-static struct stint_meter *meter;
 static struct stint_signal_info last;
 static int calls;
 
@@ -18,17 +16,7 @@ static int open_loop(void **state)
 	(void)state;
 	calls = 0;
 	memset(&last, 0, sizeof(last));
-	if (stint_meter_new(&meter, NULL) < 0)
-		return -1;
-	return stint_loop_new(&loop, NULL);
-}
-
-static int close_loop(void **state)
-{
-	(void)state;
-	loop = stint_loop_free(loop);
-	meter = stint_meter_free(meter);
-	return 0;
+	return fixture_open_loop();
 }
 
 static void note_signal(struct stint_signal *signal, const struct stint_signal_info *info, void *ctx)
@@ -231,7 +219,7 @@ static void misuse_is_an_error_code(void **state)
 	assert_int_equal(stint_loop_run(loop), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, fixture_close_loop)
 
 int main(void)
 {

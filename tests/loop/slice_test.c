@@ -1,26 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-#include "loop_fixture.h"
+#include "metered_fixture.h"
 
 #include <fcntl.h>
 
-static struct stint_loop *loop;
-static struct stint_meter *meter;
 static uint32_t handler;
 
 static int open_loop(void **state)
 {
 	(void)state;
-	if (stint_meter_new(&meter, NULL) < 0 || stint_loop_new(&loop, NULL) < 0)
+	if (fixture_open_loop() < 0)
 		return -1;
 	handler = (uint32_t)stint_loop_handler(loop, "slice", 0);
-	return 0;
-}
-
-static int close_loop(void **state)
-{
-	(void)state;
-	loop = stint_loop_free(loop);
-	meter = stint_meter_free(meter);
 	return 0;
 }
 
@@ -392,7 +382,7 @@ static void misuse_is_einval(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, fixture_close_loop)
 	const struct CMUnitTest tests[] = {
 		TEST(a_task_is_called_until_it_is_done_and_then_the_loop_returns),
 		TEST(a_slice_is_over_after_its_time_and_outside_of_its_turn),

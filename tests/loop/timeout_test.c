@@ -3,7 +3,7 @@
 /* Timeouts, which lie in structs of the user's, beside timers of the loop's on the same wheel. */
 
 #include "chance.h"
-#include "loop_fixture.h"
+#include "metered_fixture.h"
 
 #define CONNECTIONS 400
 #define STEPS       20000
@@ -17,8 +17,6 @@ struct connection {
 	int calls;
 };
 
-static struct stint_loop *loop;
-static struct stint_meter *meter;
 static struct stint_timeouts *kinds[KINDS];
 static struct connection connections[CONNECTIONS];
 static uint64_t last_due_ns;
@@ -37,15 +35,7 @@ static int open_loop(void **state)
 	last_due_ns = 0;
 	for (uint32_t i = 0; i < CONNECTIONS; i++)
 		connections[i].number = i;
-	return stint_meter_new(&meter, NULL) < 0 ? -1 : stint_loop_new(&loop, NULL);
-}
-
-static int close_loop(void **state)
-{
-	(void)state;
-	loop = stint_loop_free(loop);
-	meter = stint_meter_free(meter);
-	return 0;
+	return fixture_open_loop();
 }
 
 static void new_kind(int number, stint_timeout_callback callback)
@@ -402,7 +392,7 @@ static void any_changes_behave_as_the_model_says(void **state)
 	assert_int_equal(stint_loop_run(loop), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, close_loop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_loop, fixture_close_loop)
 
 int main(void)
 {

@@ -336,7 +336,7 @@ static void without_a_meter_a_timer_waits_no_longer_for_what_callbacks_took(void
 	uint64_t ended_ns = 0, due_ns;
 
 	(void)state;
-	close_loop(NULL);
+	fixture_close_loop(NULL);
 	poll_limit_ns = 0;
 	assert_int_equal(stint_loop_new(&loop, &options), 0);
 	assert_int_equal(stint_timer_new(&timer, loop, 0, count_tick, &calls), 0);

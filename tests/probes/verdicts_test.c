@@ -366,14 +366,38 @@ static void pages_that_are_made_are_counted_and_timed(void **state)
 
 #define PAGES_TIMES 40
 
+/* CPU time as it is told, without what only samples say of it, and as getrusage() has it. */
+struct cpu_sums {
+	uint64_t user_ns, kernel_ns, true_user_ns, true_kernel_ns;
+};
+
+/* Of an overrun whose faults were timed. */
+static void add_timed(struct cpu_sums *sums, const struct stint_probes_parts *parts,
+		      const struct subject_answer *answer)
+{
+	assert_true(parts->faulted_ns > 0);
+	sums->user_ns += parts->user_ns + parts->kernel_sampled_ns;
+	sums->kernel_ns += parts->kernel_ns - parts->kernel_sampled_ns;
+	sums->true_user_ns += answer->user_ns;
+	sums->true_kernel_ns += answer->kernel_ns;
+}
+
+static void assert_told_as_getrusage_has_it(const struct cpu_sums *sums)
+{
+	double told = kernel_share(sums->user_ns, sums->kernel_ns);
+	double truth = kernel_share(sums->true_user_ns, sums->true_kernel_ns);
+
+	printf("without samples, %.3f of the CPU time in the kernel, by getrusage() %.3f\n", told, truth);
+	assert_true(told > truth - 0.25 && told < truth + 0.25);
+}
+
 /*
  * From the second overrun on page faults are timed, so that the kernel's share is known also of one that is too short for
  * samples to tell.
  */
 static void many_page_faults_are_timed_the_next_time(void **state)
 {
-	uint64_t user_ns = 0, kernel_ns = 0, true_user_ns = 0, true_kernel_ns = 0;
-	double told, truth;
+	struct cpu_sums sums = {0};
 
 	(void)state;
 	start();
@@ -382,17 +406,10 @@ static void many_page_faults_are_timed_the_next_time(void **state)
 		struct subject_answer answer;
 		const struct stint_probes_parts *parts = &do_late(SUBJECT_PAGES, 10 * MS, &answer)->is.parts;
 
-		assert_true(parts->faulted_ns > 0);
 		assert_true(parts->faulted_ns + parts->kernel_sampled_ns <= parts->kernel_ns);
-		user_ns += parts->user_ns + parts->kernel_sampled_ns;
-		kernel_ns += parts->kernel_ns - parts->kernel_sampled_ns;
-		true_user_ns += answer.user_ns;
-		true_kernel_ns += answer.kernel_ns;
+		add_timed(&sums, parts, &answer);
 	}
-	told = kernel_share(user_ns, kernel_ns);
-	truth = kernel_share(true_user_ns, true_kernel_ns);
-	printf("without samples, %.3f of the CPU time in the kernel, by getrusage() %.3f\n", told, truth);
-	assert_true(told > truth - 0.25 && told < truth + 0.25);
+	assert_told_as_getrusage_has_it(&sums);
 }
 
 #define HUGE_TIMES 120
@@ -410,9 +427,8 @@ static bool huge_pages_are_made(void)
 /* Each is 50 us and more: in an overrun this short there are too few of them to be told by their number, or by many samples. */
 static void few_page_faults_that_take_long_are_timed_too(void **state)
 {
-	uint64_t user_ns = 0, kernel_ns = 0, true_user_ns = 0, true_kernel_ns = 0;
+	struct cpu_sums sums = {0};
 	struct subject_answer answer;
-	double told, truth;
 	int tries = 0;
 
 	(void)state;
@@ -428,17 +444,10 @@ static void few_page_faults_that_take_long_are_timed_too(void **state)
 		const struct stint_probes_parts *parts =
 			&do_late(SUBJECT_HUGE_PAGES, HUGE_NS, &answer)->is.parts;
 
-		assert_true(parts->faulted_ns > 0);
-		user_ns += parts->user_ns + parts->kernel_sampled_ns;
-		kernel_ns += parts->kernel_ns - parts->kernel_sampled_ns;
-		true_user_ns += answer.user_ns;
-		true_kernel_ns += answer.kernel_ns;
+		add_timed(&sums, parts, &answer);
 	}
-	told = kernel_share(user_ns, kernel_ns);
-	truth = kernel_share(true_user_ns, true_kernel_ns);
-	printf("%" PRIu64 " faults in the last; %.3f of the CPU time in the kernel, by getrusage() %.3f\n",
-	       answer.cpu_ns, told, truth);
-	assert_true(told > truth - 0.25 && told < truth + 0.25);
+	printf("%" PRIu64 " faults in the last\n", answer.cpu_ns);
+	assert_told_as_getrusage_has_it(&sums);
 }
 
 /* ---- a stop ---- */
