@@ -431,32 +431,45 @@ static void take_descriptors(void)
 	}
 }
 
-/* Of a process that nothing can be known of, the recording holds the name and why. */
+/*
+ * Of a process that nothing can be known of, the recording holds the name and why. One that was found by its name may have
+ * ended by now, as it takes a while to load the probes. *ret: whether anything can be known of it.
+ */
+static int add_target(struct recorder *recorder, const struct request *request, uint32_t pid, bool *ret)
+{
+	char command[200];
+	int err;
+
+	target_command(command, sizeof(command), pid);
+	err = recorder_add(recorder, pid, command);
+	*ret = !err && recorder_sees(recorder, pid);
+	if (err == -ESRCH && request->comm)
+		return 0;
+	if (err)
+		return complain(1, "%s", recorder_error(recorder));
+	if (!*ret)
+		complain(0, "process %" PRIu32 " has no meter of libstint: of it, nothing is recorded", pid);
+	return 0;
+}
+
 static int add_targets(struct recorder *recorder, const struct request *request)
 {
 	bool may_come = request->cgroup || (request->comm && !recorder_probes_missing(recorder));
 	size_t seen = 0;
-	int status;
+	int status = 0;
 
 	take_descriptors();
-	for (size_t i = 0; i < request->pids_len; i++) {
-		uint32_t pid = request->pids[i];
-		char command[200];
+	for (size_t i = 0; !status && i < request->pids_len; i++) {
+		bool sees;
 
-		target_command(command, sizeof(command), pid);
-		if (recorder_add(recorder, pid, command) != 0)
-			return complain(1, "%s", recorder_error(recorder));
-		if (recorder_sees(recorder, pid))
-			seen++;
-		else
-			complain(0,
-				 "process %" PRIu32 " has no meter of libstint: of it, nothing is recorded",
-				 pid);
+		status = add_target(recorder, request, request->pids[i], &sees);
+		seen += sees;
 	}
-	if (!seen && !may_come)
-		return complain(1, "nothing can be recorded: %s", recorder_probes_missing(recorder));
-	status = follow_present(recorder, request);
-	if (!status && request->pids_len)
+	if (!status && !seen && !may_come)
+		status = complain(1, "nothing can be recorded: %s", recorder_probes_missing(recorder));
+	if (!status)
+		status = follow_present(recorder, request);
+	if (!status && seen)
 		status = tell_missing_functions(recorder, request);
 	return status ? status : drop_privileges(request);
 }

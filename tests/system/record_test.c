@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -557,6 +558,73 @@ static void a_name_that_nobody_has_yet(void **state)
 	assert_int_equal(query_number(recording, "SELECT count(*) FROM process"), 1);
 }
 
+static void wait_for_name(pid_t pid, const char *name)
+{
+	char path[64], comm[32] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	while (strcmp(comm, name) != 0) {
+		file = fopen(path, "re");
+		assert_non_null(file);
+		assert_non_null(fgets(comm, sizeof(comm), file));
+		fclose(file);
+		comm[strcspn(comm, "\n")] = '\0';
+	}
+}
+
+/* A process of the name that the recorder is to find; a loop that does nothing. */
+static pid_t start_named_loop(const char *name)
+{
+	struct epoll_event event;
+	pid_t child = fork();
+	int epfd;
+
+	assert_true(child >= 0);
+	if (child > 0) {
+		wait_for_name(child, name);
+		return child;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_NAME, name);
+	epfd = epoll_create1(EPOLL_CLOEXEC);
+	for (;;)
+		epoll_wait(epfd, &event, 1, 10);
+}
+
+static bool has_ended(pid_t child)
+{
+	siginfo_t info = {0};
+
+	return waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
+}
+
+static void end_named_loop(pid_t child)
+{
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+/* It takes a while to load the probes, and workers come and go: the file is there by then, and the names were looked for. */
+static void one_of_a_name_may_end_before_it_is_recorded(void **state)
+{
+	pid_t stays = start_named_loop("one-of-two"), ends = start_named_loop("one-of-two");
+	struct command recorder;
+	char output[4096];
+
+	(void)state;
+	watching_or_skip();
+	command_start(&recorder, (const char *const[]){"stint", "record", "-o", recording, "--comm",
+						       "one-of-two", NULL});
+	while (access(recording, F_OK) != 0 && !has_ended(recorder.pid))
+		usleep(1000);
+	end_named_loop(ends);
+	command_line(&recorder, "recording into", output, sizeof(output));
+	query_until(recording, "SELECT count(*) FROM loop", 1);
+	assert_int_equal(command_end(&recorder, SIGINT, output, sizeof(output)), 0);
+	end_named_loop(stays);
+}
+
 /* What it prints may be read by a program. */
 static void a_command_has_standard_output_for_itself(void **state)
 {
@@ -731,6 +799,7 @@ int main(void)
 		TEST(a_process_whose_children_do_the_work),
 		TEST(a_name_that_nobody_has),
 		TEST(a_name_that_nobody_has_yet),
+		TEST(one_of_a_name_may_end_before_it_is_recorded),
 		TEST(a_command_has_standard_output_for_itself),
 		TEST(how_a_command_failed_is_told),
 		TEST(a_command_that_is_not_there),
