@@ -15,6 +15,7 @@
 
 #include "probes/live_thread.h"
 #include "probes/now.h"
+#include "probes/proc_status.h"
 
 #define ENTRIES_MAX 262144
 #define NAMES_MAX   (16u << 20)
@@ -83,41 +84,13 @@ bool stint_perf_map_parse(const char *line, uint64_t *start, uint64_t *bytes, ch
 	return true;
 }
 
-struct identity {
-	uint32_t pid; /* in its own innermost namespace: the last of the line "NSpid:" */
-	uid_t uid;    /* the effective one */
-};
-
-static bool identify(uint32_t pid, struct identity *ret)
-{
-	char path[64], line[256];
-	bool has_uid = false;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/status", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	*ret = (struct identity){.pid = pid};
-	while (fgets(line, sizeof(line), file)) {
-		const char *last = strrchr(line, '\t');
-
-		if (sscanf(line, "Uid: %*u %u", &ret->uid) == 1)
-			has_uid = true;
-		if (strncmp(line, "NSpid:", 6) == 0 && last)
-			ret->pid = (uint32_t)strtoul(last + 1, NULL, 10);
-	}
-	fclose(file);
-	return has_uid && ret->pid;
-}
-
 /*
  * No link in there may lead out of the process's root, nor be the file itself; and it has to be a file, of the process's
  * user or of root: anybody may make one of that name.
  */
 static FILE *open_map(uint32_t pid)
 {
-	struct identity identity;
+	struct stint_proc_status is;
 	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
 			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
 	char path[64];
@@ -125,19 +98,19 @@ static FILE *open_map(uint32_t pid)
 	FILE *file = NULL;
 	int root, fd;
 
-	if (!identify(pid, &identity))
+	if (!stint_proc_status(pid, &is))
 		return NULL;
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/root", stint_live_thread(pid));
 	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return NULL;
-	snprintf(path, sizeof(path), "tmp/perf-%" PRIu32 ".map", identity.pid);
+	snprintf(path, sizeof(path), "tmp/perf-%" PRIu32 ".map", is.inside_pid);
 	fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
 	close(root);
 	if (fd < 0)
 		return NULL;
 	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
-	    (status.st_uid == identity.uid || status.st_uid == 0))
+	    (status.st_uid == is.uid || status.st_uid == 0))
 		file = fdopen(fd, "r");
 	if (!file)
 		close(fd);
