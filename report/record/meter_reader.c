@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "probes/proc_status.h"
 #include "stint/meter.h"
 
 #define LOOPS_MAX    1024
@@ -132,17 +133,33 @@ static int read_header(struct meter_reader *reader, const char **why)
 	return err;
 }
 
-int meter_reader_open(struct meter_reader **ret, const char *path, const char **why)
+static int open_file(struct meter_reader **ret, const char *path)
 {
 	struct meter_reader *reader = calloc(1, sizeof(*reader));
-	const char *ignored;
 	int err;
 
 	if (!reader)
 		return -ENOMEM;
 	/* Without O_NONBLOCK a fifo put in the file's place would hold us up. */
 	reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	err = reader->fd < 0 ? -errno : read_header(reader, why ? why : &ignored);
+	if (reader->fd < 0) {
+		err = -errno;
+		free(reader);
+		return err;
+	}
+	*ret = reader;
+	return 0;
+}
+
+int meter_reader_open(struct meter_reader **ret, const char *path, const char **why)
+{
+	struct meter_reader *reader;
+	const char *ignored;
+	int err = open_file(&reader, path);
+
+	if (err)
+		return err;
+	err = read_header(reader, why ? why : &ignored);
 	if (err) {
 		meter_reader_free(reader);
 		return err;
@@ -194,22 +211,44 @@ static uint64_t start_ticks(uint32_t pid)
 	return at ? strtoull(at + 1, NULL, 10) : 0;
 }
 
+/* Or of root, as which it may have begun: anybody may make a directory in /tmp, and a file of that name in it. */
+static bool is_of_its_user(const struct meter_reader *reader, uint32_t pid)
+{
+	struct stint_proc_status is;
+	struct stat status;
+
+	return stint_proc_status(pid, &is) && fstat(reader->fd, &status) == 0 &&
+	       (status.st_uid == is.uid || status.st_uid == 0);
+}
+
+static bool is_of_process(const struct meter_reader *reader, uint32_t pid)
+{
+	return reader->header.pid == pid && reader->header.process_start_ticks == start_ticks(pid);
+}
+
 static int open_in(struct meter_reader **ret, uint32_t pid, const char *directory)
 {
+	struct meter_reader *reader;
 	char path[PATH_MAX];
+	const char *why;
 	int err;
 
 	if (snprintf(path, sizeof(path), "%s/%" PRIu32 STINT_METER_FILE_SUFFIX, directory, pid) >=
 	    (int)sizeof(path))
 		return -ENAMETOOLONG;
-	err = meter_reader_open(ret, path, NULL);
+	err = open_file(&reader, path);
 	if (err)
 		return err;
-	if ((*ret)->header.pid == pid && (*ret)->header.process_start_ticks == start_ticks(pid))
-		return 0;
-	/* An earlier process of that pid left it; this one's may be elsewhere, or yet to come. */
-	*ret = meter_reader_free(*ret);
-	return -ENOENT;
+	/* What another user put there, or an earlier process of that pid left: its own may be elsewhere, or yet to come. */
+	err = is_of_its_user(reader, pid) ? read_header(reader, &why) : -ENOENT;
+	if (!err && !is_of_process(reader, pid))
+		err = -ENOENT;
+	if (err) {
+		meter_reader_free(reader);
+		return err;
+	}
+	*ret = reader;
+	return 0;
 }
 
 /* Where a process of another user would have put its file: root looks there too. */

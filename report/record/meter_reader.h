@@ -19,8 +19,8 @@
 struct meter_reader;
 
 /*
- * Finds and opens the file of process `pid`. -ENOENT: it has none, or only what an earlier process of that pid left;
- * -EPROTO: it is not a meter's file, or of a version that this build does not know; -EACCES.
+ * Finds and opens the file of process `pid`. -ENOENT: it has none, or only what an earlier process of that pid left, or
+ * another user put there; -EPROTO: it is not a meter's file, or of a version that this build does not know; -EACCES.
  */
 int meter_reader_new(struct meter_reader **ret, uint32_t pid);
 

@@ -437,6 +437,35 @@ static void the_file_of_an_earlier_process_of_that_pid_is_as_none(void **state)
 	unlink(stale);
 }
 
+/* Anybody may have made the directory in /tmp that this user's programs would make. */
+static void the_file_of_another_user_is_as_none(void **state)
+{
+	struct meter_reader *reader;
+	char own[128];
+	int found, foreign, broken;
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("skipped: only root can give a file away\n");
+		skip();
+	}
+	snprintf(own, sizeof(own), "%s/%d.meter", fixture_directory, (int)getpid());
+	assert_int_equal(link(path, own), 0);
+	found = meter_reader_new(&reader, (uint32_t)getpid());
+	if (!found)
+		meter_reader_free(reader);
+	assert_int_equal(chown(path, 65534, 65534), 0);
+	foreign = meter_reader_new(&reader, (uint32_t)getpid());
+	if (!foreign)
+		meter_reader_free(reader);
+	PUT_HEADER(magic, 1);
+	broken = meter_reader_new(&reader, (uint32_t)getpid());
+	unlink(own);
+	assert_int_equal(found, 0);
+	assert_int_equal(foreign, -ENOENT);
+	assert_int_equal(broken, -ENOENT); /* so that it is looked for again */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_file, remove_file)
 
 int main(void)
@@ -459,6 +488,7 @@ int main(void)
 		TEST(it_may_change_while_it_is_read),
 		TEST(a_process_without_a_meter_has_no_file),
 		TEST(the_file_of_an_earlier_process_of_that_pid_is_as_none),
+		TEST(the_file_of_another_user_is_as_none),
 	};
 
 	return cmocka_run_group_tests_name("meter_reader", tests, fixture_make_directory,
