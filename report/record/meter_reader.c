@@ -351,105 +351,124 @@ static int visit_blocks(struct meter_reader *reader, const struct meter_reader_v
 	return 0;
 }
 
-/* How many of a ring's entries are still there, after `*read` were read; what is not is counted as lost. */
-static uint64_t ring_begin(struct meter_reader *reader, uint64_t *read, uint64_t written, uint32_t slots)
-{
-	uint64_t oldest = written > slots ? written - slots : 0;
+/* One of a loop's rings, as the loop's entry has it. */
+struct ring {
+	uint64_t *read; /* so many of its entries were */
+	uint64_t written;
+	uint64_t written_at; /* where in the file that stands */
+	uint64_t offset;
+	uint32_t slots;
+	uint32_t stride;
+};
 
-	if (*read > written) /* the file says that time ran backwards: it is not to be believed */
-		*read = written;
-	if (*read < oldest) {
-		reader->lost += oldest - *read;
-		*read = oldest;
+/* Passes over what is not there any more, and counts it as lost. */
+static int ring_begin(struct meter_reader *reader, const struct ring *ring)
+{
+	uint64_t oldest = ring->written > ring->slots ? ring->written - ring->slots : 0;
+
+	if (!ring->slots || ring->slots > SLOTS_MAX)
+		return -EPROTO;
+	if (*ring->read > ring->written) /* the file says that time ran backwards: it is not to be believed */
+		*ring->read = ring->written;
+	if (*ring->read < oldest) {
+		reader->lost += oldest - *ring->read;
+		*ring->read = oldest;
 	}
-	return *read;
+	return 0;
 }
 
 /* Whether an entry that was just read has been overwritten meanwhile; it is lost then. */
-static bool overtaken(struct meter_reader *reader, uint64_t entry, uint64_t written_offset, uint32_t slots)
+static bool overtaken(struct meter_reader *reader, const struct ring *ring, uint64_t entry)
 {
 	uint64_t written;
 
-	if (read_at(reader, &written, sizeof(written), written_offset) == 0 && written < entry + slots)
+	if (read_at(reader, &written, sizeof(written), ring->written_at) == 0 &&
+	    written < entry + ring->slots)
 		return false;
 	reader->lost++;
 	return true;
 }
 
+/* The next entry that is whole. False: there is none, or *err is not 0. */
+static bool ring_next(struct meter_reader *reader, const struct ring *ring, void *ret, size_t bytes, int *err)
+{
+	while (!*err && *ring->read < ring->written) {
+		uint64_t i = *ring->read;
+
+		*err = read_entry(reader, ret, bytes, ring->offset, ring->stride, i % ring->slots);
+		if (*err)
+			return false;
+		*ring->read = i + 1;
+		if (!overtaken(reader, ring, i))
+			return true;
+	}
+	return false;
+}
+
 static int visit_overruns(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx,
 			  uint32_t loop, const struct stint_meter_file_loop *entry, uint64_t entry_at)
 {
-	uint64_t *read = &reader->overruns_read[loop];
+	const struct ring ring = {
+		&reader->overruns_read[loop],
+		entry->overruns_written,
+		entry_at + offsetof(struct stint_meter_file_loop, overruns_written),
+		entry->overruns_offset,
+		entry->overrun_slots,
+		entry->overrun_stride,
+	};
+	struct stint_meter_file_overrun overrun;
+	int err = ring_begin(reader, &ring);
 
-	if (!entry->overrun_slots || entry->overrun_slots > SLOTS_MAX)
-		return -EPROTO;
-	for (uint64_t i = ring_begin(reader, read, entry->overruns_written, entry->overrun_slots);
-	     i < entry->overruns_written; i++) {
-		struct stint_meter_file_overrun overrun;
+	while (ring_next(reader, &ring, &overrun, sizeof(overrun), &err)) {
 		struct stint_meter_file_handler handler;
-		int err = read_entry(reader, &overrun, sizeof(overrun), entry->overruns_offset,
-				     entry->overrun_stride, i % entry->overrun_slots);
 
-		if (err)
-			return err;
-		*read = i + 1;
-		if (overtaken(reader, i, entry_at + offsetof(struct stint_meter_file_loop, overruns_written),
-			      entry->overrun_slots))
-			continue;
 		if (overrun.handler >= reader->header.handler_count ||
 		    read_handler(reader, &handler, overrun.handler))
 			return -EPROTO;
 		visitor->overrun(ctx, loop, handler.name, &overrun);
 	}
-	return 0;
+	return err;
 }
 
 static int visit_stacks(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx,
 			uint32_t loop, const struct stint_meter_file_loop *entry, uint64_t entry_at)
 {
-	uint64_t *read = &reader->stacks_read[loop];
+	const struct ring ring = {
+		&reader->stacks_read[loop],
+		entry->stacks_written,
+		entry_at + offsetof(struct stint_meter_file_loop, stacks_written),
+		entry->stacks_offset,
+		entry->stack_slots,
+		entry->stack_stride,
+	};
+	struct stint_meter_file_stack *stack = &reader->stack;
+	int err = ring_begin(reader, &ring);
 
-	if (!entry->stack_slots || entry->stack_slots > SLOTS_MAX)
-		return -EPROTO;
-	for (uint64_t i = ring_begin(reader, read, entry->stacks_written, entry->stack_slots);
-	     i < entry->stacks_written; i++) {
-		int err = read_entry(reader, &reader->stack, sizeof(reader->stack), entry->stacks_offset,
-				     entry->stack_stride, i % entry->stack_slots);
-
-		if (err)
-			return err;
-		*read = i + 1;
-		if (overtaken(reader, i, entry_at + offsetof(struct stint_meter_file_loop, stacks_written),
-			      entry->stack_slots))
-			continue;
-		if (reader->stack.stack_bytes > STINT_METER_STACK_BYTES)
-			reader->stack.stack_bytes = STINT_METER_STACK_BYTES;
-		visitor->stack(ctx, loop, &reader->stack);
+	while (ring_next(reader, &ring, stack, sizeof(*stack), &err)) {
+		if (stack->stack_bytes > STINT_METER_STACK_BYTES)
+			stack->stack_bytes = STINT_METER_STACK_BYTES;
+		visitor->stack(ctx, loop, stack);
 	}
-	return 0;
+	return err;
 }
 
 static int visit_sockets(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx,
 			 uint32_t loop, const struct stint_meter_file_loop *entry, uint64_t entry_at)
 {
-	uint64_t *read = &reader->sockets_read[loop];
+	const struct ring ring = {
+		&reader->sockets_read[loop],
+		entry->sockets_written,
+		entry_at + offsetof(struct stint_meter_file_loop, sockets_written),
+		entry->sockets_offset,
+		entry->socket_slots,
+		entry->socket_stride,
+	};
+	struct stint_meter_file_socket moment;
+	int err = ring_begin(reader, &ring);
 
-	if (!entry->socket_slots || entry->socket_slots > SLOTS_MAX)
-		return -EPROTO;
-	for (uint64_t i = ring_begin(reader, read, entry->sockets_written, entry->socket_slots);
-	     i < entry->sockets_written; i++) {
-		struct stint_meter_file_socket moment;
-		int err = read_entry(reader, &moment, sizeof(moment), entry->sockets_offset,
-				     entry->socket_stride, i % entry->socket_slots);
-
-		if (err)
-			return err;
-		*read = i + 1;
-		if (!overtaken(reader, i, entry_at + offsetof(struct stint_meter_file_loop, sockets_written),
-			       entry->socket_slots))
-			visitor->socket(ctx, loop, &moment);
-	}
-	return 0;
+	while (ring_next(reader, &ring, &moment, sizeof(moment), &err))
+		visitor->socket(ctx, loop, &moment);
+	return err;
 }
 
 /* Counts that grow while the program runs: its handlers and loops. */
