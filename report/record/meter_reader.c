@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "probes/proc_status.h"
@@ -19,6 +20,16 @@
 #define METRICS_MAX  64
 #define SLOTS_MAX    65536
 
+/*
+ * Tables that lie over each other make a small file say that it is huge. So a visit ends with -EPROTO after that much CPU
+ * time, with that of who is visited, or at more histograms than these, each of which takes 19 KB in the series: 16 loops with
+ * 128 handlers, as a meter has them unless it is told otherwise, have 12,352. Entries of rings that are more are lost.
+ */
+#define VISIT_MS       3000
+#define VISIT_READS    256 /* after so many it is looked how long it has taken */
+#define HISTOGRAMS_MAX 65536
+#define ENTRIES_MAX    131072
+
 struct meter_reader {
 	int fd;
 	struct stint_meter_file_header header;
@@ -28,16 +39,35 @@ struct meter_reader {
 	uint64_t sockets_read[LOOPS_MAX];
 	uint64_t stacks_read[LOOPS_MAX];
 	uint64_t lost;
+	/* Of the visit under way. */
+	uint64_t until_ms; /* UINT64_MAX: there is none */
+	uint64_t reads;
+	uint32_t histograms_left;
+	uint32_t entries_left;
 	/* Room for what is being visited: too large for a stack. */
 	struct stint_histogram histogram;
 	struct stint_meter_file_stack stack;
 };
 
-static int read_at(const struct meter_reader *reader, void *ret, size_t bytes, uint64_t offset)
+static uint64_t cpu_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static bool is_overdue(struct meter_reader *reader)
+{
+	return ++reader->reads % VISIT_READS == 0 && cpu_ms() > reader->until_ms;
+}
+
+static int read_at(struct meter_reader *reader, void *ret, size_t bytes, uint64_t offset)
 {
 	ssize_t taken;
 
-	if (offset > reader->header.file_bytes || bytes > reader->header.file_bytes - offset)
+	if (offset > reader->header.file_bytes || bytes > reader->header.file_bytes - offset ||
+	    is_overdue(reader))
 		return -EPROTO;
 	taken = pread(reader->fd, ret, bytes, (off_t)offset);
 	return taken == (ssize_t)bytes ? 0 : -EPROTO;
@@ -52,8 +82,8 @@ static bool entry_offset(uint64_t *ret, uint64_t base, uint64_t stride, uint64_t
 	       !__builtin_add_overflow(base, product, ret);
 }
 
-static int read_entry(const struct meter_reader *reader, void *ret, size_t bytes, uint64_t base,
-		      uint64_t stride, uint64_t index)
+static int read_entry(struct meter_reader *reader, void *ret, size_t bytes, uint64_t base, uint64_t stride,
+		      uint64_t index)
 {
 	uint64_t offset;
 
@@ -140,6 +170,7 @@ static int open_file(struct meter_reader **ret, const char *path)
 
 	if (!reader)
 		return -ENOMEM;
+	reader->until_ms = UINT64_MAX;
 	/* Without O_NONBLOCK a fifo put in the file's place would hold us up. */
 	reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (reader->fd < 0) {
@@ -299,14 +330,16 @@ static int visit_histograms(struct meter_reader *reader, const struct meter_read
 				 sizeof(struct stint_histogram), metric->index);
 		if (err)
 			return err;
-		if (reader->histogram.count)
-			visitor->histogram(ctx, loop, handler, metric, &reader->histogram);
+		if (!reader->histogram.count)
+			continue;
+		if (!reader->histograms_left--)
+			return -EPROTO;
+		visitor->histogram(ctx, loop, handler, metric, &reader->histogram);
 	}
 	return 0;
 }
 
-static int read_handler(const struct meter_reader *reader, struct stint_meter_file_handler *ret,
-			uint32_t handler)
+static int read_handler(struct meter_reader *reader, struct stint_meter_file_handler *ret, uint32_t handler)
 {
 	const struct stint_meter_file_header *header = &reader->header;
 	int err = read_entry(reader, ret, sizeof(*ret), header->handlers_offset, header->handler_stride,
@@ -328,12 +361,12 @@ static int visit_blocks(struct meter_reader *reader, const struct meter_reader_v
 		if (!entry_offset(&offset, entry->blocks_offset, entry->block_stride, i))
 			return -EPROTO;
 		err = read_at(reader, &block, sizeof(block), offset);
+		if (!err && !block.used)
+			continue;
 		if (!err)
 			err = read_handler(reader, &handler, i);
 		if (err)
 			return err;
-		if (!block.used)
-			continue;
 		visitor->block(ctx, loop, i, &handler,
 			       &(struct meter_reader_block){
 				       .overruns = block.overruns,
@@ -361,10 +394,11 @@ struct ring {
 	uint32_t stride;
 };
 
-/* Passes over what is not there any more, and counts it as lost. */
+/* Passes over what is not there any more, or is more than is read, and counts it as lost. */
 static int ring_begin(struct meter_reader *reader, const struct ring *ring)
 {
-	uint64_t oldest = ring->written > ring->slots ? ring->written - ring->slots : 0;
+	uint32_t most = ring->slots < reader->entries_left ? ring->slots : reader->entries_left;
+	uint64_t oldest = ring->written > most ? ring->written - most : 0;
 
 	if (!ring->slots || ring->slots > SLOTS_MAX)
 		return -EPROTO;
@@ -399,6 +433,7 @@ static bool ring_next(struct meter_reader *reader, const struct ring *ring, void
 		if (*err)
 			return false;
 		*ring->read = i + 1;
+		reader->entries_left--;
 		if (!overtaken(reader, ring, i))
 			return true;
 	}
@@ -489,8 +524,8 @@ static int refresh_counts(struct meter_reader *reader)
 	return 0;
 }
 
-static int read_loop(const struct meter_reader *reader, struct stint_meter_file_loop *ret,
-		     uint64_t *ret_offset, uint32_t loop)
+static int read_loop(struct meter_reader *reader, struct stint_meter_file_loop *ret, uint64_t *ret_offset,
+		     uint32_t loop)
 {
 	const struct stint_meter_file_header *header = &reader->header;
 	int err = read_entry(reader, ret, sizeof(*ret), header->loops_offset, header->loop_stride, loop);
@@ -524,8 +559,12 @@ int meter_reader_visit(struct meter_reader *reader, const struct meter_reader_vi
 {
 	int err = refresh_counts(reader);
 
+	reader->until_ms = cpu_ms() + VISIT_MS;
+	reader->histograms_left = HISTOGRAMS_MAX;
+	reader->entries_left = ENTRIES_MAX;
 	for (uint32_t i = 0; !err && i < reader->header.loop_count; i++)
 		err = visit_loop(reader, visitor, ctx, i);
+	reader->until_ms = UINT64_MAX;
 	return err;
 }
 

@@ -59,7 +59,10 @@ struct meter_reader_visitor {
 	void (*socket)(void *ctx, uint32_t loop, const struct stint_meter_file_socket *moment);
 };
 
-/* Visits everything. 0, or -EPROTO if the file has become unusable (what was visited until then is good). */
+/*
+ * Visits everything. 0, or -EPROTO if the file has become unusable, or has far more in it, or takes far longer, than what
+ * libstint writes (what was visited until then is good).
+ */
 int meter_reader_visit(struct meter_reader *reader, const struct meter_reader_visitor *visitor, void *ctx);
 
 /* Passes over what is in the rings now: they are read from here on. */
@@ -68,7 +71,7 @@ int meter_reader_skip_rings(struct meter_reader *reader);
 /* Whether the file is nobody's any more: its owner has removed it, or made another in its place. */
 bool meter_reader_is_over(const struct meter_reader *reader);
 
-/* Entries of rings that were overwritten before they were read. */
+/* Entries of rings that were overwritten before they were read, or were too many at once. */
 uint64_t meter_reader_lost(const struct meter_reader *reader);
 
 #endif

@@ -472,8 +472,9 @@ static void write_losses(struct recorder *recorder)
 		recording, "meter_loops",
 		sum_of_meters(recorder, recorder->loops_refused, meter_source_loops_refused),
 		"loops that found no room in their meter since their process began: of those it tells nothing");
-	recording_loss(recording, "meter_broken", recorder->meter_broken,
-		       "meter files that became unreadable while they were recorded");
+	recording_loss(
+		recording, "meter_broken", recorder->meter_broken,
+		"meter files that became unreadable while they were recorded, or have far too much in them");
 	recording_loss(recording, "processes", recorder->processes_lost,
 		       "processes that were followed and are not recorded: not to be inspected, or too many");
 	if (recorder->probes)

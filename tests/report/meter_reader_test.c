@@ -298,6 +298,77 @@ static void a_ring_that_claims_more_than_it_holds_loses_the_rest(void **state)
 	meter_reader_free(reader);
 }
 
+/* As many loops and handlers as there may be, in a file that has memory for one loop and one block: all are the same. */
+static void lay_all_over_the_first(void)
+{
+	struct stint_meter_file_loop loop;
+	struct stat status;
+	int fd = open(path, O_RDWR);
+	uint64_t at;
+
+	assert_int_equal(pread(fd, &loop, sizeof(loop), (off_t)header.loops_offset), sizeof(loop));
+	assert_int_equal(fstat(fd, &status), 0);
+	at = ((uint64_t)status.st_size + 4095) / 4096 * 4096;
+	loop.block_stride = 0;
+	loop.overruns_written = loop.overrun_slots;
+	PUT_HEADER(loops_offset, at);
+	PUT_HEADER(loop_stride, sizeof(loop));
+	PUT_HEADER(loop_limit, 1024);
+	PUT_HEADER(loop_count, 1024);
+	for (int i = 0; i < 1024; i++, at += sizeof(loop))
+		assert_int_equal(pwrite(fd, &loop, sizeof(loop), (off_t)at), sizeof(loop));
+	PUT_HEADER(handlers_offset, at);
+	PUT_HEADER(handler_limit, 65535);
+	at += UINT64_C(65535) * header.handler_stride;
+	PUT_HEADER(file_bytes, at);
+	assert_int_equal(ftruncate(fd, (off_t)at), 0);
+	close(fd);
+}
+
+static void a_file_that_says_it_is_huge_is_given_up(void **state)
+{
+	struct seen seen;
+
+	(void)state;
+	lay_all_over_the_first();
+	PUT_HEADER(handler_count, 65535);
+	assert_int_equal(visit(&seen), -EPROTO);
+	assert_true(seen.histograms <= 65536);
+}
+
+static void a_file_of_empty_blocks_holds_nobody_up(void **state)
+{
+	const uint64_t unused = 0;
+	struct stint_meter_file_loop loop;
+	uint64_t cpu_ns = fixture_now_ns(CLOCK_THREAD_CPUTIME_ID);
+	struct seen seen;
+	int fd = open(path, O_RDONLY);
+
+	(void)state;
+	assert_int_equal(pread(fd, &loop, sizeof(loop), (off_t)header.loops_offset), sizeof(loop));
+	close(fd);
+	put(&unused, sizeof(unused), loop.blocks_offset + offsetof(struct stint_meter_file_block, used));
+	lay_all_over_the_first();
+	PUT_HEADER(handler_count, 65535);
+	assert_int_equal(visit(&seen), -EPROTO);
+	assert_true(fixture_now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns < 30 * S);
+}
+
+static void entries_of_rings_that_are_too_many_at_once_are_lost(void **state)
+{
+	struct meter_reader *reader;
+	struct seen seen = {0};
+
+	(void)state;
+	lay_all_over_the_first();
+	PUT_HEADER(handler_count, header.handler_count);
+	assert_int_equal(meter_reader_open(&reader, path, NULL), 0);
+	assert_int_equal(meter_reader_visit(reader, &visitor, &seen), 0);
+	assert_true(seen.overruns <= 131072);
+	assert_int_equal(meter_reader_lost(reader) + seen.overruns, 1024 * 1024);
+	meter_reader_free(reader);
+}
+
 static void names_without_end_are_cut(void **state)
 {
 	char name[STINT_METER_NAME_BYTES];
@@ -482,6 +553,9 @@ int main(void)
 		TEST(counts_beyond_their_tables_are_refused),
 		TEST(rings_without_slots_are_refused),
 		TEST(a_ring_that_claims_more_than_it_holds_loses_the_rest),
+		TEST(a_file_that_says_it_is_huge_is_given_up),
+		TEST(a_file_of_empty_blocks_holds_nobody_up),
+		TEST(entries_of_rings_that_are_too_many_at_once_are_lost),
 		TEST(names_without_end_are_cut),
 		TEST(any_word_of_it_may_be_wrong),
 		TEST(any_bytes_of_it_may_be_wrong),
