@@ -18,6 +18,7 @@
 
 struct set {
 	int32_t epfd;
+	int32_t first_epfd; /* of the same set: tokio registers by a duplicate of the descriptor that it waits in */
 	uint32_t registrations;
 	bool nested;
 	bool waited;
@@ -89,10 +90,33 @@ static uint32_t parent_of(uint32_t pid)
 	return name_end && sscanf(name_end, ") %*c %" SCNu32, &parent) == 1 ? parent : 0;
 }
 
+/* Somebody has waited in it, by whatever number. */
+static void note_waited(struct found *found, int32_t epfd)
+{
+	const struct set *set = find_set(found, epfd);
+
+	for (uint32_t i = 0; set && i < found->sets_len; i++)
+		if (found->sets[i].first_epfd == set->first_epfd)
+			found->sets[i].waited = true;
+}
+
+static bool is_same_file(uint32_t pid, int32_t fd, uint32_t other_pid, int32_t other_fd)
+{
+	return syscall(SYS_kcmp, pid, other_pid, KCMP_FILE, fd, other_fd) == 0;
+}
+
 /* A child has its parent's sets too, by the same numbers, and need not have a loop for that. */
 static bool is_inherited(const struct found *found, int32_t epfd)
 {
-	return found->parent && syscall(SYS_kcmp, found->pid, found->parent, KCMP_FILE, epfd, epfd) == 0;
+	return found->parent && is_same_file(found->pid, epfd, found->parent, epfd);
+}
+
+static int32_t first_of_the_same(const struct found *found, int32_t epfd)
+{
+	for (uint32_t i = 0; i < found->sets_len; i++)
+		if (is_same_file(found->pid, epfd, found->pid, found->sets[i].epfd))
+			return found->sets[i].first_epfd;
+	return epfd;
 }
 
 static int add_set(void *ctx, int32_t epfd)
@@ -100,7 +124,8 @@ static int add_set(void *ctx, int32_t epfd)
 	struct found *found = ctx;
 
 	if (found->sets_len < SETS_MAX && !is_inherited(found, epfd))
-		found->sets[found->sets_len++] = (struct set){.epfd = epfd};
+		found->sets[found->sets_len++] =
+			(struct set){.epfd = epfd, .first_epfd = first_of_the_same(found, epfd)};
 	return 0;
 }
 
@@ -195,12 +220,11 @@ static void count_thread(struct threads *threads, struct found *found, uint32_t 
 {
 	int32_t epfd = -1;
 	enum doing doing = what_it_does(found->pid, tid, &epfd);
-	struct set *set = doing == DOING_WAIT ? find_set(found, epfd) : NULL;
 
 	if (tid == found->pid)
 		threads->first = doing;
-	if (set)
-		set->waited = true;
+	if (doing == DOING_WAIT)
+		note_waited(found, epfd);
 	threads->waiting += doing == DOING_WAIT;
 	threads->otherwise += doing == DOING_OTHER_WAIT;
 	if (doing < DOING_SOMETHING)
@@ -294,12 +318,11 @@ static struct found *find(const struct stint_before *before, uint32_t pid)
 void stint_before_waited(struct stint_before *before, uint32_t pid, int32_t epfd)
 {
 	struct found *found = find(before, pid);
-	struct set *set = found ? find_set(found, epfd) : NULL;
 
-	if (set)
-		set->waited = true;
-	if (found)
-		found->waited = true;
+	if (!found)
+		return;
+	note_waited(found, epfd);
+	found->waited = true;
 }
 
 bool stint_before_is_without_set(const struct stint_before *before, uint32_t pid)

@@ -737,6 +737,67 @@ static void one_that_leaves_the_wait_to_another_does_not_hang(void **state)
 	assert_int_equal(watching.hangs_len, 0);
 }
 
+static bool is_in_epoll_wait(pid_t tid)
+{
+	char path[64], call[32] = "";
+	FILE *from;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", (int)tid);
+	from = fopen(path, "re");
+	if (!from || !fgets(call, sizeof(call), from))
+		_exit(1);
+	fclose(from);
+	return strtol(call, NULL, 10) == SYS_epoll_wait;
+}
+
+static pid_t waiter;
+
+static void *say_who_and_wait_on(void *epfd)
+{
+	__atomic_store_n(&waiter, gettid(), __ATOMIC_RELEASE);
+	return wait_on(epfd);
+}
+
+/* Registers by another number of the set than it is waited in by, as tokio does. */
+static void have_another_thread_wait_in_a_duplicate(void)
+{
+	static int epfd, duplicate, ends[2];
+	struct epoll_event event = {.events = EPOLLHUP};
+	pthread_t other;
+
+	epfd = epoll_create1(0);
+	duplicate = dup(epfd);
+	if (pipe(ends) < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, ends[0], &event) < 0 ||
+	    epoll_ctl(epfd, EPOLL_CTL_ADD, ends[1], &event) < 0 ||
+	    pthread_create(&other, NULL, say_who_and_wait_on, &duplicate) != 0)
+		_exit(1);
+	while (!__atomic_load_n(&waiter, __ATOMIC_ACQUIRE) || !is_in_epoll_wait(waiter))
+		sched_yield();
+}
+
+/* That it has read the second of two says that it has done what it does upon the first. */
+static bool has_read_all(uint64_t unused)
+{
+	int bytes = 1;
+
+	(void)unused;
+	return ioctl(subject.to, FIONREAD, &bytes) == 0 && bytes == 0 && call() == SYS_read;
+}
+
+static void a_thread_beside_a_set_of_two_numbers_that_is_waited_in_is_not_told(void **state)
+{
+	(void)state;
+	watching_or_skip();
+	fork_idle(have_another_thread_wait_in_a_duplicate);
+	go_on();
+	go_on();
+	wait_until(has_read_all, 0);
+	watching_add(&watching, subject.pid);
+	rest();
+	stop();
+	assert_null(only_one(has_begun_before));
+}
+
 /* Nobody has said that it has a loop. */
 static void one_without_a_set_that_is_followed_is_no_loop(void **state)
 {
@@ -827,6 +888,7 @@ int main(void)
 		OPENED(one_without_a_set_that_is_blocked_soon_is_no_loop),
 		OPENED(a_child_that_has_its_parents_set_is_no_loop),
 		OPENED(one_that_has_polled_once_is_no_loop),
+		OPENED(a_thread_beside_a_set_of_two_numbers_that_is_waited_in_is_not_told),
 		CLOSED(one_within_its_budget_is_not_told),
 		CLOSED(one_that_computes_on_is_told_meanwhile),
 		CLOSED(one_that_is_blocked_is_told_meanwhile),
