@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "probes/demangle_rust.h"
+
 /* Of libstdc++, by the Itanium C++ ABI, which gives it C linkage; its header is for C++ only. */
 char *__cxa_demangle(const char *mangled, char *buffer, size_t *length, int *status);
 
@@ -71,18 +73,6 @@ static size_t name_begins(const char *name, size_t len)
 	return begin;
 }
 
-/* "::h0123456789abcdef": a hash, at the end of Rust's. */
-static size_t without_hash(const char *name, size_t len)
-{
-	static const char mark[] = "::h";
-	size_t hash_len = sizeof(mark) - 1 + 16;
-
-	if (len <= hash_len || memcmp(name + len - hash_len, mark, sizeof(mark) - 1) != 0 ||
-	    strspn(name + len - 16, "0123456789abcdef") != 16)
-		return len;
-	return len - hash_len;
-}
-
 /*
  * References ("S1_", "T_") stand for what was said before, with the references in that: a name of 300 bytes can become
  * gigabytes. What one stands for is no longer than all that comes before the first one to it, which bounds the whole.
@@ -116,6 +106,8 @@ void stint_demangle(char *ret, size_t ret_bytes, const char *symbol, size_t symb
 	size_t len = strnlen(symbol, symbol_len), begin;
 	int status = -1;
 
+	if (stint_demangle_rust(ret, ret_bytes, symbol, len))
+		return;
 	if (len < sizeof(mangled) && len > 2 && memcmp(symbol, "_Z", 2) == 0) {
 		memcpy(mangled, symbol, len);
 		mangled[len] = '\0';
@@ -131,7 +123,6 @@ void stint_demangle(char *ret, size_t ret_bytes, const char *symbol, size_t symb
 	}
 	len = parameters_begin(name, strlen(name));
 	begin = name_begins(name, len);
-	len = without_hash(name, len);
 	snprintf(ret, ret_bytes, "%.*s", (int)(len - begin), name + begin);
 	free(name);
 }

@@ -3,8 +3,8 @@
 #define STINT_PROBES_DEMANGLE_H
 
 /*
- * The names of C++ functions (and of Rust's, where they are mangled the same way) as people write them, without their
- * parameters: "v8::internal::Execution::Call". A function's own types say little in a stack, and are long.
+ * The names of functions of C++ and Rust (demangle_rust.h) as people write them, without their parameters:
+ * "v8::internal::Execution::Call". A function's own types say little in a stack, and are long.
  */
 
 #include <stddef.h>

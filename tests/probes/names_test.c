@@ -455,6 +455,67 @@ static void a_rust_name_has_no_hash(void **state)
 {
 	(void)state;
 	assert_demangled("_ZN5tokio7runtime4park17h0123456789abcdefE", "tokio::runtime::park");
+	assert_demangled("_ZN5tokio7runtime4park17h0123456789abcdefE.llvm.123", "tokio::runtime::park");
+}
+
+/* As `c++filt` has it. */
+static void characters_that_cpp_has_not_are_in_a_rust_name(void **state)
+{
+	(void)state;
+	assert_demangled("_ZN2tk5serve28_$u7b$$u7b$closure$u7d$$u7d$17h0123456789abcdefE",
+			 "tk::serve::{{closure}}");
+	assert_demangled(
+		"_ZN4core3ops8function6FnOnce40call_once$u7b$$u7b$vtable.shim$u7d$$u7d$17hc1cb742bb9ddb4ddE",
+		"core::ops::function::FnOnce::call_once{{vtable.shim}}");
+	assert_demangled("_ZN50_$LT$$RF$T$u20$as$u20$core..fmt..Debug$C$$u3c$$GT$3fmt17h0123456789abcdefE",
+			 "<&T as core::fmt::Debug,<>::fmt");
+}
+
+/* As `c++filt` has it, but for hashes of crates, and what fills in generic parameters. */
+static void a_rust_name_of_the_new_mangling_is_read(void **state)
+{
+	(void)state;
+	assert_demangled("_RNvNtNtCsjrHSEGnQ3l9_3std6thread9functions5sleep",
+			 "std::thread::functions::sleep");
+	assert_demangled("_RNvNvMs0_NtNtNtCsjrHSEGnQ3l9_3std3sys6thread4unixNtB7_6Thread3new12thread_start",
+			 "<std::sys::thread::unix::Thread>::new::thread_start");
+	assert_demangled("_RNvMNtNtNtNtCsjrHSEGnQ3l9_3std3sys4sync7condvar5futexNtB2_7Condvar4wait",
+			 "<std::sys::sync::condvar::futex::Condvar>::wait");
+	assert_demangled("_RNCNvCs1_2tk5serve0", "tk::serve::{closure#0}");
+	assert_demangled("_RNCNvCs1_2tk5serves_0Cs2_5other", "tk::serve::{closure#1}");
+	assert_demangled("_RNvXs_Cs1_2tkINtB4_3BoxjENtB4_4Draw4draw.llvm.1", "<tk::Box as tk::Draw>::draw");
+	assert_demangled("_RINvCs1_2tk4callNCNvB2_4main0jEB2_", "tk::call");
+	assert_demangled("_RNvYRShNtCs1_2tk4Draw4draw", "<&[u8] as tk::Draw>::draw");
+	assert_demangled("_RNSNvCs1_2tk4call6vtable", "tk::call::{shim:vtable#0}");
+}
+
+static void what_is_not_quite_a_rust_name_stays(void **state)
+{
+	(void)state;
+	assert_demangled("_R", "_R");
+	assert_demangled("_RNvCs1_2tk", "_RNvCs1_2tk");
+	assert_demangled("_RNvCs1_99tk5serve", "_RNvCs1_99tk5serve");
+	assert_demangled("_RNvB_5serve", "_RNvB_5serve"); /* itself */
+	assert_demangled("_ZN17h0123456789abcdefE", "h0123456789abcdef");
+	assert_demangled("_ZN2tk5serve17h01", "_ZN2tk5serve17h01");
+}
+
+/* What stands for something before stands for twice as much each time: as much is written as there is room for. */
+static void a_rust_name_that_doubles_itself_is_cut(void **state)
+{
+	static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+	char symbol[512], name[32];
+	size_t at = (size_t)snprintf(symbol, sizeof(symbol), "_RNvYT"), first = at;
+
+	(void)state;
+	at += (size_t)snprintf(symbol + at, sizeof(symbol) - at, "ThE");
+	for (size_t next = at; first - 2 < 36;
+	     first = next, next = at) /* positions are counted from behind "_R" */
+		at += (size_t)snprintf(symbol + at, sizeof(symbol) - at, "TB%c_B%c_E", digits[first - 3],
+				       digits[first - 3]);
+	snprintf(symbol + at, sizeof(symbol) - at, "ENtCs1_1a1b1c");
+	stint_demangle(name, sizeof(name), symbol, strlen(symbol));
+	assert_string_equal(name, "<((u8), ((u8), (u8)), (((u8), (");
 }
 
 static void what_is_not_mangled_stays(void **state)
@@ -605,6 +666,10 @@ int main(void)
 		cmocka_unit_test(a_long_handler_name_is_cut_and_terminated),
 		cmocka_unit_test(names_of_cpp_are_demangled_without_parameters),
 		cmocka_unit_test(a_rust_name_has_no_hash),
+		cmocka_unit_test(characters_that_cpp_has_not_are_in_a_rust_name),
+		cmocka_unit_test(a_rust_name_of_the_new_mangling_is_read),
+		cmocka_unit_test(what_is_not_quite_a_rust_name_stays),
+		cmocka_unit_test(a_rust_name_that_doubles_itself_is_cut),
 		cmocka_unit_test(what_is_not_mangled_stays),
 		cmocka_unit_test(system_calls_have_their_names),
 		cmocka_unit_test(an_unknown_system_call_has_its_number),
