@@ -331,6 +331,100 @@ static const struct stint_frame *interpreted(const struct stint_frame *frames, s
 	return evaluated > from ? at_depth(frames, len, evaluated) : named;
 }
 
+/* ---- where the loop is compiled into the program, and calls what it runs by ways of the language's ---- */
+
+/* The crate that a name of Rust's is of: "tokio::park", "<&mut tokio::Task as core::Future>::poll"; "T as" is none. */
+static const char *crate_of(const char *name, size_t *len)
+{
+	static const char *const before[] = {"<", "&", "*const ", "*mut ", "mut ", "dyn ", "[", "(", NULL};
+	const char *const *skipped = before;
+
+	while (*skipped) {
+		size_t skipped_len = strlen(*skipped);
+
+		if (strncmp(name, *skipped, skipped_len) != 0) {
+			skipped++;
+			continue;
+		}
+		name += skipped_len;
+		skipped = before;
+	}
+	*len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
+	if (strncmp(name + *len, "::", 2) != 0)
+		*len = 0;
+	return name;
+}
+
+/* Of the language, or of what a server's loop and protocol are made of: they run what is asked for, and ask for nothing. */
+static bool is_rust_runtime(const struct stint_frame *frame)
+{
+	static const char *const crates[] = {"core",
+					     "std",
+					     "alloc",
+					     "tokio",
+					     "tokio_util",
+					     "mio",
+					     "async_io",
+					     "async_std",
+					     "async_executor",
+					     "async_global_executor",
+					     "smol",
+					     "futures",
+					     "futures_util",
+					     "futures_lite",
+					     "futures_executor",
+					     "polling",
+					     "hyper",
+					     "hyper_util",
+					     "h2",
+					     "http_body",
+					     "tower",
+					     "tower_http",
+					     "tower_service",
+					     "axum",
+					     "axum_core",
+					     "warp",
+					     "tonic",
+					     "actix_rt",
+					     "actix_server",
+					     "actix_http",
+					     "actix_web",
+					     "actix_service",
+					     "tracing",
+					     NULL};
+	size_t len;
+	const char *crate = crate_of(frame->name, &len);
+
+	for (const char *const *known = crates; len && *known; known++)
+		if (strlen(*known) == len && strncmp(*known, crate, len) == 0)
+			return true;
+	/* "<T as ...>", where the older mangling does not tell what T is, and what the linker wants of it. */
+	return strncmp(frame->name, "<T as ", 6) == 0 || strncmp(frame->name, "__rust", 6) == 0;
+}
+
+/* C++ may have a namespace of such a name: nearly every stack of Rust's begins by the first of these. */
+static bool has_rust(const struct stint_frame *frames, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (strstr(frames[i].name, "__rust_begin_short_backtrace") ||
+		    strncmp(frames[i].name, "tokio::runtime::", 16) == 0)
+			return true;
+	return false;
+}
+
+/* Whom the runtime runs, if that is in the stack. */
+static const struct stint_frame *run_by_rust(const struct stint_frame *frames, size_t len, size_t depth,
+					     const struct stint_frame *named)
+{
+	for (size_t below = depth; below < len; below++) {
+		const struct stint_frame *frame = at_depth(frames, len, below);
+
+		if (strstr(frame->name, "::") && !is_rust_runtime(frame))
+			return frame;
+	}
+	return named;
+}
+
 static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *frames, size_t len,
 		       size_t depth)
 {
@@ -344,6 +438,8 @@ static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *fr
 	if (is_interpreter(named) || (depth && is_interpreter(at_depth(frames, len, depth - 1))) ||
 	    (!named->has_symbol && has_interpreter(frames, len, depth)))
 		named = interpreted(frames, len, depth, named);
+	if (is_rust_runtime(named) && has_rust(frames, len))
+		named = run_by_rust(frames, len, depth, named);
 	snprintf(ret, ret_bytes, "%s", named->name);
 }
 

@@ -408,6 +408,48 @@ static void what_unnamed_code_calls_is_no_handler(void **state)
 	assert_string_equal(handler_of(whole, 3, below, 4, 5), "unnamed code (JIT?)");
 }
 
+static void what_a_rust_runtime_runs_is_the_handler(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("tokio::runtime::io::Driver::turn", 20),
+				     frame("tokio::runtime::enter", 30), frame("main", 40)};
+	struct stint_frame overrun[] = {
+		frame("clock_nanosleep", 100),
+		frame("std::thread::sleep", 90),
+		frame("app::fetch", 80),
+		frame("app::serve::{{closure}}", 70),
+		frame("<core::future::PollFn<F> as core::future::Future>::poll", 60),
+		frame("tokio::runtime::task::core::Core<T,S>::poll", 50),
+		frame("tokio::runtime::enter", 30),
+		frame("main", 40),
+	};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 4, overrun, 8, 3), "app::serve::{{closure}}");
+}
+
+static void where_a_rust_runtime_runs_nothing_of_the_programs_it_is_the_handler(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("tokio::runtime::enter", 30),
+				     frame("main", 40)};
+	struct stint_frame overrun[] = {frame("syscall", 100), frame("<std::sync::Condvar>::wait", 90),
+					frame("tokio::runtime::park", 50), frame("tokio::runtime::enter", 30),
+					frame("main", 40)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "tokio::runtime::park");
+}
+
+/* A namespace may be called as a crate is. */
+static void what_looks_like_a_crate_in_cpp_is_the_handler(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("main", 40)};
+	struct stint_frame overrun[] = {frame("app::work", 60), frame("core::on_read", 50),
+					frame("main", 40)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 2, overrun, 3, 3), "core::on_read");
+}
+
 static void without_a_stack_the_handler_is_the_descriptor(void **state)
 {
 	(void)state;
@@ -660,6 +702,9 @@ int main(void)
 		cmocka_unit_test(the_handlers_of_a_server_in_a_library_have_their_names),
 		cmocka_unit_test(a_library_that_calls_an_interpreter_back_is_the_handler),
 		cmocka_unit_test(what_unnamed_code_calls_is_no_handler),
+		cmocka_unit_test(what_a_rust_runtime_runs_is_the_handler),
+		cmocka_unit_test(where_a_rust_runtime_runs_nothing_of_the_programs_it_is_the_handler),
+		cmocka_unit_test(what_looks_like_a_crate_in_cpp_is_the_handler),
 		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
 		cmocka_unit_test(the_handler_of_a_script_is_its_own_first_function),
 		cmocka_unit_test(an_interpreter_is_no_handler_where_it_calls_a_library),
