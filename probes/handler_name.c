@@ -159,6 +159,18 @@ static const struct stint_frame *first_named_in_file(const struct stint_frame *f
 	return first;
 }
 
+/* gio is called by glib, and calls the program: where it has no names, all that is read by it would be called alike. */
+static const struct stint_frame *called_elsewhere(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	const struct stint_frame *named = first_named_in_file(frames, len, depth);
+
+	if (named->has_symbol || named->in_executable || !calls_back(frames, len, depth))
+		return named;
+	while (!at_depth(frames, len, depth)->in_executable)
+		depth++;
+	return first_named_in_file(frames, len, depth);
+}
+
 /*
  * The first function below `depth` that has a name: in stripped binaries static functions have none, and
  * what calls the handler (the loop's own dispatch) is often one of them. But libc handles no events: what called it does.
@@ -168,7 +180,7 @@ static const struct stint_frame *first_named(const struct stint_frame *frames, s
 	size_t elsewhere = leaves_file(frames, len, depth);
 
 	if (elsewhere < len)
-		return first_named_in_file(frames, len, elsewhere);
+		return called_elsewhere(frames, len, elsewhere);
 	for (size_t below = depth; below < len; below++) {
 		const struct stint_frame *frame = at_depth(frames, len, below);
 

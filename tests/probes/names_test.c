@@ -284,6 +284,29 @@ static void libc_is_no_handler(void **state)
 	assert_string_equal(handler_of(loop, 2, overrun, 4, 3), "memcached+0xd14e");
 }
 
+/* As gio has them, whose answers are callbacks of glib's, and call the program's. */
+static void what_another_library_calls_is_the_handler_where_that_has_no_name(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "poll", 10),
+				     frame_in("libglib.so", "g_main_loop_run", 20),
+				     frame_in("server", "main", 30)};
+	struct stint_frame overrun[] = {frame_in("libc.so.6", "clock_nanosleep", 90),
+					frame_in("server", "on_read", 80),
+					frame_in("libgio.so", "libgio.so+0x7ca50", 0),
+					frame_in("libgio.so", "libgio.so+0x7af80", 0),
+					frame_in("libglib.so", "g_main_context_dispatch", 40),
+					frame_in("libglib.so", "g_main_loop_run", 20),
+					frame_in("server", "main", 30)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 7, 3), "on_read");
+	overrun[2] = frame_in("libgio.so", "g_task_return_now", 70);
+	assert_string_equal(handler_of(loop, 3, overrun, 7, 3), "g_task_return_now");
+	overrun[2] = frame_in("libgio.so", "libgio.so+0x7ca50", 0);
+	overrun[1] = frame_in("server", "server+0x1f0", 0);
+	assert_string_equal(handler_of(loop, 3, overrun, 7, 3), "server+0x1f0");
+}
+
 /* As pgbouncer has them, on libevent: one callback, whatever it is in. */
 static void what_a_loop_in_a_library_calls_is_the_handler_without_a_name_too(void **state)
 {
@@ -696,6 +719,7 @@ int main(void)
 		cmocka_unit_test(where_the_interpreter_began_is_no_handler),
 		cmocka_unit_test(what_a_library_without_names_runs_is_told_by_what_that_calls),
 		cmocka_unit_test(libc_is_no_handler),
+		cmocka_unit_test(what_another_library_calls_is_the_handler_where_that_has_no_name),
 		cmocka_unit_test(what_a_loop_in_a_library_calls_is_the_handler_without_a_name_too),
 		cmocka_unit_test(a_librarys_dispatch_is_no_handler_though_it_has_a_name),
 		cmocka_unit_test(a_loop_in_a_library_calls_the_program_back),
