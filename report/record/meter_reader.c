@@ -257,8 +257,10 @@ static bool is_of_process(const struct meter_reader *reader, uint32_t pid)
 	return reader->header.pid == pid && reader->header.process_start_ticks == start_ticks(pid);
 }
 
-static int open_in(struct meter_reader **ret, uint32_t pid, const char *directory)
+static int open_in(struct meter_reader **ret, uint32_t pid, const char *directory,
+		   struct meter_births *births)
 {
+	uint64_t watched_ns = meter_births_watch(births, directory);
 	struct meter_reader *reader;
 	char path[PATH_MAX];
 	const char *why;
@@ -278,12 +280,15 @@ static int open_in(struct meter_reader **ret, uint32_t pid, const char *director
 		meter_reader_free(reader);
 		return err;
 	}
+	meter_births_read(births, pid);
+	meter_births_taken(births, pid, reader->header.created_ns >= watched_ns,
+			   !meter_reader_is_over(reader));
 	*ret = reader;
 	return 0;
 }
 
 /* Where a process of another user would have put its file: root looks there too. */
-static int open_of_owner(struct meter_reader **ret, uint32_t pid)
+static int open_of_owner(struct meter_reader **ret, uint32_t pid, struct meter_births *births)
 {
 	char path[PATH_MAX];
 	struct stat status;
@@ -293,24 +298,29 @@ static int open_of_owner(struct meter_reader **ret, uint32_t pid)
 	if (stat(path, &status) != 0)
 		return -ENOENT;
 	snprintf(path, sizeof(path), "/run/user/%u/stint", status.st_uid);
-	err = open_in(ret, pid, path);
+	err = open_in(ret, pid, path, births);
 	if (err != -ENOENT)
 		return err;
 	if (status.st_uid == 0)
-		return open_in(ret, pid, "/run/stint");
+		return open_in(ret, pid, "/run/stint", births);
 	snprintf(path, sizeof(path), "/tmp/stint-%u", status.st_uid);
-	return open_in(ret, pid, path);
+	return open_in(ret, pid, path, births);
 }
 
-int meter_reader_new(struct meter_reader **ret, uint32_t pid)
+int meter_reader_new(struct meter_reader **ret, uint32_t pid, struct meter_births *births)
 {
 	char directory[PATH_MAX];
 	int err = stint_runtime_dir(directory, sizeof(directory));
 
 	if (err)
 		return err;
-	err = open_in(ret, pid, directory);
-	return err == -ENOENT ? open_of_owner(ret, pid) : err;
+	meter_births_read(births, pid);
+	err = open_in(ret, pid, directory, births);
+	if (err == -ENOENT)
+		err = open_of_owner(ret, pid, births);
+	if (err == -ENOENT)
+		meter_births_none(births, pid);
+	return err;
 }
 
 /* ---- visiting ---- */

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "report/record/meter_births.h"
 #include "stint/meter_file.h"
 
 struct meter_reader;
@@ -21,8 +22,9 @@ struct meter_reader;
 /*
  * Finds and opens the file of process `pid`. -ENOENT: it has none, or only what an earlier process of that pid left, or
  * another user put there; -EPROTO: it is not a meter's file, or of a version that this build does not know; -EACCES.
+ * `births` (may be NULL) are told what came of it.
  */
-int meter_reader_new(struct meter_reader **ret, uint32_t pid);
+int meter_reader_new(struct meter_reader **ret, uint32_t pid, struct meter_births *births);
 
 /* The same with the file given, for any pid; `why` (may be NULL) is told what is wrong with a file. */
 int meter_reader_open(struct meter_reader **ret, const char *path, const char **why);

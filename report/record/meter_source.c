@@ -349,7 +349,7 @@ int meter_source_new(struct meter_source **ret, struct session *session, int64_t
 	source->process = process;
 	source->number = number;
 	/* First: most processes have none, and are asked again and again. */
-	err = meter_reader_new(&source->reader, pid);
+	err = meter_reader_new(&source->reader, pid, session->births);
 	if (!err)
 		err = late_stacks_new(&source->stacks, pid);
 	/* A program that was started for the recording has nothing that is older. */

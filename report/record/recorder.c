@@ -182,6 +182,8 @@ static int open_session(struct recorder *recorder, const struct recorder_options
 		err = series_new(&session->series, session->recording);
 	if (!err)
 		err = join_new(&session->join, session->recording, session->roster, session->budget_ns);
+	if (!err && meter_births_new(&session->births) == -ENOMEM)
+		err = -ENOMEM;
 	return err ? fail(recorder, err, "out of memory") : 0;
 }
 
@@ -475,6 +477,9 @@ static void write_losses(struct recorder *recorder)
 	recording_loss(
 		recording, "meter_broken", recorder->meter_broken,
 		"meter files that became unreadable while they were recorded, or have far too much in them");
+	if (recorder->session.births)
+		recording_loss(recording, "meters_missed", meter_births_missed(recorder->session.births),
+			       "meters of programs on libstint that were gone before they were looked at");
 	recording_loss(recording, "processes", recorder->processes_lost,
 		       "processes that were followed and are not recorded: not to be inspected, or too many");
 	if (recorder->probes)
@@ -722,6 +727,7 @@ struct recorder *recorder_free(struct recorder *recorder)
 		meter_source_free(recorder->processes[i].meter);
 		close(recorder->processes[i].pidfd);
 	}
+	meter_births_free(recorder->session.births);
 	join_free(recorder->session.join);
 	series_free(recorder->session.series);
 	roster_free(recorder->session.roster);

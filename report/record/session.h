@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "report/record/join.h"
+#include "report/record/meter_births.h"
 #include "report/record/recording.h"
 #include "report/record/roster.h"
 #include "report/record/series.h"
@@ -16,6 +17,7 @@ struct session {
 	struct roster *roster;
 	struct series_set *series;
 	struct join *join;
+	struct meter_births *births; /* NULL: not known on this machine */
 	uint64_t start_ns;
 	uint64_t budget_ns;
 	uint16_t trace_port; /* where sockets are traced; 0: all that stall */

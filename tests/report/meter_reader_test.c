@@ -492,7 +492,7 @@ static void a_process_without_a_meter_has_no_file(void **state)
 	struct meter_reader *reader;
 
 	(void)state;
-	assert_int_equal(meter_reader_new(&reader, 1), -ENOENT);
+	assert_int_equal(meter_reader_new(&reader, 1, NULL), -ENOENT);
 }
 
 static void the_file_of_an_earlier_process_of_that_pid_is_as_none(void **state)
@@ -504,7 +504,7 @@ static void the_file_of_an_earlier_process_of_that_pid_is_as_none(void **state)
 	snprintf(stale, sizeof(stale), "%s/%d.meter", fixture_directory, (int)getpid());
 	PUT_HEADER(process_start_ticks, 1);
 	assert_int_equal(link(path, stale), 0);
-	assert_int_equal(meter_reader_new(&reader, (uint32_t)getpid()), -ENOENT);
+	assert_int_equal(meter_reader_new(&reader, (uint32_t)getpid(), NULL), -ENOENT);
 	unlink(stale);
 }
 
@@ -522,15 +522,15 @@ static void the_file_of_another_user_is_as_none(void **state)
 	}
 	snprintf(own, sizeof(own), "%s/%d.meter", fixture_directory, (int)getpid());
 	assert_int_equal(link(path, own), 0);
-	found = meter_reader_new(&reader, (uint32_t)getpid());
+	found = meter_reader_new(&reader, (uint32_t)getpid(), NULL);
 	if (!found)
 		meter_reader_free(reader);
 	assert_int_equal(chown(path, 65534, 65534), 0);
-	foreign = meter_reader_new(&reader, (uint32_t)getpid());
+	foreign = meter_reader_new(&reader, (uint32_t)getpid(), NULL);
 	if (!foreign)
 		meter_reader_free(reader);
 	PUT_HEADER(magic, 1);
-	broken = meter_reader_new(&reader, (uint32_t)getpid());
+	broken = meter_reader_new(&reader, (uint32_t)getpid(), NULL);
 	unlink(own);
 	assert_int_equal(found, 0);
 	assert_int_equal(foreign, -ENOENT);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -17,6 +18,8 @@
 #define TICKS                                                                                                  \
 	"SELECT coalesce(sum(count), 0) FROM total t JOIN handler h ON t.handler = h.id WHERE h.name = 'tick'" \
 	" AND metric = 'service'"
+
+#define BRIEF 100 /* of again.c */
 
 static struct command program;
 
@@ -80,12 +83,60 @@ static void so_is_a_program_that_executes_itself(void **state)
 	assert_int_equal(query_number(recorded.recording, "SELECT sum(count) FROM loss"), 0);
 }
 
+/* Each of them has counted a tick, and is a loop in the recording or was missed. The first had ended before it. */
+static void assert_all_are_seen_or_missed(int64_t made)
+{
+	int64_t missed =
+		query_number(recorded.recording, "SELECT count FROM loss WHERE name = 'meters_missed'");
+
+	assert_true(missed > 0);
+	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM loop WHERE iterations > 0") +
+				 missed,
+			 made);
+}
+
+static void meters_that_were_gone_before_a_look_are_counted(void **state)
+{
+	char line[64];
+
+	(void)state;
+	start();
+	assert_int_equal(kill(program.pid, SIGHUP), 0);
+	command_line(&program, "ran", line, sizeof(line));
+	end();
+	assert_all_are_seen_or_missed(BRIEF);
+}
+
+static void so_are_those_before_one_that_stays(void **state)
+{
+	char line[64], output[16384];
+
+	(void)state;
+	start();
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(kill(program.pid, SIGHUP), 0);
+		command_line(&program, "ran", line, sizeof(line));
+	}
+	assert_int_equal(kill(program.pid, SIGUSR1), 0);
+	command_line(&program, "ran", line, sizeof(line));
+	query_until(recorded.recording, "SELECT count(*) FROM loop WHERE iterations = 10", 1);
+	end();
+	assert_all_are_seen_or_missed(2 * BRIEF + 1);
+	assert_int_equal(command_run((const char *const[]){"stint", "report", recorded.recording, NULL},
+				     output, sizeof(output)),
+			 0);
+	assert_non_null(strstr(output, " meters_missed: meters of programs on libstint that were gone"));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_loop_after_the_last_one_was_freed_is_recorded, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(so_is_a_program_that_executes_itself, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(meters_that_were_gone_before_a_look_are_counted, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(so_are_those_before_one_that_stays, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("meters", tests, NULL, NULL);
