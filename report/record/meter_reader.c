@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -252,9 +253,49 @@ static bool is_of_its_user(const struct meter_reader *reader, uint32_t pid)
 	       (status.st_uid == is.uid || status.st_uid == 0);
 }
 
+/* Its process holds the lock for as long as it has the file open; or a child that came by a fork. */
+static bool is_locked(const struct meter_reader *reader)
+{
+	if (flock(reader->fd, LOCK_SH | LOCK_NB) < 0)
+		return true;
+	flock(reader->fd, LOCK_UN);
+	return false;
+}
+
+/* By its name, as not every file system tells the same number of it here and there. */
+static bool is_mapped(uint32_t pid)
+{
+	char path[64], present[64], removed[80], *line = NULL;
+	bool is_mapped = false, is_known = false;
+	size_t capacity = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/maps", pid);
+	snprintf(present, sizeof(present), "/%" PRIu32 STINT_METER_FILE_SUFFIX "\n", pid);
+	snprintf(removed, sizeof(removed), "/%" PRIu32 STINT_METER_FILE_SUFFIX " (deleted)\n", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return true;
+	while (!is_mapped && getline(&line, &capacity, file) > 0) {
+		is_known = true;
+		is_mapped = strstr(line, present) || strstr(line, removed);
+	}
+	is_known = is_known && !ferror(file);
+	free(line);
+	fclose(file);
+	return is_mapped || !is_known;
+}
+
+/* A program that closes descriptors which are not its own loses the lock, and writes on. */
+bool meter_reader_is_left(const struct meter_reader *reader)
+{
+	return !is_locked(reader) && !is_mapped(reader->header.pid);
+}
+
 static bool is_of_process(const struct meter_reader *reader, uint32_t pid)
 {
-	return reader->header.pid == pid && reader->header.process_start_ticks == start_ticks(pid);
+	return reader->header.pid == pid && reader->header.process_start_ticks == start_ticks(pid) &&
+	       !meter_reader_is_left(reader);
 }
 
 static int open_in(struct meter_reader **ret, uint32_t pid, const char *directory,

@@ -20,9 +20,9 @@
 struct meter_reader;
 
 /*
- * Finds and opens the file of process `pid`. -ENOENT: it has none, or only what an earlier process of that pid left, or
- * another user put there; -EPROTO: it is not a meter's file, or of a version that this build does not know; -EACCES.
- * `births` (may be NULL) are told what came of it.
+ * Finds and opens the file of process `pid`. -ENOENT: it has none, or only what an earlier process of that pid, or an
+ * earlier program of this one, left, or another user put there; -EPROTO: it is not a meter's file, or of a version that this
+ * build does not know; -EACCES. `births` (may be NULL) are told what came of it.
  */
 int meter_reader_new(struct meter_reader **ret, uint32_t pid, struct meter_births *births);
 
@@ -72,6 +72,12 @@ int meter_reader_skip_rings(struct meter_reader *reader);
 
 /* Whether the file is nobody's any more: its owner has removed it, or made another in its place. */
 bool meter_reader_is_over(const struct meter_reader *reader);
+
+/*
+ * Whether its process has left it, as it freed it or has executed another program since. A process whose memory is not ours
+ * to look into, or that has ended, has not.
+ */
+bool meter_reader_is_left(const struct meter_reader *reader);
 
 /* Entries of rings that were overwritten before they were read, or were too many at once. */
 uint64_t meter_reader_lost(const struct meter_reader *reader);

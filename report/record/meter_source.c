@@ -388,6 +388,11 @@ bool meter_source_is_over(const struct meter_source *source)
 	return meter_reader_is_over(source->reader);
 }
 
+bool meter_source_is_left(const struct meter_source *source)
+{
+	return meter_reader_is_left(source->reader);
+}
+
 uint64_t meter_source_created_ns(const struct meter_source *source)
 {
 	return meter_reader_header(source->reader)->created_ns;

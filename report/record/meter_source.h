@@ -23,6 +23,9 @@ struct meter_source *meter_source_free(struct meter_source *source);
 /* Whether the process has given this meter up: with its last loop, or as it executed another program (or its own). */
 bool meter_source_is_over(const struct meter_source *source);
 
+/* As meter_reader_is_left(): what seems to go on in it does not. */
+bool meter_source_is_left(const struct meter_source *source);
+
 /* When its meter was made. */
 uint64_t meter_source_created_ns(const struct meter_source *source);
 

@@ -35,6 +35,7 @@ struct process {
 	uint64_t exited_ns; /* when that was seen */
 	bool is_last;       /* it had exited before the present round */
 	struct meter_source *meter;
+	bool meter_ended;         /* since the last round: it had one in this one */
 	uint32_t meters;          /* that it has had, with this one */
 	int meter_err;            /* -ENOENT: look again, it may make one yet */
 	uint64_t meter_looked_ns; /* when that was done last */
@@ -242,29 +243,33 @@ static int end_meter(struct recorder *recorder, struct process *process, uint64_
 	if (err == -EPROTO)
 		recorder->meter_broken++;
 	close_meter(recorder, process);
+	process->meter_ended = true;
 	return err == -EPROTO ? 0 : err;
 }
 
 /*
  * The meter's file may come later than the process: -ENOENT is asked again. So it is where the meter is over: the process
- * has freed its last loop, or has executed a program, and may make another. Until then the old one stays.
+ * has freed its last loop, or has executed a program, and may make another. Of one that was left, the last is what was so at
+ * the look before, or as the next was made.
  */
 static void open_meter(struct recorder *recorder, struct process *process)
 {
+	uint64_t end_ns = process->meter_looked_ns;
+	bool is_left = process->meter && meter_source_is_left(process->meter);
 	struct meter_source *source;
 	int err;
 
-	if (process->meter ? !meter_source_is_over(process->meter)
+	process->meter_looked_ns = clock_ns(CLOCK_MONOTONIC);
+	if (process->meter ? !is_left && !meter_source_is_over(process->meter)
 			   : process->meter_err && process->meter_err != -ENOENT)
 		return;
-	process->meter_looked_ns = clock_ns(CLOCK_MONOTONIC);
 	err = meter_source_new(&source, &recorder->session, process->id, process->pid, process->meters);
-	if (process->meter && err) /* none yet, or none that can be read */
-		return;
-	if (process->meter)
-		process->meter_err = end_meter(recorder, process, meter_source_created_ns(source));
-	else
+	if (!err)
+		end_ns = meter_source_created_ns(source);
+	if (!process->meter)
 		process->meter_err = err;
+	else if (!err || is_left)
+		process->meter_err = end_meter(recorder, process, end_ns);
 	if (err)
 		return;
 	process->meter = source;
@@ -549,7 +554,7 @@ static int settle_last(struct recorder *recorder, struct process *process)
 	if (process->meter)
 		err = meter_source_end(process->meter,
 				       process->exited ? process->exited_ns : recorder->end_ns);
-	join_settle_last(recorder->session.join, process->id, process->meter != NULL);
+	join_settle_last(recorder->session.join, process->id, process->meter || process->meter_ended);
 	return err;
 }
 
@@ -579,7 +584,8 @@ static int settle(struct recorder *recorder)
 			err = forget(recorder, process);
 			continue;
 		}
-		join_settle(recorder->session.join, process->id, process->meter != NULL);
+		join_settle(recorder->session.join, process->id, process->meter || process->meter_ended);
+		process->meter_ended = false;
 		i++;
 	}
 	return err;

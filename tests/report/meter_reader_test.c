@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "chance.h"
@@ -513,7 +514,7 @@ static void the_file_of_another_user_is_as_none(void **state)
 {
 	struct meter_reader *reader;
 	char own[128];
-	int found, foreign, broken;
+	int found, foreign, broken, fd;
 
 	(void)state;
 	if (geteuid() != 0) {
@@ -522,6 +523,8 @@ static void the_file_of_another_user_is_as_none(void **state)
 	}
 	snprintf(own, sizeof(own), "%s/%d.meter", fixture_directory, (int)getpid());
 	assert_int_equal(link(path, own), 0);
+	fd = open(own, O_RDONLY);
+	assert_int_equal(flock(fd, LOCK_EX), 0); /* as its process does: it is nobody's else */
 	found = meter_reader_new(&reader, (uint32_t)getpid(), NULL);
 	if (!found)
 		meter_reader_free(reader);
@@ -532,6 +535,7 @@ static void the_file_of_another_user_is_as_none(void **state)
 	PUT_HEADER(magic, 1);
 	broken = meter_reader_new(&reader, (uint32_t)getpid(), NULL);
 	unlink(own);
+	close(fd);
 	assert_int_equal(found, 0);
 	assert_int_equal(foreign, -ENOENT);
 	assert_int_equal(broken, -ENOENT); /* so that it is looked for again */

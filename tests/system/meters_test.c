@@ -128,6 +128,48 @@ static void so_are_those_before_one_that_stays(void **state)
 	assert_non_null(strstr(output, " meters_missed: meters of programs on libstint that were gone"));
 }
 
+/* As soon as it has executed it, in the handler of its timer. */
+static void become_sleep(void)
+{
+	char path[64], name[16];
+	FILE *file;
+
+	assert_int_equal(kill(program.pid, SIGQUIT), 0);
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)program.pid);
+	do {
+		file = fopen(path, "re");
+		assert_non_null(file);
+		assert_non_null(fgets(name, sizeof(name), file));
+		fclose(file);
+	} while (strcmp(name, "sleep\n") != 0);
+}
+
+static void a_handler_that_executes_a_program_without_a_meter_does_not_go_on(void **state)
+{
+	(void)state;
+	start();
+	become_sleep();
+	command_record_end(&recorded.recorder);
+	command_end(&program, SIGKILL, NULL, 0);
+	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM overrun WHERE running"), 0);
+}
+
+static void what_a_program_has_left_that_became_another_is_no_meter(void **state)
+{
+	char line[64], pid[16], output[1024];
+	const char *const argv[] = {"stint", "record",           "--no-probes", "-d", "1",
+				    "-o",    recorded.recording, "-p",          pid,  NULL};
+
+	(void)state;
+	command_start(&program, (const char *const[]){"tests/subjects/again", NULL});
+	command_line(&program, "ran", line, sizeof(line));
+	become_sleep();
+	snprintf(pid, sizeof(pid), "%d", (int)program.pid);
+	assert_int_equal(command_run(argv, output, sizeof(output)), 1);
+	command_end(&program, SIGKILL, NULL, 0);
+	assert_non_null(strstr(output, " has no meter of libstint"));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -137,6 +179,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(meters_that_were_gone_before_a_look_are_counted, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(so_are_those_before_one_that_stays, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_handler_that_executes_a_program_without_a_meter_does_not_go_on, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_a_program_has_left_that_became_another_is_no_meter,
+						set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("meters", tests, NULL, NULL);
