@@ -22,6 +22,20 @@ static uint64_t since_last_ack_ns(int fd)
 	return (uint64_t)info.tcpi_last_ack_recv * 1000000u;
 }
 
+bool stream_ask_gone(struct stint_stream *stream)
+{
+	int waiting;
+
+	/* Of a pipe, what has not been read yet is told at either end. */
+	if (stream->pipe && stream->shut)
+		return false;
+	if (ioctl(stint_fd_descriptor(stream->source), stream->pipe ? FIONREAD : SIOCOUTQ, &waiting) < 0)
+		return false;
+	/* Of a unix socket, less what the kernel adds to each. */
+	stream->gone_bytes = (int64_t)stream->sent_bytes - waiting;
+	return stream->sent_bytes || waiting;
+}
+
 /*
  * A peer that reads slowly acknowledges all the time, while our next send may be many seconds away: until a third of the
  * buffer is free there is no write event. So before a limit is enforced, the kernel is asked what the peer has got since
@@ -30,22 +44,13 @@ static uint64_t since_last_ack_ns(int fd)
 static void note_progress(struct stint_stream *stream)
 {
 	uint64_t at_ns, now_ns = stream->object.loop->clock->now_ns;
-	int fd = stint_fd_descriptor(stream->source), waiting;
-	int64_t gone_bytes;
+	int64_t before_bytes = stream->gone_bytes;
 
-	/* Of a pipe, what has not been read yet is told at either end. */
-	if (stream->pipe && stream->shut)
+	if (!stream_ask_gone(stream) || stream->gone_bytes <= before_bytes)
 		return;
-	if (ioctl(fd, stream->pipe ? FIONREAD : SIOCOUTQ, &waiting) < 0)
-		return;
-	gone_bytes = (int64_t)stream->sent_bytes -
-		     waiting; /* of a unix socket, less what the kernel adds to each */
-	if (gone_bytes > stream->gone_bytes) {
-		at_ns = now_ns - since_last_ack_ns(fd);
-		if (at_ns > stream->sent_at_ns)
-			stream->sent_at_ns = at_ns;
-	}
-	stream->gone_bytes = gone_bytes;
+	at_ns = now_ns - since_last_ack_ns(stint_fd_descriptor(stream->source));
+	if (at_ns > stream->sent_at_ns)
+		stream->sent_at_ns = at_ns;
 }
 
 /* When the peer began to owe what has not come; only while we would read it. */
@@ -136,6 +141,8 @@ int stream_need_timer(struct stint_stream *stream)
 {
 	if (stream->timer)
 		return 0;
+	if (stream->source && stream->stall_from_ns)
+		(void)stream_ask_gone(stream);
 	return stint_timer_new(&stream->timer, stream->object.loop, stream->handler, on_limit, stream);
 }
 
@@ -153,6 +160,7 @@ int stint_stream_close(struct stint_stream *stream)
 		return 0;
 	}
 	stream->closing_at_ns = stint_loop_now_ns(stream->object.loop);
+	(void)stream_ask_gone(stream);
 	error = stream_need_timer(stream);
 	if (error == 0)
 		error = stream_watch_limits(stream);

@@ -13,6 +13,8 @@
 __attribute__((cold, noinline)) static void begin_stall(struct stint_stream *stream)
 {
 	stream->stall_from_ns = clock_read(stream->object.loop->clock);
+	if (stream->timer)
+		(void)stream_ask_gone(stream);
 }
 
 __attribute__((cold, noinline)) static void end_stall(struct stint_stream *stream)
@@ -41,12 +43,12 @@ ssize_t stream_after_send(struct stint_stream *stream, size_t bytes, ssize_t don
 		stint_socket_trace_send(stream->trace, bytes, done);
 	if (done == -EAGAIN)
 		done = 0;
-	if (done >= 0 && (size_t)done < bytes)
-		begin_stall(stream);
 	if (done > 0) {
 		stream->sent_at_ns = stream->object.loop->clock->now_ns;
 		stream->sent_bytes += (uint64_t)done;
 	}
+	if (done >= 0 && (size_t)done < bytes)
+		begin_stall(stream);
 	return done;
 }
 

@@ -273,6 +273,90 @@ static void write_much(int fd, const struct stint_stream_options *options)
 	assert_int_equal(stint_stream_write_reference(near.stream, data, sizeof(data), keep, NULL), 0);
 }
 
+/* A stream with a limit, and its peer, which reads nothing. */
+static struct {
+	int fds[2];
+	struct stint_stream_options options;
+} first;
+
+static void has_ended(struct stint_timer *timer, void *ctx)
+{
+	(void)timer;
+	(void)ctx;
+	/* `closed` comes later in the same iteration. */
+	assert_int_equal(fcntl(first.fds[0], F_GETFD), -1);
+	checks++;
+}
+
+/* A half more than the limit, and half of what twice the limit would be. */
+static void begin_and_check(struct stint_timer *timer, void *ctx)
+{
+	uint64_t limit_ns = first.options.write_ns + first.options.idle_ns + first.options.close_ns;
+
+	(void)ctx;
+	if (first.options.idle_ns)
+		open_end(&near, first.fds[0], &first.options);
+	else
+		write_much(first.fds[0], &first.options);
+	if (first.options.close_ns)
+		assert_int_equal(stint_stream_close(near.stream), 0);
+	stint_timer_free(timer);
+	assert_int_equal(stint_timer_new(&timer, loop, handler, has_ended, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, limit_ns * 3 / 2, 0), 0);
+}
+
+static void expect_an_end_by_the_first_limit(int own, int peer, struct stint_stream_options options)
+{
+	struct stint_timer *timer;
+
+	checks = 0;
+	options.size = sizeof(options);
+	first.fds[0] = own;
+	first.fds[1] = peer;
+	first.options = options;
+	assert_int_equal(stint_timer_new(&timer, loop, handler, begin_and_check, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+	iterate_until(&checks);
+	iterate_until(&near.closed);
+	assert_int_equal(near.error, -ETIMEDOUT);
+	close(peer);
+}
+
+static void expect_it_on_a_unix_socket(struct stint_stream_options options)
+{
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	expect_an_end_by_the_first_limit(fds[0], fds[1], options);
+}
+
+static void the_first_write_limit_is_as_long_as_any(void **state)
+{
+	(void)state;
+	expect_it_on_a_unix_socket((struct stint_stream_options){.write_ns = 20 * MS});
+}
+
+static void so_it_is_on_a_pipe(void **state)
+{
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+	expect_an_end_by_the_first_limit(fds[1], fds[0], (struct stint_stream_options){.write_ns = 20 * MS});
+}
+
+static void so_is_the_first_idle_limit(void **state)
+{
+	(void)state;
+	expect_it_on_a_unix_socket((struct stint_stream_options){.idle_ns = 20 * MS});
+}
+
+static void so_is_the_limit_of_a_close(void **state)
+{
+	(void)state;
+	expect_it_on_a_unix_socket((struct stint_stream_options){.close_ns = 20 * MS});
+}
+
 /* Of 4 MB on our side, twice that in the kernel; the peer's holds half a MB, and once it has read all that, it says so. */
 static void connect_lopsided(int fds[2])
 {
@@ -375,6 +459,10 @@ int main(void)
 		TEST(after_the_peers_end_nothing_is_owed),
 		TEST(the_write_limit_ends_a_stream_whose_queue_stands_still),
 		TEST(the_write_limit_leaves_a_stream_with_nothing_queued_alone),
+		TEST(the_first_write_limit_is_as_long_as_any),
+		TEST(so_it_is_on_a_pipe),
+		TEST(so_is_the_first_idle_limit),
+		TEST(so_is_the_limit_of_a_close),
 		TEST(a_close_ends_even_if_the_peer_never_does),
 		TEST(a_peer_that_reads_slowly_is_not_idle),
 		TEST(a_queue_moves_while_a_peer_on_a_unix_socket_reads),
