@@ -23,9 +23,11 @@
 #include "report/show/units.h"
 #include "target.h"
 
-#define PIDS_MAX   1024
-#define COMM_BYTES 16 /* the kernel's TASK_COMM_LEN */
-#define HANGS_TOLD 20
+#define PIDS_MAX      1024
+#define COMM_BYTES    16 /* the kernel's TASK_COMM_LEN */
+#define HANGS_TOLD    20
+#define CHILDREN_MAX  256 /* of a process, that are looked at */
+#define CHILDREN_TOLD 4
 
 static const char help[] =
 	"usage: stint record -p PID [-p PID ...] [OPTION...]\n"
@@ -452,6 +454,41 @@ static int add_target(struct recorder *recorder, const struct request *request, 
 	return 0;
 }
 
+static bool is_asked_for(const struct request *request, uint32_t pid)
+{
+	for (size_t i = 0; i < request->pids_len; i++)
+		if (request->pids[i] == pid)
+			return true;
+	return false;
+}
+
+/*
+ * A master, as of php-fpm, may have a loop of its own that is never late, and be taken for the whole service: workers that
+ * it has are said not to be there.
+ */
+static void tell_children(const struct request *request, uint32_t pid)
+{
+	uint32_t children[CHILDREN_MAX];
+	size_t len = target_children(children, CHILDREN_MAX, pid), others = 0, told = 0;
+	char name[32], child_name[32], options[CHILDREN_TOLD * 16] = "";
+
+	target_name(name, sizeof(name), pid);
+	for (size_t i = 0; i < len; i++) {
+		target_name(child_name, sizeof(child_name), children[i]);
+		if (strcmp(child_name, name) != 0 || is_asked_for(request, children[i]))
+			continue;
+		if (others++ < CHILDREN_TOLD)
+			told += (size_t)snprintf(options + told, sizeof(options) - told, " -p %" PRIu32,
+						 children[i]);
+	}
+	if (others)
+		complain(0,
+			 "%zu %s of process %" PRIu32
+			 " (%s) had begun before, and %s not recorded; try%s%s or --comm",
+			 others, others == 1 ? "child" : "children", pid, name, others == 1 ? "is" : "are",
+			 options, others > CHILDREN_TOLD ? " ..." : "");
+}
+
 static int add_targets(struct recorder *recorder, const struct request *request)
 {
 	bool may_come = request->cgroup || (request->comm && !recorder_probes_missing(recorder));
@@ -465,6 +502,8 @@ static int add_targets(struct recorder *recorder, const struct request *request)
 		status = add_target(recorder, request, request->pids[i], &sees);
 		seen += sees;
 	}
+	for (size_t i = 0; !status && !request->cgroup && !request->comm && i < request->pids_len; i++)
+		tell_children(request, request->pids[i]);
 	if (!status && !seen && !may_come)
 		status = complain(1, "nothing can be recorded: %s", recorder_probes_missing(recorder));
 	if (!status)
@@ -528,13 +567,15 @@ static int tell_none(const struct recorder *recorder, const struct request *requ
 		return complain(1, "%s: no meter of libstint, and no probes: %s", none,
 				recorder_probes_missing(recorder));
 	for (size_t i = 0; i < request->pids_len; i++) {
-		uint32_t child = target_child_of(request->pids[i], comm, sizeof(comm));
+		uint32_t child;
 
-		if (child)
-			return complain(1,
-					"%s: nothing came back to a wait; of the children of %" PRIu32
-					" only later ones are recorded: try -p %" PRIu32 " (%s)",
-					none, request->pids[i], child, comm);
+		if (target_children(&child, 1, request->pids[i]) == 0)
+			continue;
+		target_name(comm, sizeof(comm), child);
+		return complain(1,
+				"%s: nothing came back to a wait; of the children of %" PRIu32
+				" only later ones are recorded: try -p %" PRIu32 " (%s)",
+				none, request->pids[i], child, comm);
 	}
 	return complain(1, "%s: nothing came back to a wait in epoll, poll, select or io_uring", none);
 }

@@ -57,21 +57,22 @@ void target_name(char *ret, size_t size, uint32_t pid)
 		snprintf(ret, size, "?");
 }
 
-uint32_t target_child_of(uint32_t pid, char *comm, size_t size)
+size_t target_children(uint32_t *ret, size_t max, uint32_t pid)
 {
 	char name[32], pids[4096], *at = pids;
+	size_t len = 0;
 
 	snprintf(name, sizeof(name), "task/%" PRIu32 "/children", pid);
 	read_proc(pids, sizeof(pids), pid, name);
-	while (*at) {
+	while (*at && len < max) {
 		uint32_t child = (uint32_t)strtoul(at, &at, 10);
 
-		if (child && child != (uint32_t)getpid() && read_proc(comm, size, child, "comm"))
-			return child;
+		if (child && child != (uint32_t)getpid())
+			ret[len++] = child;
 		at += strcspn(at, " ");
 		at += strspn(at, " ");
 	}
-	return 0;
+	return len;
 }
 
 int target_find(uint32_t **ret, size_t *ret_len, const char *name)

@@ -18,11 +18,8 @@ void target_name(char *ret, size_t size, uint32_t pid);
 /* What a process calls itself: its command line with spaces between arguments, cut to fit; else its comm. */
 void target_command(char *ret, size_t size, uint32_t pid);
 
-/*
- * A child of a process, of its main thread, that is not the caller, and has a name into `comm`; 0 if there is none,
- * or that is not known.
- */
-uint32_t target_child_of(uint32_t pid, char *comm, size_t size);
+/* The children of a process, of its main thread, that are not the caller: up to `max`, and how many; 0 if it is not known. */
+size_t target_children(uint32_t *ret, size_t max, uint32_t pid);
 
 struct target_child {
 	pid_t pid;

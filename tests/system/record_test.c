@@ -529,6 +529,34 @@ static void a_process_whose_children_do_the_work(void **state)
 		assert_non_null(strstr(output, hint));
 }
 
+/* As masters do that have a loop too, by which they look after them: php-fpm, gunicorn. */
+static void children_of_the_same_name_that_are_not_recorded_are_said(void **state)
+{
+	char pid[16], child_pid[16], output[4096], hint[64];
+	pid_t child = fork();
+
+	(void)state;
+	assert_true(child >= 0);
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	snprintf(child_pid, sizeof(child_pid), "%d", (int)child);
+	snprintf(hint, sizeof(hint), "is not recorded; try -p %d or --comm", (int)child);
+	command_run((const char *const[]){"stint", "record", "-d", "0.1", "-o", recording, "-p", pid, NULL},
+		    output, sizeof(output));
+	if (!strstr(output, "no probes"))
+		assert_non_null(strstr(output, hint));
+	command_run((const char *const[]){"stint", "record", "-d", "0.1", "-o", recording, "-p", pid, "-p",
+					  child_pid, NULL},
+		    output, sizeof(output));
+	assert_null(strstr(output, "is not recorded"));
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
 static void a_name_that_nobody_has(void **state)
 {
 	(void)state;
@@ -797,6 +825,7 @@ int main(void)
 		TEST(a_pid_that_is_not_there),
 		TEST(a_process_that_waits_for_nothing),
 		TEST(a_process_whose_children_do_the_work),
+		TEST(children_of_the_same_name_that_are_not_recorded_are_said),
 		TEST(a_name_that_nobody_has),
 		TEST(a_name_that_nobody_has_yet),
 		TEST(one_of_a_name_may_end_before_it_is_recorded),
