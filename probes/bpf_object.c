@@ -481,7 +481,7 @@ void stint_bpf_role_maps(const struct stint_bpf *bpf, struct stint_bpf_role_maps
 		.descriptors = bpf_map__fd(bpf->skeleton->maps.descriptors),
 		.descriptor_marks = bpf->skeleton->bss->descriptor_marks,
 		.descriptors_by_data = bpf_map__fd(bpf->skeleton->maps.descriptors_by_data),
-		.listen_ports = bpf->skeleton->bss->listen_ports,
+		.listened = bpf_map__fd(bpf->skeleton->maps.listened),
 	};
 }
 

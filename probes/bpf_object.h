@@ -93,7 +93,7 @@ struct stint_bpf_role_maps {
 	int descriptors;         /* array of DESCRIPTOR_SETS times struct descriptor_set, mappable */
 	__u64 *descriptor_marks; /* DESCRIPTOR_MARKS bits: without its own, a descriptor is not looked for */
 	int descriptors_by_data; /* struct data_key to the descriptor */
-	uint8_t *listen_ports;   /* a byte of enum port_listener for each port; 0: nobody listens */
+	int listened;            /* struct port_key of where processes that are watched listen */
 };
 void stint_bpf_role_maps(const struct stint_bpf *bpf, struct stint_bpf_role_maps *ret);
 

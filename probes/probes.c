@@ -294,11 +294,16 @@ int stint_probes_watch(struct stint_probes *probes, uint32_t pid)
 
 int stint_probes_follow(struct stint_probes *probes, uint32_t pid)
 {
+	int err;
+
 	if (!probes || !probes->known || !pid)
 		return -EINVAL;
 	if (stint_known_find(probes->known, pid))
 		return 0;
-	return stint_bpf_watch(probes->bpf, pid, stint_before_find(probes->before, pid, false));
+	err = stint_bpf_watch(probes->bpf, pid, stint_before_find(probes->before, pid, false));
+	if (!err)
+		stint_registrations_scan(probes->registrations, pid);
+	return err;
 }
 
 bool stint_probes_is_watching(const struct stint_probes *probes)

@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "probes/descriptor_table.h"
 #include "probes/epoll_fds.h"
 #include "probes/listeners.h"
 #include "probes/now.h"
+#include "probes/open_files.h"
 
 #define LOOK_AGAIN_MIN_NS 100000000u
 #define LOOK_AGAIN_MAX_NS UINT64_C(25600000000)
@@ -35,25 +35,6 @@ struct stint_registrations {
 	struct look looks[];
 };
 
-/* What the programs have found out meanwhile, or of another process, stays: a port of others may be a watched one's too. */
-static void tell_port(void *ctx, uint16_t port, bool own)
-{
-	const struct stint_registrations *registrations = ctx;
-	uint8_t *by = &registrations->maps.listen_ports[port], nobody = 0;
-
-	if (own)
-		__atomic_store_n(by, PORT_OF_WATCHED, __ATOMIC_RELAXED);
-	else
-		__atomic_compare_exchange_n(by, &nobody, PORT_OF_OTHERS, false, __ATOMIC_RELAXED,
-					    __ATOMIC_RELAXED);
-}
-
-static void tell_others_port(void *ctx, uint16_t port, bool own)
-{
-	(void)own;
-	tell_port(ctx, port, false);
-}
-
 int stint_registrations_new(struct stint_registrations **ret, const struct stint_bpf_role_maps *maps,
 			    const struct loop_counters *loops, const struct loop_habits *habits, uint32_t len)
 {
@@ -74,8 +55,6 @@ int stint_registrations_new(struct stint_registrations **ret, const struct stint
 	registrations->loops = loops;
 	registrations->habits = habits;
 	registrations->len = len;
-	/* Whoever is followed from now on may be given connections by one that is not. */
-	stint_listeners_read((uint32_t)getpid(), tell_others_port, registrations);
 	*ret = registrations;
 	return 0;
 }
@@ -126,11 +105,28 @@ static int scan_set(void *ctx, int32_t epfd)
 	return 0;
 }
 
+struct network {
+	int listened;
+	uint32_t number;
+};
+
+static void tell_port(void *ctx, uint16_t port, bool own)
+{
+	const struct network *network = ctx;
+	struct port_key key = {.network = network->number, .port = port};
+	uint32_t one = 1;
+
+	if (own)
+		(void)bpf_map_update_elem(network->listened, &key, &one, BPF_ANY);
+}
+
 void stint_registrations_scan(struct stint_registrations *registrations, uint32_t pid)
 {
+	struct network network = {registrations->maps.listened, stint_network_of(pid)};
 	struct set set = {.registrations = registrations, .pid = pid, .time_ns = stint_now_ns()};
 
-	stint_listeners_read(pid, tell_port, registrations);
+	if (network.number)
+		stint_listeners_read(pid, tell_port, &network);
 	(void)stint_epoll_fds_list(pid, scan_set, &set);
 }
 

@@ -4,7 +4,7 @@
 
 /*
  * Tells the eBPF programs of descriptors that they cannot have seen being added to an epoll set: those added
- * before stint came, and those added in ways that are no system call. Also which ports are listened on.
+ * before stint came, and those added in ways that are no system call. Also on which ports a process listens.
  */
 
 #include <linux/types.h>
@@ -13,10 +13,7 @@
 
 struct stint_registrations;
 
-/*
- * `loops` and `habits` have `len` entries, and stay the caller's. Tells of the ports that are listened on in this process'
- * own network by now. -ENOMEM.
- */
+/* `loops` and `habits` have `len` entries, and stay the caller's. -ENOMEM. */
 int stint_registrations_new(struct stint_registrations **ret, const struct stint_bpf_role_maps *maps,
 			    const struct loop_counters *loops, const struct loop_habits *habits,
 			    uint32_t len);

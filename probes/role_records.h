@@ -11,7 +11,7 @@
 enum role_kind {
 	ROLE_OTHER = 0,
 	ROLE_LISTENER,
-	ROLE_CLIENTS,  /* its local port is one that somebody listens on */
+	ROLE_CLIENTS,  /* that was accepted */
 	ROLE_UPSTREAM, /* any other TCP connection */
 	ROLE_UDP,
 	ROLE_UNIX_LISTENER,
@@ -87,10 +87,10 @@ struct role_counters {
 #define DESCRIPTOR_MARKS         65536
 #define DESCRIPTOR_MARK(pid, fd) (((__u32)(pid)*509u + (__u32)(fd)) % DESCRIPTOR_MARKS)
 
-/* Of a port that is listened on: by whom. Who connects to it is a client in any case. */
-enum port_listener {
-	PORT_OF_OTHERS = 1, /* by nobody who is watched, as far as is known */
-	PORT_OF_WATCHED,    /* what arrives on its connections, before they are accepted too, is followed */
+/* Each network namespace has all ports of its own. */
+struct port_key {
+	__u32 network; /* the number of its inode */
+	__u32 port;
 };
 
 enum descriptor_flag {
@@ -212,6 +212,7 @@ struct finding_counters {
 _Static_assert(sizeof(struct role_key) == 32, "no holes");
 _Static_assert(sizeof(struct role_counters) == 48 + 8 * 32 + 8 * 4 * RECORD_BUCKETS, "no holes");
 _Static_assert(sizeof(struct descriptor) == 128, "no holes");
+_Static_assert(sizeof(struct port_key) == 8, "no holes");
 _Static_assert(sizeof(struct data_key) == 16, "no holes");
 _Static_assert(sizeof(struct loop_habits) == 152, "no holes");
 _Static_assert(sizeof(struct finding_key) == 20, "no holes");

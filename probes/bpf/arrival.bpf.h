@@ -52,36 +52,47 @@ struct {
 	__type(value, struct arrival_set);
 } arrivals SEC(".maps");
 
-/* Local ports, by who listens on them (enum port_listener; 0: nobody): connections that have one were accepted. */
-__u8 listen_ports[1 << 16];
+/*
+ * Where processes that are watched listen: what arrives on the connections there, before they are accepted too, is
+ * followed. What is not there any more, as others took its place, is told anew at the next connection that is accepted.
+ */
+#define LISTENED_MAX 4096
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LISTENED_MAX);
+	__type(key, struct port_key);
+	__type(value, u32);
+} listened SEC(".maps");
 
 /* Keeps the tracepoints that fire for each segment of everybody's short until the first socket is followed. */
 __u32 arrivals_followed;
 
-static __always_inline __u8 *listener_of(u16 port)
+static __always_inline struct port_key local_end(u64 sk)
 {
-	u32 at = port;
+	struct sock *sock = (struct sock *)sk;
 
-	asm volatile("" : "+r"(at)); /* so that the mask stays: to Linux 6.1, a swap of bytes has no bounds */
-	return &listen_ports[at & 0xffff];
+	return (struct port_key){.network = BPF_CORE_READ(sock, __sk_common.skc_net.net, ns.inum),
+				 .port = local_port(sock)};
 }
 
-static __always_inline bool is_listened_on_by_watched(u16 port)
+static __noinline bool is_listened_on(u64 sk)
 {
-	return *listener_of(port) == PORT_OF_WATCHED;
+	struct port_key key = local_end(sk);
+
+	return bpf_map_lookup_elem(&listened, &key) != NULL;
 }
 
-/* A process that is watched listens on it. */
-static __always_inline void know_port(u16 port)
+/* A process that is watched listens there, by this socket or by that which this one was accepted on. */
+static __noinline int know_port(u64 sk)
 {
-	if (port && !is_listened_on_by_watched(port))
-		*listener_of(port) = PORT_OF_WATCHED;
+	struct port_key key = local_end(sk);
+	u32 one = 1;
+
+	if (key.port && !bpf_map_lookup_elem(&listened, &key))
+		bpf_map_update_elem(&listened, &key, &one, BPF_ANY);
 	arrivals_followed = 1;
-}
-
-static __always_inline bool is_listened_on(u16 port)
-{
-	return *listener_of(port) != 0;
+	return 0;
 }
 
 static __always_inline struct arrival_set *arrival_set(u64 place)
@@ -225,10 +236,12 @@ static __always_inline u64 first_arrival(const struct arrival *arrival, u64 star
 /* A handshake is over: from now on the listener is readable, and data may come. */
 static __always_inline void note_handshake(const struct sock *sk, u64 now_ns)
 {
+	struct port_key key = {.network = sk->__sk_common.skc_net.net->ns.inum,
+			       .port = sk->__sk_common.skc_num};
 	u64 place = socket_place(sk);
 	struct arrival *arrival;
 
-	if (!is_listened_on_by_watched(sk->__sk_common.skc_num))
+	if (!bpf_map_lookup_elem(&listened, &key))
 		return;
 	arrivals_followed = 1;
 	mark_place(place);

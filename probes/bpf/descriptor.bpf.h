@@ -149,14 +149,22 @@ static __always_inline bool is_tcp(const struct sock *sk)
 	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
 }
 
+/*
+ * One that was accepted began as a copy of its listener, and has the length of that one's queue still, whoever that was and
+ * wherever it listened. Where that is 0, the port has to tell.
+ */
+static __always_inline bool was_accepted(const struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_max_ack_backlog) || is_listened_on((u64)sk);
+}
+
 static __always_inline void classify_tcp(struct role_key *role, const struct sock *sk)
 {
-	u16 local = local_port(sk);
+	bool listens = BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN;
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN || is_listened_on(local)) {
-		role->kind =
-			BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN ? ROLE_LISTENER : ROLE_CLIENTS;
-		role->port = local;
+	if (listens || was_accepted(sk)) {
+		role->kind = listens ? ROLE_LISTENER : ROLE_CLIENTS;
+		role->port = local_port(sk);
 		return;
 	}
 	role->kind = ROLE_UPSTREAM;
@@ -214,7 +222,7 @@ static __noinline u64 followed_sock(const struct sock *sk)
 	if (!is_tcp(sk))
 		return 0;
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
-		know_port(BPF_CORE_READ(sk, __sk_common.skc_num));
+		know_port((u64)sk);
 		return 0;
 	}
 	follow_arrivals((u64)sk);

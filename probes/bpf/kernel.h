@@ -326,7 +326,12 @@ struct netns_ipv4 {
 	unsigned int sysctl_tcp_notsent_lowat;
 };
 
+struct ns_common {
+	unsigned int inum;
+};
+
 struct net {
+	struct ns_common ns;
 	struct netns_ipv4 ipv4;
 };
 

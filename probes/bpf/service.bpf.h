@@ -248,7 +248,7 @@ __noinline int exit_accept(struct thread *thread, s32 listener, s32 fd, u64 now_
 
 	if (!sk || !is_tcp(sk))
 		return 0;
-	know_port(BPF_CORE_READ(sk, __sk_common.skc_num));
+	know_port((u64)sk);
 	if (!thread || thread->state != THREAD_DISPATCHING)
 		return 0;
 	at = thread->turns.at;

@@ -446,7 +446,7 @@ static __always_inline void classify_request(struct role_key *role, const struct
 	else if (file)
 		classify_file(role, file, file_to_sock(file), file_type(file));
 	if (role->kind == ROLE_LISTENER)
-		know_port(role->port);
+		know_port((u64)file_to_sock(file));
 }
 
 /* Where in the queue it was put; NULL if the program has as many to look at as are kept. */

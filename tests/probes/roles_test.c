@@ -2,8 +2,6 @@
 
 /* What descriptors are, how long they were served, and when what they were about had arrived: of a known program. */
 
-#include <errno.h>
-#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -369,50 +366,9 @@ static void redis_serves_as_many_events_as_it_processes_commands(void **state)
 	assert_int_equal(metric(role, STINT_PROBES_ROLE_WAIT)->count, 503);
 }
 
-static int listen_on_loopback(struct sockaddr_in *address)
-{
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	socklen_t bytes = sizeof(*address);
-
-	*address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	assert_return_code(bind(listener, (struct sockaddr *)address, bytes), errno);
-	assert_return_code(listen(listener, 1), errno);
-	assert_return_code(getsockname(listener, (struct sockaddr *)address, &bytes), errno);
-	return listener;
-}
-
-/* As dovecot's imap is by its login process: which has the listener, is watched by nobody, and is this test. */
-static void a_connection_that_a_followed_process_was_given_is_a_clients(void **state)
-{
-	struct stint_probes_options options = {.size = sizeof(options), .follow_name = "epoll_loop"};
-	struct sockaddr_in address;
-	int listener, to, in;
-
-	(void)state;
-	watching_or_skip();
-	watching_close(&watching);
-	listener = listen_on_loopback(&address);
-	watching_open(&watching, &options);
-	to = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_return_code(connect(to, (struct sockaddr *)&address, sizeof(address)), errno);
-	in = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	assert_return_code(in, errno);
-	port = ntohs(address.sin_port);
-	subject_start_fed(&subject, "tests/subjects/epoll_loop", NULL, in, to);
-	subject_go(&subject);
-	for (int i = 0; i < 3; i++)
-		subject_do(&subject, 0, SUBJECT_SYNC, 0);
-	watched_roles_read(&watching);
-	close(listener);
-	assert_int_equal(watched_roles_len(), 1);
-	find_role("clients of :");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_connection_that_a_followed_process_was_given_is_a_clients,
-						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_role_is_told_and_its_service_known, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(an_overrun_tells_the_role_of_what_was_handled_longest, set_up,
 						tear_down),
