@@ -73,6 +73,25 @@ static size_t name_begins(const char *name, size_t len)
 	return begin;
 }
 
+/* "{lambda(int)#2}" is "{lambda#2}", and what a pointer to it calls ("::_FUN") is it. Returns how long it is now. */
+static size_t shorten_lambdas(char *name, size_t len)
+{
+	static const char begin[] = "{lambda(", caller[] = "::_FUN";
+	char *at = name, *end;
+
+	name[len] = '\0';
+	while ((at = strstr(at, begin))) {
+		size_t depth = 1;
+
+		at += sizeof(begin) - 2;
+		for (end = at + 1; *end && depth; end++)
+			depth += (*end == '(') - (*end == ')');
+		memmove(at, end, strlen(end) + 1);
+	}
+	len = strlen(name);
+	return ends_in(name, len, caller) ? len - (sizeof(caller) - 1) : len;
+}
+
 /*
  * References ("S1_", "T_") stand for what was said before, with the references in that: a name of 300 bytes can become
  * gigabytes. What one stands for is no longer than all that comes before the first one to it, which bounds the whole.
@@ -122,6 +141,7 @@ void stint_demangle(char *ret, size_t ret_bytes, const char *symbol, size_t symb
 		return;
 	}
 	len = parameters_begin(name, strlen(name));
+	len = shorten_lambdas(name, len);
 	begin = name_begins(name, len);
 	snprintf(ret, ret_bytes, "%.*s", (int)(len - begin), name + begin);
 	free(name);

@@ -190,6 +190,50 @@ static const struct stint_frame *first_named(const struct stint_frame *frames, s
 	return at_depth(frames, len, depth);
 }
 
+/*
+ * Between the wait and the handlers: of haproxy, nginx, libevent, libev and libuv, where they are compiled into the program.
+ * What the compiler has made of a part of one (".part.0") is it, too.
+ */
+static bool is_known_dispatch(const struct stint_frame *frame)
+{
+	static const char *const names[] = {"process_runnable_tasks",
+					    "run_tasks_from_lists",
+					    "ngx_event_process_posted",
+					    "ngx_event_expire_timers",
+					    "event_process_active",
+					    "event_process_active_single_queue",
+					    "ev_invoke_pending",
+					    "uv__async_io",
+					    "uv__poll_io",
+					    "uv__read",
+					    "uv__server_io",
+					    "uv__stream_io",
+					    "uv__udp_io",
+					    "uv__work_done",
+					    "uv__run_timers",
+					    NULL};
+	size_t len = strcspn(frame->name, ".");
+
+	for (const char *const *name = names; *name; name++)
+		if (strlen(*name) == len && strncmp(*name, frame->name, len) == 0)
+			return true;
+	return false;
+}
+
+/* What such a one calls, if that has a name, and is more than its own use of libc; else it. */
+static const struct stint_frame *past_dispatch(const struct stint_frame *frames, size_t len,
+					       const struct stint_frame *named)
+{
+	while (named > frames && is_known_dispatch(named)) {
+		const struct stint_frame *next = first_named(frames, len, (size_t)(frames + len - named));
+
+		if (is_libc(next) || !next->has_symbol)
+			break;
+		named = next;
+	}
+	return named;
+}
+
 /* What runs before main(), which may have been left by a jump to another function and be in no stack. */
 static bool is_start(const struct stint_frame *frame)
 {
@@ -441,7 +485,7 @@ static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *fr
 		       size_t depth)
 {
 	const struct stint_frame *script = first_script(frames, len, depth);
-	const struct stint_frame *named = first_named(frames, len, depth);
+	const struct stint_frame *named = past_dispatch(frames, len, first_named(frames, len, depth));
 
 	if (script) {
 		write_script(ret, ret_bytes, script->name);

@@ -431,6 +431,25 @@ static void what_unnamed_code_calls_is_no_handler(void **state)
 	assert_string_equal(handler_of(whole, 3, below, 4, 5), "unnamed code (JIT?)");
 }
 
+/* As haproxy has them. */
+static void what_a_known_dispatch_calls_is_the_handler(void **state)
+{
+	struct stint_frame loop[] = {frame_in("libc.so.6", "epoll_wait", 10),
+				     frame_in("haproxy", "haproxy+0x37960", 20),
+				     frame_in("haproxy", "run_poll_loop", 30)};
+	struct stint_frame overrun[] = {frame_in("haproxy", "http_process_req_common", 80),
+					frame_in("haproxy", "process_stream", 70),
+					frame_in("haproxy", "run_tasks_from_lists", 60),
+					frame_in("haproxy", "process_runnable_tasks.part.0", 50),
+					frame_in("haproxy", "run_poll_loop", 30)};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "process_stream");
+	assert_string_equal(handler_of(loop, 3, overrun + 2, 3, 3), "run_tasks_from_lists");
+	overrun[1] = frame_in("libc.so.6", "clock_gettime", 90);
+	assert_string_equal(handler_of(loop, 3, overrun + 1, 4, 3), "run_tasks_from_lists");
+}
+
 static void what_a_rust_runtime_runs_is_the_handler(void **state)
 {
 	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("tokio::runtime::io::Driver::turn", 20),
@@ -514,6 +533,16 @@ static void names_of_cpp_are_demangled_without_parameters(void **state)
 	assert_demangled("_ZSt4moveIRiEONSt16remove_referenceIT_E4typeEOS2_", "std::move<int&>");
 	assert_demangled("_ZN3icu1A4withEv.cold", "icu::A::with");
 	assert_demangled("_ZNKR1A1bEv", "A::b");
+}
+
+/* As node has one: what a lambda takes says no more of it than what a function takes. */
+static void a_lambda_of_cpp_is_told_without_parameters(void **state)
+{
+	(void)state;
+	assert_demangled(
+		"_ZZN4node15LibuvStreamWrap9ReadStartEvENUlP11uv_stream_slPK8uv_buf_tE0_4_FUNES2_lS5_",
+		"node::LibuvStreamWrap::ReadStart()::{lambda#2}");
+	assert_demangled("_ZZ3fooiENKUlPFvvEE_clES0_", "foo(int)::{lambda#1}::operator()");
 }
 
 static void a_rust_name_has_no_hash(void **state)
@@ -726,6 +755,7 @@ int main(void)
 		cmocka_unit_test(the_handlers_of_a_server_in_a_library_have_their_names),
 		cmocka_unit_test(a_library_that_calls_an_interpreter_back_is_the_handler),
 		cmocka_unit_test(what_unnamed_code_calls_is_no_handler),
+		cmocka_unit_test(what_a_known_dispatch_calls_is_the_handler),
 		cmocka_unit_test(what_a_rust_runtime_runs_is_the_handler),
 		cmocka_unit_test(where_a_rust_runtime_runs_nothing_of_the_programs_it_is_the_handler),
 		cmocka_unit_test(what_looks_like_a_crate_in_cpp_is_the_handler),
@@ -734,6 +764,7 @@ int main(void)
 		cmocka_unit_test(an_interpreter_is_no_handler_where_it_calls_a_library),
 		cmocka_unit_test(a_long_handler_name_is_cut_and_terminated),
 		cmocka_unit_test(names_of_cpp_are_demangled_without_parameters),
+		cmocka_unit_test(a_lambda_of_cpp_is_told_without_parameters),
 		cmocka_unit_test(a_rust_name_has_no_hash),
 		cmocka_unit_test(characters_that_cpp_has_not_are_in_a_rust_name),
 		cmocka_unit_test(a_rust_name_of_the_new_mangling_is_read),
