@@ -10,8 +10,9 @@
  * and SIGTERM end all of them that way. No SIGCHLD is involved, and no child of anybody else is waited for.
  *
  * With --lines, what commands print comes through a pipe of each, which is a stream here, and is printed line by line with
- * the number of the command. A command's end is then told when its output has ended, too. That may be held open by what
- * the command has left behind in the background; it is given up when the time is over, or by a signal.
+ * the number of the command. A command's end is then told when its output has ended, too; the time that it took is its own.
+ * Its output may be held open by what it has left behind in the background; it is given up when the time is over, or by a
+ * signal.
  */
 
 #ifndef _GNU_SOURCE
@@ -36,7 +37,7 @@ struct command {
 	char *text;
 	struct stint_child *child; /* NULL: not started, or ended */
 	struct stint_timer *timer;
-	uint64_t start_ns;
+	uint64_t start_ns, end_ns;
 	int signal; /* what it was sent last */
 	bool ended;
 	struct stint_child_exit end;
@@ -92,7 +93,7 @@ static void on_signal(struct stint_signal *signal, const struct stint_signal_inf
 
 static void print_end(const struct command *command, const struct stint_child_exit *end)
 {
-	double seconds = (double)(stint_loop_now_ns(loop) - command->start_ns) / 1e9;
+	double seconds = (double)(command->end_ns - command->start_ns) / 1e9;
 
 	if (end->error < 0)
 		printf("unknown: %s", strerror(-end->error));
@@ -129,6 +130,7 @@ static void on_end(const struct stint_child_exit *end, void *ctx)
 	struct command *command = ctx;
 
 	command->child = NULL;
+	command->end_ns = stint_loop_now_ns(loop);
 	command->end = *end;
 	command->ended = true;
 	finish(command);

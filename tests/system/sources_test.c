@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -193,6 +194,45 @@ static void a_signal_gives_up_what_is_held_open(void **state)
 	assert_non_null(strstr(output, "given up: the output of sleep 60"));
 }
 
+static double now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static pid_t next_pid(struct command *command)
+{
+	char line[128];
+
+	command_line(command, "1: ", line, sizeof(line));
+	return atoi(strstr(line, "1: ") + 3);
+}
+
+/* The command is gone before its time was over; so it was over before we saw that, whenever its output ends. */
+static void a_command_took_as_long_as_it_took_and_not_its_output(void **state)
+{
+	const char *const argv[] = {"examples/children",           "--lines", "--timeout", "1000",
+				    "echo $$; sleep 60 & echo $!", NULL};
+	double start_s = now_s(), took_s, told_s;
+	struct command command;
+	pid_t pid, left;
+
+	(void)state;
+	command_start(&command, argv);
+	pid = next_pid(&command);
+	left = next_pid(&command);
+	while (kill(pid, 0) == 0)
+		usleep(1000);
+	took_s = now_s() - start_s;
+	usleep(100000);
+	assert_int_equal(kill(left, SIGKILL), 0);
+	assert_int_equal(command_end(&command, 0, output, sizeof(output)), 0);
+	assert_int_equal(sscanf(output, "exit 0 after %lf s", &told_s), 1);
+	assert_true(told_s < took_s + 0.001); /* it is rounded */
+}
+
 static void children_that_all_succeed_are_a_success(void **state)
 {
 	const char *const argv[] = {"examples/children", "true", "exit 0", NULL};
@@ -215,6 +255,7 @@ int main(void)
 		cmocka_unit_test(an_output_that_is_held_open_is_given_up),
 		cmocka_unit_test(an_output_is_given_up_after_a_sigkill),
 		cmocka_unit_test(a_signal_gives_up_what_is_held_open),
+		cmocka_unit_test(a_command_took_as_long_as_it_took_and_not_its_output),
 		cmocka_unit_test(children_that_all_succeed_are_a_success),
 	};
 
