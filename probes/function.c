@@ -47,7 +47,7 @@ struct untimed {
 enum attempt {
 	ATTEMPT_TIMED,
 	ATTEMPT_NO_ROOM,
-	ATTEMPT_REFUSED, /* by the kernel */
+	ATTEMPT_REFUSED, /* by the kernel; or by us, as the process would not survive it */
 	ATTEMPT_NOT_ONE  /* there is nothing to be timed, or it is already */
 };
 
@@ -192,14 +192,18 @@ static const struct timed *timed_there(const struct stint_functions *functions, 
 static bool thread_has_filter(uint32_t pid, const char *tid)
 {
 	char path[320], line[256];
-	unsigned mode = 1; /* what cannot be read has one */
+	unsigned mode = 1; /* what cannot be read has one, unless it is gone */
 	FILE *status;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task/%s/status", pid, tid);
 	status = fopen(path, "re");
+	if (!status && errno == ENOENT)
+		return false;
 	while (status && fgets(line, sizeof(line), status))
 		if (sscanf(line, "Seccomp: %u", &mode) == 1)
 			break;
+	if (status && ferror(status) && errno == ESRCH)
+		mode = 0;
 	if (status)
 		fclose(status);
 	return mode != 0;
@@ -267,7 +271,7 @@ static enum attempt add_one(struct stint_functions *functions, uint32_t pid, uin
 			 "on this kernel a probe would end process %" PRIu32 ", which has a seccomp filter",
 			 pid);
 		close(site.fd);
-		return ATTEMPT_NOT_ONE;
+		return ATTEMPT_REFUSED;
 	}
 	same = timed_there(functions, pid, &site);
 	if (same) {
