@@ -26,7 +26,6 @@ struct stint_bpf {
 	struct bpf_link *rings[RING_PROGRAMS]; /* all or none */
 	bool rings_refused;
 	bool is_stopped;
-	uint32_t watched;
 };
 
 /* What a tracepoint passes, which differs between versions; -1: this kernel has no such tracepoint. */
@@ -384,6 +383,15 @@ int stint_bpf_mark(const struct stint_bpf *bpf)
 	return run_iterator(bpf->skeleton->links.on_each_task);
 }
 
+/* Asked of the table itself: the programs take out of it who ends. */
+static bool is_only_one(const struct stint_bpf *bpf)
+{
+	int fd = bpf_map__fd(bpf->skeleton->maps.watched);
+	uint32_t first, second;
+
+	return bpf_map_get_next_key(fd, NULL, &first) == 0 && bpf_map_get_next_key(fd, &first, &second) != 0;
+}
+
 int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid, uint32_t before_tid)
 {
 	uint32_t since = WATCHED_FROM_START;
@@ -391,8 +399,7 @@ int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid, uint32_t before_tid)
 
 	if (bpf_map_update_elem(bpf_map__fd(bpf->skeleton->maps.watched), &pid, &since, BPF_ANY) != 0)
 		return -errno;
-	bpf->watched++;
-	__atomic_store_n(&bpf->skeleton->bss->only_pid, bpf->watched == 1 ? pid : 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&bpf->skeleton->bss->only_pid, is_only_one(bpf) ? pid : 0, __ATOMIC_SEQ_CST);
 	/* The programs may have added another meanwhile: they count it first, and then take back what is stored. */
 	if (__atomic_load_n(&bpf->skeleton->bss->followed, __ATOMIC_SEQ_CST))
 		__atomic_store_n(&bpf->skeleton->bss->only_pid, 0, __ATOMIC_SEQ_CST);
@@ -409,8 +416,6 @@ void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)
 	(void)bpf_map_delete_elem(bpf_map__fd(bpf->skeleton->maps.watched), &pid);
 	__atomic_compare_exchange_n(&bpf->skeleton->bss->only_pid, &expected, 0, false, __ATOMIC_RELEASE,
 				    __ATOMIC_RELAXED);
-	if (bpf->watched > 0)
-		bpf->watched--;
 }
 
 bool stint_bpf_is_watching(const struct stint_bpf *bpf)
