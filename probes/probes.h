@@ -216,7 +216,7 @@ struct stint_probes_overrun {
 	uint64_t major_faults;     /* and had to be read from a file or from swap */
 	uint64_t fault_blocked_ns; /* of blocked_ns: in no system call, so in page faults as a rule */
 	uint64_t stopped_ns; /* of blocked_ns: stopped by a tracer or a signal, or its cgroup was frozen */
-	uint32_t samples;    /* while over budget and on a CPU, at each tick of a timer */
+	uint32_t samples;    /* ticks of a timer, in all of it, while it was on a CPU */
 	uint32_t kernel_samples; /* of those: in the kernel, in a page fault or an interrupt */
 	uint32_t fault_samples;  /* of those in the kernel: in a page fault that was not timed */
 	uint32_t user_samples;   /* of all: in user space. The rest: in system calls */

@@ -149,7 +149,7 @@ struct record_verdict {
 	__u64 minor_faults;
 	__u64 major_faults;
 	__u64 rivals_other_ns; /* of those that found `rivals` full */
-	__u32 samples;         /* ticks of a timer while it was on a CPU and over budget */
+	__u32 samples;         /* ticks of a timer, in all of it, while it was on a CPU */
 	__u32 kernel_samples; /* of those: in the kernel, and in no system call, nor in a page fault that is timed */
 	__u32 fault_samples; /* of those in the kernel: in a page fault; where the kernel tells of its functions */
 	__u32 user_samples; /* of all: in user space */

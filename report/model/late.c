@@ -210,7 +210,9 @@ static const char *blocked_in(const struct model_overrun *overrun, uint64_t bloc
 	return faults_or_stops(verdict, blocked_ns);
 }
 
-/* In which most of its time in the kernel was; of an overrun that was mostly something else, the longest call says nothing. */
+/*
+ * In which most of its time in the kernel was; of an overrun that was mostly something else, the longest call says nothing.
+ */
 static const char *computed_in(const struct model_overrun *overrun, uint64_t kernel_ns)
 {
 	const struct model_verdict *verdict = overrun->verdict;

@@ -76,8 +76,8 @@ struct model_loop {
 	uint64_t poll_ns;
 	uint64_t running_ns; /* of its last iteration, if that had not ended: it is in no other figure */
 	/*
-	 * It waits in a set that other threads wait in too: what it sleeps as it is not wanted is part of its iterations, so its
-	 * busy share says nothing.
+	 * It waits in a set that other threads wait in too: what it sleeps as it is not wanted is part of its iterations,
+	 * so its busy share says nothing.
 	 */
 	bool is_shared;
 	struct model_metric metrics[MODEL_LOOP_METRICS];

@@ -10,7 +10,10 @@
 
 #include "report/model/model.h"
 
-/* Marks the loops in such a set, and their processes, and takes away the findings that cannot be told of one. Needs the duration. */
+/*
+ * Marks the loops in such a set, and their processes, and takes away the findings that cannot be told of one. Needs the
+ * duration.
+ */
 void model_find_shared_sets(struct model *model);
 
 #endif

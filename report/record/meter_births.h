@@ -19,7 +19,10 @@ struct meter_births;
 int meter_births_new(struct meter_births **ret);
 struct meter_births *meter_births_free(struct meter_births *births);
 
-/* Watches a directory, if that is not done yet. Since when, in ns of CLOCK_MONOTONIC; UINT64_MAX: it cannot be watched (yet). */
+/*
+ * Watches a directory, if that is not done yet. Since when, in ns of CLOCK_MONOTONIC; UINT64_MAX: it cannot be watched
+ * (yet).
+ */
 uint64_t meter_births_watch(struct meter_births *births, const char *directory);
 
 /* Takes what the kernel has listed: before `pid` is looked at, and once its meter has been found and opened. */

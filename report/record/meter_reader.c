@@ -23,8 +23,8 @@
 
 /*
  * Tables that lie over each other make a small file say that it is huge. So a visit ends with -EPROTO after that much CPU
- * time, with that of who is visited, or at more histograms than these, each of which takes 19 KB in the series: 16 loops with
- * 128 handlers, as a meter has them unless it is told otherwise, have 12,352. Entries of rings that are more are lost.
+ * time, with that of who is visited, or at more histograms than these, each of which takes 19 KB in the series: 16 loops
+ * with 128 handlers, as a meter has them unless it is told otherwise, have 12,352. Entries of rings that are more are lost.
  */
 #define VISIT_MS       3000
 #define VISIT_READS    256 /* after so many it is looked how long it has taken */

@@ -21,8 +21,8 @@ struct meter_reader;
 
 /*
  * Finds and opens the file of process `pid`. -ENOENT: it has none, or only what an earlier process of that pid, or an
- * earlier program of this one, left, or another user put there; -EPROTO: it is not a meter's file, or of a version that this
- * build does not know; -EACCES. `births` (may be NULL) are told what came of it.
+ * earlier program of this one, left, or another user put there; -EPROTO: it is not a meter's file, or of a version that
+ * this build does not know; -EACCES. `births` (may be NULL) are told what came of it.
  */
 int meter_reader_new(struct meter_reader **ret, uint32_t pid, struct meter_births *births);
 

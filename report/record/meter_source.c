@@ -76,7 +76,10 @@ static uint64_t within_ns(const struct meter_source *source, const struct stint_
 	return begin_ns && !last->closed ? growth(end_ns, begin_ns > start_ns ? begin_ns : start_ns) : 0;
 }
 
-/* `running_ns`: of the dispatch that goes on, and is not told as an overrun. When its iteration began the meter does not say. */
+/*
+ * `running_ns`: of the dispatch that goes on, and is not told as an overrun. When its iteration began the meter does not
+ * say.
+ */
 static void write_counts(const struct meter_source *source, const struct loop *loop, uint64_t end_ns,
 			 uint64_t running_ns)
 {

@@ -249,8 +249,8 @@ static int end_meter(struct recorder *recorder, struct process *process, uint64_
 
 /*
  * The meter's file may come later than the process: -ENOENT is asked again. So it is where the meter is over: the process
- * has freed its last loop, or has executed a program, and may make another. Of one that was left, the last is what was so at
- * the look before, or as the next was made.
+ * has freed its last loop, or has executed a program, and may make another. Of one that was left, the last is what was so
+ * at the look before, or as the next was made.
  */
 static void open_meter(struct recorder *recorder, struct process *process)
 {

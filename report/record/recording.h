@@ -8,8 +8,8 @@
  * All rows of a second go into one transaction. The journal is a rollback journal, not a write-ahead log:
  * each commit is then in the one file that users copy, and a recorder killed between two commits leaves
  * nothing else behind. Killed amid a commit, it leaves a journal that the next reader rolls back. Nobody waits
- * for the disk: what is measured may be just that, each flush holds up others' too, and the recorder would leave the probes'
- * ring to itself meanwhile. So a recording may be lost with the machine, or its power.
+ * for the disk: what is measured may be just that, each flush holds up others' too, and the recorder would leave the
+ * probes' ring to itself meanwhile. So a recording may be lost with the machine, or its power.
  *
  * Functions return 0 or a negative errno, with the reason in recording_error(); the first error sticks, and
  * later calls return it and do nothing, so that callers may check once a second.

@@ -22,7 +22,8 @@ CREATE TABLE process (
 	pid INTEGER NOT NULL,
 	command TEXT NOT NULL,
 	exited_ns INTEGER,                     -- NULL: still ran at the end
-	appeared_ns INTEGER,                   -- when it came to its first loop, if it was followed; NULL: there from the start
+	-- when it came to its first loop, if it was followed; NULL: there from the start
+	appeared_ns INTEGER,
 	inside_pid INTEGER,                    -- its number in its own namespace; NULL: it has no other
 	inside_netns INTEGER                   -- its network namespace; NULL: that of the recorder
 );
@@ -38,7 +39,9 @@ CREATE TABLE loop (
 	name TEXT NOT NULL,
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes')),
 	iterations INTEGER NOT NULL DEFAULT 0, -- these three: within the recording
-	busy_ns INTEGER NOT NULL DEFAULT 0,    -- of iterations that ended, whole; without an end_ns, also of one under way (source 'meter': of its present dispatch)
+	-- of iterations that ended, whole; without an end_ns, also of one under way (source 'meter': of its present
+	-- dispatch)
+	busy_ns INTEGER NOT NULL DEFAULT 0,
 	poll_ns INTEGER NOT NULL DEFAULT 0     -- with its part of the polls that began before it, or had not ended
 );
 
@@ -107,8 +110,10 @@ CREATE TABLE overrun (
 	process INTEGER NOT NULL REFERENCES process(id),
 	handler INTEGER REFERENCES handler(id),
 	source TEXT NOT NULL CHECK (source IN ('meter', 'probes', 'both')),
-	running INTEGER NOT NULL DEFAULT 0,    -- 1: it had not ended: no histogram has it, nor, of a dispatch, the handler's counts
-	began_before INTEGER NOT NULL DEFAULT 0, -- 1: it was under way when stint came, at start_ns: it was longer; inferred
+	-- 1: it had not ended: no histogram has it, nor, of a dispatch, the handler's counts
+	running INTEGER NOT NULL DEFAULT 0,
+	-- 1: it was under way when stint came, at start_ns: it was longer; inferred
+	began_before INTEGER NOT NULL DEFAULT 0,
 	tid INTEGER NOT NULL,
 	fd INTEGER,
 	role TEXT,                             -- what fd is; inferred, of iterations
@@ -151,8 +156,9 @@ CREATE TABLE overrun_segment (
 );
 
 -- On what an overrun was spent: a dispatch, or an iteration of a program that does not tell its dispatches. No row: that is
--- not known. The six parts add up to overrun.duration_ns: on a CPU in user space or in the kernel; runnable, so waiting for a CPU;
--- throttled by its cgroup; blocked in a system call or a page fault, or stopped; stolen by the hypervisor. `verdict` is the largest.
+-- not known. The six parts add up to overrun.duration_ns: on a CPU in user space or in the kernel; runnable, so waiting for
+-- a CPU; throttled by its cgroup; blocked in a system call or a page fault, or stopped; stolen by the hypervisor. `verdict`
+-- is the largest.
 CREATE TABLE overrun_verdict (
 	overrun INTEGER PRIMARY KEY REFERENCES overrun(id),
 	verdict TEXT CHECK (verdict IN ('user', 'kernel', 'runnable', 'throttled', 'blocked', 'stolen')),
@@ -174,12 +180,14 @@ CREATE TABLE overrun_verdict (
 	user_samples INTEGER NOT NULL,
 	block_ns INTEGER,                      -- from here on: the longest time that it was blocked
 	blocked_on TEXT,                       -- a lock, a file, the ends of a socket
-	blocked_on_inferred INTEGER,           -- 1: what its number stood for later, as the overrun was told, or the call ended
+	-- 1: what its number stood for later, as the overrun was told, or the call ended
+	blocked_on_inferred INTEGER,
 	waker TEXT,                            -- the task that woke it; NULL: an interrupt did
 	waker_pid INTEGER,
 	waker_what TEXT,                       -- the kernel's function that asked for it
 	waker_inferred INTEGER,
-	blocked_in TEXT                        -- the system call, or 'a stop by a signal' or 'by a tracer', 'a frozen cgroup'; NULL: a page fault
+	-- the system call, or 'a stop by a signal' or 'by a tracer', 'a frozen cgroup'; NULL: a page fault
+	blocked_in TEXT
 );
 
 -- Who ran on the CPU that the thread wanted, as seen at the switches. pid 0: nobody, the CPU was asleep.
@@ -197,12 +205,14 @@ CREATE TABLE overrun_victim (
 	rank INTEGER NOT NULL,                 -- 0: waited longest
 	fd INTEGER NOT NULL,
 	name TEXT,                             -- what it is
-	name_inferred INTEGER,                 -- 1: what its number stood for as the overrun was told; else noted while it waited
+	-- 1: what its number stood for as the overrun was told; else noted while it waited
+	name_inferred INTEGER,
 	wait_ns INTEGER NOT NULL               -- from the wait's return to its first system call
 );
 
 -- From a send that found the buffer full to the next send on that socket (not one that was refused before anything had
--- opened the buffer), or as long as it lasted without one. The five stages add up; of a stall without a next send, the last of its time is in the stage that it had come to.
+-- opened the buffer), or as long as it lasted without one. The five stages add up; of a stall without a next send, the last
+-- of its time is in the stage that it had come to.
 CREATE TABLE write_stall (
 	id INTEGER PRIMARY KEY,
 	process INTEGER NOT NULL REFERENCES process(id),
@@ -235,16 +245,16 @@ CREATE TABLE write_stall (
 	network_ns INTEGER NOT NULL,           -- all was sent, and the ACKs were on the way
 	host_ns INTEGER NOT NULL,              -- both windows had room: pacing, or a queue of this machine
 	peer_reads_ns INTEGER NOT NULL,        -- of a unix socket: the peer had not read enough
-	-- The largest of these (host_ns with kernel_ns), 'runnable' (waiting for a CPU: scheduler_ns and runnable_later_ns),
-	-- 'own_loop' (the rest of loop_ns and queue_ns), or 'unknown'.
+	-- The largest of these (host_ns with kernel_ns), 'runnable' (waiting for a CPU: scheduler_ns and
+	-- runnable_later_ns), 'own_loop' (the rest of loop_ns and queue_ns), or 'unknown'.
 	cause TEXT NOT NULL,
 	unsent_bytes INTEGER NOT NULL,         -- as the write event was raised
 	lowat_bytes INTEGER,                   -- TCP_NOTSENT_LOWAT; NULL: none
 	by_lowat INTEGER NOT NULL,             -- that refused the send, though the buffer had room
 	alarm TEXT,                            -- as write_alarm.why, if one was given
 	by_queue INTEGER NOT NULL,             -- the same by the length of a unix peer's queue (net.unix.max_dgram_qlen)
-	-- 'sent': by the next send. 'closed': no send came any more, as the socket was closed, shut down or reset, or its process
-	-- exited. 'open': it went on as the recording ended; not told by a recorder that was killed.
+	-- 'sent': by the next send. 'closed': no send came any more, as the socket was closed, shut down or reset, or its
+	-- process exited. 'open': it went on as the recording ended; not told by a recorder that was killed.
 	ending TEXT NOT NULL CHECK (ending IN ('sent', 'closed', 'open')),
 	runnable_later_ns INTEGER NOT NULL     -- of loop_ns and queue_ns: the thread waited for a CPU
 );
@@ -350,8 +360,8 @@ CREATE TABLE role_total (
 ) WITHOUT ROWID;
 
 -- Bad habits of a loop, or of a descriptor in it. kind: 'idle_epollout', 'not_drained', 'maxevents_full', 'ctl_storm',
--- 'zero_timeout', 'blocking'. probes.h says what count and cost_ns are of each. Of sets that were closed and made again under
--- one number there is a row each. As of the last reading: what is no habit any more is not here.
+-- 'zero_timeout', 'blocking'. probes.h says what count and cost_ns are of each. Of sets that were closed and made again
+-- under one number there is a row each. As of the last reading: what is no habit any more is not here.
 CREATE TABLE finding (
 	process INTEGER NOT NULL REFERENCES process(id),
 	tid INTEGER NOT NULL,
@@ -365,7 +375,8 @@ CREATE TABLE finding (
 	longest_ns INTEGER NOT NULL,           -- 0: not known
 	same INTEGER NOT NULL,                 -- ctl_storm: changed nothing
 	idle_iterations INTEGER NOT NULL,      -- idle_epollout: nothing else was ready
-	loop_number INTEGER NOT NULL,          -- the recorder's own, of the loop: tells apart those of sets that had one number
+	-- the recorder's own, of the loop: tells apart those of sets that had one number
+	loop_number INTEGER NOT NULL,
 	PRIMARY KEY (process, loop_number, tid, epfd, fd, kind)
 ) WITHOUT ROWID;
 

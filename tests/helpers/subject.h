@@ -39,7 +39,9 @@ struct subject_answer subject_answer(const struct subject *subject);
 struct subject_answer subject_do(const struct subject *subject, uint32_t loop, enum subject_verb verb,
 				 uint64_t arg);
 
-/* Waits until a thread is in that state, as /proc has it: 'S' (it sleeps), 'Z'. The time limit of tests/run ends it else. */
+/*
+ * Waits until a thread is in that state, as /proc has it: 'S' (it sleeps), 'Z'. The time limit of tests/run ends it else.
+ */
 void subject_until_state(int tid, char wanted);
 
 /*

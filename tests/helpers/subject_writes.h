@@ -12,7 +12,8 @@ struct subject_writes {
 	uint64_t rwnd_limited_us;
 	uint64_t sndbuf_limited_us;
 	uint64_t retransmits;
-	int64_t rto_ms; /* from its timer of retransmission to what made up for the loss; -1: not told, as before Linux 6.7 */
+	/* From its timer of retransmission to what made up for the loss; -1: not told, as before Linux 6.7. */
+	int64_t rto_ms;
 	uint64_t sndbuf_bytes;
 	uint64_t run_delay_ns;      /* that it wanted a CPU while it computed, by the kernel; 0: not told */
 	uint64_t run_delay_ever_ns; /* the same until its end */

@@ -95,8 +95,8 @@ struct rearming {
 };
 
 /*
- * While the wheel stands in another slot, all times of this one have their place in the same slot: that of the deadline that
- * has passed, which the timer has in its wait for the next iteration, and that of the one which it is given next.
+ * While the wheel stands in another slot, all times of this one have their place in the same slot: that of the deadline
+ * that has passed, which the timer has in its wait for the next iteration, and that of the one which it is given next.
  */
 static void rearm_within_a_slot(struct stint_deferred *deferred, void *ctx)
 {
@@ -119,7 +119,9 @@ static void note_turn_and_stop(struct stint_timer *timer, void *ctx)
 	stint_loop_stop(loop);
 }
 
-/* The wheel stands still as long as the loop waits, and is behind by the time that something else than a timer ends that. */
+/*
+ * The wheel stands still as long as the loop waits, and is behind by the time that something else than a timer ends that.
+ */
 static void a_timer_rearmed_out_of_a_past_grid_holds_up_no_other(void **state)
 {
 	struct stint_deferred *deferred;

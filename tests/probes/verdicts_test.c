@@ -424,7 +424,10 @@ static bool huge_pages_are_made(void)
 	return answer.cpu_ns && answer.cpu_ns < HUGE_MANY;
 }
 
-/* Each is 50 us and more: in an overrun this short there are too few of them to be told by their number, or by many samples. */
+/*
+ * Each is 50 us and more: in an overrun this short there are too few of them to be told by their number, or by many
+ * samples.
+ */
 static void few_page_faults_that_take_long_are_timed_too(void **state)
 {
 	struct cpu_sums sums = {0};

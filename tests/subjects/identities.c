@@ -9,8 +9,8 @@
  *	identities replaced  each is read, and then replaced by dup2()
  *	identities swapped   they are eventfds, which have an inode in common with timerfds, and replaced by one by dup2()
  *	identities usurped   the same, with no turn before
- *	identities blocked   the slow handler does not compute, but reads from a connection that nothing comes on, which is closed
- *			then, and its number is another one's
+ *	identities blocked   the slow handler does not compute, but reads from a connection that nothing comes on, which is
+ *			closed then, and its number is another one's
  *	identities shared    the same, in a process of two threads
  *	identities reset     both were reset by their peers; they are read in their turn, and closed later
  *

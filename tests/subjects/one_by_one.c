@@ -6,8 +6,8 @@
  *	one_by_one one | all | behind | many
  *
  * one: each wait has room for one event. all: for all of them. behind: the same, and before them in the array are events of
- * TURNS_OTHERS other descriptors. many: as all, of TURNS_MANY sockets. It writes a struct subject_turn of each socket to its
- * standard output.
+ * TURNS_OTHERS other descriptors. many: as all, of TURNS_MANY sockets. It writes a struct subject_turn of each socket to
+ * its standard output.
  */
 
 #include <arpa/inet.h>

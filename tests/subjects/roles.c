@@ -9,8 +9,8 @@
  *	roles helped another thread reads what arrived for a client, and after BUSY_NS the loop reads what comes then
  *	roles parts  one read takes what arrived for a client, and waits for what comes BUSY_NS after it has taken that
  *	roles poll | ppoll | select | pselect	as each, the loop being in that, and with one event of the eventfd before
- *	roles reused	a pipe is taken out of the set in its turn, and closed in that of the third event after it; its number
- *			has another descriptor from the turn of the last one on, which is written to there
+ *	roles reused	a pipe is taken out of the set in its turn, and closed in that of the third event after it; its
+ *			number has another descriptor from the turn of the last one on, which is written to there
  *	roles again	what a client has sent, and was read, it sends once more, after other data that is read in two parts
  *	roles many   MANY clients, each of which sends once and is read from
  *	roles crowd  the same, CROWD of them

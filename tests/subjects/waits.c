@@ -9,13 +9,13 @@
  * poll_grows: the array is on the stack and has another length at each call. sets: two epoll sets, waited in by turns
  * at the same depth. sessions: a pipe for each command, polled alone; what blocks does so after that is closed, and so does
  * what computes inside: after polls deeper in the stack. writes:
- * polls a pipe that it could write to, three times for each command, and nothing else. beside: the same, beside a thread that
- * waits in an epoll set. worker: beside such a thread, another is given each command on a condition variable, asks whether a
- * pipe is ready, polls it twice, and answers; what blocks does so before the command is given and then before the pipe is
- * filled, and what computes, or waits inside, which is for a mutex that is held, does so before the answer; a burst
- * computes before it asks. asks: whether there is a command, time and again, and sleeps between; what
- * waits inside polls another pipe for that. begins: the
- * first wait in the set is of another function than all others. Exits with 77 where the kernel refuses a ring.
+ * polls a pipe that it could write to, three times for each command, and nothing else. beside: the same, beside a thread
+ * that waits in an epoll set. worker: beside such a thread, another is given each command on a condition variable, asks
+ * whether a pipe is ready, polls it twice, and answers; what blocks does so before the command is given and then before the
+ * pipe is filled, and what computes, or waits inside, which is for a mutex that is held, does so before the answer; a burst
+ * computes before it asks. asks: whether there is a command, time and again, and sleeps between; what waits inside polls
+ * another pipe for that. begins: the first wait in the set is of another function than all others. Exits with 77 where the
+ * kernel refuses a ring.
  */
 
 #include <errno.h>

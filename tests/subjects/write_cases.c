@@ -25,9 +25,9 @@
  *	select     the same in select()
  *	retrying   never waits for EPOLLOUT: tries again every millisecond
  *
- * PEER: fast, slow (32 kB a millisecond), sipping (SIP_BYTES each SIP_MS), late (reads nothing for MISTAKE_MS, then fast), silent (drops all
- * segments for SILENT_MS, as if the network were gone), blinking (the same for BLINK_MS, so that one timer of
- * retransmission is in vain).
+ * PEER: fast, slow (32 kB a millisecond), sipping (SIP_BYTES each SIP_MS), late (reads nothing for MISTAKE_MS, then fast),
+ * silent (drops all segments for SILENT_MS, as if the network were gone), blinking (the same for BLINK_MS, so that one
+ * timer of retransmission is in vain).
  */
 
 #include <arpa/inet.h>

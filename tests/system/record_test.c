@@ -633,7 +633,9 @@ static void end_named_loop(pid_t child)
 	assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
-/* It takes a while to load the probes, and workers come and go: the file is there by then, and the names were looked for. */
+/*
+ * It takes a while to load the probes, and workers come and go: the file is there by then, and the names were looked for.
+ */
 static void one_of_a_name_may_end_before_it_is_recorded(void **state)
 {
 	pid_t stays = start_named_loop("one-of-two"), ends = start_named_loop("one-of-two");
