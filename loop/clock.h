@@ -14,7 +14,9 @@
  * While the machine sleeps CLOCK_MONOTONIC stands, and the TSC goes on, or begins anew. So what a poll returns to is no
  * reading before it has been found to be near the last anchor, nor is any other sample that is far from the last
  * reading, as after a sleep amid a callback, before CLOCK_MONOTONIC was asked. A rate that suddenly is another is taken
- * when the next anchor finds the same one, which a second sleep will hardly give.
+ * when the next anchor finds the same one, which a second sleep will hardly give. Only of a moment that another thread
+ * noted in ticks before the sleep (enum clock_stamp) nothing tells that there was one: by the anchor of afterwards it seems
+ * as much earlier as the ticks went on, or, where they began anew, to be yet to come.
  *
  * Belongs to one thread.
  */

@@ -12,7 +12,7 @@
  * Timed under the job's handler, each as a histogram: `work_queue` (from the submission to the start of
  * `run`), `work_run` (how long `run` took) and `work_return` (from the end of `run` to the start of
  * `done`). The service time and the overruns of the handler are those of `done` alone: `run` delays
- * nobody.
+ * nobody. Of a job that was under way while the machine slept (suspend), the one in which it did may have that sleep in it.
  *
  * A pool may serve several loops. Jobs run in the order in which they were submitted, whichever loop they
  * are from. Its threads block all signals, and are started as they are needed, one for each submission that

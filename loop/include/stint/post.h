@@ -19,8 +19,9 @@
  *
  * The loop is woken once for a burst: by the post that found the queue empty and the loop not about to look at it.
  *
- * In the figures, a post is a dispatch of its handler, and its wait is from the posting to the start. The wake-up itself is
- * one of the handler "stint.wakeup", which the library registers with the first mailbox or signal.
+ * In the figures, a post is a dispatch of its handler, and its wait is from the posting to the start; of one that waited
+ * while the machine slept (suspend), it may have that sleep in it. The wake-up itself is a dispatch of the handler
+ * "stint.wakeup", which the library registers with the first mailbox or signal.
  *
  * A program under ThreadSanitizer needs a library that is built with it (make SAN=thread BUILD=build/tsan; then link
  * build/tsan/libstint.a): of any other it sees no atomic operation, and reports posts and jobs as races.
