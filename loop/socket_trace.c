@@ -72,6 +72,17 @@ static int record_kind(struct stint_socket_trace *trace, uint32_t kind)
 	return record(trace, &moment);
 }
 
+/* Others take the option, or the calls of read_buffer_fill(), and have no ACKs. */
+static int check_is_tcp(int fd)
+{
+	int protocol = 0;
+	socklen_t bytes = sizeof(protocol);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &bytes) < 0)
+		return -errno;
+	return protocol == IPPROTO_TCP ? 0 : -EOPNOTSUPP;
+}
+
 static int ask_for_ack_times(int fd)
 {
 	/*
@@ -93,7 +104,9 @@ int stint_socket_trace_new(struct stint_socket_trace **ret, struct stint_meter_l
 
 	if (!ret || !account || fd < 0)
 		return -EINVAL;
-	error = read_buffer_fill(fd, &moment);
+	error = check_is_tcp(fd);
+	if (error == 0)
+		error = read_buffer_fill(fd, &moment);
 	if (error == 0)
 		error = ask_for_ack_times(fd);
 	if (error < 0)

@@ -282,6 +282,26 @@ static void observe(const struct stint_meter_file_socket *moment, void *ctx)
 		acked_bytes = moment->done_bytes;
 }
 
+static void expect_no_trace(int fd, int error)
+{
+	struct stint_socket_trace *trace;
+
+	assert_true(fd >= 0);
+	assert_int_equal(stint_socket_trace_new(&trace, stint_loop_account(loop), fd, NULL, NULL), error);
+	close(fd);
+	assert_int_equal(stint_socket_trace_new(&trace, stint_loop_account(loop), fd, NULL, NULL), -EBADF);
+}
+
+static void what_is_no_tcp_socket_is_not_traced(void **state)
+{
+	(void)state;
+	expect_no_trace(open("/dev/null", O_RDONLY | O_CLOEXEC), -ENOTSOCK);
+	expect_no_trace(eventfd(0, EFD_CLOEXEC), -ENOTSOCK);
+	expect_no_trace(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), -EOPNOTSUPP);
+	expect_no_trace(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), -EOPNOTSUPP);
+	expect_no_trace(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), -EINVAL); /* it is not connected */
+}
+
 static void a_traced_stream_shows_short_send_ack_and_write_event(void **state)
 {
 	struct stint_socket_trace *trace;
@@ -370,6 +390,7 @@ int main(void)
 		TEST(streams_and_the_loop_may_be_freed_while_reading),
 		TEST(what_is_no_stream_socket_is_refused),
 		TEST(a_paused_stream_with_both_ends_seen_does_not_spin),
+		TEST(what_is_no_tcp_socket_is_not_traced),
 		TEST(a_traced_stream_shows_short_send_ack_and_write_event),
 	};
 

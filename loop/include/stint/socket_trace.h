@@ -31,8 +31,8 @@ typedef void (*stint_socket_trace_observer)(const struct stint_meter_file_socket
 
 /*
  * Begins to trace `fd`, a connected TCP socket, which stays the caller's, and sets SO_TIMESTAMPING on it; best
- * before anything was sent. -EINVAL; -EBADF, -ENOTSOCK; -EOPNOTSUPP or others of setsockopt() where
- * the kernel has no such times for the socket; -ENOMEM, -ENOSPC.
+ * before anything was sent. -EINVAL, also if it is not connected; -EBADF, -ENOTSOCK; -EOPNOTSUPP: no TCP socket; others
+ * of setsockopt() where the kernel has no such times; -ENOMEM, -ENOSPC.
  */
 STINT_API int stint_socket_trace_new(struct stint_socket_trace **ret, struct stint_meter_loop *account,
 				     int fd, stint_socket_trace_observer observer, void *ctx);
