@@ -14,8 +14,8 @@
 #define RECORD_MARKS         64 /* a power of two */
 #define RECORD_READY         64
 #define RECORD_TOUCHES       64
-#define RECORD_CALLS         512 /* numbers of system calls are below this */
-#define RECORD_STACK_BYTES   16384
+#define RECORD_CALLS         512   /* numbers of system calls are below this */
+#define RECORD_STACK_BYTES   81920 /* as where one function has a buffer of 64 KiB on it */
 #define RECORD_KERNEL_FRAMES 24
 #define RECORD_RIVALS        8
 #define RECORD_COMM_BYTES    16 /* the kernel's TASK_COMM_LEN */

@@ -338,9 +338,10 @@ static __noinline int restore_returns(struct record_stack *record, u32 tid, u64 
 
 		if (i >= place->len)
 			break;
+		/* So that it is this that is compared, of which the verifier knows then. */
+		asm volatile("" : "+r"(at));
 		if (at > RECORD_STACK_BYTES - sizeof(u64) || at & 7)
 			continue;
-		at &= RECORD_STACK_BYTES - 1;
 		if (*(u64 *)(record->stack + at) == trampoline)
 			*(u64 *)(record->stack + at) = frame->address;
 	}

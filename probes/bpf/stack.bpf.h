@@ -10,19 +10,23 @@
 /* What lies above the place where the program began: the number of its arguments, and the first of them. */
 #define STACK_BEYOND 64
 
+#define STACK_BYTES_BLIND 16384     /* copied where it is not known how much there is */
+#define STACK_BYTES_OWN   (8 << 20) /* what is further away is no stack of the thread's */
+
 /*
- * How much there is of the stack: a process's first thread began at a place that is known, and the stacks of all others
- * end, with glibc and musl, at what is their own, of which their FS register tells. What is nowhere near either, as the
- * stack of a coroutine, may go on for as long as is copied of any.
+ * How much of the stack is to be copied: a process's first thread began at a place that is known, and the stacks of all
+ * others end, with glibc and musl, at what is their own, of which their FS register tells. What is nowhere near either, as
+ * the stack of a coroutine, may end anywhere.
  */
 static __always_inline u32 stack_len(struct task_struct *task, u64 sp)
 {
 	u64 first = BPF_CORE_READ(task, mm, start_stack) + STACK_BEYOND - sp;
 	u64 own = BPF_CORE_READ(task, thread.fsbase) - sp;
+	u64 len = first < own ? first : own;
 
-	if (first < RECORD_STACK_BYTES)
-		return first;
-	return own < RECORD_STACK_BYTES ? own : RECORD_STACK_BYTES;
+	if (len > STACK_BYTES_OWN)
+		return STACK_BYTES_BLIND;
+	return len < RECORD_STACK_BYTES ? len : RECORD_STACK_BYTES;
 }
 
 /*
@@ -48,25 +52,35 @@ static __always_inline u32 copy_piece(struct record_stack *record, u64 sp, u32 a
 	return 0;
 }
 
+/* Not static: the verifier goes through it once, and not for each page. Returns as copy_piece(). */
+__noinline u32 copy_page(struct draft *draft, u64 sp, u32 page, u32 len)
+{
+	struct record_stack *record = draft ? &draft->stack : NULL;
+	u32 first = STACK_PAGE - ((u32)sp & (STACK_PAGE - 1)), at = page * STACK_PAGE;
+	u32 left = len - at;
+
+	if (!record || page >= RECORD_STACK_BYTES / STACK_PAGE)
+		return 0;
+	if (left > STACK_PAGE)
+		left = STACK_PAGE;
+	if (bpf_probe_read_user(record->stack + at, left, (void *)(sp + at)) != 0)
+		return copy_piece(record, sp, at, left, first);
+	return at + left;
+}
+
 /*
  * As much of the stack as can be read: it may end anywhere, and pages may be absent, as those amid a large array that
  * nobody has written to yet.
  */
-static __always_inline u32 copy_stack(struct record_stack *record, u64 sp, u32 len)
+static __always_inline u32 copy_stack(struct draft *draft, u64 sp, u32 len)
 {
-	u32 first = STACK_PAGE - ((u32)sp & (STACK_PAGE - 1)), bytes = 0;
+	u32 bytes = 0, end;
 
-	record->absent = 0;
-	for (u32 at = 0; at < RECORD_STACK_BYTES; at += STACK_PAGE) {
-		u32 left = len - at, end;
-
-		if (at >= len)
+	draft->stack.absent = 0;
+	for (u32 page = 0; page < RECORD_STACK_BYTES / STACK_PAGE; page++) {
+		if (page * STACK_PAGE >= len)
 			break;
-		if (left > STACK_PAGE)
-			left = STACK_PAGE;
-		end = at + left;
-		if (bpf_probe_read_user(record->stack + at, left, (void *)(sp + at)) != 0)
-			end = copy_piece(record, sp, at, left, first);
+		end = copy_page(draft, sp, page, len);
 		bytes = end ? end : bytes;
 	}
 	return bytes;
@@ -94,9 +108,9 @@ static __always_inline void copy_registers(struct record_stack *record, const st
 }
 
 /* Of the current thread, which is `thread`. */
-static __always_inline void fill_stack(struct record_stack *record, struct thread *thread, u32 kind,
-				       u64 now_ns)
+static __always_inline void fill_stack(struct draft *draft, struct thread *thread, u32 kind, u64 now_ns)
 {
+	struct record_stack *record = &draft->stack;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct loss_counters *counters;
@@ -114,7 +128,7 @@ static __always_inline void fill_stack(struct record_stack *record, struct threa
 	trampoline = functions_asked ? return_trampoline(task) : 0;
 	if (trampoline)
 		step_out(record, thread->tid, trampoline);
-	record->stack_bytes = copy_stack(record, record->sp, stack_len(task, record->sp));
+	record->stack_bytes = copy_stack(draft, record->sp, stack_len(task, record->sp));
 	if (trampoline)
 		restore_returns(record, thread->tid, trampoline);
 	if (!record->stack_bytes) {
@@ -142,7 +156,7 @@ __noinline int report_stack(struct thread *thread, u32 kind, u64 now_ns)
 
 	if (!draft || !thread)
 		return 0;
-	fill_stack(&draft->stack, thread, kind, now_ns);
+	fill_stack(draft, thread, kind, now_ns);
 	send_stack(draft);
 	return 0;
 }
@@ -237,7 +251,7 @@ static __noinline int report_sample(void *ctx, struct thread *thread, u64 now_ns
 
 	if (!draft || !thread)
 		return 0;
-	fill_stack(&draft->stack, thread, RECORD_STACK_COMPUTED, now_ns);
+	fill_stack(draft, thread, RECORD_STACK_COMPUTED, now_ns);
 	bytes = bpf_get_stack(ctx, draft->stack.kernel, sizeof(draft->stack.kernel), 0);
 	draft->stack.kernel_len = bytes > 0 ? (u32)bytes / 8 : 0;
 	send_stack(draft);

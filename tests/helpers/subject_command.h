@@ -16,6 +16,7 @@ enum subject_verb {
 	SUBJECT_NESTED, /* an inner epoll set becomes ready, is drained with a timeout of 0, then computes */
 	SUBJECT_OTHER,  /* wait in a second epoll set of the same thread, and compute after that */
 	SUBJECT_POLLS,  /* `arg` polls with a timeout of 0 that return nothing, one after the other */
+	SUBJECT_DEEP,   /* as SPIN, and then as BLOCK, below a function with 64 KiB of its own on the stack */
 	SUBJECT_INSIDE, /* block for `arg` ns in waits of other kinds, inside the handler */
 
 	/* Of the subject `late`, as are SYNC, SPIN, BLOCK and PIN. */

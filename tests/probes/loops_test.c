@@ -117,6 +117,36 @@ static void a_stack_is_whole_where_much_of_it_was_never_touched(void **state)
 			 0); /* libc may have no names: what is outside of `run` need not be named */
 }
 
+static void check_deep(const char *loops)
+{
+	const struct watched_overrun *overrun;
+	struct stint_probes_losses losses;
+
+	watch_loops("wait", loops);
+	sync_loop(0);
+	subject_do(&subject, 0, SUBJECT_DEEP, 20 * MS);
+	sync_loop(0);
+	overrun = watching_overrun(&watching, 40 * MS, 0);
+	assert_non_null(overrun);
+	assert_true(watched_stack_has(overrun, "run"));
+	assert_true(watched_stack_has(overrun, "spin_and_sleep_deep_down"));
+	assert_string_equal(overrun->handler, "on_command");
+	stint_probes_losses(watching.probes, &losses);
+	assert_int_equal(losses.stacks_cut, 0);
+}
+
+static void a_stack_with_a_buffer_of_64_kb_on_it_is_whole(void **state)
+{
+	(void)state;
+	check_deep("1");
+}
+
+static void that_of_a_thread_is_too(void **state)
+{
+	(void)state;
+	check_deep("2");
+}
+
 static void a_sleep_is_blocked_in_its_system_call(void **state)
 {
 	(void)state;
@@ -396,6 +426,10 @@ int main(void)
 						watching_set_up_opened, watching_tear_down),
 		cmocka_unit_test_setup_teardown(the_first_overrun_of_all_has_its_handler,
 						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_stack_with_a_buffer_of_64_kb_on_it_is_whole,
+						watching_set_up_opened, watching_tear_down),
+		cmocka_unit_test_setup_teardown(that_of_a_thread_is_too, watching_set_up_opened,
+						watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_stack_is_whole_where_much_of_it_was_never_touched,
 						watching_set_up_opened, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_sleep_is_blocked_in_its_system_call, watching_set_up_opened,

@@ -80,6 +80,17 @@ static __attribute__((noinline)) void sleep_in_handler(uint64_t ns)
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
 }
 
+/* Most of it is written, so it is there to be copied. */
+static __attribute__((noinline)) void spin_and_sleep_deep_down(uint64_t ns)
+{
+	char room[65536];
+
+	memset(room, (int)ns, sizeof(room));
+	__asm__ volatile("" : : "r"(room) : "memory");
+	spin_on_cpu(ns);
+	sleep_in_handler(ns);
+}
+
 static int wait_for_events(int epfd, struct epoll_event *events, int max, int timeout_ms)
 {
 	struct timespec zero = {0};
@@ -202,6 +213,8 @@ static void carry_out(struct loop *loop, const struct subject_command *command)
 		spin_on_cpu(command->arg);
 	if (command->verb == SUBJECT_BLOCK)
 		sleep_in_handler(command->arg);
+	if (command->verb == SUBJECT_DEEP)
+		spin_and_sleep_deep_down(command->arg);
 	if (command->verb == SUBJECT_PIN)
 		pin(command->arg);
 	if (command->verb == SUBJECT_OTHER)
