@@ -511,8 +511,19 @@ static bool is_unnamed_code(const struct stint_frame *frames, size_t len, size_t
 	       !first_script(frames, len, depth);
 }
 
+static void write_name_of_cut(char *ret, size_t ret_bytes, const struct stint_frame *frames, size_t len)
+{
+	static const char suffix[] = " or its caller";
+	size_t name_len;
+
+	write_name(ret, ret_bytes, frames, len, 0);
+	name_len = strlen(ret);
+	if (name_len + sizeof(suffix) <= ret_bytes)
+		memcpy(ret + name_len, suffix, sizeof(suffix));
+}
+
 void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *loop, size_t loop_len,
-			const struct stint_frame *overrun, size_t overrun_len, int fd)
+			const struct stint_frame *overrun, size_t overrun_len, bool complete, int fd)
 {
 	size_t depth = parting_depth(loop, loop_len, overrun, overrun_len);
 
@@ -522,6 +533,8 @@ void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *l
 		snprintf(ret, ret_bytes, "unknown");
 	else if (depth < overrun_len && is_unnamed_code(overrun, overrun_len, depth))
 		snprintf(ret, ret_bytes, "unnamed code (JIT?)");
+	else if (!depth && !complete)
+		write_name_of_cut(ret, ret_bytes, overrun, overrun_len);
 	else if (!depth)
 		write_name(ret, ret_bytes, overrun, overrun_len, below_main(overrun, overrun_len));
 	else if (depth == overrun_len)

@@ -18,9 +18,11 @@
 /*
  * Writes a name, always: where the overrun was spent in the loop's own function, that function's name with
  * " (the loop itself)"; without the loop's stack, the function that main() called; without a stack, "fd N",
- * or "unknown" if `fd` is negative. Frames are innermost first, as they come from the unwinder.
+ * or "unknown" if `fd` is negative. Frames are innermost first, as they come from the unwinder. `complete`: the overrun's
+ * are all that there are. If they are not, and nothing of them is the loop's own, the first of them may be anywhere below
+ * the handler: its name, with " or its caller".
  */
 void stint_handler_name(char *ret, size_t ret_bytes, const struct stint_frame *loop, size_t loop_len,
-			const struct stint_frame *overrun, size_t overrun_len, int fd);
+			const struct stint_frame *overrun, size_t overrun_len, bool complete, int fd);
 
 #endif

@@ -23,11 +23,12 @@
 /*
  * Stacks are kept raw and only the one that explains an overrun is unwound: unwinding costs some hundred
  * microseconds, copying a few. A thread has at most one stack a doubling of its overrun, so a ring of
- * STACKS_KEPT, up to 16 KiB each, holds those of several threads at once; what it cannot hold is the oldest.
+ * STACKS_KEPT, up to RECORD_STACK_BYTES each, holds those of several threads at once; what it cannot hold is the oldest.
  */
 #define STACKS_KEPT       64
-#define FRAMES_MAX        256
-#define SHOWN_MAX         (FRAMES_MAX + RECORD_KERNEL_FRAMES)
+#define FRAMES_MAX        512
+#define LOOP_FRAMES_MAX   256
+#define SHOWN_MAX         (1 + FRAMES_MAX + RECORD_KERNEL_FRAMES)
 #define LOOPS_KEPT        64
 #define REGISTRATIONS_MAX 65536
 #define REREAD_NS         100000000u /* the registrations are read again at most this often */
@@ -36,7 +37,7 @@ struct loop_stack {
 	uint32_t tid;
 	int32_t epfd;
 	size_t len;
-	struct stint_frame frames[FRAMES_MAX]; /* innermost first */
+	struct stint_frame frames[LOOP_FRAMES_MAX]; /* innermost first */
 };
 
 struct registration {
@@ -135,7 +136,7 @@ bool stint_process_runs(const struct stint_process *process)
 }
 
 static int unwind(struct stint_process *process, const struct record_stack *record,
-		  struct stint_frame *frames, bool *complete)
+		  struct stint_frame *frames, size_t frames_max, bool *complete)
 {
 	struct stint_unwind_regs regs;
 	size_t bytes = record->stack_bytes;
@@ -145,7 +146,7 @@ static int unwind(struct stint_process *process, const struct record_stack *reco
 	_Static_assert(sizeof(regs.reg) == sizeof(record->reg), "both in DWARF order");
 	memcpy(regs.reg, record->reg, sizeof(regs.reg));
 	regs.absent = record->absent;
-	return stint_unwinder_run(process->unwinder, &regs, record->stack, bytes, frames, FRAMES_MAX,
+	return stint_unwinder_run(process->unwinder, &regs, record->stack, bytes, frames, frames_max,
 				  complete);
 }
 
@@ -168,7 +169,7 @@ static int add_loop_stack(struct stint_process *process, const struct record_sta
 	process->loops[slot] = loop;
 	loop->tid = record->tid;
 	loop->epfd = record->epfd;
-	len = unwind(process, record, loop->frames, &complete);
+	len = unwind(process, record, loop->frames, LOOP_FRAMES_MAX, &complete);
 	loop->len = len > 0 ? (size_t)len : 0;
 	return 0;
 }
@@ -268,29 +269,43 @@ static const struct loop_stack *find_loop(const struct stint_process *process, u
 	return NULL;
 }
 
+/* Of the process's frames; `complete`: these are all that the stack has. */
 static const char *name_handler(struct stint_process *process, uint32_t tid, int32_t epfd, size_t len,
-				int32_t fd)
+				bool complete, int32_t fd)
 {
 	const struct loop_stack *loop = find_loop(process, tid, epfd);
 
 	stint_handler_name(process->handler, sizeof(process->handler), loop ? loop->frames : NULL,
-			   loop ? loop->len : 0, process->frames, len, fd);
+			   loop ? loop->len : 0, process->frames, len, complete, fd);
 	return process->handler;
 }
 
-static void show_user_frames(struct stint_process *process, int len)
+/* In the place of the frames before, of a stack whose beginning is not known. Returns how many frames there are then. */
+static int show_incomplete(struct stint_process *process)
+{
+	static const char name[] = "[incomplete]";
+
+	process->shown[0] = (struct stint_probes_frame){0};
+	memcpy(process->shown[0].name, name, sizeof(name));
+	process->names[0] = name;
+	return 1;
+}
+
+/* Appends the process's frames to `shown_len` that are there. Returns how many there are then. */
+static int show_user_frames(struct stint_process *process, int shown_len, int len)
 {
 	for (int i = 0; i < len; i++) {
 		const struct stint_frame *frame = &process->frames[len - 1 - i];
-		struct stint_probes_frame *shown = &process->shown[i];
+		struct stint_probes_frame *shown = &process->shown[shown_len + i];
 
-		process->names[i] = frame->name;
+		process->names[shown_len + i] = frame->name;
 		memset(shown, 0, sizeof(*shown));
 		snprintf(shown->name, sizeof(shown->name), "%s", frame->name);
 		snprintf(shown->module, sizeof(shown->module), "%s", frame->module);
 		snprintf(shown->file, sizeof(shown->file), "%s", frame->file);
 		shown->line = frame->line;
 	}
+	return shown_len + len;
 }
 
 /* What looked at it: our own programs, on top of the kernel's stack. */
@@ -358,16 +373,17 @@ static bool complete_stack(struct stint_process *process, struct stint_probes_ov
 	const struct record_stack *stack =
 		choose_stack(process, overrun, record, wanted_stack(overrun, record));
 	bool complete = true;
-	int len = stack ? unwind(process, stack, process->frames, &complete) : 0;
+	int len = stack ? unwind(process, stack, process->frames, FRAMES_MAX, &complete) : 0, shown_len;
 
 	if (len < 0)
 		len = 0;
-	show_user_frames(process, len);
-	overrun->handler = name_handler(process, overrun->tid, overrun->epfd, (size_t)len, overrun->fd);
+	shown_len = show_user_frames(process, complete ? 0 : show_incomplete(process), len);
+	overrun->handler =
+		name_handler(process, overrun->tid, overrun->epfd, (size_t)len, complete, overrun->fd);
 	overrun->stack = process->names;
 	overrun->frames = process->shown;
 	overrun->stack_len =
-		(uint32_t)(len ? complete_kernel_stack(process, overrun, record, stack, len) : 0);
+		(uint32_t)(len ? complete_kernel_stack(process, overrun, record, stack, shown_len) : 0);
 	overrun->stack_time_ns = stack ? stack->time_ns : 0;
 	if (len)
 		overrun->stack_kind =
@@ -589,11 +605,11 @@ void stint_process_complete_hang(struct stint_process *process, struct stint_pro
 {
 	const struct record_stack *stack =
 		hang->state == STINT_PROBES_HANG_COMPUTING ? last_computed(process, record) : NULL;
-	bool complete;
-	int len = stack ? unwind(process, stack, process->frames, &complete) : 0;
+	bool complete = true;
+	int len = stack ? unwind(process, stack, process->frames, FRAMES_MAX, &complete) : 0;
 
 	if (len > 0)
-		hang->handler = name_handler(process, record->tid, record->epfd, (size_t)len, -1);
+		hang->handler = name_handler(process, record->tid, record->epfd, (size_t)len, complete, -1);
 	if (hang->fd >= 0)
 		stint_descriptor_name(process->descriptors, hang->fd, hang->on, sizeof(hang->on));
 }

@@ -39,7 +39,7 @@ static const char *handler_of(const struct stint_frame *loop, size_t loop_len,
 {
 	static char name[64];
 
-	stint_handler_name(name, sizeof(name), loop, loop_len, overrun, overrun_len, fd);
+	stint_handler_name(name, sizeof(name), loop, loop_len, overrun, overrun_len, true, fd);
 	return name;
 }
 
@@ -64,6 +64,22 @@ static void the_handler_is_found_where_either_stack_is_cut(void **state)
 	(void)state;
 	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "on_read");
 	assert_string_equal(handler_of(loop, 4, overrun, 3, 3), "on_read");
+}
+
+static void a_stack_that_is_cut_below_the_loop_may_be_its_callers(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("run", 30), frame("main", 40)};
+	struct stint_frame overrun[] = {frame("spin", 60), frame("parse", 70), frame("on_read", 50),
+					frame("run", 30)};
+	char name[32];
+
+	(void)state;
+	stint_handler_name(name, sizeof(name), loop, 3, overrun, 2, false, 3);
+	assert_string_equal(name, "parse or its caller");
+	stint_handler_name(name, 12, loop, 3, overrun, 2, false, 3);
+	assert_string_equal(name, "parse");
+	stint_handler_name(name, sizeof(name), loop, 3, overrun, 4, false, 3);
+	assert_string_equal(name, "on_read");
 }
 
 static void a_frame_without_a_name_is_passed_over(void **state)
@@ -506,7 +522,7 @@ static void a_long_handler_name_is_cut_and_terminated(void **state)
 
 	(void)state;
 	memset(overrun.name, 'x', sizeof(overrun.name) - 1);
-	stint_handler_name(name, sizeof(name), NULL, 0, &overrun, 1, -1);
+	stint_handler_name(name, sizeof(name), NULL, 0, &overrun, 1, true, -1);
 	assert_string_equal(name, "xxxxxxx");
 }
 
@@ -736,6 +752,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_handler_is_where_the_stack_leaves_the_loops_own),
 		cmocka_unit_test(the_handler_is_found_where_either_stack_is_cut),
+		cmocka_unit_test(a_stack_that_is_cut_below_the_loop_may_be_its_callers),
 		cmocka_unit_test(a_frame_without_a_name_is_passed_over),
 		cmocka_unit_test(without_a_name_the_place_tells_functions_apart),
 		cmocka_unit_test(a_function_without_a_symbol_is_the_same_at_another_place),
