@@ -111,15 +111,17 @@ static void sum_up_stage(struct stall_group *group, int stage, const struct mode
 		group->worst = (enum stall_stage)stage;
 }
 
-/* `values` has room for `len`. */
+/* `stalls` are in the order of their sockets; `values` has room for `len`. */
 static void sum_up(struct stall_group *group, const struct model_stall *const *stalls, size_t len,
 		   uint64_t *values)
 {
 	group->process = stalls[0]->process;
 	for (int stage = 0; stage < STALL_COLUMNS; stage++)
 		sum_up_stage(group, stage, stalls, len, values);
-	for (size_t i = 0; i < len; i++)
+	for (size_t i = 0; i < len; i++) {
+		group->sockets += i == 0 || stalls[i]->socket != stalls[i - 1]->socket;
 		count(group, stalls[i]);
+	}
 }
 
 static int compare_groups(const void *a, const void *b)

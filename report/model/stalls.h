@@ -32,7 +32,8 @@ extern const char *const stall_stage_ends[STALL_COLUMNS];
 struct stall_group {
 	const struct model_process *process;
 	const struct model_stall *first; /* names the socket; NULL: all sockets of the process */
-	size_t count;                    /* of those */
+	size_t sockets;                  /* that stalled */
+	size_t count;                    /* of stalls that ended with a send */
 	size_t closed, open;             /* that ended otherwise, or had not ended */
 	const struct model_stall *longest_closed, *longest_open; /* NULL: there are none */
 	uint64_t all_ns;                                         /* whole stalls, of all these */

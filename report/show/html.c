@@ -465,7 +465,7 @@ static void put_stalls(struct page *page)
 	put_meter_stalls(page);
 	for (size_t i = 0; i < page->stalls->len;) {
 		put(page, "<p>");
-		words_stalls(page->out, escape_html, page->model, &page->stalls->items[i]);
+		words_stalls(page->out, escape_html, &page->stalls->items[i]);
 		words_limits(page->out, &page->stalls->items[i]);
 		words_not_sent(page->out, escape_html, &page->stalls->items[i]);
 		put(page, "</p>\n");

@@ -342,7 +342,7 @@ static void put_stall_groups(struct text_page *page, const struct stall_groups *
 	struct buffer line = {0};
 
 	for (size_t i = 0; i < groups->len;) {
-		words_stalls(&line, escape_terminal, page->model, &groups->items[i]);
+		words_stalls(&line, escape_terminal, &groups->items[i]);
 		words_limits(&line, &groups->items[i]);
 		words_not_sent(&line, escape_terminal, &groups->items[i]);
 		text_sentence(page, &line, 2);

@@ -260,27 +260,6 @@ bool words_is_late(const struct model *model, const struct model_process *proces
 
 /* ---- write stalls ---- */
 
-static size_t sockets_of(const struct model *model, const struct model_process *process)
-{
-	uint64_t last = 0;
-	size_t sockets = 0;
-
-	/* Stalls are in order of time; a socket that comes back later is counted once by looking back. */
-	for (size_t i = 0; i < model->stalls_len; i++) {
-		const struct model_stall *stall = &model->stalls[i];
-		bool seen = false;
-
-		if (stall->process != process || (sockets > 0 && stall->socket == last))
-			continue;
-		for (size_t j = i; j > 0 && !seen && i - j < 1000; j--)
-			seen = model->stalls[j - 1].process == process &&
-			       model->stalls[j - 1].socket == stall->socket;
-		last = stall->socket;
-		sockets += !seen;
-	}
-	return sockets;
-}
-
 /* Those that ended with a send: of these are the figures. */
 static void put_sent_stalls(struct buffer *out, const struct stall_group *group)
 {
@@ -295,15 +274,14 @@ static void put_sent_stalls(struct buffer *out, const struct stall_group *group)
 			      units_count(group->retransmits).text, group->retransmits == 1 ? "" : "s");
 }
 
-void words_stalls(struct buffer *out, words_escape escape, const struct model *model,
-		  const struct stall_group *group)
+void words_stalls(struct buffer *out, words_escape escape, const struct stall_group *group)
 {
-	size_t sockets = sockets_of(model, group->process),
-	       count = group->count + group->closed + group->open;
+	size_t count = group->count + group->closed + group->open;
 
 	words_process(out, escape, group->process);
 	buffer_printf(out, " had %s write stall%s on %s socket%s", units_count(count).text,
-		      count == 1 ? "" : "s", units_count(sockets).text, sockets == 1 ? "" : "s");
+		      count == 1 ? "" : "s", units_count(group->sockets).text,
+		      group->sockets == 1 ? "" : "s");
 	if (!group->count)
 		buffer_string(out, ", of which none ended with a send.");
 	else if (group->count < count)

@@ -30,9 +30,8 @@ bool words_is_late(const struct model *model, const struct model_process *proces
 /* "blocked in clock_nanosleep", "computing", ... */
 void words_cause(struct buffer *out, words_escape escape, const struct model_overrun *overrun);
 
-/* "126 stalls on 42 sockets, ...: most of it waiting for the ACK that opens the buffer". */
-void words_stalls(struct buffer *out, words_escape escape, const struct model *model,
-		  const struct stall_group *group);
+/* Of a process: "126 stalls on 42 sockets, ...: most of it waiting for the ACK that opens the buffer". */
+void words_stalls(struct buffer *out, words_escape escape, const struct stall_group *group);
 
 /* What happened between a short send and the next one. */
 void words_cycle(struct buffer *out, const struct trace *trace, const struct trace_cycle *cycle);

@@ -290,6 +290,23 @@ static void stalls_that_ended_with_no_send_are_told_beside_the_others(void **sta
 	buffer_free(&out);
 }
 
+/* A thousand others had stalled in between. */
+static void a_socket_that_stalls_again_is_one_socket(void **state)
+{
+	struct recording *recording = begin();
+	int64_t process = recording_process(recording, 7, "sender");
+	struct buffer out = {0};
+
+	(void)state;
+	for (int round = 0; round < 2; round++)
+		for (int fd = 0; fd < 1500; fd++)
+			add_stall(recording, process, fd, 20, STINT_PROBES_SENT);
+	recording_free(recording);
+	report_stalls(&out);
+	assert_non_null(strstr(buffer_text(&out), "had 3,000 write stalls on 1,500 sockets"));
+	buffer_free(&out);
+}
+
 static void without_a_stall_that_ended_with_a_send_there_are_no_percentiles(void **state)
 {
 	struct buffer out = {0};
@@ -356,6 +373,7 @@ int main(void)
 		test(so_it_is_of_one_that_an_ack_had_opened),
 		test(of_a_stall_that_a_close_ended_it_is_said_when),
 		test(stalls_that_ended_with_no_send_are_told_beside_the_others),
+		test(a_socket_that_stalls_again_is_one_socket),
 		test(without_a_stall_that_ended_with_a_send_there_are_no_percentiles),
 		test(what_stalls_went_by_is_on_the_first_screen),
 		test(json_says_how_a_stall_ended),
