@@ -139,8 +139,7 @@ static const char *remedy(enum model_finding_kind kind)
 
 static void put_amount(struct buffer *out, const struct model *model, const struct model_finding *finding)
 {
-	const char *count = units_count(finding->count).text;
-	struct figure cost = units_ns(finding->cost_ns);
+	struct figure count = units_count(finding->count), cost = units_ns(finding->cost_ns);
 	double seconds = (double)model->duration_ns / 1e9;
 
 	switch (finding->kind) {
@@ -162,22 +161,22 @@ static void put_amount(struct buffer *out, const struct model *model, const stru
 			out,
 			"after %s of %s waits that were full the next one had events at once; those took "
 			"%s in sum",
-			count, units_count(finding->of).text, cost.text);
+			count.text, units_count(finding->of).text, cost.text);
 		return;
 	case MODEL_CTL_STORM:
-		buffer_printf(out, "%s changes of registrations for %s events", count,
+		buffer_printf(out, "%s changes of registrations for %s events", count.text,
 			      units_count(finding->of).text);
 		if (finding->same > 0)
 			buffer_printf(out, ", of which %s changed nothing", units_count(finding->same).text);
 		buffer_printf(out, "; all its calls took %s", cost.text);
 		return;
 	case MODEL_ZERO_TIMEOUT:
-		buffer_printf(out, "%s of %s waits returned nothing at once, %s in sum", count,
+		buffer_printf(out, "%s of %s waits returned nothing at once, %s in sum", count.text,
 			      units_count(finding->of).text, cost.text);
 		return;
 	default:
 		buffer_printf(out, "%s calls on it could have blocked, and did for %s in sum, at most %s",
-			      count, cost.text, units_ns(finding->longest_ns).text);
+			      count.text, cost.text, units_ns(finding->longest_ns).text);
 	}
 }
 

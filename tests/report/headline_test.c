@@ -810,12 +810,39 @@ static void a_habit_that_held_something_up_beyond_the_budget_is_one(void **state
 							      .longest_ns = 2 * MS}));
 }
 
+static void how_often_a_habit_was_seen_is_told(void **state)
+{
+	static const struct {
+		enum stint_probes_finding_kind kind;
+		const char *words;
+	} of[] = {
+		{STINT_PROBES_FINDING_MAXEVENTS_FULL, "after 9,001 of 10,002 waits that were full"},
+		{STINT_PROBES_FINDING_CTL_STORM, "9,001 changes of registrations for 10,002 events"},
+		{STINT_PROBES_FINDING_ZERO_TIMEOUT, "9,001 of 10,002 waits returned nothing at once"},
+		{STINT_PROBES_FINDING_BLOCKING, "9,001 calls on it could have blocked"},
+	};
+	int64_t process = recording_process(recording, 1, "server");
+	struct buffer out = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++)
+		recording_finding(recording, process,
+				  &(struct stint_probes_finding){
+					  .kind = of[i].kind, .fd = -1, .count = 9001, .of = 10002});
+	load();
+	text_report(&out, model, false, 1000);
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++)
+		assert_non_null(strstr(buffer_text(&out), of[i].words));
+	buffer_free(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(a_habit_that_costs_next_to_nothing_is_no_headline),
 		test(a_habit_that_costs_a_hundredth_of_the_time_is_one),
 		test(a_habit_that_held_something_up_beyond_the_budget_is_one),
+		test(how_often_a_habit_was_seen_is_told),
 		test(time_stopped_is_no_doing_of_the_handlers),
 		test(the_call_that_blocked_besides_a_stop_is_told),
 		test(time_blocked_in_page_faults_is_said_to_be),
