@@ -9,6 +9,7 @@
 
 #include "probes/probes.h"
 #include "report/record/function_source.h"
+#include "stint/histogram.h"
 
 struct process {
 	uint32_t pid;
@@ -303,6 +304,16 @@ static uint64_t bucket_count(const uint64_t *bucket)
 	return count;
 }
 
+/* Of counts, of which the kernel keeps no least. The buckets of small ones hold one value each. */
+static uint64_t least_of(const uint64_t *bucket)
+{
+	uint32_t i = 0;
+
+	while (i + 1 < STINT_PROBES_BUCKETS && !bucket[i])
+		i++;
+	return stint_histogram_bucket_low(i);
+}
+
 #define LOOP_METRICS 3
 
 static const char *const loop_metrics[LOOP_METRICS] = {"busy", "poll", "batch"};
@@ -321,7 +332,8 @@ static int grow_loop(struct probe_source *source, int64_t process, const struct 
 		 seen->busy},
 		{bucket_count(seen->poll), seen->poll_sum_ns, seen->poll_min_ns, seen->poll_max_ns, 0,
 		 seen->poll},
-		{bucket_count(seen->batch), seen->events, 0, seen->batch_max, 0, seen->batch}};
+		{bucket_count(seen->batch), seen->events, least_of(seen->batch), seen->batch_max, 0,
+		 seen->batch}};
 	int err = 0;
 
 	for (uint32_t i = 0; !err && i < LOOP_METRICS; i++)

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -309,6 +310,49 @@ static void inside_and_kernel_agree_on_iterations(void **state)
 				     " (SELECT iterations FROM loop WHERE source = 'probes'))"),
 			0, 1);
 	assert_true(query_number(recording, "SELECT iterations FROM loop WHERE source = 'meter'") >= 100);
+}
+
+/* A loop each of whose waits returns an event; it ends with the pipe. */
+static pid_t start_reader(int *to)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	int ends[2], epfd;
+	pid_t child;
+	char byte;
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child > 0) {
+		close(ends[0]);
+		*to = ends[1];
+		return child;
+	}
+	close(ends[1]);
+	epfd = epoll_create1(EPOLL_CLOEXEC);
+	epoll_ctl(epfd, EPOLL_CTL_ADD, ends[0], &event);
+	while (epoll_wait(epfd, &event, 1, -1) == 1 && read(ends[0], &byte, 1) == 1)
+		;
+	_exit(0);
+}
+
+static void the_smallest_batch_is_one_that_there_was(void **state)
+{
+	struct command recorder;
+	pid_t reader;
+	int to;
+
+	(void)state;
+	watching_or_skip();
+	reader = start_reader(&to);
+	command_record(&recorder, recording, reader, (const char *const[]){NULL});
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(write(to, "x", 1), 1);
+	close(to);
+	assert_int_equal(waitpid(reader, NULL, 0), reader);
+	assert_int_equal(command_end(&recorder, 0, NULL, 0), 0);
+	assert_int_equal(query_number(recording, "SELECT min FROM total WHERE metric = 'batch'"), 1);
+	assert_int_equal(query_number(recording, "SELECT max FROM total WHERE metric = 'batch'"), 1);
 }
 
 static void a_p99_by_plain_sql_is_within_a_bucket_of_the_overruns_own(void **state)
@@ -818,6 +862,7 @@ int main(void)
 		TEST(handlers_that_the_meter_had_no_room_for_are_a_loss),
 		TEST(a_meter_file_left_by_an_earlier_process_of_that_pid_is_passed_over),
 		TEST(inside_and_kernel_agree_on_iterations),
+		TEST(the_smallest_batch_is_one_that_there_was),
 		TEST(a_p99_by_plain_sql_is_within_a_bucket_of_the_overruns_own),
 		TEST(a_command_is_recorded_from_its_beginning),
 		TEST(stages_of_a_stall_add_up_and_its_cause_is_below_the_threshold),
