@@ -174,7 +174,7 @@ $(BUILD)/tests/%_test: tests/%_test.c $(TEST_HEADERS) $(BUILD)/libhelpers.a $(BU
 
 # Calls that fail on demand: see tests/helpers/faults_fixture.h.
 comma := ,
-FAULTS := malloc calloc realloc reallocarray aligned_alloc free asprintf socket accept4 epoll_create1 eventfd open openat \
+FAULTS := malloc calloc realloc reallocarray aligned_alloc free asprintf strdup strndup socket accept4 epoll_create1 eventfd open openat \
 	syscall epoll_ctl pthread_create
 FAIL_ON_DEMAND := $(addprefix -Wl$(comma)--wrap=,$(FAULTS))
 $(addprefix $(BUILD)/tests/,loop/faults_test report/memory_test): TEST_LIBS = $(FAIL_ON_DEMAND)

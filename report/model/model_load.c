@@ -476,8 +476,9 @@ int model_load(struct model *model, sqlite3 *db, char *error, size_t error_size)
 	model_load_sockets(&loader);
 	model_load_roles(&loader);
 	model_load_functions(&loader);
+	if (loader.err) /* what is there may lack its names */
+		return loader.err;
 	find_duration(&loader);
-	if (!loader.err)
-		model_find_shared_sets(model);
+	model_find_shared_sets(model);
 	return loader.err;
 }

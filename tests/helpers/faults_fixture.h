@@ -26,6 +26,7 @@ static struct {
 	enum fault kind;
 	int error;       /* errno of the call that fails; memory is always ENOMEM */
 	int64_t left;    /* calls of the kind until the one that fails; atomic */
+	bool lasts;      /* and all after it do */
 	uint32_t struck; /* how many have failed; atomic */
 	int64_t live;    /* allocations that have not been freed; atomic */
 } faults;
@@ -42,6 +43,7 @@ static void faults_arm(enum fault kind, int error, int64_t n)
 /* Whether a fault has struck since it was armed. */
 static bool faults_disarm(void)
 {
+	faults.lasts = false;
 	__atomic_store_n(&faults.left, 0, __ATOMIC_RELEASE);
 	return __atomic_load_n(&faults.struck, __ATOMIC_RELAXED) > 0;
 }
@@ -49,8 +51,13 @@ static bool faults_disarm(void)
 /* Whether this call is the one. Any thread. */
 static bool faults_strike(enum fault kind)
 {
-	if (faults.kind != kind || __atomic_load_n(&faults.left, __ATOMIC_ACQUIRE) <= 0 ||
-	    __atomic_sub_fetch(&faults.left, 1, __ATOMIC_ACQ_REL) != 0)
+	bool is_due;
+
+	if (faults.kind != kind)
+		return false;
+	is_due = __atomic_load_n(&faults.left, __ATOMIC_ACQUIRE) > 0 &&
+		 __atomic_sub_fetch(&faults.left, 1, __ATOMIC_ACQ_REL) == 0;
+	if (!is_due && !(faults.lasts && __atomic_load_n(&faults.struck, __ATOMIC_RELAXED) > 0))
 		return false;
 	__atomic_fetch_add(&faults.struck, 1, __ATOMIC_RELAXED);
 	errno = kind == FAULT_MEMORY ? ENOMEM : faults.error;
@@ -72,6 +79,8 @@ void *__real_realloc(void *memory, size_t bytes);
 void *__real_reallocarray(void *memory, size_t count, size_t bytes);
 void *__real_aligned_alloc(size_t alignment, size_t bytes);
 void __real_free(void *memory);
+char *__real_strdup(const char *text);
+char *__real_strndup(const char *text, size_t limit);
 void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t count, size_t bytes);
 void *__wrap_realloc(void *memory, size_t bytes);
@@ -79,6 +88,8 @@ void *__wrap_reallocarray(void *memory, size_t count, size_t bytes);
 void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
 void __wrap_free(void *memory);
 int __wrap_asprintf(char **ret, const char *format, ...) __attribute__((format(printf, 2, 3)));
+char *__wrap_strdup(const char *text);
+char *__wrap_strndup(const char *text, size_t limit);
 
 void *__wrap_malloc(size_t bytes)
 {
@@ -123,6 +134,16 @@ int __wrap_asprintf(char **ret, const char *format, ...)
 	if (length >= 0)
 		faults_counted(*ret);
 	return length;
+}
+
+char *__wrap_strdup(const char *text)
+{
+	return faults_strike(FAULT_MEMORY) ? NULL : faults_counted(__real_strdup(text));
+}
+
+char *__wrap_strndup(const char *text, size_t limit)
+{
+	return faults_strike(FAULT_MEMORY) ? NULL : faults_counted(__real_strndup(text, limit));
 }
 
 void __wrap_free(void *memory)

@@ -117,12 +117,10 @@ static void add_sockets(struct recording *recording, int64_t process)
 	recording_total(recording, (struct recording_owner){.role = role}, "age", "ns", &total);
 }
 
-static struct model *model_of_everything(void)
+static void record_everything(void)
 {
 	struct recording *recording;
-	struct model *model;
 	int64_t process, loop;
-	char why[256];
 
 	assert_int_equal(recording_new(&recording, path), 0);
 	recording_meta_number(recording, "start_ns", 0);
@@ -134,6 +132,14 @@ static struct model *model_of_everything(void)
 	add_handlers(recording, process);
 	add_sockets(recording, process);
 	recording_free(recording);
+}
+
+static struct model *model_of_everything(void)
+{
+	struct model *model;
+	char why[256];
+
+	record_everything();
 	if (model_new(&model, path, why, sizeof(why)) < 0)
 		fail_msg("%s", why);
 	return model;
@@ -159,6 +165,40 @@ static int64_t fail_each_allocation(void (*report)(struct buffer *out, const str
 	} while (struck);
 	model_free(model);
 	return n - 1;
+}
+
+/* SQLite has memory of its own. `lasts`: once it is used up, there is none any more. */
+static void fail_to_load(bool lasts)
+{
+	int64_t live, n = 0;
+	struct model *model = NULL;
+	char why[256];
+	int err;
+
+	record_everything();
+	live = faults.live;
+	do {
+		faults_arm(FAULT_MEMORY, 0, ++n);
+		faults.lasts = lasts;
+		err = model_new(&model, path, why, sizeof(why));
+		assert_int_equal(err, faults_disarm() ? -ENOMEM : 0);
+	} while (err && faults.live == live);
+	assert_int_equal(err, 0);
+	model_free(model);
+	assert_int_equal(faults.live, live);
+	assert_true(n > 40);
+}
+
+static void a_recording_is_not_loaded_without_memory(void **state)
+{
+	(void)state;
+	fail_to_load(false);
+}
+
+static void nor_is_one_that_uses_it_up(void **state)
+{
+	(void)state;
+	fail_to_load(true);
 }
 
 static void as_text(struct buffer *out, const struct model *model)
@@ -202,6 +242,8 @@ static void a_json_report_without_memory_is_an_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		test(a_recording_is_not_loaded_without_memory),
+		test(nor_is_one_that_uses_it_up),
 		test(a_text_report_without_memory_is_an_error),
 		test(an_html_report_without_memory_is_an_error),
 		test(a_json_report_without_memory_is_an_error),
