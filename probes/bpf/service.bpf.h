@@ -425,6 +425,8 @@ static __always_inline u32 count_beyond(const struct thread *thread)
 		return 0;
 	if (thread->wait == RECORD_WAIT_SELECT && thread->turns.len < TURNS_MAX)
 		return 0;
+	if (thread->ready_events == RECORD_READY_UNKNOWN)
+		return 0;
 	return thread->ready_events > thread->turns.len ? thread->ready_events - thread->turns.len : 0;
 }
 

@@ -246,6 +246,20 @@ static void a_worker_beside_a_loop_is_not_late_while_it_waits_for_work(void **st
 	assert_overruns_consistent(&watching);
 }
 
+/* Of each piece of work, the worker polls one descriptor that becomes ready twice. */
+static void a_condition_variable_brings_a_worker_no_events(void **state)
+{
+	struct stint_probes_attribution attribution;
+
+	(void)state;
+	watch_worker();
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	stint_probes_attribution(watching.probes, &attribution);
+	assert_in_range(attribution.events, TIMES, 1000 * TIMES);
+	assert_in_range(attribution.not_attributed, 0, attribution.events);
+}
+
 static void a_worker_beside_a_loop_is_late_while_it_waits_for_a_mutex(void **state)
 {
 	int blocked = 0;
@@ -463,6 +477,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_worker_beside_a_loop_is_not_late_while_it_waits_for_work,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(what_a_worker_beside_a_loop_computes_with_its_work_is_late,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_condition_variable_brings_a_worker_no_events,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_worker_beside_a_loop_is_late_while_it_waits_for_a_mutex,
 						watching_set_up, watching_tear_down),
