@@ -192,6 +192,8 @@ static __always_inline u32 put_epoll_ready(struct overrun_draft *draft, const st
 	u32 bytes = (len < RECORD_READY ? len : RECORD_READY) * sizeof(draft->ready[0]);
 	long err;
 
+	if (thread->ready_events == RECORD_READY_UNKNOWN)
+		return 0;
 	if (running)
 		err = bpf_probe_read_kernel(draft->ready, bytes, thread->turns.event);
 	else

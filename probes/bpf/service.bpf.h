@@ -310,7 +310,6 @@ static __always_inline void reset_turns(struct turns *turns)
 	turns->outs = 0;
 }
 
-/* epoll_wait() has returned. */
 __noinline int begin_turns(struct thread *thread, u64 events, long result, u64 max_events)
 {
 	u32 len = result > 0 ? (u32)result : 0;

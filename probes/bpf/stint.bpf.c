@@ -251,8 +251,8 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 			begin_polled_turns(thread);
 		return 0;
 	}
-	if (thread && thread->awaits_work && number == NR_futex)
-		return begin_work(thread, now_ns);
+	if (thread && thread->state == THREAD_AWAITS_WORK)
+		return waits_on(result) ? 0 : begin_work(thread, now_ns);
 	send_fd = send_fd_argument(number);
 	if (send_fd && !lacked_source(number, regs, result))
 		exit_send(pid, tid, (s32)(send_fd == 1 ? regs->di : regs->dx), send_flags(number, regs),

@@ -66,6 +66,9 @@ int note_blocked_on(struct thread *thread);
 /* service.bpf.h: the next wait of the loop begins. */
 int end_turns(struct thread *thread, u64 now_ns);
 
+/* service.bpf.h: epoll_wait() has returned, with `result` of at most `max_events` in the program's array `events`. */
+int begin_turns(struct thread *thread, u64 events, long result, u64 max_events);
+
 /* service.bpf.h: a poll() or select() has returned what is in thread.ready. */
 int begin_polled_turns(struct thread *thread);
 

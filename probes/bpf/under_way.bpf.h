@@ -19,7 +19,7 @@ static __always_inline void tell_under_way(const struct thread *thread, struct l
 		*(volatile u64 *)(state == THREAD_WAITING ? &thread->wait_start_ns : &thread->start_ns);
 	u64 length_ns = start_ns && start_ns < now_ns ? now_ns - start_ns : 0;
 
-	loop->waiting_ns = state == THREAD_WAITING ? length_ns : 0;
+	loop->waiting_ns = state == THREAD_WAITING || state == THREAD_AWAITS_WORK ? length_ns : 0;
 	loop->running_ns = state == THREAD_DISPATCHING ? length_ns : 0;
 	loop->surveyed_sum_ns = sum_ns;
 }

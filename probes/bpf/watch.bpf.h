@@ -65,6 +65,7 @@ enum thread_state {
 	THREAD_OUTSIDE = 0, /* of any iteration: not yet seen to return from a wait */
 	THREAD_WAITING,
 	THREAD_DISPATCHING,
+	THREAD_AWAITS_WORK, /* beside.bpf.h: as it waits, but not in what its loop waits in */
 };
 
 #define RAISED_SLOTS 64
@@ -83,7 +84,7 @@ struct thread {
 	s32 epfd; /* of the wait that began its iteration */
 	u32 in_syscall;
 	u64 off_ns;       /* 0: on a CPU */
-	u64 start_ns;     /* of the iteration */
+	u64 start_ns;     /* of the iteration, or of the wait for work */
 	u64 last_exit_ns; /* of a system call: what follows is user code */
 	u64 runnable_sum_ns;
 	u64 blocked_sum_ns;
@@ -154,9 +155,11 @@ struct thread {
 	u64 stack_sp; /* these three: own_stack.bpf.h: where the loop waited as its own stack was taken; 0: not yet */
 	u32 stack_trust;
 	u32 stacks_taken;
-	u64 looked_beside_ns; /* these three: beside.bpf.h */
+	u64 looked_beside_ns; /* these four: beside.bpf.h */
 	u32 has_set_beside;
-	u32 awaits_work;
+	u32 beside_slot;
+	u32 is_off;
+	u32 reserved;
 	u64 hang_iteration; /* these two: hang.bpf.h: that was told last, and from which length on it is told again */
 	u64 hang_next_ns;
 };

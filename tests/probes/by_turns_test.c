@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Threads that are in one epoll set by turns, and sleep on a futex when they are not wanted there. */
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "watching_fixture.h"
+
+#define MS    1000000u
+#define TIMES 7
+#define IDLE  (50 * MS)
+#define BLOCK (5 * MS)
+
+static struct subject_answer sync_loop(void)
+{
+	struct subject_answer answer = subject_do(&subject, 0, SUBJECT_SYNC, 0);
+
+	watching_take(&watching);
+	return answer;
+}
+
+/* Until each of its threads that come to the set has been seen to wait there. */
+static void watch(const char *manner, size_t loops)
+{
+	const char *arguments[] = {manner, NULL};
+
+	watching_or_skip();
+	watching_open(&watching, NULL);
+	subject_start(&subject, "tests/subjects/by_turns", arguments);
+	watching_add(&watching, subject.pid);
+	subject_go(&subject);
+	do
+		sync_loop();
+	while (watching_loops(&watching) < loops);
+}
+
+static void give(enum subject_verb verb, uint64_t arg)
+{
+	for (int i = 0; i < TIMES; i++)
+		subject_do(&subject, 0, verb, arg);
+	sync_loop();
+	sync_loop();
+}
+
+/* Overruns that slept for so long. */
+static int slept(uint64_t least_ns)
+{
+	int count = 0;
+
+	for (size_t i = 0; i < watching.overruns_len; i++)
+		count += watching.overruns[i].is.blocked_ns >= least_ns;
+	return count;
+}
+
+/* Overruns that computed for a millisecond or more, by themselves. */
+static int computed(void)
+{
+	int count = 0;
+
+	for (size_t i = 0; i < watching.overruns_len; i++) {
+		const struct stint_probes_overrun *overrun = &watching.overruns[i].is;
+
+		count += overrun->duration_ns - overrun->runnable_ns - overrun->blocked_ns >=
+			 MS + overrun->parts.stolen_ns;
+	}
+	return count;
+}
+
+static void are_late_only_for_what_they_do(const char *manner)
+{
+	int before;
+
+	watch(manner, 2);
+	before = slept(IDLE / 2); /* until the other was there */
+	for (int i = 0; i < TIMES; i++) {
+		subject_do(&subject, 0, SUBJECT_BLOCK, IDLE);
+		subject_do(&subject, 0, SUBJECT_SPIN, 2 * MS);
+	}
+	sync_loop();
+	sync_loop();
+	assert_int_equal(slept(IDLE / 2) - before, 0);
+	assert_int_equal(computed(), TIMES);
+	assert_overruns_consistent(&watching);
+}
+
+/* A thread may have to wait for a lock of its program's, too, or be the last one for a moment. */
+static void are_late_while_blocked(const char *manner, size_t loops, enum subject_verb verb)
+{
+	int before;
+
+	watch(manner, loops);
+	before = slept(BLOCK); /* until the other was there */
+	give(verb, BLOCK);
+	assert_true(slept(BLOCK) - before >= TIMES);
+}
+
+static void a_pools_thread_is_not_late_while_it_is_not_wanted(void **state)
+{
+	(void)state;
+	are_late_only_for_what_they_do("pool");
+}
+
+static void a_pools_thread_is_late_while_it_waits_for_a_mutex(void **state)
+{
+	(void)state;
+	are_late_while_blocked("pool", 2, SUBJECT_LOCK);
+}
+
+/* That is not of its own: a handler's. */
+static void a_pools_thread_is_late_while_it_waits_on_a_condition_variable(void **state)
+{
+	(void)state;
+	are_late_while_blocked("pool", 2, SUBJECT_INSIDE);
+}
+
+static void a_thread_whose_set_nobody_else_serves_is_late_while_it_sleeps(void **state)
+{
+	(void)state;
+	are_late_while_blocked("pool_alone", 1, SUBJECT_BLOCK);
+}
+
+static void a_scheduler_is_not_late_while_it_is_not_wanted(void **state)
+{
+	(void)state;
+	are_late_only_for_what_they_do("schedulers");
+}
+
+static void a_scheduler_is_late_while_it_waits_for_a_lock(void **state)
+{
+	(void)state;
+	are_late_while_blocked("schedulers", 2, SUBJECT_LOCK);
+}
+
+static void a_scheduler_is_late_while_it_sleeps_in_a_handler(void **state)
+{
+	(void)state;
+	are_late_while_blocked("schedulers", 2, SUBJECT_INSIDE);
+}
+
+/* The other one sleeps already. */
+static void the_last_scheduler_of_a_set_is_late_while_it_sleeps(void **state)
+{
+	(void)state;
+	are_late_while_blocked("schedulers", 2, SUBJECT_OTHER);
+}
+
+static void a_scheduler_that_is_stopped_meanwhile_is_not_late_either(void **state)
+{
+	int before;
+
+	(void)state;
+	watch("schedulers", 2);
+	before = slept(IDLE / 2);
+	for (int i = 0; i < TIMES; i++) {
+		subject_send(&subject, 0, SUBJECT_BLOCK, IDLE);
+		assert_int_equal(kill(subject.pid, SIGSTOP), 0);
+		assert_int_equal(kill(subject.pid, SIGCONT), 0);
+		subject_answer(&subject);
+	}
+	sync_loop();
+	sync_loop();
+	assert_int_equal(slept(IDLE / 2) - before, 0);
+}
+
+/* How long both have waited in all. */
+static uint64_t waited_ns(const struct subject_answer *answers)
+{
+	uint64_t sum_ns = 0;
+
+	for (size_t i = 0; i < 2; i++) {
+		struct watched_loop loop;
+
+		assert_true(watching_loop(&watching, answers[i].tid, answers[i].epfd, &loop));
+		sum_ns += loop.is.poll_sum_ns;
+	}
+	return sum_ns;
+}
+
+/* And so both are seen to have been in the set at once: a report tells threads that share one by that. */
+static void what_a_scheduler_sleeps_is_of_its_loops_waits(void **state)
+{
+	struct subject_answer answers[2];
+	uint64_t before_ns;
+
+	(void)state;
+	watch("schedulers", 2);
+	answers[0] = sync_loop();
+	do
+		answers[1] = sync_loop();
+	while (answers[1].tid == answers[0].tid);
+	before_ns = waited_ns(answers);
+	give(SUBJECT_BLOCK, IDLE);
+	assert_true(waited_ns(answers) - before_ns >= TIMES * (uint64_t)IDLE * 3 / 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_pools_thread_is_not_late_while_it_is_not_wanted,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_pools_thread_is_late_while_it_waits_for_a_mutex,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_pools_thread_is_late_while_it_waits_on_a_condition_variable,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_thread_whose_set_nobody_else_serves_is_late_while_it_sleeps,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_scheduler_is_not_late_while_it_is_not_wanted,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_scheduler_is_late_while_it_waits_for_a_lock,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_scheduler_is_late_while_it_sleeps_in_a_handler,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(the_last_scheduler_of_a_set_is_late_while_it_sleeps,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_scheduler_that_is_stopped_meanwhile_is_not_late_either,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(what_a_scheduler_sleeps_is_of_its_loops_waits,
+						watching_set_up, watching_tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

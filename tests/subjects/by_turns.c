@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Two threads that are in one epoll set by turns, as servers have them: who is not wanted there sleeps on a futex. The set
+ * has a pipe through which each command comes that is given on standard input; what blocks does so before that.
+ *
+ *	by_turns pool | pool_alone | schedulers
+ *
+ * pool: as MariaDB's. One waits in the set and hands each command to the other, which asks the set, in vain, and then
+ * sleeps on a condition variable of its own. Given a lock or something inside, that asks once more, in vain, and waits for a
+ * mutex, or on a condition variable that is not its own. pool_alone: nobody waits in the set, and the command is given
+ * straight to it. schedulers: as Erlang's. Who finds a command in the set wakes the other, which waits there then, does
+ * what it is told, and sleeps until it is woken. A lock is waited for on the same word, without a timeout; inside is a wait
+ * with a timeout, deeper in the stack; at other, who found the command does not wake the other and sleeps nevertheless.
+ */
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../helpers/subject_command.h"
+
+#define SCHEDULERS 2
+#define OFF_WAITER (-1)
+
+static int epfd;
+static int commands[2];
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static void spin_on_cpu(uint64_t ns)
+{
+	struct timespec ts;
+	uint64_t end_ns = 0, now_ns;
+
+	do {
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+		now_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+		end_ns = end_ns ? end_ns : now_ns + ns;
+	} while (now_ns < end_ns);
+}
+
+static void sleep_for(uint64_t ns)
+{
+	struct timespec ts = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)
+		;
+}
+
+static void answer(void)
+{
+	struct subject_answer answer = {.tid = gettid(), .epfd = epfd, .fd = -1};
+
+	if (write(STDOUT_FILENO, &answer, sizeof(answer)) != sizeof(answer))
+		exit(0); /* the test is gone */
+}
+
+static void read_command(int fd, struct subject_command *command)
+{
+	if (read(fd, command, sizeof(*command)) != sizeof(*command))
+		exit(0);
+}
+
+static bool is_in_call(pid_t tid, int number)
+{
+	char path[64], line[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
+	file = fopen(path, "r");
+	if (!file || !fgets(line, sizeof(line), file))
+		die(path);
+	fclose(file);
+	return atoi(line) == number;
+}
+
+static void await_call(pid_t tid, int number)
+{
+	while (!is_in_call(tid, number))
+		sched_yield();
+}
+
+/* ---- the pool ---- */
+
+struct worker {
+	pthread_cond_t wanted;
+	bool has_work;
+	struct subject_command work;
+	pid_t tid;
+};
+
+static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct worker *pool_worker;
+static pthread_mutex_t held_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t elsewhere = PTHREAD_COND_INITIALIZER;
+static bool is_done_elsewhere;
+static bool is_held_up;
+
+static void ask_in_vain(void)
+{
+	struct epoll_event event;
+
+	while (epoll_wait(epfd, &event, 1, 0) != 0)
+		;
+}
+
+static void wait_elsewhere(void)
+{
+	pthread_mutex_lock(&pool_lock);
+	while (!is_done_elsewhere)
+		pthread_cond_wait(&elsewhere, &pool_lock);
+	is_done_elsewhere = false;
+	pthread_mutex_unlock(&pool_lock);
+}
+
+static void end_elsewhere(void)
+{
+	pthread_mutex_lock(&pool_lock);
+	is_done_elsewhere = true;
+	pthread_cond_signal(&elsewhere);
+	pthread_mutex_unlock(&pool_lock);
+}
+
+static void work_on(const struct subject_command *command)
+{
+	if (command->verb == SUBJECT_SPIN)
+		spin_on_cpu(command->arg);
+	if (command->verb == SUBJECT_LOCK || command->verb == SUBJECT_INSIDE) {
+		__atomic_store_n(&is_held_up, true, __ATOMIC_SEQ_CST);
+		ask_in_vain();
+	}
+	if (command->verb == SUBJECT_LOCK) {
+		pthread_mutex_lock(&held_lock);
+		pthread_mutex_unlock(&held_lock);
+	}
+	if (command->verb == SUBJECT_INSIDE)
+		wait_elsewhere();
+	answer();
+}
+
+static void *be_worker(void *ctx)
+{
+	struct worker self = {.wanted = PTHREAD_COND_INITIALIZER, .tid = gettid()};
+	struct subject_command command;
+
+	(void)ctx;
+	__atomic_store_n(&pool_worker, &self, __ATOMIC_RELEASE);
+	for (;;) {
+		ask_in_vain();
+		pthread_mutex_lock(&pool_lock);
+		while (!self.has_work)
+			pthread_cond_wait(&self.wanted, &pool_lock);
+		command = self.work;
+		self.has_work = false;
+		pthread_mutex_unlock(&pool_lock);
+		work_on(&command);
+	}
+	return NULL;
+}
+
+static void give_work(const struct subject_command *command)
+{
+	pthread_mutex_lock(&pool_lock);
+	pool_worker->work = *command;
+	pool_worker->has_work = true;
+	pthread_cond_signal(&pool_worker->wanted);
+	pthread_mutex_unlock(&pool_lock);
+}
+
+static void *be_listener(void *ctx)
+{
+	struct subject_command command;
+	struct epoll_event event;
+
+	for (;;) {
+		if (epoll_wait(epfd, &event, 1, -1) != 1)
+			continue;
+		read_command(commands[0], &command);
+		give_work(&command);
+	}
+	return ctx;
+}
+
+static void start(void *(*function)(void *), void *ctx)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, function, ctx) != 0)
+		die("thread");
+}
+
+/* What it blocks for while the worker has the command already. */
+static void hold_up(const struct subject_command *command)
+{
+	if (command->verb == SUBJECT_LOCK || command->verb == SUBJECT_INSIDE) {
+		while (!__atomic_exchange_n(&is_held_up, false, __ATOMIC_SEQ_CST))
+			sched_yield();
+		await_call(pool_worker->tid, SYS_futex);
+		sleep_for(command->arg);
+	}
+	if (command->verb == SUBJECT_LOCK)
+		pthread_mutex_unlock(&held_lock);
+	if (command->verb == SUBJECT_INSIDE)
+		end_elsewhere();
+}
+
+static void serve_by_pool(bool alone)
+{
+	struct subject_command command;
+
+	start(be_worker, NULL);
+	while (!__atomic_load_n(&pool_worker, __ATOMIC_ACQUIRE))
+		sched_yield();
+	if (!alone)
+		start(be_listener, NULL);
+	for (;;) {
+		read_command(STDIN_FILENO, &command);
+		if (command.verb == SUBJECT_BLOCK) {
+			await_call(pool_worker->tid, SYS_futex);
+			sleep_for(command.arg);
+		}
+		if (command.verb == SUBJECT_LOCK)
+			pthread_mutex_lock(&held_lock);
+		if (alone)
+			give_work(&command);
+		else if (write(commands[1], &command, sizeof(command)) != sizeof(command))
+			die("write");
+		hold_up(&command);
+	}
+}
+
+/* ---- the schedulers ---- */
+
+struct scheduler {
+	int word; /* OFF_WAITER: it sleeps */
+	pid_t tid;
+};
+
+static struct scheduler schedulers[SCHEDULERS];
+static bool has_poller;
+
+static void wake(struct scheduler *scheduler)
+{
+	__atomic_store_n(&scheduler->word, 0, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &scheduler->word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* In the frame of its caller, as what waits in the set is not. */
+static inline __attribute__((always_inline)) void sleep_until_woken(struct scheduler *self,
+								    const struct timespec *timeout)
+{
+	while (__atomic_load_n(&self->word, __ATOMIC_SEQ_CST) == OFF_WAITER)
+		syscall(SYS_futex, &self->word, FUTEX_WAIT_PRIVATE, OFF_WAITER, timeout, NULL, 0);
+}
+
+static void be_off(struct scheduler *self)
+{
+	__atomic_store_n(&self->word, OFF_WAITER, __ATOMIC_SEQ_CST);
+}
+
+static void leave_set(struct scheduler *next)
+{
+	__atomic_store_n(&has_poller, false, __ATOMIC_SEQ_CST);
+	if (next)
+		wake(next);
+}
+
+static __attribute__((noinline)) void wait_in_set(void)
+{
+	struct epoll_event events[64];
+
+	while (epoll_wait(epfd, events, 64, -1) < 0 && errno == EINTR)
+		;
+}
+
+static __attribute__((noinline)) void sleep_deeper(struct scheduler *self)
+{
+	volatile char deeper[2048];
+	const struct timespec minute = {60, 0};
+
+	deeper[0] = 'x';
+	sleep_until_woken(self, &minute);
+	deeper[1] = deeper[0];
+}
+
+static __attribute__((noinline)) void do_scheduled(struct scheduler *self,
+						   const struct subject_command *command)
+{
+	if (command->verb == SUBJECT_SPIN)
+		spin_on_cpu(command->arg);
+	if (command->verb == SUBJECT_LOCK)
+		sleep_until_woken(self, NULL);
+	if (command->verb == SUBJECT_INSIDE)
+		sleep_deeper(self);
+}
+
+static void *be_scheduler(void *ctx)
+{
+	struct scheduler *self = ctx, *other = &schedulers[self == schedulers];
+	const struct timespec minute = {60, 0};
+	struct subject_command command;
+
+	__atomic_store_n(&self->tid, gettid(), __ATOMIC_RELEASE);
+	for (;;) {
+		be_off(self);
+		if (__atomic_exchange_n(&has_poller, true, __ATOMIC_SEQ_CST)) {
+			sleep_until_woken(self, &minute);
+			continue;
+		}
+		wait_in_set();
+		read_command(commands[0], &command);
+		if (command.verb == SUBJECT_OTHER) {
+			sleep_until_woken(self, &minute);
+			answer();
+			leave_set(NULL);
+			continue;
+		}
+		leave_set(other);
+		do_scheduled(self, &command);
+		answer();
+	}
+	return NULL;
+}
+
+/* Who waits in the set, once the other is off. */
+static struct scheduler *await_poller(void)
+{
+	for (;;) {
+		for (int i = 0; i < SCHEDULERS; i++)
+			if (is_in_call(schedulers[i].tid, SYS_epoll_wait) &&
+			    is_in_call(schedulers[!i].tid, SYS_futex))
+				return &schedulers[i];
+		sched_yield();
+	}
+}
+
+static void serve_by_schedulers(void)
+{
+	struct subject_command command;
+	struct scheduler *poller;
+
+	for (int i = 0; i < SCHEDULERS; i++) {
+		start(be_scheduler, &schedulers[i]);
+		while (!__atomic_load_n(&schedulers[i].tid, __ATOMIC_ACQUIRE))
+			sched_yield();
+	}
+	for (;;) {
+		read_command(STDIN_FILENO, &command);
+		poller = await_poller();
+		if (command.verb == SUBJECT_BLOCK)
+			sleep_for(command.arg);
+		if (write(commands[1], &command, sizeof(command)) != sizeof(command))
+			die("write");
+		if (command.verb != SUBJECT_LOCK && command.verb != SUBJECT_INSIDE &&
+		    command.verb != SUBJECT_OTHER)
+			continue;
+		await_call(poller->tid, SYS_futex);
+		sleep_for(command.arg);
+		wake(poller);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *manner = argc > 1 ? argv[1] : "";
+	struct epoll_event event = {.events = EPOLLIN};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	epfd = epoll_create1(EPOLL_CLOEXEC);
+	if (epfd < 0 || pipe(commands) != 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, commands[0], &event) != 0)
+		die("epoll");
+	if (strcmp(manner, "pool") == 0 || strcmp(manner, "pool_alone") == 0)
+		serve_by_pool(manner[4] != '\0');
+	if (strcmp(manner, "schedulers") == 0)
+		serve_by_schedulers();
+	return 2;
+}
