@@ -14,22 +14,32 @@
 
 #include "probes/live_thread.h"
 
-/* The end of the mapping that starts there, 0 if there is none. */
-static uint64_t end_of_mapping(uint32_t pid, uint64_t start)
+#define MAPPING_BYTES (PATH_MAX + 128)
+
+/* What /proc tells of the mapping that starts there: its end and its path, "" of none. False: there is none. */
+static bool find_mapping(uint32_t pid, uint64_t start, uint64_t *end, char *ret_path)
 {
-	char path[64], line[512];
-	uint64_t from, to, end = 0;
+	char path[64], line[MAPPING_BYTES];
+	bool found = false;
+	uint64_t from;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/maps", stint_live_thread(pid));
 	file = fopen(path, "re");
 	if (!file)
-		return 0;
-	while (!end && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%" SCNx64 "-%" SCNx64, &from, &to) == 2 && from == start)
-			end = to;
+		return false;
+	while (!found && fgets(line, sizeof(line), file)) {
+		int at = 0;
+
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*x %*s %*u %n", &from, end, &at) < 2 ||
+		    from != start)
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		snprintf(ret_path, PATH_MAX, "%s", at ? line + at : "");
+		found = true;
+	}
 	fclose(file);
-	return end;
+	return found;
 }
 
 static int open_file(const char *path)
@@ -88,21 +98,43 @@ static int open_program(uint32_t pid, const char *path)
 	return same ? open_file(exe) : -ENOENT;
 }
 
+static int open_mapped(uint32_t pid, uint64_t start)
+{
+	char mapped[96], path[PATH_MAX];
+	uint64_t end;
+
+	if (!find_mapping(pid, start, &end, path))
+		return -ENOENT;
+	snprintf(mapped, sizeof(mapped), "/proc/%" PRIu32 "/map_files/%" PRIx64 "-%" PRIx64,
+		 stint_live_thread(pid), start, end);
+	return open_file(mapped);
+}
+
+/*
+ * Another file may have come to that path since it was read, as by an upgrade under a running server: then the mapping, once
+ * the file is open, is of one that has another path, or of one that is deleted.
+ */
+static int open_by_path(uint32_t pid, uint64_t start, const char *path, const char *from_here)
+{
+	int fd = open_file(from_here);
+	char now[PATH_MAX];
+	uint64_t end;
+
+	if (fd < 0 || (find_mapping(pid, start, &end, now) && strcmp(now, path) == 0))
+		return fd;
+	close(fd);
+	return -ESTALE;
+}
+
 /* By what is mapped, which is right also where the file was replaced; that needs a capability. Else by its path. */
 int stint_module_open(uint32_t pid, uint64_t start, const char *path, char *ret, size_t ret_bytes)
 {
-	uint32_t live = stint_live_thread(pid);
-	uint64_t end = end_of_mapping(pid, start);
-	char mapped[96];
-	int fd;
+	int fd = open_mapped(pid, start);
 
-	snprintf(ret, ret_bytes, "/proc/%" PRIu32 "/root%s", live, path);
-	snprintf(mapped, sizeof(mapped), "/proc/%" PRIu32 "/map_files/%" PRIx64 "-%" PRIx64, live, start,
-		 end);
-	fd = end ? open_file(mapped) : -ENOENT;
+	snprintf(ret, ret_bytes, "/proc/%" PRIu32 "/root%s", stint_live_thread(pid), path);
 	if (fd < 0)
 		fd = open_program(pid, path);
-	return fd >= 0 ? fd : open_file(ret);
+	return fd >= 0 ? fd : open_by_path(pid, start, path, ret);
 }
 
 /* The path that was given to execve(), which the kernel leaves in the process's memory. */

@@ -428,21 +428,29 @@ static int attach(struct stint_unwinder *unwinder)
 	return 0;
 }
 
-/* As libdwfl's own does, but in the process's mount namespace, where the same path may be another file. */
+/* libdwfl takes what bears such a name, and is not there, from the process's memory. */
+static const char in_memory[] = "/proc/self/ (deleted)";
+
+/*
+ * As libdwfl's own does, but in the process's mount namespace, where the same path may be another file: what cannot be opened
+ * there is not looked for here.
+ */
 static int find_elf(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base, char **file_name,
 		    Elf **elf)
 {
 	const struct stint_unwinder *unwinder = *userdata;
 	char path[PATH_MAX];
-	int fd = -1;
+	int fd;
 
-	if (unwinder && *name == '/')
-		fd = stint_module_open((uint32_t)unwinder->pid, base, name, path, sizeof(path));
-	if (fd >= 0) {
-		*file_name = strdup(path);
-		return fd;
-	}
-	return dwfl_linux_proc_find_elf(module, userdata, name, base, file_name, elf);
+	if (!unwinder || *name != '/')
+		return dwfl_linux_proc_find_elf(module, userdata, name, base, file_name, elf);
+	fd = stint_module_open((uint32_t)unwinder->pid, base, name, path, sizeof(path));
+	if (fd == -EINVAL)
+		return -1;
+	if (fd < 0)
+		return dwfl_linux_proc_find_elf(module, userdata, in_memory, base, file_name, elf);
+	*file_name = strdup(path);
+	return fd;
 }
 
 int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid)

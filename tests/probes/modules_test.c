@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The files behind what a process has mapped, where another one has come to their path meanwhile: of this very process. */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "probes/capabilities.h"
+#include "probes/modules.h"
+#include "probes/unwind.h"
+
+#define FUNCTION "_assert_int_equal" /* of cmocka's library */
+#define PC       16
+
+static char folder[64], path[80], other[80];
+static void *library;
+static uint64_t start, function, capabilities;
+
+/* Of the library that this program has that function from. */
+static void copy_library(const void *in_it, const char *to)
+{
+	Dl_info info;
+	struct stat status;
+	int in, out;
+
+	assert_true(dladdr(in_it, &info) != 0);
+	in = open(info.dli_fname, O_RDONLY | O_CLOEXEC);
+	out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+	assert_true(in >= 0 && out >= 0);
+	assert_int_equal(fstat(in, &status), 0);
+	for (ssize_t left = status.st_size, sent; left > 0; left -= sent) {
+		sent = sendfile(out, in, NULL, (size_t)left);
+		assert_true(sent > 0);
+	}
+	close(in);
+	close(out);
+}
+
+/* As stint is once it records: what is mapped can be opened by its path only. */
+static int set_up(void **state)
+{
+	Dl_info info;
+
+	(void)state;
+	snprintf(folder, sizeof(folder), "/tmp/stint-modules-XXXXXX");
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/library.so", folder);
+	snprintf(other, sizeof(other), "%s/other.so", folder);
+	copy_library((const void *)(uintptr_t)_assert_int_equal, path);
+	copy_library((const void *)(uintptr_t)getpid, other);
+	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	assert_non_null(library);
+	function = (uintptr_t)dlsym(library, FUNCTION);
+	assert_true(dladdr((const void *)(uintptr_t)function, &info) != 0);
+	start = (uintptr_t)info.dli_fbase;
+	capabilities = stint_mask_capabilities(0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	stint_restore_capabilities(capabilities);
+	dlclose(library);
+	unlink(path);
+	unlink(other);
+	return rmdir(folder);
+}
+
+static void replace(void)
+{
+	assert_int_equal(rename(other, path), 0);
+}
+
+static void a_file_is_opened_that_is_mapped(void **state)
+{
+	char name[PATH_MAX];
+	struct stat opened, wanted;
+	int fd = stint_module_open((uint32_t)getpid(), start, path, name, sizeof(name));
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &opened), 0);
+	close(fd);
+	assert_int_equal(stat(path, &wanted), 0);
+	assert_int_equal(opened.st_ino, wanted.st_ino);
+}
+
+static void a_file_that_has_taken_its_place_is_not_opened(void **state)
+{
+	char name[PATH_MAX];
+
+	(void)state;
+	replace();
+	assert_int_equal(stint_module_open((uint32_t)getpid(), start, path, name, sizeof(name)), -ESTALE);
+}
+
+static void assert_function_is_named(struct stint_unwinder *unwinder)
+{
+	struct stint_unwind_regs regs = {.reg[PC] = function + 1};
+	struct stint_frame frames[4];
+	bool complete;
+
+	assert_true(stint_unwinder_run(unwinder, &regs, NULL, 0, frames, 4, &complete) > 0);
+	assert_string_equal(frames[0].name, FUNCTION);
+	assert_string_equal(frames[0].module, "library.so");
+	stint_unwinder_free(unwinder);
+}
+
+static void a_library_that_was_replaced_before_is_named_by_what_is_mapped(void **state)
+{
+	struct stint_unwinder *unwinder;
+
+	(void)state;
+	replace();
+	assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)getpid()), 0);
+	assert_function_is_named(unwinder);
+}
+
+/* As of a server that is upgraded while it is recorded, before any of its stacks came by that library. */
+static void a_library_that_is_replaced_later_is_named_by_what_is_mapped(void **state)
+{
+	struct stint_unwinder *unwinder;
+
+	(void)state;
+	assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)getpid()), 0);
+	replace();
+	assert_function_is_named(unwinder);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_file_is_opened_that_is_mapped),
+		TEST(a_file_that_has_taken_its_place_is_not_opened),
+		TEST(a_library_that_was_replaced_before_is_named_by_what_is_mapped),
+		TEST(a_library_that_is_replaced_later_is_named_by_what_is_mapped),
+	};
+
+	return cmocka_run_group_tests_name("modules", tests, NULL, NULL);
+}
