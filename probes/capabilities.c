@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -57,6 +58,14 @@ bool stint_owns_capability(int capability)
 		return false;
 	return getuid() == 0 || (sets.inheritable & STINT_CAP_BIT(capability)) ||
 	       prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1;
+}
+
+bool stint_is_in_user_namespace(void)
+{
+	const ino_t first = 0xEFFFFFFD; /* of all kernels: PROC_USER_INIT_INO */
+	struct stat status;
+
+	return stat("/proc/self/ns/user", &status) == 0 && status.st_ino != first;
 }
 
 uint64_t stint_mask_capabilities(uint64_t keep)

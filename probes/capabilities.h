@@ -26,6 +26,12 @@ bool stint_has_capability(int capability);
  */
 bool stint_owns_capability(int capability);
 
+/*
+ * Whether all of them are those of a user namespace that is not the machine's first one, as of a container without root:
+ * eBPF and tracepoints are about the whole machine, and ask for the capabilities of that one.
+ */
+bool stint_is_in_user_namespace(void);
+
 /* Those in force become those of `keep` that were; returns what they were before, for stint_restore_capabilities(). */
 uint64_t stint_mask_capabilities(uint64_t keep);
 void stint_restore_capabilities(uint64_t effective);

@@ -128,6 +128,15 @@ static void check_lockdown(struct checks *checks)
 
 /* ---- privileges ---- */
 
+/* There, the capabilities that are told of below are there, and do not count. */
+static void check_user_namespace(struct checks *checks)
+{
+	if (stint_is_in_user_namespace())
+		tell(checks, "user namespace", STINT_PROBES_CHECK_MISSING,
+		     "run stint outside of this user namespace",
+		     "of a container without root: eBPF takes the machine's own capabilities");
+}
+
 static void check_capability(struct checks *checks, const char *what, int capability, const char *why)
 {
 	bool has = stint_has_capability(capability) || stint_has_capability(STINT_CAP_SYS_ADMIN);
@@ -267,6 +276,7 @@ void stint_probes_check(stint_probes_check_visit visit, void *ctx)
 	check_kernel(&checks);
 	check_btf(&checks, btf);
 	check_lockdown(&checks);
+	check_user_namespace(&checks);
 	check_capability(&checks, "CAP_BPF", STINT_CAP_BPF, "eBPF programs and maps");
 	check_capability(&checks, "CAP_PERFMON", STINT_CAP_PERFMON, "tracepoints, sampling clocks");
 	check_ptrace(&checks);

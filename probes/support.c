@@ -33,6 +33,11 @@ static int refuse_user(struct stint_probes_support *ret, bool bpf, bool perfmon)
 {
 	char remedy[384];
 
+	if (stint_is_in_user_namespace())
+		return refuse(
+			ret, -EPERM,
+			"this is a user namespace, as of a container without root, whose capabilities the "
+			"kernel does not count for eBPF: run stint outside of it");
 	stint_capability_remedy(remedy, sizeof(remedy), bpf ? STINT_CAP_PERFMON : STINT_CAP_BPF);
 	snprintf(ret->why, sizeof(ret->why), "missing %s%s%s: run as root, or: %s", bpf ? "" : "CAP_BPF",
 		 bpf || perfmon ? "" : " and ", perfmon ? "" : "CAP_PERFMON", remedy);
@@ -45,7 +50,7 @@ int stint_probes_supported(struct stint_probes_support *ret)
 	struct btf *btf;
 
 	memset(ret, 0, sizeof(*ret));
-	ret->privileges = bpf && perfmon;
+	ret->privileges = bpf && perfmon && !stint_is_in_user_namespace();
 	btf = btf__load_vmlinux_btf();
 	ret->btf = btf != NULL;
 	if (!btf)

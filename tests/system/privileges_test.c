@@ -581,6 +581,49 @@ static void doctor_sees_that_capabilities_of_a_file_do_not_count(void **state)
 	assert_non_null(strstr(output, "  sudo stint"));
 }
 
+/* ---- in a user namespace ---- */
+
+/* Where its user is root, and has all capabilities. */
+static int run_in_user_namespace(const char *const *arguments, char *output, size_t size)
+{
+	const char *argv[16] = {"setpriv", "--reuid=65534", "--clear-groups",  "--regid=65534",
+				"unshare", "--user",        "--map-root-user", program};
+	size_t len = 8;
+
+	need_root_and_probes();
+	while (*arguments)
+		argv[len++] = *arguments++;
+	if (system("setpriv --reuid=65534 --clear-groups --regid=65534 unshare --user --map-root-user true") ==
+	    0)
+		return command_run(argv, output, size);
+	printf("skipped: users may make no user namespaces\n");
+	skip();
+	return -1;
+}
+
+static void of_a_user_namespace_record_says_that_its_capabilities_do_not_count(void **state)
+{
+	const char *const arguments[] = {"record", "-o", recording, "--comm", "nobody", NULL};
+	char output[4096];
+
+	(void)state;
+	assert_int_equal(run_in_user_namespace(arguments, output, sizeof(output)), 1);
+	if (!strstr(output, "no probes: this is a user namespace"))
+		fail_msg("it says: %s", output);
+}
+
+static void of_a_user_namespace_doctor_says_that_it_is_missing_the_machines_capabilities(void **state)
+{
+	const char *const arguments[] = {"doctor", NULL};
+	char output[8192];
+
+	(void)state;
+	assert_int_equal(run_in_user_namespace(arguments, output, sizeof(output)), 1);
+	if (!strstr(output, "MISSING  user namespace ") ||
+	    !strstr(output, "  run stint outside of this user namespace"))
+		fail_msg("it says: %s", output);
+}
+
 /* ---- what is left when it ends ---- */
 
 #define THINGS_MAX 256
@@ -729,6 +772,8 @@ int main(void)
 		TEST(doctor_names_the_capability_that_is_missing),
 		TEST(doctor_names_the_program_that_the_kernel_refuses),
 		TEST(doctor_sees_that_capabilities_of_a_file_do_not_count),
+		TEST(of_a_user_namespace_record_says_that_its_capabilities_do_not_count),
+		TEST(of_a_user_namespace_doctor_says_that_it_is_missing_the_machines_capabilities),
 		TEST(killed_it_leaves_nothing_in_the_kernel),
 		TEST(crashed_it_leaves_nothing_in_the_kernel),
 		TEST(ended_it_leaves_nothing_in_the_kernel),
