@@ -57,6 +57,17 @@ void target_name(char *ret, size_t size, uint32_t pid)
 		snprintf(ret, size, "?");
 }
 
+/* It keeps its number and its name until its parent has waited for it. */
+static bool has_ended(uint32_t pid)
+{
+	const char *state;
+	char stat[512];
+
+	read_proc(stat, sizeof(stat), stint_probes_live_thread(pid), "stat");
+	state = strrchr(stat, ')');
+	return !state || strncmp(state, ") Z", 3) == 0 || strncmp(state, ") X", 3) == 0;
+}
+
 size_t target_children(uint32_t *ret, size_t max, uint32_t pid)
 {
 	char name[32], pids[4096], *at = pids;
@@ -67,7 +78,7 @@ size_t target_children(uint32_t *ret, size_t max, uint32_t pid)
 	while (*at && len < max) {
 		uint32_t child = (uint32_t)strtoul(at, &at, 10);
 
-		if (child && child != (uint32_t)getpid())
+		if (child && child != (uint32_t)getpid() && !has_ended(child))
 			ret[len++] = child;
 		at += strcspn(at, " ");
 		at += strspn(at, " ");

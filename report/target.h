@@ -19,7 +19,8 @@ void target_name(char *ret, size_t size, uint32_t pid);
 void target_command(char *ret, size_t size, uint32_t pid);
 
 /*
- * The children of a process, of its main thread, that are not the caller: up to `max`, and how many; 0 if it is not known.
+ * The children of a process, of its main thread, that live and are not the caller: up to `max`, and how many; 0 if it is
+ * not known.
  */
 size_t target_children(uint32_t *ret, size_t max, uint32_t pid);
 

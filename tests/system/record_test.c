@@ -601,6 +601,25 @@ static void children_of_the_same_name_that_are_not_recorded_are_said(void **stat
 	waitpid(child, NULL, 0);
 }
 
+/* It has its name until somebody waits for it. */
+static void a_child_that_has_ended_is_not_said_not_to_be_recorded(void **state)
+{
+	char pid[16], output[4096];
+	siginfo_t info;
+	pid_t child = fork();
+
+	(void)state;
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(0);
+	assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	command_run((const char *const[]){"stint", "record", "-d", "0.1", "-o", recording, "-p", pid, NULL},
+		    output, sizeof(output));
+	assert_null(strstr(output, "try -p"));
+	waitpid(child, NULL, 0);
+}
+
 static void a_name_that_nobody_has(void **state)
 {
 	(void)state;
@@ -873,6 +892,7 @@ int main(void)
 		TEST(a_process_that_waits_for_nothing),
 		TEST(a_process_whose_children_do_the_work),
 		TEST(children_of_the_same_name_that_are_not_recorded_are_said),
+		TEST(a_child_that_has_ended_is_not_said_not_to_be_recorded),
 		TEST(a_name_that_nobody_has),
 		TEST(a_name_that_nobody_has_yet),
 		TEST(one_of_a_name_may_end_before_it_is_recorded),
