@@ -497,6 +497,34 @@ static void where_a_rust_runtime_runs_nothing_of_the_programs_it_is_the_handler(
 	assert_string_equal(handler_of(loop, 3, overrun, 5, 3), "tokio::runtime::park");
 }
 
+/* tokio's own waits are of another crate, if it is built with "full"; smol's tasks are called by one, too. */
+static void what_a_rust_runtime_is_made_of_is_no_handler(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("tokio::runtime::enter", 30),
+				     frame("main", 40)};
+	struct stint_frame parked[] = {
+		frame("syscall", 100),
+		frame("parking_lot_core::thread_parker::imp::ThreadParker::park", 90),
+		frame("parking_lot::condvar::Condvar::wait_until_internal", 80),
+		frame("tokio::runtime::park", 50),
+		frame("tokio::runtime::enter", 30),
+		frame("main", 40),
+	};
+	struct stint_frame smol[] = {frame("epoll_wait", 10), frame("async_io::driver::block_on", 30),
+				     frame("std::sys::backtrace::__rust_begin_short_backtrace", 40)};
+	struct stint_frame task[] = {
+		frame("app::serve::{{closure}}", 70),
+		frame("async_task::raw::RawTask<F,T,S,M>::run", 60),
+		frame("<async_executor::Executor>::run::{closure#0}", 50),
+		frame("async_io::driver::block_on", 30),
+		frame("std::sys::backtrace::__rust_begin_short_backtrace", 40),
+	};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 3, parked, 6, 3), "tokio::runtime::park");
+	assert_string_equal(handler_of(smol, 3, task, 5, 3), "app::serve::{{closure}}");
+}
+
 /* A namespace may be called as a crate is. */
 static void what_looks_like_a_crate_in_cpp_is_the_handler(void **state)
 {
@@ -775,6 +803,7 @@ int main(void)
 		cmocka_unit_test(what_a_known_dispatch_calls_is_the_handler),
 		cmocka_unit_test(what_a_rust_runtime_runs_is_the_handler),
 		cmocka_unit_test(where_a_rust_runtime_runs_nothing_of_the_programs_it_is_the_handler),
+		cmocka_unit_test(what_a_rust_runtime_is_made_of_is_no_handler),
 		cmocka_unit_test(what_looks_like_a_crate_in_cpp_is_the_handler),
 		cmocka_unit_test(without_a_stack_the_handler_is_the_descriptor),
 		cmocka_unit_test(the_handler_of_a_script_is_its_own_first_function),
