@@ -3,13 +3,11 @@
 
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -19,6 +17,7 @@
 #include <unistd.h>
 
 #include "probes/now.h"
+#include "probes/own_offset.h"
 
 #define BATCHES      32
 #define BATCH_CALLS  32
@@ -175,26 +174,6 @@ static uint64_t ask_child(const struct child *child, enum stint_function_kind ki
 	return batch_ns;
 }
 
-/* Where this program's own file has what is at that address. */
-static bool find_own_offset(uint64_t address, uint64_t *ret)
-{
-	uint64_t start, end, offset;
-	bool found = false;
-	char line[512];
-	FILE *maps = fopen("/proc/self/maps", "re");
-
-	if (!maps)
-		return false;
-	while (!found && fgets(line, sizeof(line), maps)) {
-		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64, &start, &end, &offset) != 3)
-			continue;
-		found = address >= start && address < end;
-		*ret = address - start + offset;
-	}
-	fclose(maps);
-	return found;
-}
-
 /* The middle of the bucket that half of the calls lie up to. */
 static uint64_t median(const struct function_counters *counters)
 {
@@ -221,8 +200,8 @@ static uint64_t ask_probed(const struct child *child, enum stint_function_kind k
 
 	*attached = false;
 	counters->pid = (uint32_t)child->pid;
-	if (!find_own_offset((uint64_t)(uintptr_t)subjects[kind], &function.offset) ||
-	    stint_bpf_attach_function(bpf, (uint32_t)child->pid, &function, links) != 0)
+	function.offset = stint_own_offset((uint64_t)(uintptr_t)subjects[kind]);
+	if (!function.offset || stint_bpf_attach_function(bpf, (uint32_t)child->pid, &function, links) != 0)
 		return 0;
 	*attached = true;
 	__atomic_store_n(&counters->number, function.number, __ATOMIC_RELEASE);

@@ -15,6 +15,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "probes/own_offset.h"
+
 static int close_all(int err, int first, int second)
 {
 	if (second >= 0)
@@ -141,23 +143,6 @@ static int read_number(const char *path, uint32_t *ret)
 	return err;
 }
 
-/* Where in this program's file an address of its code is; 0 if that is not found. */
-static uint64_t file_offset(uint64_t address)
-{
-	uint64_t from, to, offset, found = 0;
-	char line[512];
-	FILE *file = fopen("/proc/self/maps", "re");
-
-	if (!file)
-		return 0;
-	while (!found && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64, &from, &to, &offset) == 3 &&
-		    address >= from && address < to)
-			found = address - from + offset;
-	fclose(file);
-	return found;
-}
-
 /* While a breakpoint is in it, whoever came here would go through the kernel. */
 __attribute__((noinline, used)) static void never_called(void)
 {
@@ -173,6 +158,6 @@ int stint_try_uprobe(void)
 	if (err)
 		return err == -ENOENT ? -ENODEV : err;
 	attr.config1 = (uint64_t)(uintptr_t)self;
-	attr.config2 = file_offset((uint64_t)(uintptr_t)never_called);
+	attr.config2 = stint_own_offset((uint64_t)(uintptr_t)never_called);
 	return attr.config2 ? try_event(&attr) : -EIO;
 }
