@@ -440,12 +440,11 @@ void words_cycle(struct buffer *out, const struct trace *trace, const struct tra
 void words_distribution(struct buffer *out, const struct pick_distribution *distribution)
 {
 	const struct model_metric *metric = distribution->metric;
-	uint64_t max_ns = metric->max == MODEL_UNKNOWN ? model_percentile(metric, 10000) : metric->max;
 
 	buffer_printf(out, "Half of the %s %s took %s or less, 99 in 100 took %s or less, the longest %s",
 		      units_count(metric->count).text, distribution->what,
 		      units_ns(model_percentile(metric, 5000)).text,
-		      units_ns(model_percentile(metric, 9900)).text, units_ns(max_ns).text);
+		      units_ns(model_percentile(metric, 9900)).text, units_ns(model_maximum(metric)).text);
 	if (distribution->budget_ns == MODEL_UNKNOWN || !distribution->budget_ns)
 		buffer_string(out, "; there is no budget");
 	else if (distribution->overruns > 0)
