@@ -42,7 +42,7 @@ int join_add_iteration(struct join *join, int64_t process, const struct stint_pr
 
 /*
  * To be called after all that both sides know of `process` until now was added: an iteration that was held
- * has all its dispatches now. A dispatch without an iteration waits for one more call, as its iteration may
+ * has all its dispatches now. A dispatch without an iteration waits for two more calls, as its iteration may
  * still be going on.
  *
  * `has_meter`: where no dispatch of an iteration overran, it was the sum of many, and no handler is charged
