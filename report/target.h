@@ -33,7 +33,7 @@ struct target_child {
 /* Forks a child that is to run `argv`, and holds it until target_child_start(). */
 int target_child_new(struct target_child *ret, char *const argv[]);
 
-/* Lets it run. 0, or the errno, negative, with which exec failed. */
+/* Lets it run. 0, or the errno, negative, with which exec failed; -EPIPE: it was killed before. */
 int target_child_start(struct target_child *child);
 
 /* Whether it has ended, and then how: as waitpid() says it. It is still to be freed. */
