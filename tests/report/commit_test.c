@@ -2,8 +2,10 @@
 
 /* What a commit of a recording holds up, and what is left of one without a commit. */
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -103,12 +105,29 @@ static void killed_amid_a_transaction_it_leaves_those_before(void **state)
 	assert_int_equal(query_number(path, "SELECT count(*) FROM process"), 1);
 }
 
+static void the_last_commit_says_that_somebody_reads(void **state)
+{
+	struct recording *recording;
+	sqlite3 *reader;
+
+	(void)state;
+	assert_int_equal(recording_new(&recording, path), 0);
+	assert_int_equal(sqlite3_open_v2(path, &reader, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM process", NULL, NULL, NULL),
+			 SQLITE_OK);
+	recording_process(recording, 1, "one");
+	assert_int_equal(recording_finish(recording), -EBUSY);
+	sqlite3_close(reader);
+	recording_free(recording);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_commit_does_not_wait_for_the_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(killed_amid_a_transaction_it_leaves_those_before, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(the_last_commit_says_that_somebody_reads, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("commit", tests, NULL, NULL);
