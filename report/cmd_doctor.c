@@ -91,19 +91,29 @@ static void check_gnuplot(struct findings *findings)
 	     "sudo apt-get install gnuplot-nox");
 }
 
+/* Programs make it, and not what it is in; one that is there has to be theirs, and nobody else's to write to. */
+static bool can_be_used(const char *path)
+{
+	struct stat status;
+
+	if (mkdir(path, 0700) == 0) {
+		(void)rmdir(path); /* a program may have come to use it */
+		return true;
+	}
+	return errno == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode) &&
+	       status.st_uid == geteuid() && !(status.st_mode & 022) && access(path, W_OK | X_OK) == 0;
+}
+
 static void check_runtime_dir(struct findings *findings)
 {
 	char path[512];
-	struct stat status;
-	bool ok;
 
 	if (stint_runtime_dir(path, sizeof(path)) != 0) {
 		tell(findings, false, "runtime directory", "its path is too long", "set STINT_DIR");
 		return;
 	}
-	ok = stat(path, &status) == 0 ? access(path, W_OK) == 0 : errno == ENOENT;
-	tell(findings, ok, "runtime directory", path,
-	     "the runtime directory cannot be written: set STINT_DIR to one that can");
+	tell(findings, can_be_used(path), "runtime directory", path,
+	     "the runtime directory cannot be used: set STINT_DIR to one of yours that nobody else may write to");
 }
 
 static int end(const struct findings *findings)

@@ -869,6 +869,33 @@ static void an_unprivileged_user_is_told_what_is_missing(void **state)
 	assert_non_null(strstr(output, "setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_syslog=ep "));
 }
 
+static void assert_runtime_directory(const char *path, const char *state)
+{
+	char setting[256], line[256], output[8192];
+
+	snprintf(setting, sizeof(setting), "STINT_DIR=%s", path);
+	snprintf(line, sizeof(line), "%-8s runtime directory    %s\n", state, path);
+	command_run((const char *const[]){"env", setting, BUILD_DIRECTORY "/stint", "doctor", NULL}, output,
+		    sizeof(output));
+	if (!strstr(output, line))
+		fail_msg("no '%s' in: %s", line, output);
+}
+
+/* Programs make the last part of its path, and no more. */
+static void a_runtime_directory_that_nobody_could_make_is_told(void **state)
+{
+	char path[128];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/new", directory);
+	assert_runtime_directory(path, "ok");
+	assert_int_not_equal(access(path, F_OK), 0);
+	snprintf(path, sizeof(path), "%s/no/such", directory);
+	assert_runtime_directory(path, "less");
+	assert_runtime_directory("/dev/null", "less");
+	assert_runtime_directory("/tmp", "less"); /* everybody's */
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, remove_recording)
 
 int main(void)
@@ -905,6 +932,7 @@ int main(void)
 		TEST(arguments_that_make_no_sense),
 		TEST(a_word_too_many_is_no_command),
 		TEST(an_unprivileged_user_is_told_what_is_missing),
+		TEST(a_runtime_directory_that_nobody_could_make_is_told),
 	};
 
 	return cmocka_run_group_tests_name("record", tests, make_directory, remove_directory);
