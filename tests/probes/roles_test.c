@@ -2,6 +2,8 @@
 
 /* What descriptors are, how long they were served, and when what they were about had arrived: of a known program. */
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -47,6 +50,13 @@ static int tear_down(void **state)
 		redis_stop(&redis);
 	watching_close(&watching);
 	return 0;
+}
+
+/* Of a server, which does not end with its input. */
+static int tear_down_server(void **state)
+{
+	subject_stop(&subject, SIGKILL);
+	return tear_down(state);
 }
 
 static void run(const char *what, const char *early)
@@ -209,6 +219,41 @@ static void all_parts_of_an_event_s_service_are_added_up(void **state)
 	/* The first of the two need not wait, the second waits until the first was read from. */
 	assert_true(wait->min_ns < SUBJECT_SPIN_NS);
 	assert_true(wait->sum_ns >= SUBJECT_ROUNDS * (uint64_t)SUBJECT_SPIN_NS);
+}
+
+static void connect_once(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char byte;
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
+	assert_int_equal(recv(fd, &byte, 1, 0), 1);
+	close(fd);
+}
+
+/* When it was woken is not known, as nobody saw it begin to wait. */
+static void what_ends_a_wait_from_before_the_recording_has_no_age(void **state)
+{
+	const struct stint_probes_role *role;
+	char line[128] = "";
+
+	(void)state;
+	watching_or_skip();
+	subject_start(&subject, "examples/echo", (const char *const[]){"--port", "0", NULL});
+	subject_go(&subject);
+	assert_true(read(subject.from, line, sizeof(line) - 1) > 0);
+	assert_int_equal(sscanf(line, "listening on 127.0.0.1:%hu", &port), 1);
+	subject_until_state(subject.pid, 'S');
+	watching_add(&watching, subject.pid);
+	connect_once();
+	connect_once();
+	watched_roles_read(&watching);
+	role = find_role("listener :");
+	assert_int_equal(metric(role, STINT_PROBES_ROLE_AGE)->count, 1);
+	watched_role_adds_up(role);
 }
 
 static void data_that_came_while_the_loop_was_busy_is_as_old_as_that(void **state)
@@ -403,6 +448,8 @@ int main(void)
 			tear_down),
 		cmocka_unit_test_setup_teardown(all_parts_of_an_event_s_service_are_added_up, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(what_ends_a_wait_from_before_the_recording_has_no_age, set_up,
+						tear_down_server),
 		cmocka_unit_test_setup_teardown(data_that_came_while_the_loop_was_busy_is_as_old_as_that,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(redis_serves_as_many_events_as_it_processes_commands, set_up,
