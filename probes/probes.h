@@ -549,8 +549,8 @@ enum stint_probes_role_metric {
 	STINT_PROBES_ROLE_BUSY,      /* the loop was busy, and not waiting */
 	STINT_PROBES_ROLE_KERNEL,    /* to the wake-up of the waiting thread */
 	STINT_PROBES_ROLE_SCHEDULER, /* to the thread being on a CPU */
-	STINT_PROBES_ROLE_RETURN,    /* to the wait's return */
-	STINT_PROBES_ROLE_QUEUE,     /* to the return of the first read */
+	STINT_PROBES_ROLE_RETURN, /* to the wait's return; in a wait from before the probes, from the arrival on */
+	STINT_PROBES_ROLE_QUEUE, /* to the return of the first read */
 	STINT_PROBES_ROLE_METRICS
 };
 

@@ -287,16 +287,18 @@ static __always_inline u64 count_stage(struct role_counters *role, const u32 met
 }
 
 /*
- * What arrived at `arrived_ns` was read at `read_ns`, in an iteration of `thread`. Of one that follows a wait that was under
- * way when stint came, no stage is known: nobody saw it begin, nor who was woken in it.
+ * What arrived at `arrived_ns` was read at `read_ns`, in an iteration of `thread`. In a wait that was under way when stint
+ * came, the thread was not known as it was woken: all that is known is that it waited.
  */
 __noinline int count_arrival(struct role_counters *role, struct thread *thread, u64 arrived_ns, u64 read_ns)
 {
 	u64 at_ns = arrived_ns;
 
-	if (!role || !thread || arrived_ns > read_ns || !thread->wait_start_ns)
+	if (!role || !thread || arrived_ns > read_ns)
 		return 0;
-	if (thread->turns.woken_ns) {
+	if (!thread->wait_start_ns) {
+		at_ns = count_stage(role, ROLE_RETURN, at_ns, thread->start_ns);
+	} else if (thread->turns.woken_ns) {
 		at_ns = count_stage(role, ROLE_BUSY, at_ns, thread->wait_start_ns);
 		at_ns = count_stage(role, ROLE_KERNEL, at_ns, thread->turns.woken_ns);
 		at_ns = count_stage(role, ROLE_SCHEDULER, at_ns, thread->turns.woken_on_ns);

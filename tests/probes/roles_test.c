@@ -235,7 +235,7 @@ static void connect_once(void)
 }
 
 /* When it was woken is not known, as nobody saw it begin to wait. */
-static void what_ends_a_wait_from_before_the_recording_has_no_age(void **state)
+static void what_ends_a_wait_from_before_the_recording_found_nobody_busy(void **state)
 {
 	const struct stint_probes_role *role;
 	char line[128] = "";
@@ -249,10 +249,10 @@ static void what_ends_a_wait_from_before_the_recording_has_no_age(void **state)
 	subject_until_state(subject.pid, 'S');
 	watching_add(&watching, subject.pid);
 	connect_once();
-	connect_once();
 	watched_roles_read(&watching);
 	role = find_role("listener :");
 	assert_int_equal(metric(role, STINT_PROBES_ROLE_AGE)->count, 1);
+	assert_int_equal(metric(role, STINT_PROBES_ROLE_BUSY)->count, 0);
 	watched_role_adds_up(role);
 }
 
@@ -448,8 +448,8 @@ int main(void)
 			tear_down),
 		cmocka_unit_test_setup_teardown(all_parts_of_an_event_s_service_are_added_up, set_up,
 						tear_down),
-		cmocka_unit_test_setup_teardown(what_ends_a_wait_from_before_the_recording_has_no_age, set_up,
-						tear_down_server),
+		cmocka_unit_test_setup_teardown(what_ends_a_wait_from_before_the_recording_found_nobody_busy,
+						set_up, tear_down_server),
 		cmocka_unit_test_setup_teardown(data_that_came_while_the_loop_was_busy_is_as_old_as_that,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(redis_serves_as_many_events_as_it_processes_commands, set_up,
