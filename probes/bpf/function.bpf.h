@@ -287,6 +287,36 @@ static __always_inline int end_function(u32 number, struct function_counters *co
 	return 0;
 }
 
+/* Of which calls that are under way an overrun is told, and since when. */
+struct calls_told {
+	u64 start_ns;
+	u64 now_ns;
+	u64 sp; /* those whose return address is further in are not; 0: the stack cannot be looked at */
+	u64 trampoline; /* what the return address of those that are is replaced by */
+};
+
+/* Adds the call at that place. Not static, nor is the next one: the verifier goes through it once, and not for each place. */
+__noinline int put_call(struct overrun_draft *draft, const struct function_place *place, u32 at,
+			const struct calls_told *told)
+{
+	const struct function_frame *frame;
+	struct record_function *function;
+	u64 from_ns;
+
+	if (!draft || !place || !told || at >= FUNCTION_FRAMES)
+		return 0;
+	frame = &place->frames[at];
+	if (!frame->is_outermost)
+		return 0;
+	if (told->sp && (frame->sp < told->sp || !is_hijacked(frame, told->trampoline)))
+		return 0;
+	function = &draft->functions[frame->function & (RECORD_FUNCTIONS - 1)];
+	from_ns = frame->start_ns > told->start_ns ? frame->start_ns : told->start_ns;
+	function->running++;
+	function->duration_ns += told->now_ns > from_ns ? told->now_ns - from_ns : 0;
+	return 0;
+}
+
 /*
  * Also the calls that are under way still. `running`: of a thread that is not the current one, whose stack cannot be looked
  * at; so a function that was left without a return, and was not called again, counts as under way.
@@ -296,9 +326,9 @@ static __noinline int put_functions(struct overrun_draft *draft, const struct th
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
+	struct calls_told told = {.start_ns = thread->start_ns, .now_ns = now_ns};
 	struct function_place *place;
 	u32 tid = thread->tid;
-	u64 trampoline;
 
 	__builtin_memset(draft->functions, 0, sizeof(draft->functions));
 	place = functions_asked ? bpf_map_lookup_elem(&function_places, &tid) : NULL;
@@ -306,22 +336,32 @@ static __noinline int put_functions(struct overrun_draft *draft, const struct th
 		return 0;
 	if (place->iteration == thread->iteration)
 		__builtin_memcpy(draft->functions, place->in_iteration, sizeof(draft->functions));
-	trampoline = return_trampoline(task);
-	for (u32 i = 0; i < FUNCTION_FRAMES; i++) {
-		const struct function_frame *frame = &place->frames[i];
-		struct record_function *function =
-			&draft->functions[frame->function & (RECORD_FUNCTIONS - 1)];
-		u64 from_ns = frame->start_ns > thread->start_ns ? frame->start_ns : thread->start_ns;
-
-		if (i >= place->len)
+	told.trampoline = return_trampoline(task);
+	told.sp = running ? 0 : regs->sp;
+	for (u32 at = 0; at < FUNCTION_FRAMES; at++) {
+		if (at >= place->len)
 			break;
-		if (!frame->is_outermost)
-			continue;
-		if (!running && (frame->sp < regs->sp || !is_hijacked(frame, trampoline)))
-			continue;
-		function->running++;
-		function->duration_ns += now_ns > from_ns ? now_ns - from_ns : 0;
+		put_call(draft, place, at, &told);
 	}
+	return 0;
+}
+
+__noinline int restore_return(struct record_stack *record, const struct function_place *place, u32 i,
+			      u64 trampoline)
+{
+	const struct function_frame *frame;
+	u64 at;
+
+	if (!record || !place || i >= FUNCTION_FRAMES)
+		return 0;
+	frame = &place->frames[i];
+	at = frame->sp - record->sp;
+	/* So that it is this that is compared, of which the verifier knows then. */
+	asm volatile("" : "+r"(at));
+	if (at > RECORD_STACK_BYTES - sizeof(u64) || at & 7)
+		return 0;
+	if (*(u64 *)(record->stack + at) == trampoline)
+		*(u64 *)(record->stack + at) = frame->address;
 	return 0;
 }
 
@@ -333,17 +373,9 @@ static __noinline int restore_returns(struct record_stack *record, u32 tid, u64 
 	if (!place || !trampoline)
 		return 0;
 	for (u32 i = 0; i < FUNCTION_FRAMES; i++) {
-		const struct function_frame *frame = &place->frames[i];
-		u64 at = frame->sp - record->sp;
-
 		if (i >= place->len)
 			break;
-		/* So that it is this that is compared, of which the verifier knows then. */
-		asm volatile("" : "+r"(at));
-		if (at > RECORD_STACK_BYTES - sizeof(u64) || at & 7)
-			continue;
-		if (*(u64 *)(record->stack + at) == trampoline)
-			*(u64 *)(record->stack + at) = frame->address;
+		restore_return(record, place, i, trampoline);
 	}
 	return 0;
 }

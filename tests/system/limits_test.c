@@ -183,13 +183,13 @@ static uint64_t verified_insns(pid_t pid)
 }
 
 /* That is how long it takes to load them: 1.2 us each. What follows a loop may be gone through once for each way out. */
-static void the_verifier_goes_through_800_000_instructions_at_most(void **state)
+static void assert_verified_insns(const char *const *options, uint64_t most)
 {
 	uint64_t insns;
 
-	(void)state;
 	start_redis();
-	start_recording("1000");
+	snprintf(recording, sizeof(recording), "%s/r.stint", server.directory);
+	command_record(&recorder, recording, server.pid, options);
 	insns = verified_insns(recorder.pid);
 	server_ask(client, "PING\r\n", 6, "+PONG\r\n");
 	command_record_end(&recorder);
@@ -197,7 +197,19 @@ static void the_verifier_goes_through_800_000_instructions_at_most(void **state)
 		printf("skipped: this kernel does not tell how many instructions its verifier went through\n");
 		skip();
 	}
-	assert_in_range(insns, 1, 800000);
+	assert_in_range(insns, 1, most);
+}
+
+static void the_verifier_goes_through_800_000_instructions_at_most(void **state)
+{
+	(void)state;
+	assert_verified_insns((const char *const[]){NULL}, 800000);
+}
+
+static void and_through_a_million_where_functions_are_timed(void **state)
+{
+	(void)state;
+	assert_verified_insns((const char *const[]){"--function", "processCommand", NULL}, 1000000);
 }
 
 int main(void)
@@ -210,6 +222,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(the_verifier_goes_through_800_000_instructions_at_most,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(and_through_a_million_where_functions_are_timed, set_up,
+						tear_down),
 	};
 
 	return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
