@@ -380,7 +380,7 @@ static void a_peer_that_reads_slowly_is_not_idle(void **state)
 
 static void a_queue_moves_while_a_peer_on_a_unix_socket_reads(void **state)
 {
-	struct stint_stream_options options = {.size = sizeof(options), .write_ns = 25 * MS};
+	struct stint_stream_options options = {.size = sizeof(options), .write_ns = 100 * MS};
 	int fds[2];
 
 	(void)state;
