@@ -132,7 +132,7 @@ ssize_t stream_pipe_write(int fd, const struct iovec *parts, int count, size_t b
 
 /*
  * Asks the kernel what the peer has of what was sent: more than that, later, is progress. A send to a unix socket makes it
- * seem less, so it is asked when nothing more can be sent for now. False: it cannot be known, or nothing was sent.
+ * seem less, so it is asked when the socket takes no more. False: it cannot be known, or nothing was sent.
  */
 bool stream_ask_gone(struct stint_stream *stream);
 int stream_need_timer(struct stint_stream *stream);

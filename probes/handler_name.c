@@ -5,6 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The first of a list, which ends with NULL, that a name begins with; NULL: none. */
+static const char *beginning_of(const char *name, const char *const *list)
+{
+	while (*list && strncmp(*list, name, strlen(*list)) != 0)
+		list++;
+	return *list;
+}
+
+/* Whether a list, which ends with NULL, has a word. */
+static bool is_in(const char *const *list, const char *word, size_t len)
+{
+	while (*list && (strlen(*list) != len || strncmp(*list, word, len) != 0))
+		list++;
+	return *list != NULL;
+}
+
 /* The same function; where that is unknown, the same place in it. */
 static bool same_function(const struct stint_frame *a, const struct stint_frame *b)
 {
@@ -89,10 +105,7 @@ static bool runs_scripts(const struct stint_frame *frame)
 	static const char *const beginnings[] = {"zend_", "php_", "Perl_", "perl_", "rb_",
 						 "ruby_", "lua_", "luaV_", NULL};
 
-	for (const char *const *beginning = beginnings; *beginning; beginning++)
-		if (strncmp(frame->name, *beginning, strlen(*beginning)) == 0)
-			return true;
-	return is_interpreter(frame);
+	return beginning_of(frame->name, beginnings) || is_interpreter(frame);
 }
 
 /*
@@ -191,7 +204,8 @@ static const struct stint_frame *first_named(const struct stint_frame *frames, s
 }
 
 /*
- * Between the wait and the handlers: of haproxy, nginx, libevent, libev and libuv, where they are compiled into the program.
+ * Between the wait and the handlers: of haproxy, nginx, libevent, libev and libuv, where they are compiled into the
+ * program.
  * What the compiler has made of a part of one (".part.0") is it, too.
  */
 static bool is_known_dispatch(const struct stint_frame *frame)
@@ -212,12 +226,8 @@ static bool is_known_dispatch(const struct stint_frame *frame)
 					    "uv__work_done",
 					    "uv__run_timers",
 					    NULL};
-	size_t len = strcspn(frame->name, ".");
 
-	for (const char *const *name = names; *name; name++)
-		if (strlen(*name) == len && strncmp(*name, frame->name, len) == 0)
-			return true;
-	return false;
+	return is_in(names, frame->name, strcspn(frame->name, "."));
 }
 
 /* What such a one calls, if that has a name, and is more than its own use of libc; else it. */
@@ -292,10 +302,7 @@ static bool is_way_to_call(const struct stint_frame *frame)
 	static const char *const ways[] = {"cfunction_", "method_",     "slot_",  "wrap_", "type_call",
 					   "object_",    "vectorcall_", "descr_", NULL};
 
-	for (const char *const *way = ways; *way; way++)
-		if (strncmp(frame->name, *way, strlen(*way)) == 0)
-			return true;
-	return false;
+	return beginning_of(frame->name, ways) != NULL;
 }
 
 /* The depth of the last function of Python's own that runs: what it called is below. `depth` if none is. */
@@ -315,10 +322,7 @@ static bool is_of_memory(const struct stint_frame *frame)
 	static const char *const beginnings[] = {"mem",     "__mem", "str",   "__str", "malloc",  "calloc",
 						 "realloc", "free",  "cfree", "_int_", "__libc_", NULL};
 
-	for (const char *const *beginning = beginnings; *beginning; beginning++)
-		if (strncmp(frame->name, *beginning, strlen(*beginning)) == 0)
-			return true;
-	return false;
+	return beginning_of(frame->name, beginnings) != NULL;
 }
 
 /* How telling a frame below the interpreter is, as what that called: of equals, the first is taken. */
@@ -393,18 +397,10 @@ static const struct stint_frame *interpreted(const struct stint_frame *frames, s
 static const char *crate_of(const char *name, size_t *len)
 {
 	static const char *const before[] = {"<", "&", "*const ", "*mut ", "mut ", "dyn ", "[", "(", NULL};
-	const char *const *skipped = before;
+	const char *skipped;
 
-	while (*skipped) {
-		size_t skipped_len = strlen(*skipped);
-
-		if (strncmp(name, *skipped, skipped_len) != 0) {
-			skipped++;
-			continue;
-		}
-		name += skipped_len;
-		skipped = before;
-	}
+	while ((skipped = beginning_of(name, before)))
+		name += strlen(skipped);
 	*len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
 	if (strncmp(name + *len, "::", 2) != 0)
 		*len = 0;
@@ -456,9 +452,8 @@ static bool is_rust_runtime(const struct stint_frame *frame)
 	size_t len;
 	const char *crate = crate_of(frame->name, &len);
 
-	for (const char *const *known = crates; len && *known; known++)
-		if (strlen(*known) == len && strncmp(*known, crate, len) == 0)
-			return true;
+	if (is_in(crates, crate, len))
+		return true;
 	/* "<T as ...>", where the older mangling does not tell what T is, and what the linker wants of it. */
 	return strncmp(frame->name, "<T as ", 6) == 0 || strncmp(frame->name, "__rust", 6) == 0;
 }

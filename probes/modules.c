@@ -111,8 +111,8 @@ static int open_mapped(uint32_t pid, uint64_t start)
 }
 
 /*
- * Another file may have come to that path since it was read, as by an upgrade under a running server: then the mapping, once
- * the file is open, is of one that has another path, or of one that is deleted.
+ * Another file may have come to that path since it was read, as by an upgrade under a running server: then the mapping,
+ * once the file is open, is of one that has another path, or of one that is deleted.
  */
 static int open_by_path(uint32_t pid, uint64_t start, const char *path, const char *from_here)
 {

@@ -22,7 +22,8 @@ bool stint_module_is_own(uint32_t pid);
 
 /*
  * Opens the file that is mapped at `start`, whose path in the process's own eyes is `path`. Returns a descriptor, or a
- * negative errno: -ESTALE if there is another file by now, -EINVAL if it is none that has contents, as a device. The file's own name in `ret`, for errors and for finding debug information beside it.
+ * negative errno: -ESTALE if there is another file by now, -EINVAL if it is none that has contents, as a device. The file's
+ * own name in `ret`, for errors and for finding debug information beside it.
  */
 int stint_module_open(uint32_t pid, uint64_t start, const char *path, char *ret, size_t ret_bytes);
 

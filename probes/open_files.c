@@ -85,15 +85,6 @@ bool stint_is_socket(const char *target, uint64_t *inode)
 
 /* ---- sockets ---- */
 
-uint32_t stint_network_of(uint32_t pid)
-{
-	struct stat status;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/ns/net", stint_live_thread(pid));
-	return stat(path, &status) == 0 ? (uint32_t)status.st_ino : 0;
-}
-
 /* As the kernel prints them: words of 32 bits in the machine's order, in hexadecimal. */
 static void parse_address(const char *text, uint8_t *ret)
 {

@@ -29,9 +29,6 @@ bool stint_fd_is_inode(uint32_t pid, int32_t fd, uint64_t inode, uint32_t device
 /* Is that the target of a socket? Then its inode. */
 bool stint_is_socket(const char *target, uint64_t *inode);
 
-/* The inode of its network namespace; 0 if it is gone or does not tell. */
-uint32_t stint_network_of(uint32_t pid);
-
 struct stint_tcp_socket {
 	uint64_t inode;
 	uint16_t family; /* AF_INET, AF_INET6 */

@@ -5,8 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-/* The line "NSpid:" has the numbers from the outermost namespace to the innermost; kernels without those have no such line. */
+#include "probes/live_thread.h"
+
+/*
+ * The line "NSpid:" has the numbers from the outermost namespace to the innermost; kernels without those have no such
+ * line.
+ */
 bool stint_proc_status(uint32_t pid, struct stint_proc_status *ret)
 {
 	char path[64], line[256];
@@ -28,4 +34,13 @@ bool stint_proc_status(uint32_t pid, struct stint_proc_status *ret)
 	}
 	fclose(file);
 	return has_uid && ret->inside_pid;
+}
+
+uint32_t stint_proc_network(uint32_t pid)
+{
+	struct stat status;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/ns/net", stint_live_thread(pid));
+	return stat(path, &status) == 0 ? (uint32_t)status.st_ino : 0;
 }

@@ -15,4 +15,7 @@ struct stint_proc_status {
 /* False: it is gone, or that cannot be read. */
 bool stint_proc_status(uint32_t pid, struct stint_proc_status *ret);
 
+/* The number of its network namespace, which is that of an inode; 0 if it is gone or does not tell. */
+uint32_t stint_proc_network(uint32_t pid);
+
 #endif

@@ -12,7 +12,7 @@
 #include "probes/epoll_fds.h"
 #include "probes/listeners.h"
 #include "probes/now.h"
-#include "probes/open_files.h"
+#include "probes/proc_status.h"
 
 #define LOOK_AGAIN_MIN_NS 100000000u
 #define LOOK_AGAIN_MAX_NS UINT64_C(25600000000)
@@ -122,7 +122,7 @@ static void tell_port(void *ctx, uint16_t port, bool own)
 
 void stint_registrations_scan(struct stint_registrations *registrations, uint32_t pid)
 {
-	struct network network = {registrations->maps.listened, stint_network_of(pid)};
+	struct network network = {registrations->maps.listened, stint_proc_network(pid)};
 	struct set set = {.registrations = registrations, .pid = pid, .time_ns = stint_now_ns()};
 
 	if (network.number)

@@ -450,8 +450,8 @@ static bool is_gone_from_here(const struct stint_unwinder *unwinder)
 }
 
 /*
- * As libdwfl's own does, but in the process's mount namespace, where the same path may be another file: what cannot be opened
- * there is not looked for here, unless the process is gone, and had none of its own.
+ * As libdwfl's own does, but in the process's mount namespace, where the same path may be another file: what cannot be
+ * opened there is not looked for here, unless the process is gone, and had none of its own.
  */
 static int find_elf(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base, char **file_name,
 		    Elf **elf)

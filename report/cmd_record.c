@@ -466,7 +466,7 @@ static bool is_asked_for(const struct request *request, uint32_t pid)
  * A master, as of php-fpm, may have a loop of its own that is never late, and be taken for the whole service: workers that
  * it has are said not to be there.
  */
-static void tell_children(const struct request *request, uint32_t pid)
+static void tell_children_of(const struct request *request, uint32_t pid)
 {
 	uint32_t children[CHILDREN_MAX];
 	size_t len = target_children(children, CHILDREN_MAX, pid), others = 0, told = 0;
@@ -489,6 +489,12 @@ static void tell_children(const struct request *request, uint32_t pid)
 			 options, others > CHILDREN_TOLD ? " ..." : "");
 }
 
+static void tell_children(const struct request *request)
+{
+	for (size_t i = 0; i < request->pids_len; i++)
+		tell_children_of(request, request->pids[i]);
+}
+
 static int add_targets(struct recorder *recorder, const struct request *request)
 {
 	bool may_come = request->cgroup || (request->comm && !recorder_probes_missing(recorder));
@@ -502,8 +508,8 @@ static int add_targets(struct recorder *recorder, const struct request *request)
 		status = add_target(recorder, request, request->pids[i], &sees);
 		seen += sees;
 	}
-	for (size_t i = 0; !status && !request->cgroup && !request->comm && i < request->pids_len; i++)
-		tell_children(request, request->pids[i]);
+	if (!status && !request->cgroup && !request->comm)
+		tell_children(request);
 	if (!status && !seen && !may_come)
 		status = complain(1, "nothing can be recorded: %s", recorder_probes_missing(recorder));
 	if (!status)

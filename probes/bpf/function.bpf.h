@@ -295,7 +295,10 @@ struct calls_told {
 	u64 trampoline; /* what the return address of those that are is replaced by */
 };
 
-/* Adds the call at that place. Not static, nor is the next one: the verifier goes through it once, and not for each place. */
+/*
+ * Adds the call at that place. Not static, nor is restore_return(): the verifier goes through it once, and not for each
+ * place.
+ */
 __noinline int put_call(struct overrun_draft *draft, const struct function_place *place, u32 at,
 			const struct calls_told *told)
 {

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "report/record/clock_ns.h"
 #include "stint/meter_file.h"
 
 #define DIRECTORIES_MAX 64
@@ -66,14 +66,6 @@ struct meter_births *meter_births_free(struct meter_births *births)
 
 /* ---- directories ---- */
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* One that is watched already, by whatever path, has the same number. */
 uint64_t meter_births_watch(struct meter_births *births, const char *directory)
 {
@@ -90,7 +82,7 @@ uint64_t meter_births_watch(struct meter_births *births, const char *directory)
 		return UINT64_MAX;
 	}
 	added = &births->directories[births->directories_len++];
-	*added = (struct directory){wd, now_ns()};
+	*added = (struct directory){wd, clock_ns(CLOCK_MONOTONIC)};
 	return added->since_ns;
 }
 

@@ -10,10 +10,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "probes/proc_status.h"
+#include "report/record/clock_ns.h"
 #include "stint/meter.h"
 
 #define LOOPS_MAX    1024
@@ -26,7 +26,7 @@
  * time, with that of who is visited, or at more histograms than these, each of which takes 19 KB in the series: 16 loops
  * with 128 handlers, as a meter has them unless it is told otherwise, have 12,352. Entries of rings that are more are lost.
  */
-#define VISIT_MS       3000
+#define VISIT_NS       3000000000u
 #define VISIT_READS    256 /* after so many it is looked how long it has taken */
 #define HISTOGRAMS_MAX 65536
 #define ENTRIES_MAX    131072
@@ -41,7 +41,7 @@ struct meter_reader {
 	uint64_t stacks_read[LOOPS_MAX];
 	uint64_t lost;
 	/* Of the visit under way. */
-	uint64_t until_ms; /* UINT64_MAX: there is none */
+	uint64_t until_ns; /* UINT64_MAX: there is none */
 	uint64_t reads;
 	uint32_t histograms_left;
 	uint32_t entries_left;
@@ -50,17 +50,9 @@ struct meter_reader {
 	struct stint_meter_file_stack stack;
 };
 
-static uint64_t cpu_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static bool is_overdue(struct meter_reader *reader)
 {
-	return ++reader->reads % VISIT_READS == 0 && cpu_ms() > reader->until_ms;
+	return ++reader->reads % VISIT_READS == 0 && clock_ns(CLOCK_THREAD_CPUTIME_ID) > reader->until_ns;
 }
 
 static int read_at(struct meter_reader *reader, void *ret, size_t bytes, uint64_t offset)
@@ -171,7 +163,7 @@ static int open_file(struct meter_reader **ret, const char *path)
 
 	if (!reader)
 		return -ENOMEM;
-	reader->until_ms = UINT64_MAX;
+	reader->until_ns = UINT64_MAX;
 	/* Without O_NONBLOCK a fifo put in the file's place would hold us up. */
 	reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (reader->fd < 0) {
@@ -610,12 +602,12 @@ int meter_reader_visit(struct meter_reader *reader, const struct meter_reader_vi
 {
 	int err = refresh_counts(reader);
 
-	reader->until_ms = cpu_ms() + VISIT_MS;
+	reader->until_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) + VISIT_NS;
 	reader->histograms_left = HISTOGRAMS_MAX;
 	reader->entries_left = ENTRIES_MAX;
 	for (uint32_t i = 0; !err && i < reader->header.loop_count; i++)
 		err = visit_loop(reader, visitor, ctx, i);
-	reader->until_ms = UINT64_MAX;
+	reader->until_ns = UINT64_MAX;
 	return err;
 }
 

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/record/namespaces.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <sys/stat.h>
-
-#include "probes/probes.h"
 #include "probes/proc_status.h"
 
 uint32_t namespaces_pid(uint32_t pid)
@@ -17,9 +12,5 @@ uint32_t namespaces_pid(uint32_t pid)
 
 uint64_t namespaces_net(uint32_t pid)
 {
-	struct stat status;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/ns/net", stint_probes_live_thread(pid));
-	return stat(path, &status) == 0 ? status.st_ino : 0;
+	return stint_proc_network(pid);
 }

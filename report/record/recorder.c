@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "report/endpoint.h"
+#include "report/record/clock_ns.h"
 #include "report/record/meter_source.h"
 #include "report/record/namespaces.h"
 #include "report/record/probe_source.h"
@@ -84,14 +85,6 @@ const char *recorder_error(const struct recorder *recorder)
 const char *recorder_probes_missing(const struct recorder *recorder)
 {
 	return recorder->probes ? NULL : recorder->probes_missing;
-}
-
-static uint64_t clock_ns(clockid_t id)
-{
-	struct timespec now;
-
-	clock_gettime(id, &now);
-	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
 /* ---- beginning ---- */
