@@ -567,8 +567,12 @@ static void discard(struct recorder *recorder, const struct request *request)
 static int tell_none(const struct recorder *recorder, const struct request *request)
 {
 	static const char none[] = "no event loop was seen";
+	uint64_t missed = recorder_meters_missed(recorder);
 	char comm[32];
 
+	if (missed)
+		return complain(1, "%s: %" PRIu64 " meter%s of libstint were gone before they were looked at",
+				none, missed, missed == 1 ? "" : "s");
 	if (recorder_probes_missing(recorder))
 		return complain(1, "%s: no meter of libstint, and no probes: %s", none,
 				recorder_probes_missing(recorder));

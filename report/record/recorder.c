@@ -476,7 +476,7 @@ static void write_losses(struct recorder *recorder)
 		recording, "meter_broken", recorder->meter_broken,
 		"meter files that became unreadable while they were recorded, or have far too much in them");
 	if (recorder->session.births)
-		recording_loss(recording, "meters_missed", meter_births_missed(recorder->session.births),
+		recording_loss(recording, "meters_missed", recorder_meters_missed(recorder),
 			       "meters of programs on libstint that were gone before they were looked at");
 	recording_loss(recording, "processes", recorder->processes_lost,
 		       "processes that were followed and are not recorded: not to be inspected, or too many");
@@ -710,6 +710,11 @@ uint64_t recorder_duration_ns(const struct recorder *recorder)
 {
 	return recorder->end_ns > recorder->session.start_ns ? recorder->end_ns - recorder->session.start_ns
 							     : 0;
+}
+
+uint64_t recorder_meters_missed(const struct recorder *recorder)
+{
+	return meter_births_missed(recorder->session.births);
 }
 
 void recorder_sums(const struct recorder *recorder, struct recording_sums *ret)

@@ -92,4 +92,7 @@ int recorder_run(struct recorder *recorder, uint64_t duration_ns, const volatile
 uint64_t recorder_duration_ns(const struct recorder *recorder);
 void recorder_sums(const struct recorder *recorder, struct recording_sums *ret);
 
+/* Meters that were gone before they were looked at: of those nothing is in the recording. */
+uint64_t recorder_meters_missed(const struct recorder *recorder);
+
 #endif

@@ -152,8 +152,13 @@ void command_record(struct command *recorder, const char *recording, pid_t pid, 
 
 void command_record_end(struct command *recorder)
 {
-	assert_int_equal(command_end(recorder, SIGINT, NULL, 0), 0);
+	char output[4096];
+	int status = command_end(recorder, SIGINT, output, sizeof(output));
+
 	recorder->pid = 0;
+	if (status != 0)
+		print_error("%s", output);
+	assert_int_equal(status, 0);
 }
 
 void command_unwrap(char *text)

@@ -23,6 +23,7 @@
 
 #include <cmocka.h>
 
+#include "thread_call.h"
 #include "watching_fixture.h"
 
 #define MS      UINT64_C(1000000)
@@ -76,17 +77,6 @@ static uint64_t cpu_ns(void)
 	return strtoull(text, NULL, 10);
 }
 
-/* The number of the call that it is blocked in; -1: none. */
-static long call(void)
-{
-	char text[256], *end;
-	long number;
-
-	read_proc("syscall", text, sizeof(text));
-	number = strtol(text, &end, 10);
-	return end == text ? -1 : number;
-}
-
 static bool has_computed(uint64_t before_ns)
 {
 	return cpu_ns() - before_ns >= 20 * MS;
@@ -96,7 +86,7 @@ static uint64_t since_ns; /* it has been seen in that call; 0: not yet */
 
 static bool is_in_call(uint64_t number)
 {
-	if (call() != (long)number)
+	if (thread_call(subject.pid) != (long)number)
 		since_ns = 0;
 	else if (!since_ns)
 		since_ns = now_ns();
@@ -799,7 +789,7 @@ static bool has_read_all(uint64_t unused)
 	int bytes = 1;
 
 	(void)unused;
-	return ioctl(subject.to, FIONREAD, &bytes) == 0 && bytes == 0 && call() == SYS_read;
+	return ioctl(subject.to, FIONREAD, &bytes) == 0 && bytes == 0 && thread_call(subject.pid) == SYS_read;
 }
 
 static void a_thread_beside_a_set_of_two_numbers_that_is_waited_in_is_not_told(void **state)

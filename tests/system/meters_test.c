@@ -2,6 +2,7 @@
 
 /* A process may have one meter after another: each is recorded, and what they say of a handler is added up. */
 
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -9,11 +10,13 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include <cmocka.h>
 
 #include "query.h"
 #include "recorded_fixture.h"
+#include "thread_call.h"
 
 #define TICKS                                                                                                  \
 	"SELECT coalesce(sum(count), 0) FROM total t JOIN handler h ON t.handler = h.id WHERE h.name = 'tick'" \
@@ -83,33 +86,29 @@ static void so_is_a_program_that_executes_itself(void **state)
 	assert_int_equal(query_number(recorded.recording, "SELECT sum(count) FROM loss"), 0);
 }
 
-/* Each of them has counted a tick, and is a loop in the recording or was missed. The first had ended before it. */
-static void assert_all_are_seen_or_missed(int64_t made)
+/* While the recorder is stopped nothing is looked at, but the kernel keeps for it that they were made. */
+static void meters_that_were_all_gone_before_a_look_are_told(void **state)
 {
-	int64_t missed =
-		query_number(recorded.recording, "SELECT count FROM loss WHERE name = 'meters_missed'");
-
-	assert_true(missed > 0);
-	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM loop WHERE iterations > 0") +
-				 missed,
-			 made);
-}
-
-static void meters_that_were_gone_before_a_look_are_counted(void **state)
-{
-	char line[64];
+	char line[64], output[1024];
 
 	(void)state;
 	start();
+	assert_int_equal(kill(recorded.recorder.pid, SIGSTOP), 0);
+	subject_until_state(recorded.recorder.pid, 'T');
 	assert_int_equal(kill(program.pid, SIGHUP), 0);
 	command_line(&program, "ran", line, sizeof(line));
-	end();
-	assert_all_are_seen_or_missed(BRIEF);
+	assert_int_equal(kill(recorded.recorder.pid, SIGCONT), 0);
+	assert_int_equal(command_end(&program, SIGTERM, output, sizeof(output)), 0);
+	assert_int_equal(command_end(&recorded.recorder, 0, output, sizeof(output)), 1);
+	recorded.recorder.pid = 0;
+	assert_non_null(strstr(output, "no event loop was seen: 100 meters of libstint were gone"));
 }
 
-static void so_are_those_before_one_that_stays(void **state)
+/* Each has counted a tick, and is a loop in the recording or was missed. The first had ended before it. */
+static void those_before_one_that_stays_are_counted(void **state)
 {
 	char line[64], output[16384];
+	int64_t missed;
 
 	(void)state;
 	start();
@@ -121,27 +120,23 @@ static void so_are_those_before_one_that_stays(void **state)
 	command_line(&program, "ran", line, sizeof(line));
 	query_until(recorded.recording, "SELECT count(*) FROM loop WHERE iterations = 10", 1);
 	end();
-	assert_all_are_seen_or_missed(2 * BRIEF + 1);
+	missed = query_number(recorded.recording, "SELECT count FROM loss WHERE name = 'meters_missed'");
+	assert_true(missed > 0);
+	assert_int_equal(query_number(recorded.recording, "SELECT count(*) FROM loop WHERE iterations > 0") +
+				 missed,
+			 2 * BRIEF + 1);
 	assert_int_equal(command_run((const char *const[]){"stint", "report", recorded.recording, NULL},
 				     output, sizeof(output)),
 			 0);
 	assert_non_null(strstr(output, " meters_missed: meters of programs on libstint that were gone"));
 }
 
-/* As soon as it has executed it, in the handler of its timer. */
+/* Until it sleeps as that, as the kernel closes the meter's file no earlier than as the new program begins. */
 static void become_sleep(void)
 {
-	char path[64], name[16];
-	FILE *file;
-
 	assert_int_equal(kill(program.pid, SIGQUIT), 0);
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)program.pid);
-	do {
-		file = fopen(path, "re");
-		assert_non_null(file);
-		assert_non_null(fgets(name, sizeof(name), file));
-		fclose(file);
-	} while (strcmp(name, "sleep\n") != 0);
+	while (thread_call(program.pid) != SYS_clock_nanosleep)
+		sched_yield();
 }
 
 static void a_handler_that_executes_a_program_without_a_meter_does_not_go_on(void **state)
@@ -176,9 +171,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_loop_after_the_last_one_was_freed_is_recorded, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(so_is_a_program_that_executes_itself, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(meters_that_were_gone_before_a_look_are_counted, set_up,
+		cmocka_unit_test_setup_teardown(meters_that_were_all_gone_before_a_look_are_told, set_up,
 						tear_down),
-		cmocka_unit_test_setup_teardown(so_are_those_before_one_that_stays, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(those_before_one_that_stays_are_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_handler_that_executes_a_program_without_a_meter_does_not_go_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_a_program_has_left_that_became_another_is_no_meter,

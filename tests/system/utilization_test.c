@@ -23,6 +23,7 @@
 
 #include "query.h"
 #include "recorded_fixture.h"
+#include "thread_call.h"
 #include "watching.h"
 
 #define IDLE_NS 300000000
@@ -38,22 +39,12 @@ static void idle(void)
 /* Until it sleeps in a wait for events of an epoll set. */
 static void await_wait(pid_t pid)
 {
-	static const long waits[] = {SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2};
-	char path[64], line[256];
-	bool waits_now = false;
+	long call;
 
-	snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
-	while (!waits_now) {
-		FILE *file = fopen(path, "re");
-		long call;
-
-		assert_non_null(file);
-		call = fgets(line, sizeof(line), file) && *line != 'r' ? strtol(line, NULL, 10) : -1;
-		fclose(file);
-		for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++)
-			waits_now = waits_now || call == waits[i];
+	do {
 		sched_yield();
-	}
+		call = thread_call(pid);
+	} while (call != SYS_epoll_wait && call != SYS_epoll_pwait && call != SYS_epoll_pwait2);
 }
 
 static void start_echo(struct sockaddr_in *ret)
