@@ -110,6 +110,16 @@ static int open_mapped(uint32_t pid, uint64_t start)
 	return open_file(mapped);
 }
 
+bool stint_module_in_our_mounts(uint32_t pid)
+{
+	struct stat ours, theirs;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/ns/mnt", stint_live_thread(pid));
+	return stat("/proc/self/ns/mnt", &ours) == 0 && stat(path, &theirs) == 0 &&
+	       ours.st_ino == theirs.st_ino;
+}
+
 /*
  * Another file may have come to that path since it was read, as by an upgrade under a running server: then the mapping,
  * once the file is open, is of one that has another path, or of one that is deleted.
@@ -131,7 +141,11 @@ int stint_module_open(uint32_t pid, uint64_t start, const char *path, char *ret,
 {
 	int fd = open_mapped(pid, start);
 
-	snprintf(ret, ret_bytes, "/proc/%" PRIu32 "/root%s", stint_live_thread(pid), path);
+	/* A path that can be seen from here is told as from here, whatever the process has made its root since. */
+	if (stint_module_in_our_mounts(pid))
+		snprintf(ret, ret_bytes, "%s", path);
+	else
+		snprintf(ret, ret_bytes, "/proc/%" PRIu32 "/root%s", stint_live_thread(pid), path);
 	if (fd < 0)
 		fd = open_program(pid, path);
 	return fd >= 0 ? fd : open_by_path(pid, start, path, ret);

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,8 +45,8 @@ struct kept_name {
 struct stint_unwinder {
 	Dwfl *dwfl; /* NULL: lost to a file that was cut short while it was read */
 	pid_t pid;
-	bool has_our_root;
-	Elf *self; /* this program's file */
+	bool is_of_here; /* the paths of its files are what they are from here */
+	Elf *self;       /* this program's file */
 	int self_fd;
 	struct stint_perf_map *perf_map;
 	struct kept_name *kept[NAMES_KEPT];
@@ -433,25 +432,36 @@ static int attach(struct stint_unwinder *unwinder)
 /* libdwfl takes what bears such a name, and is not there, from the process's memory. */
 static const char in_memory[] = "/proc/self/ (deleted)";
 
-static bool has_our_root(uint32_t pid)
+/* 0, or a negative errno: -ENOENT if it has none any more, as one that has ended, also while nobody has waited for it. */
+static int root_of(uint32_t pid, struct stat *ret)
 {
-	struct stat theirs, ours;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/root/", stint_live_thread(pid));
-	return stat(path, &theirs) == 0 && stat("/", &ours) == 0 && theirs.st_dev == ours.st_dev &&
+	return stat(path, ret) == 0 ? 0 : -errno;
+}
+
+static bool is_of_here(uint32_t pid)
+{
+	struct stat theirs, ours;
+
+	if (stint_module_in_our_mounts(pid))
+		return true;
+	return root_of(pid, &theirs) == 0 && stat("/", &ours) == 0 && theirs.st_dev == ours.st_dev &&
 	       theirs.st_ino == ours.st_ino;
 }
 
-/* It has neither memory nor a root any more, but its root was ours, in which its files may be as they were. */
+/* It has neither memory nor a root any more, but here its files may be as they were. */
 static bool is_gone_from_here(const struct stint_unwinder *unwinder)
 {
-	return unwinder->has_our_root && kill(unwinder->pid, 0) < 0 && errno == ESRCH;
+	struct stat root;
+
+	return unwinder->is_of_here && root_of((uint32_t)unwinder->pid, &root) == -ENOENT;
 }
 
 /*
  * As libdwfl's own does, but in the process's mount namespace, where the same path may be another file: what cannot be
- * opened there is not looked for here, unless the process is gone, and had none of its own.
+ * opened there is not looked for here, unless the process is gone, and saw it as it is seen from here.
  */
 static int find_elf(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base, char **file_name,
 		    Elf **elf)
@@ -490,7 +500,7 @@ int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid)
 	if (!unwinder)
 		return -ENOMEM;
 	unwinder->pid = (pid_t)pid;
-	unwinder->has_our_root = has_our_root(pid);
+	unwinder->is_of_here = is_of_here(pid);
 	unwinder->self_fd = -1;
 	stint_module_alias(pid, unwinder->exe, sizeof(unwinder->exe), unwinder->exe_name,
 			   sizeof(unwinder->exe_name));
