@@ -160,7 +160,8 @@ int stint_stream_close(struct stint_stream *stream)
 		return 0;
 	}
 	stream->closing_at_ns = stint_loop_now_ns(stream->object.loop);
-	(void)stream_ask_gone(stream);
+	/* What the peer has got until now is progress for the other limits, too. */
+	note_progress(stream);
 	error = stream_need_timer(stream);
 	if (error == 0)
 		error = stream_watch_limits(stream);

@@ -403,6 +403,45 @@ static void a_close_takes_as_long_as_the_peer_reads(void **state)
 	close(fds[1]);
 }
 
+static void read_and_close(struct stint_timer *timer, void *ctx)
+{
+	static char data[40000];
+
+	(void)ctx;
+	assert_int_equal(recv(first.fds[1], data, sizeof(data), 0), sizeof(data));
+	assert_int_equal(stint_stream_close(near.stream), 0);
+	stint_timer_free(timer);
+}
+
+static void begin_to_read_and_close(struct stint_timer *timer, void *ctx)
+{
+	(void)ctx;
+	write_much(first.fds[0], &first.options);
+	stint_timer_free(timer);
+	assert_int_equal(stint_timer_new(&timer, loop, handler, read_and_close, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 50 * MS, 0), 0);
+	check_first_after(120 * MS, NULL);
+}
+
+/* The write limit began anew as it read, of which nobody has asked before the close. */
+static void what_a_peer_has_read_before_a_close_counts(void **state)
+{
+	struct stint_timer *timer;
+
+	(void)state;
+	first.options = (struct stint_stream_options){.size = sizeof(first.options),
+						      .write_ns = 100 * MS,
+						      .close_ns = 10 * S};
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, first.fds), 0);
+	assert_int_equal(stint_timer_new(&timer, loop, handler, begin_to_read_and_close, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+	checks = 0;
+	iterate_until(&checks);
+	iterate_until(&near.closed);
+	assert_int_equal(near.error, -ETIMEDOUT);
+	close(first.fds[1]);
+}
+
 static void a_peer_that_a_close_gives_up_on_sees_a_reset(void **state)
 {
 	struct stint_stream_options options = {.size = sizeof(options), .close_ns = 20 * MS};
@@ -467,6 +506,7 @@ int main(void)
 		TEST(a_peer_that_reads_slowly_is_not_idle),
 		TEST(a_queue_moves_while_a_peer_on_a_unix_socket_reads),
 		TEST(a_close_takes_as_long_as_the_peer_reads),
+		TEST(what_a_peer_has_read_before_a_close_counts),
 		TEST(a_peer_that_a_close_gives_up_on_sees_a_reset),
 		TEST(a_limit_beyond_all_time_is_never_reached),
 	};
