@@ -91,7 +91,7 @@ static void check_gnuplot(struct findings *findings)
 	     "sudo apt-get install gnuplot-nox");
 }
 
-/* Programs make it, and not what it is in; one that is there has to be theirs, and nobody else's to write to. */
+/* Programs make it, and not what it is in; one that is there has to be theirs, no link, and nobody else's to write to. */
 static bool can_be_used(const char *path)
 {
 	struct stat status;
@@ -100,7 +100,7 @@ static bool can_be_used(const char *path)
 		(void)rmdir(path); /* a program may have come to use it */
 		return true;
 	}
-	return errno == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode) &&
+	return errno == EEXIST && lstat(path, &status) == 0 && S_ISDIR(status.st_mode) &&
 	       status.st_uid == geteuid() && !(status.st_mode & 022) && access(path, W_OK | X_OK) == 0;
 }
 

@@ -894,6 +894,10 @@ static void a_runtime_directory_that_nobody_could_make_is_told(void **state)
 	assert_runtime_directory(path, "less");
 	assert_runtime_directory("/dev/null", "less");
 	assert_runtime_directory("/tmp", "less"); /* everybody's */
+	snprintf(path, sizeof(path), "%s/link", directory);
+	assert_int_equal(symlink(directory, path), 0);
+	assert_runtime_directory(path, "less");
+	assert_int_equal(unlink(path), 0);
 }
 
 #define TEST(name) cmocka_unit_test_teardown(name, remove_recording)
