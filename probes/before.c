@@ -137,13 +137,15 @@ struct reading {
 static int add_registration(void *ctx, int32_t fd, uint32_t events, uint64_t data)
 {
 	struct reading *reading = ctx;
-	struct set *inner = find_set(reading->found, fd);
+	struct found *found = reading->found;
+	const struct set *inner = find_set(found, fd);
 
 	(void)events;
 	(void)data;
 	reading->set->registrations++;
-	if (inner)
-		inner->nested = true;
+	for (uint32_t i = 0; inner && i < found->sets_len; i++)
+		if (found->sets[i].first_epfd == inner->first_epfd)
+			found->sets[i].nested = true;
 	return 0;
 }
 

@@ -783,6 +783,24 @@ static void have_another_thread_wait_in_a_duplicate(void)
 		sched_yield();
 }
 
+/* The set is in another one, by one of its numbers, and it is that other one that is waited in. */
+static void have_another_thread_wait_in_a_set_around_it(void)
+{
+	static int outer, inner, ends[2];
+	struct epoll_event event = {.events = EPOLLHUP};
+	pthread_t other;
+
+	outer = epoll_create1(0);
+	inner = epoll_create1(0);
+	if (dup(inner) < 0 || pipe(ends) < 0 || epoll_ctl(inner, EPOLL_CTL_ADD, ends[0], &event) < 0 ||
+	    epoll_ctl(inner, EPOLL_CTL_ADD, ends[1], &event) < 0 ||
+	    epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event) < 0 ||
+	    pthread_create(&other, NULL, say_who_and_wait_on, &outer) != 0)
+		_exit(1);
+	while (!__atomic_load_n(&waiter, __ATOMIC_ACQUIRE) || !is_in_epoll_wait(waiter))
+		sched_yield();
+}
+
 /* That it has read the second of two says that it has done what it does upon the first. */
 static bool has_read_all(uint64_t unused)
 {
@@ -792,11 +810,10 @@ static bool has_read_all(uint64_t unused)
 	return ioctl(subject.to, FIONREAD, &bytes) == 0 && bytes == 0 && thread_call(subject.pid) == SYS_read;
 }
 
-static void a_thread_beside_a_set_of_two_numbers_that_is_waited_in_is_not_told(void **state)
+static void expect_that_who_reads_is_not_told(void (*first)(void))
 {
-	(void)state;
 	watching_or_skip();
-	fork_idle(have_another_thread_wait_in_a_duplicate);
+	fork_idle(first);
 	go_on();
 	go_on();
 	wait_until(has_read_all, 0);
@@ -804,6 +821,18 @@ static void a_thread_beside_a_set_of_two_numbers_that_is_waited_in_is_not_told(v
 	rest();
 	stop();
 	assert_null(only_one(has_begun_before));
+}
+
+static void a_thread_beside_a_set_of_two_numbers_that_is_waited_in_is_not_told(void **state)
+{
+	(void)state;
+	expect_that_who_reads_is_not_told(have_another_thread_wait_in_a_duplicate);
+}
+
+static void nor_one_beside_a_set_of_two_numbers_that_is_in_another(void **state)
+{
+	(void)state;
+	expect_that_who_reads_is_not_told(have_another_thread_wait_in_a_set_around_it);
 }
 
 /* Nobody has said that it has a loop. */
@@ -897,6 +926,7 @@ int main(void)
 		OPENED(a_child_that_has_its_parents_set_is_no_loop),
 		OPENED(one_that_has_polled_once_is_no_loop),
 		OPENED(a_thread_beside_a_set_of_two_numbers_that_is_waited_in_is_not_told),
+		OPENED(nor_one_beside_a_set_of_two_numbers_that_is_in_another),
 		CLOSED(one_within_its_budget_is_not_told),
 		CLOSED(one_that_computes_on_is_told_meanwhile),
 		CLOSED(one_that_is_blocked_is_told_meanwhile),
