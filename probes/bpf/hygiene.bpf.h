@@ -358,14 +358,30 @@ static __always_inline void note_removed(u64 epfd_and_fd)
 	descriptor->flags &= ~DESCRIPTOR_OUT_PENDING;
 }
 
+/*
+ * The set by the number that the thread waits in it by, as what the wait returns is looked for by that: tokio registers by a
+ * duplicate of its descriptor. Others keep theirs.
+ */
+static __noinline s32 waited_number(const struct thread *thread, s32 epfd)
+{
+	u64 file;
+
+	if (!thread || thread->wait != RECORD_WAIT_EPOLL || thread->epfd == epfd)
+		return epfd;
+	file = fd_to_file(epfd);
+	return file && file == fd_to_file(thread->epfd) ? thread->epfd : epfd;
+}
+
 /* An epoll_ctl() has succeeded. What it costs is the loop's if that is amid an iteration of the same set. */
 __noinline int note_ctl(struct thread *thread, u64 op, u64 epfd_and_fd, u64 event_address, u64 now_ns)
 {
 	struct user_event event = {0};
 	struct loop_habits *habits = NULL;
 	u64 cost_ns = 0, data;
+	s32 epfd = waited_number(thread, (s32)(epfd_and_fd >> 32));
 
-	if (thread && (thread->state != THREAD_DISPATCHING || thread->epfd != (s32)(epfd_and_fd >> 32)))
+	epfd_and_fd = (u64)(u32)epfd << 32 | (u32)epfd_and_fd;
+	if (thread && (thread->state != THREAD_DISPATCHING || thread->epfd != epfd))
 		thread = NULL;
 	if (thread) {
 		habits = thread_habits(thread);

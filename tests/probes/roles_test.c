@@ -284,6 +284,14 @@ static void each_of_many_connections_has_the_age_of_what_it_was_sent(void **stat
 	assert_int_equal(metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE)->count, SUBJECT_MANY);
 }
 
+/* As tokio does. Nobody has the time to read what is registered, as each is closed at once. */
+static void those_added_to_a_set_by_another_number_than_it_is_waited_in_by_are_known(void **state)
+{
+	(void)state;
+	run("duplicate", NULL);
+	assert_int_equal(metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE)->count, SUBJECT_ROUNDS);
+}
+
 /* Some of them had to make way for others. */
 static void of_a_crowd_those_without_an_age_are_counted(void **state)
 {
@@ -426,6 +434,9 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(
 			the_first_connection_of_a_listener_that_was_there_before_has_its_age, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(
+			those_added_to_a_set_by_another_number_than_it_is_waited_in_by_are_known, set_up,
 			tear_down),
 		cmocka_unit_test_setup_teardown(each_of_many_connections_has_the_age_of_what_it_was_sent,
 						set_up, tear_down),

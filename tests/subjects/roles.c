@@ -14,6 +14,7 @@
  *	roles again	what a client has sent, and was read, it sends once more, after other data that is read in two parts
  *	roles many   MANY clients, each of which sends once and is read from
  *	roles crowd  the same, CROWD of them
+ *	roles duplicate	ROUNDS clients, one after the other, that are put in the set by another number than it is waited in by
  *	roles ports  it listens on PORTS ports more, and a client sends once and is read from
  *	roles reset  clients that reset their connections before they have sent anything
  *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
@@ -602,6 +603,29 @@ static void crowd(void)
 	serve(SUBJECT_CROWD);
 }
 
+/* Once it is known by which number it waits. */
+static void duplicate(void)
+{
+	int waited = epfd, far_end, near_end;
+	struct epoll_event ready;
+
+	put(event);
+	checked(epoll_wait(waited, &ready, 1, -1), "epoll_wait");
+	take(event);
+	epfd = checked(fcntl(waited, F_DUPFD_CLOEXEC, 0), "fcntl");
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		connect_to_self(&far_end, &near_end);
+		add(near_end);
+		put(far_end);
+		if (epoll_wait(waited, &ready, 1, -1) != 1 || (int)ready.data.u64 != near_end)
+			die("another one");
+		take(near_end);
+		close(near_end);
+		close(far_end);
+	}
+	epoll_wait(waited, &ready, 1, 0);
+}
+
 /* Those before the listener that the client comes to. */
 static void listen_on_more(void)
 {
@@ -661,6 +685,7 @@ static void run(const char *what)
 		     {"reused", reused},
 		     {"many", many},
 		     {"crowd", crowd},
+		     {"duplicate", duplicate},
 		     {"ports", one},
 		     {"poll", each_in_poll},
 		     {"ppoll", each_in_ppoll},
