@@ -141,8 +141,9 @@ int stream_need_timer(struct stint_stream *stream)
 {
 	if (stream->timer)
 		return 0;
+	/* Without one nobody has asked, and a limit that is set amid a stall would be over at once. */
 	if (stream->source && stream->stall_from_ns)
-		(void)stream_ask_gone(stream);
+		note_progress(stream);
 	return stint_timer_new(&stream->timer, stream->object.loop, stream->handler, on_limit, stream);
 }
 

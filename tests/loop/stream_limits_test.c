@@ -403,43 +403,75 @@ static void a_close_takes_as_long_as_the_peer_reads(void **state)
 	close(fds[1]);
 }
 
-static void read_and_close(struct stint_timer *timer, void *ctx)
+static void read_of_first(void)
 {
 	static char data[40000];
 
-	(void)ctx;
 	assert_int_equal(recv(first.fds[1], data, sizeof(data), 0), sizeof(data));
+}
+
+static void read_and_close(struct stint_timer *timer, void *ctx)
+{
+	(void)ctx;
+	read_of_first();
 	assert_int_equal(stint_stream_close(near.stream), 0);
 	stint_timer_free(timer);
 }
 
-static void begin_to_read_and_close(struct stint_timer *timer, void *ctx)
+static void read_and_limit(struct stint_timer *timer, void *ctx)
 {
+	(void)ctx;
+	read_of_first();
+	assert_int_equal(stint_stream_set_limits(near.stream, 0, 0, 100 * MS), 0);
+	check_after(80 * MS);
+	stint_timer_free(timer);
+}
+
+static void (*in_between)(struct stint_timer *timer, void *ctx);
+
+static void begin_and_go_on(struct stint_timer *timer, void *ctx)
+{
+	bool has_limit = first.options.write_ns;
+
 	(void)ctx;
 	write_much(first.fds[0], &first.options);
 	stint_timer_free(timer);
-	assert_int_equal(stint_timer_new(&timer, loop, handler, read_and_close, NULL), 0);
-	assert_int_equal(stint_timer_start(timer, 50 * MS, 0), 0);
-	check_first_after(120 * MS, NULL);
+	assert_int_equal(stint_timer_new(&timer, loop, handler, in_between, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, has_limit ? 50 * MS : 200 * MS, 0), 0);
+	if (has_limit)
+		check_first_after(120 * MS, NULL);
+}
+
+static void expect_an_end_after_a_check(uint64_t write_ns, void (*then)(struct stint_timer *timer, void *ctx))
+{
+	struct stint_timer *timer;
+
+	checks = 0;
+	in_between = then;
+	first.options = (struct stint_stream_options){.size = sizeof(first.options),
+						      .write_ns = write_ns,
+						      .close_ns = 10 * S};
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, first.fds), 0);
+	assert_int_equal(stint_timer_new(&timer, loop, handler, begin_and_go_on, NULL), 0);
+	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
+	iterate_until(&checks);
+	iterate_until(&near.closed);
+	assert_int_equal(near.error, -ETIMEDOUT);
+	close(first.fds[1]);
 }
 
 /* The write limit began anew as it read, of which nobody has asked before the close. */
 static void what_a_peer_has_read_before_a_close_counts(void **state)
 {
-	struct stint_timer *timer;
-
 	(void)state;
-	first.options = (struct stint_stream_options){.size = sizeof(first.options),
-						      .write_ns = 100 * MS,
-						      .close_ns = 10 * S};
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, first.fds), 0);
-	assert_int_equal(stint_timer_new(&timer, loop, handler, begin_to_read_and_close, NULL), 0);
-	assert_int_equal(stint_timer_start(timer, 0, 0), 0);
-	checks = 0;
-	iterate_until(&checks);
-	iterate_until(&near.closed);
-	assert_int_equal(near.error, -ETIMEDOUT);
-	close(first.fds[1]);
+	expect_an_end_after_a_check(100 * MS, read_and_close);
+}
+
+/* The queue stands for longer than that, and whether anything went meanwhile nobody has asked. */
+static void a_write_limit_that_is_set_amid_a_stall_is_not_over_yet(void **state)
+{
+	(void)state;
+	expect_an_end_after_a_check(0, read_and_limit);
 }
 
 static void a_peer_that_a_close_gives_up_on_sees_a_reset(void **state)
@@ -507,6 +539,7 @@ int main(void)
 		TEST(a_queue_moves_while_a_peer_on_a_unix_socket_reads),
 		TEST(a_close_takes_as_long_as_the_peer_reads),
 		TEST(what_a_peer_has_read_before_a_close_counts),
+		TEST(a_write_limit_that_is_set_amid_a_stall_is_not_over_yet),
 		TEST(a_peer_that_a_close_gives_up_on_sees_a_reset),
 		TEST(a_limit_beyond_all_time_is_never_reached),
 	};
