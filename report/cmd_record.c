@@ -483,10 +483,11 @@ static void tell_children_of(const struct request *request, uint32_t pid)
 	}
 	if (others)
 		complain(0,
-			 "%zu %s of process %" PRIu32
+			 "%s%zu %s of process %" PRIu32
 			 " (%s) had begun before, and %s not recorded; try%s%s or --comm",
-			 others, others == 1 ? "child" : "children", pid, name, others == 1 ? "is" : "are",
-			 options, others > CHILDREN_TOLD ? " ..." : "");
+			 len == CHILDREN_MAX ? "at least " : "", others, others == 1 ? "child" : "children",
+			 pid, name, others == 1 ? "is" : "are", options,
+			 others > CHILDREN_TOLD ? " ..." : "");
 }
 
 static void tell_children(const struct request *request)

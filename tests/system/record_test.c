@@ -601,6 +601,35 @@ static void children_of_the_same_name_that_are_not_recorded_are_said(void **stat
 	waitpid(child, NULL, 0);
 }
 
+static void of_more_children_than_are_looked_at_no_number_is_made_up(void **state)
+{
+	enum { CHILDREN = 300 };
+	char pid[16], output[4096];
+	int ends[2];
+	char byte;
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	for (int i = 0; i < CHILDREN; i++) {
+		pid_t child = fork();
+
+		assert_true(child >= 0);
+		if (child == 0) {
+			close(ends[1]);
+			_exit(read(ends[0], &byte, 1) != 0); /* until the test closes it, or ends */
+		}
+	}
+	close(ends[0]);
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	command_run((const char *const[]){"stint", "record", "-d", "0.1", "-o", recording, "-p", pid, NULL},
+		    output, sizeof(output));
+	close(ends[1]);
+	for (int i = 0; i < CHILDREN; i++)
+		assert_true(wait(NULL) > 0);
+	if (!strstr(output, "no probes"))
+		assert_non_null(strstr(output, "at least 256 children of process "));
+}
+
 /* It has its name until somebody waits for it. */
 static void a_child_that_has_ended_is_not_said_not_to_be_recorded(void **state)
 {
@@ -923,6 +952,7 @@ int main(void)
 		TEST(a_process_that_waits_for_nothing),
 		TEST(a_process_whose_children_do_the_work),
 		TEST(children_of_the_same_name_that_are_not_recorded_are_said),
+		TEST(of_more_children_than_are_looked_at_no_number_is_made_up),
 		TEST(a_child_that_has_ended_is_not_said_not_to_be_recorded),
 		TEST(a_name_that_nobody_has),
 		TEST(a_name_that_nobody_has_yet),
