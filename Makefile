@@ -193,7 +193,7 @@ tests: all $(TESTS) $(SUBJECTS)
 # Other kernels than this machine's, emulated. The programs that the tests start are carried along.
 KERNELS      := linux-image-cloud-amd64 linux-image-6.12-cloud-amd64
 # Not those that count milliseconds: an emulated CPU does not keep to them.
-KERNEL_TESTS := $(filter $(BUILD)/tests/kernels/% $(addprefix $(BUILD)/tests/,oracles/loss_test probes/convert_test probes/names_test probes/proc_test probes/unwind_test probes/uring_test probes/trace_socket_test probes/unix_stalls_test),$(TESTS))
+KERNEL_TESTS := $(filter $(BUILD)/tests/kernels/% $(addprefix $(BUILD)/tests/,oracles/loss_test probes/convert_test probes/left_ready_test probes/names_test probes/proc_test probes/unwind_test probes/uring_test probes/trace_socket_test probes/unix_stalls_test),$(TESTS))
 KERNEL_FILES := $(SUBJECTS) $(BUILD)/examples/write_buffer $(wildcard $(addprefix /usr/bin/,redis-server redis-cli redis-benchmark tcpdump) /usr/sbin/tc /usr/sbin/ip)
 
 $(filter $(BUILD)/tests/kernels/%,$(TESTS)): $(BUILD)/gen/tests/kernels/oracle.skel.h

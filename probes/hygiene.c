@@ -10,8 +10,8 @@
 
 #define ENTRIES_MAX 1024
 
-_Static_assert(STINT_PROBES_FINDING_BLOCKING == (int)FINDING_BLOCKING &&
-		       FINDING_BLOCKING + 1 == (int)FINDING_KINDS,
+_Static_assert(STINT_PROBES_FINDING_LEFT_READY == (int)FINDING_LEFT_READY &&
+		       FINDING_LEFT_READY + 1 == (int)FINDING_KINDS,
 	       "the kinds are the same on both sides");
 
 struct entry {
@@ -124,6 +124,15 @@ static void share_idle(struct stint_probes_finding *finding, const struct entrie
 	finding->of = habits->waits;
 }
 
+/* A loop that is busy in any case pays nothing for it: it would not have slept. */
+static bool is_left_ready(struct stint_probes_finding *finding, const struct finding_counters *is,
+			  const struct loop_habits *habits)
+{
+	finding->idle_iterations = is->vain;
+	finding->of = habits->waits;
+	return is->vain >= HYGIENE_VAIN_MIN && is->vain * HYGIENE_VAIN_SHARE >= habits->waits;
+}
+
 static bool descriptor_finding(struct stint_probes_finding *ret, const struct entries *entries,
 			       const struct entry *entry, const struct loop_counters *loop,
 			       const struct loop_habits *habits, uint64_t now_ns)
@@ -141,6 +150,8 @@ static bool descriptor_finding(struct stint_probes_finding *ret, const struct en
 		return is_not_drained(ret, &entry->is, now_ns);
 	case FINDING_BLOCKING:
 		return ret->count > 0;
+	case FINDING_LEFT_READY:
+		return is_left_ready(ret, &entry->is, habits);
 	default:
 		return false; /* those of a loop */
 	}

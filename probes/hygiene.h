@@ -31,6 +31,12 @@
 #define HYGIENE_REARMS_MIN 100
 /* Polls with a timeout of 0 that returned nothing, one after the other: so many, and half of all waits. libuv asks once. */
 #define HYGIENE_SPINS_MIN 1000
+/*
+ * Waits that returned nothing but what nobody has served for FINDING_LEFT_READY_MIN waits in a row (role_records.h): so
+ * many, and one of so many waits that returned events.
+ */
+#define HYGIENE_VAIN_MIN   100
+#define HYGIENE_VAIN_SHARE 100
 
 /*
  * Calls `visit` for each finding of the loops so far. -ENOMEM, or what `visit` returned if that was not 0.

@@ -582,7 +582,12 @@ enum stint_probes_finding_kind {
 	STINT_PROBES_FINDING_MAXEVENTS_FULL, /* waits that were full, and the next returned at once; of: waits */
 	STINT_PROBES_FINDING_CTL_STORM,      /* changes of registrations; of: events */
 	STINT_PROBES_FINDING_ZERO_TIMEOUT, /* polls with a timeout of 0 that returned nothing; of: all waits */
-	STINT_PROBES_FINDING_BLOCKING      /* calls on a blocking descriptor; cost: they blocked */
+	STINT_PROBES_FINDING_BLOCKING,     /* calls on a blocking descriptor; cost: they blocked */
+	/*
+	 * Level-triggered, and returned by 100 waits in a row or more that did not sleep, with no system call on it of any
+	 * thread of the process; of: waits; cost: its share of `idle_iterations`, from their waits' begin.
+	 */
+	STINT_PROBES_FINDING_LEFT_READY
 };
 
 struct stint_probes_finding {
@@ -598,7 +603,7 @@ struct stint_probes_finding {
 	uint64_t cost_ns;         /* what it took in sum */
 	uint64_t longest_ns;      /* 0: not known */
 	uint64_t same;            /* CTL_STORM: changed nothing */
-	uint64_t idle_iterations; /* IDLE_EPOLLOUT: iterations in which nothing else was ready */
+	uint64_t idle_iterations; /* IDLE_EPOLLOUT, LEFT_READY: in which nothing but such was ready */
 };
 typedef int (*stint_probes_finding_visit)(void *ctx, const struct stint_probes_finding *finding);
 

@@ -181,6 +181,7 @@ enum finding_kind {
 	FINDING_CTL_STORM,
 	FINDING_ZERO_TIMEOUT,
 	FINDING_BLOCKING,
+	FINDING_LEFT_READY,
 	FINDING_KINDS
 };
 
@@ -198,11 +199,18 @@ struct finding_counters {
 	__u64 longest_ns;
 	__u64 open_ns; /* since when it goes on; 0: it does not */
 	__u64 excused; /* how often the program mended it by itself */
+	__u64 vain;    /* of `count`: waits that returned nothing but what has this habit */
 	struct role_key role;
 };
 
 /* These many in a row are noted: fewer happen to sound programs (a connect that is over, a buffer just emptied). */
 #define FINDING_IDLE_OUTS_MIN 10
+
+/*
+ * So many waits in a row returned it, none slept, and nobody served it: a program that is fair to others, or holds back what
+ * it cannot pass on yet, comes to it before that.
+ */
+#define FINDING_LEFT_READY_MIN 128
 
 /* Data left behind under EPOLLET for so long: the peer may be waiting for an answer that never comes. */
 #define FINDING_LYING_NS 1000000000ull
@@ -216,6 +224,6 @@ _Static_assert(sizeof(struct port_key) == 8, "no holes");
 _Static_assert(sizeof(struct data_key) == 16, "no holes");
 _Static_assert(sizeof(struct loop_habits) == 152, "no holes");
 _Static_assert(sizeof(struct finding_key) == 20, "no holes");
-_Static_assert(sizeof(struct finding_counters) == 72, "no holes");
+_Static_assert(sizeof(struct finding_counters) == 80, "no holes");
 
 #endif

@@ -134,6 +134,17 @@ struct file {
 	s64 f_pos;
 	void *private_data;
 	struct hlist_head *f_ep; /* the registrations of this file in epoll sets; since 5.11 */
+	struct {
+		s64 counter;
+	} f_count; /* of references; before 6.13 */
+};
+
+struct file___6_13 {
+	struct {
+		struct {
+			s64 counter;
+		} refcnt;
+	} f_ref;
 };
 
 /* Of the buffers in use: equal where it is empty. */
@@ -144,6 +155,7 @@ struct pipe_inode_info {
 
 /* One registration: a file in an epoll set. */
 struct epitem {
+	struct list_head rdllink; /* in the set's list of those that are ready; to itself: it is not */
 	struct hlist_node fllink; /* in the file's f_ep */
 	struct eventpoll *ep;     /* the set */
 	struct epoll_event {
@@ -387,7 +399,18 @@ struct sock {
 	void *sk_user_data;
 };
 
+struct request_sock {
+};
+
+/* Begins with its struct request_sock. */
+struct tcp_request_sock {
+	u32 snt_isn; /* the number that its connection began with: by chance */
+};
+
 struct inet_connection_sock {
+	struct {
+		struct request_sock *rskq_accept_head;
+	} icsk_accept_queue;      /* of a listener */
 	const void *icsk_ulp_ops; /* of kernel TLS and the like */
 	__u8 icsk_ca_state : 5;
 	__u8 icsk_retransmits; /* timeouts in a row without progress */

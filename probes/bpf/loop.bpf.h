@@ -380,6 +380,7 @@ __noinline int close_loop(struct thread *thread, s32 fd, u64 now_ns)
 		thread->wait_sp = 0;
 		forget_own_waits(thread);
 		thread->loop_slot = LOOPS_MAX;
+		end_streaks(thread);
 	}
 	return end_loop_in(thread, fd);
 }
@@ -453,6 +454,8 @@ static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 ki
 		if (role == WAIT_OWN)
 			find_slot(thread);
 		end_turns(thread, now_ns);
+		if (thread->wait == RECORD_WAIT_EPOLL && (thread->turns.left || thread->turns.streaks))
+			note_left_ready(thread, now_ns);
 		/* Before the first overrun of a loop, which is named by it. */
 		if (role == WAIT_OWN)
 			report_wanted_stack(thread, regs, now_ns);

@@ -34,6 +34,7 @@
  *                 write stalls: how they are told, of unix sockets, of TCP
  *   turns.bpf.h, role.bpf.h, arrival.bpf.h, descriptor.bpf.h, identity.bpf.h, hygiene.bpf.h, service.bpf.h
  *                 what descriptors are, how long their events waited and were served, bad habits
+ *   streak.bpf.h  descriptors that stay ready, and that nobody serves
  *   uring.bpf.h   what completed in a ring, and what is sent through it
  *
  * Tracepoints (tp_btf), and uprobes on request, only: they work where lockdown refuses kprobes and fentry, and need
@@ -113,6 +114,8 @@
 
 #include "service.bpf.h"
 
+#include "streak.bpf.h"
+
 #include "before.bpf.h"
 
 #include "uring.bpf.h"
@@ -173,6 +176,8 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	now_ns = bpf_ktime_get_ns();
 	if (thread && thread->off_ns)
 		find_own_missed_switch(thread, now_ns);
+	if (streaks_open > 0)
+		note_call(pid, number, regs);
 	wait = wait_kind(number, regs);
 	send_fd = wait ? 0 : send_fd_argument(number);
 	if (send_fd)
@@ -566,6 +571,7 @@ __noinline int end_thread(u32 tid)
 	if (!thread)
 		return 0;
 	end_last_iteration(thread, bpf_ktime_get_ns());
+	end_streaks(thread);
 	forget_ring(thread->ring); /* it is known again from the next wait of another thread on */
 	end_loops(thread);
 	end_roles(thread);

@@ -48,11 +48,32 @@ struct turns {
 	u32 registered;        /* events that its descriptor is registered for */
 	u32 upstreams;         /* roles of that kind that the thread has */
 	u32 outs;              /* events that are EPOLLOUT alone */
+	u32 streaks;           /* that go on (streak.bpf.h), in any iteration */
 	u32 undrained_len;
 	u32 ring_head; /* of a ring: how many completions the program had taken as the wait returned */
 	s32 undrained_fd[UNDRAINED_MAX]; /* in this iteration */
 	struct user_event event[TURNS_MAX];
 	struct turn turn[TURNS_MAX]; /* of those that had one */
+};
+
+#define STREAKS_MAX 32
+
+/* The waits of a streak since it was looked at. */
+struct streak_part {
+	u32 waits;
+	u32 vain;    /* since it is a long one: returned nothing else but such */
+	u64 cost_ns; /* its share of those */
+};
+
+/* Of a descriptor that is returned, and not served, by one wait after the other. */
+struct streak {
+	u64 data;
+	u64 first; /* in it, if that can be told: this one and the next since it is looked at */
+	s32 fd;    /* -1: it is not looked at yet */
+	u32 calls; /* that there were on it */
+	u32 waits; /* in a row; of a long one, STREAK_LONG and those since it was looked at */
+	u32 at;    /* its place among the events, the last time */
+	struct streak_part part;
 };
 
 struct thread;
@@ -65,6 +86,12 @@ int note_blocked_on(struct thread *thread);
 
 /* service.bpf.h: the next wait of the loop begins. */
 int end_turns(struct thread *thread, u64 now_ns);
+
+/* streak.bpf.h: the same, of a loop in epoll. */
+int note_left_ready(struct thread *thread, u64 now_ns);
+
+/* streak.bpf.h: all of the thread's are over. */
+int end_streaks(struct thread *thread);
 
 /* service.bpf.h: epoll_wait() has returned, with `result` of at most `max_events` in the program's array `events`. */
 int begin_turns(struct thread *thread, u64 events, long result, u64 max_events);

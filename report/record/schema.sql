@@ -360,7 +360,7 @@ CREATE TABLE role_total (
 ) WITHOUT ROWID;
 
 -- Bad habits of a loop, or of a descriptor in it. kind: 'idle_epollout', 'not_drained', 'maxevents_full', 'ctl_storm',
--- 'zero_timeout', 'blocking'. probes.h says what count and cost_ns are of each. Of sets that were closed and made again
+-- 'zero_timeout', 'blocking', 'left_ready'. probes.h says what count and cost_ns are of each. Of sets that were closed and made again
 -- under one number there is a row each. As of the last reading: what is no habit any more is not here.
 CREATE TABLE finding (
 	process INTEGER NOT NULL REFERENCES process(id),
@@ -374,7 +374,7 @@ CREATE TABLE finding (
 	cost_ns INTEGER NOT NULL,
 	longest_ns INTEGER NOT NULL,           -- 0: not known
 	same INTEGER NOT NULL,                 -- ctl_storm: changed nothing
-	idle_iterations INTEGER NOT NULL,      -- idle_epollout: nothing else was ready
+	idle_iterations INTEGER NOT NULL,      -- idle_epollout, left_ready: nothing else was ready
 	-- the recorder's own, of the loop: tells apart those of sets that had one number
 	loop_number INTEGER NOT NULL,
 	PRIMARY KEY (process, loop_number, tid, epfd, fd, kind)

@@ -117,6 +117,7 @@ static const char *habit(enum model_finding_kind kind)
 		[MODEL_CTL_STORM] = "a storm of epoll_ctl",
 		[MODEL_ZERO_TIMEOUT] = "it polls with a timeout of 0",
 		[MODEL_BLOCKING] = "a blocking descriptor in the epoll set",
+		[MODEL_LEFT_READY] = "level-triggered, ready, and nobody serves it",
 	};
 
 	return habits[kind];
@@ -132,6 +133,9 @@ static const char *remedy(enum model_finding_kind kind)
 		[MODEL_ZERO_TIMEOUT] =
 			"Let the wait sleep until something is ready, or the next timer is due.",
 		[MODEL_BLOCKING] = "Set O_NONBLOCK: one call that has to wait stops the whole loop.",
+		[MODEL_LEFT_READY] =
+			"Read it (or accept, or close it), or take it out of the set meanwhile: the loop cannot "
+			"sleep while it is ready.",
 	};
 
 	return remedies[kind];
@@ -173,6 +177,14 @@ static void put_amount(struct buffer *out, const struct model *model, const stru
 	case MODEL_ZERO_TIMEOUT:
 		buffer_printf(out, "%s of %s waits returned nothing at once, %s in sum", count.text,
 			      units_count(finding->of).text, cost.text);
+		return;
+	case MODEL_LEFT_READY:
+		buffer_printf(
+			out,
+			"%s of %s waits returned it, and no system call was made on it; %s of them returned "
+			"nothing else that was served, and took %s in sum with their iterations",
+			count.text, units_count(finding->of).text, units_count(finding->idle_iterations).text,
+			cost.text);
 		return;
 	default:
 		buffer_printf(out, "%s calls on it could have blocked, and did for %s in sum, at most %s",
