@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "probes/go_names.h"
+
 /* The first of a list, which ends with NULL, that a name begins with; NULL: none. */
 static const char *beginning_of(const char *name, const char *const *list)
 {
@@ -481,6 +483,38 @@ static const struct stint_frame *run_by_rust(const struct stint_frame *frames, s
 	return named;
 }
 
+/* No other language's names have a dot there; and whatever a Go program does begins by its runtime. */
+static bool has_go(const struct stint_frame *frames, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (frames[i].in_executable && strncmp(frames[i].name, "runtime.", 8) == 0)
+			return true;
+	return false;
+}
+
+/* The program's first function, else the first of what comes nearest to that; `named` where all is the runtime's. */
+static const struct stint_frame *run_by_go(const struct stint_frame *frames, size_t len, size_t depth,
+					   const struct stint_frame *named)
+{
+	enum stint_go_owner nearest = STINT_GO_RUNTIME;
+
+	/* Of the collector's, all begin by the same one. */
+	while (named > frames && stint_go_begins_stack(named->name))
+		named--;
+	for (size_t below = depth; below < len; below++) {
+		const struct stint_frame *frame = at_depth(frames, len, below);
+		enum stint_go_owner owner = frame->has_symbol && strchr(frame->name, '.')
+						    ? stint_go_owner(frame->name)
+						    : STINT_GO_RUNTIME;
+
+		if (owner <= nearest)
+			continue;
+		nearest = owner;
+		named = frame;
+	}
+	return named;
+}
+
 static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *frames, size_t len,
 		       size_t depth)
 {
@@ -496,6 +530,8 @@ static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *fr
 		named = interpreted(frames, len, depth, named);
 	if (is_rust_runtime(named) && has_rust(frames, len))
 		named = run_by_rust(frames, len, depth, named);
+	if (has_go(frames, len))
+		named = run_by_go(frames, len, depth, named);
 	snprintf(ret, ret_bytes, "%s", named->name);
 }
 

@@ -9,7 +9,7 @@
  * program back: what the library calls outside of itself, or, if that is another such library, what that one calls; of a
  * dispatch that is known by name, as haproxy's, what that calls).
  * Where a function of JavaScript is below that, the first one that is not node's own is it; of a Rust program, the first
- * that is of no runtime's crate (std, tokio); where the Python interpreter is, the first function of another library that
+ * that is of no runtime's crate (std, tokio), of one in Go the first of neither Go's own packages nor a framework's; where the Python interpreter is, the first function of another library that
  * it called, or the last built-in one of its own, or what that called of libc, if there is one.
  */
 

@@ -17,6 +17,8 @@
 #include "probes/demangle.h"
 #include "probes/file_fault.h"
 #include "probes/function_start.h"
+#include "probes/go_names.h"
+#include "probes/go_table.h"
 #include "probes/live_thread.h"
 #include "probes/modules.h"
 #include "probes/now.h"
@@ -174,6 +176,18 @@ static bool has_short_file(Dwfl_Module *module)
 }
 
 /* The last two parts of the path tell a file well enough. */
+static void write_line(struct stint_frame *frame, const char *path, uint32_t line)
+{
+	for (const char *end = stint_module_base_name(path) - 1; end > path; end--) {
+		if (end[-1] != '/')
+			continue;
+		path = end;
+		break;
+	}
+	snprintf(frame->file, sizeof(frame->file), "%s", path);
+	frame->line = line;
+}
+
 static void find_line(Dwfl_Module *module, uint64_t at, struct stint_frame *frame)
 {
 	bool wanted = !is_c_library(frame->module) && has_short_file(module);
@@ -184,14 +198,7 @@ static void find_line(Dwfl_Module *module, uint64_t at, struct stint_frame *fram
 	path = found ? dwfl_lineinfo(found, NULL, &line, NULL, NULL, NULL) : NULL;
 	if (!path || line <= 0)
 		return;
-	for (const char *end = stint_module_base_name(path) - 1; end > path; end--) {
-		if (end[-1] != '/')
-			continue;
-		path = end;
-		break;
-	}
-	snprintf(frame->file, sizeof(frame->file), "%s", path);
-	frame->line = (uint32_t)line;
+	write_line(frame, path, (uint32_t)line);
 }
 
 /*
@@ -221,6 +228,23 @@ static void name_by_place(Dwfl_Module *module, uint64_t module_start, struct sti
 	snprintf(frame->name, sizeof(frame->name), "%s+0x%" PRIx64, frame->module, at - module_start);
 }
 
+/* A program in Go without symbols. */
+static bool name_by_go(Dwfl_Module *module, struct stint_frame *frame, uint64_t at)
+{
+	struct stint_go_function function;
+	GElf_Addr bias;
+	Elf *elf = dwfl_module_getelf(module, &bias);
+
+	if (!stint_go_function(elf, at - bias, &function))
+		return false;
+	snprintf(frame->name, sizeof(frame->name), "%s", function.name);
+	if (function.file)
+		write_line(frame, function.file, function.line);
+	frame->function_start = bias + function.start;
+	frame->has_symbol = true;
+	return true;
+}
+
 static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame, uint64_t at)
 {
 	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, at);
@@ -243,7 +267,8 @@ static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame
 	snprintf(frame->module, sizeof(frame->module), "%.*s", (int)stint_module_path_len(path), path);
 	name = dwfl_module_addrinfo(module, at, &offset, &symbol, NULL, NULL, NULL);
 	if (!name || offset >= (symbol.st_size ? symbol.st_size : UNSIZED_BYTES)) {
-		name_by_place(module, start, frame, at);
+		if (!name_by_go(module, frame, at))
+			name_by_place(module, start, frame, at);
 		return;
 	}
 	frame->has_symbol = true;
@@ -330,6 +355,11 @@ static bool last_has_frame(struct stint_unwinder *unwinder)
 	return has_frame(unwinder, unwinder->frames[last].pc - (last ? 1 : 0), &any);
 }
 
+static bool begins_stack(const struct stint_frame *frame)
+{
+	return frame->in_executable && frame->has_symbol && stint_go_begins_stack(frame->name);
+}
+
 static int take_frame(Dwfl_Frame *state, void *ctx)
 {
 	struct stint_unwinder *unwinder = ctx;
@@ -345,7 +375,8 @@ static int take_frame(Dwfl_Frame *state, void *ctx)
 	}
 	if (!add_frame(unwinder, pc, !is_activation || unwinder->caller_pc))
 		return DWARF_CB_ABORT;
-	return DWARF_CB_OK;
+	unwinder->has_ended = begins_stack(&unwinder->frames[unwinder->frames_len - 1]);
+	return unwinder->has_ended ? DWARF_CB_ABORT : DWARF_CB_OK;
 }
 
 /*

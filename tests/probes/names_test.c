@@ -14,34 +14,15 @@
 
 #include <cmocka.h>
 
+#include "frames_fixture.h"
 #include "probes/convert.h"
 #include "probes/demangle.h"
-#include "probes/handler_name.h"
 #include "probes/identity_name.h"
 #include "probes/role_records.h"
 #include "probes/socket_names.h"
 #include "probes/syscall_names.h"
 
 /* ---- handler names: frames are innermost first ---- */
-
-static struct stint_frame frame(const char *name, uint64_t function_start)
-{
-	struct stint_frame ret = {.pc = function_start ? function_start + 5 : 0x999,
-				  .function_start = function_start,
-				  .has_symbol = function_start != 0};
-
-	snprintf(ret.name, sizeof(ret.name), "%s", name);
-	return ret;
-}
-
-static const char *handler_of(const struct stint_frame *loop, size_t loop_len,
-			      const struct stint_frame *overrun, size_t overrun_len, int fd)
-{
-	static char name[64];
-
-	stint_handler_name(name, sizeof(name), loop, loop_len, overrun, overrun_len, true, fd);
-	return name;
-}
 
 static void the_handler_is_where_the_stack_leaves_the_loops_own(void **state)
 {

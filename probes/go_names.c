@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#include "probes/go_names.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static bool begins_with_any(const char *name, const char *const *beginnings)
+{
+	while (*beginnings && strncmp(name, *beginnings, strlen(*beginnings)) != 0)
+		beginnings++;
+	return *beginnings != NULL;
+}
+
+/*
+ * The first part of its package's path: "net" of "net/http.(*conn).serve", all of "go.uber.org/zap.New" before the slash. What
+ * is in brackets are types.
+ */
+static size_t first_part_len(const char *name)
+{
+	size_t len = strcspn(name, "([{/");
+
+	return name[len] == '/' ? len : strcspn(name, ".:([{");
+}
+
+/* Of what comes with Go, it is no domain. */
+static bool is_library(const char *name)
+{
+	static const char *const firsts[] = {
+		"archive",  "bufio",   "bytes",   "cmp",      "compress", "container", "context", "crypto",
+		"database", "debug",   "embed",   "encoding", "errors",   "expvar",    "flag",    "fmt",
+		"go",       "hash",    "html",    "image",    "index",    "internal",  "io",      "iter",
+		"log",      "maps",    "math",    "mime",     "net",      "os",        "path",    "plugin",
+		"reflect",  "regexp",  "runtime", "slices",   "sort",     "strconv",   "strings", "structs",
+		"sync",     "syscall", "testing", "text",     "time",     "type",      "unicode", "unique",
+		"unsafe",   "vendor",  "weak",    NULL};
+	size_t len = first_part_len(name);
+
+	for (size_t i = 0; firsts[i]; i++)
+		if (strlen(firsts[i]) == len && strncmp(firsts[i], name, len) == 0)
+			return true;
+	return false;
+}
+
+bool stint_go_begins_stack(const char *name)
+{
+	static const char *const names[] = {"goexit", "mcall", "mstart", "rt0_go", NULL};
+	static const char package[] = "runtime.";
+	size_t len;
+
+	if (strncmp(name, package, strlen(package)) != 0)
+		return false;
+	name += strlen(package);
+	len = strlen(name);
+	/* In assembler, called by the stack as all functions were once. */
+	if (len > 5 && strcmp(name + len - 5, ".abi0") == 0)
+		len -= 5;
+	for (size_t i = 0; names[i]; i++)
+		if (strlen(names[i]) == len && strncmp(names[i], name, len) == 0)
+			return true;
+	return false;
+}
+
+enum stint_go_owner stint_go_owner(const char *name)
+{
+	static const char *const runtime[] = {"runtime.", "runtime/", "internal/runtime/", NULL};
+	static const char *const frameworks[] = {"github.com/gin-gonic/gin.",
+						 "github.com/go-chi/chi",
+						 "github.com/gofiber/fiber",
+						 "github.com/gorilla/",
+						 "github.com/julienschmidt/httprouter.",
+						 "github.com/labstack/echo",
+						 "github.com/panjf2000/gnet",
+						 "github.com/valyala/fasthttp",
+						 "golang.org/x/",
+						 "google.golang.org/grpc",
+						 NULL};
+
+	if (begins_with_any(name, runtime))
+		return STINT_GO_RUNTIME;
+	if (is_library(name))
+		return STINT_GO_LIBRARY;
+	return begins_with_any(name, frameworks) ? STINT_GO_FRAMEWORK : STINT_GO_PROGRAM;
+}
