@@ -418,6 +418,13 @@ void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)
 				    __ATOMIC_RELAXED);
 }
 
+void stint_bpf_tell_idle_place(struct stint_bpf *bpf, const struct idle_place *place)
+{
+	const uint8_t is_known = 1;
+
+	(void)bpf_map_update_elem(bpf_map__fd(bpf->skeleton->maps.idle_places), place, &is_known, BPF_ANY);
+}
+
 bool stint_bpf_is_watching(const struct stint_bpf *bpf)
 {
 	uint32_t pid;

@@ -249,6 +249,7 @@ static void cut_syscalls(struct stint_probes_overrun *part, uint64_t start_ns, u
 			part->syscalls[len++] = part->syscalls[i];
 	part->syscalls_len = len;
 	part->syscall_count = 0;
+	part->calls_unknown = true;
 }
 
 static void cut_segments(struct stint_probes_overrun *part, uint64_t start_ns, uint64_t end_ns)

@@ -12,7 +12,7 @@
 /*
  * Makes `overrun`, an iteration, that part of it which goes from `start_ns` to `end_ns`: its times and parts, the verdict,
  * and what is known by its moment to lie in there (system calls, times off the CPU, page faults, the longest block, the
- * stack). The parts add up to the part's length. The system calls are not counted: syscall_count is 0. Of whose moment
+ * stack). The parts add up to the part's length. The system calls are not counted (calls_unknown). Of whose moment
  * nothing is known (rivals, victims, functions) there is none, but the rivals if it waited for a CPU only in there.
  *
  * Between two of the iteration's marks, the sums are known within bounds only. Where that could make another part the

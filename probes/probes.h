@@ -193,6 +193,7 @@ struct stint_probes_overrun {
 	uint32_t victims;       /* of those: not yet handled when `fd` had been; inferred */
 	uint64_t blame_ns;      /* how long those were made to wait by it, summed */
 	uint32_t syscall_count; /* system calls in it */
+	bool calls_unknown;     /* of a part of an iteration they are not counted: then syscall_count is 0 */
 	uint32_t syscalls_len;  /* the longest of them, longest first */
 	struct stint_probes_syscall syscalls[STINT_PROBES_SYSCALLS];
 	uint32_t segments_len;

@@ -8,10 +8,12 @@
 
 #include "probes/asleep.h"
 #include "probes/convert.h"
+#include "probes/cut.h"
 #include "probes/descriptor_name.h"
 #include "probes/epoll_fds.h"
 #include "probes/handler_name.h"
 #include "probes/identity_name.h"
+#include "probes/idle_sleep.h"
 #include "probes/moment.h"
 #include "probes/open_files.h"
 #include "probes/ready.h"
@@ -58,7 +60,8 @@ struct stint_process {
 	char kernel_names[RECORD_KERNEL_FRAMES][64];
 	const char *names[SHOWN_MAX];
 	char handler[256];
-	bool is_locked; /* its memory, when it was last to be read */
+	bool is_locked;         /* its memory, when it was last to be read */
+	struct stint_idle idle; /* of the overrun completed last; its tid is 0: none */
 
 	int32_t registrations_epfd;
 	uint64_t registrations_read_ns;
@@ -238,9 +241,11 @@ static bool is_of_main_block(const struct stint_probes_overrun *overrun, const s
  */
 static const struct record_stack *choose_stack(const struct stint_process *process,
 					       const struct stint_probes_overrun *overrun,
-					       const struct record_overrun *record, uint32_t wanted)
+					       const struct record_overrun *record, uint64_t start_ns,
+					       uint64_t end_ns)
 {
-	uint64_t end_ns = record->longest_start_ns + record->longest_ns;
+	uint64_t longest_end_ns = record->longest_start_ns + record->longest_ns;
+	uint32_t wanted = wanted_stack(overrun, record);
 	const struct record_stack *best = NULL;
 	int best_rank = -1;
 
@@ -249,9 +254,10 @@ static const struct record_stack *choose_stack(const struct stint_process *proce
 		int rank;
 
 		if (!stack || stack->tid != overrun->tid || stack->iteration != record->iteration ||
+		    stack->time_ns < start_ns || stack->time_ns > end_ns ||
 		    (stack->kind == RECORD_STACK_FAULT && wanted != RECORD_STACK_FAULT))
 			continue;
-		rank = stack->time_ns >= record->longest_start_ns && stack->time_ns <= end_ns;
+		rank = stack->time_ns >= record->longest_start_ns && stack->time_ns <= longest_end_ns;
 		rank += 2 * (stack->kind == wanted) + 4 * is_of_main_block(overrun, stack);
 		if (rank > best_rank || (rank == best_rank && stack->time_ns > best->time_ns)) {
 			best = stack;
@@ -367,11 +373,35 @@ static int complete_kernel_stack(struct stint_process *process, const struct sti
 	return len;
 }
 
-static bool complete_stack(struct stint_process *process, struct stint_probes_overrun *overrun,
-			   const struct record_overrun *record)
+static bool is_futex(const struct stint_probes_syscall *call)
 {
-	const struct record_stack *stack =
-		choose_stack(process, overrun, record, wanted_stack(overrun, record));
+	return strncmp(call->name, "futex", 5) == 0;
+}
+
+/* `len` of the process's frames are the stack's. */
+static void find_idle(struct stint_process *process, const struct stint_probes_overrun *overrun,
+		      const struct record_stack *stack, size_t len)
+{
+	const struct stint_probes_syscall *call = stint_moment_call(overrun, stack->time_ns);
+
+	if (!call || stack->kind != RECORD_STACK_BLOCKED || !stint_idle_sleep(process->frames, len))
+		return;
+	process->idle = (struct stint_idle){
+		.place = {.tid = overrun->tid,
+			  .number = call->number,
+			  .at = is_futex(call) ? call->argument : stack->sp},
+		.start_ns = call->start_ns,
+		.end_ns = call->start_ns + call->duration_ns,
+		.is_most = overrun->verdict == STINT_PROBES_BLOCKED && overrun->block.in_syscall &&
+			   strcmp(overrun->block.in, call->name) == 0,
+	};
+}
+
+/* By the stacks that were taken in between. */
+static bool complete_stack(struct stint_process *process, struct stint_probes_overrun *overrun,
+			   const struct record_overrun *record, uint64_t start_ns, uint64_t end_ns)
+{
+	const struct record_stack *stack = choose_stack(process, overrun, record, start_ns, end_ns);
 	bool complete = true;
 	int len = stack ? unwind(process, stack, process->frames, FRAMES_MAX, &complete) : 0, shown_len;
 
@@ -390,15 +420,13 @@ static bool complete_stack(struct stint_process *process, struct stint_probes_ov
 			stint_moment_blocked(overrun, (enum record_stack_kind)stack->kind, stack->time_ns)
 				? STINT_PROBES_STACK_BLOCKED
 				: STINT_PROBES_STACK_COMPUTED;
+	process->idle.place.tid = 0;
+	if (len)
+		find_idle(process, overrun, stack, (size_t)len);
 	return stack && (!len || !complete);
 }
 
 /* ---- on what it was blocked, and whom it held up ---- */
-
-static bool is_futex(const struct stint_probes_syscall *call)
-{
-	return strncmp(call->name, "futex", 5) == 0;
-}
 
 /* That it was one is known from the task's state; by what, only from the stack, so where the kernel's symbols are known. */
 static void tell_stop(struct stint_process *process, struct stint_probes_overrun *overrun,
@@ -580,7 +608,34 @@ bool stint_process_complete(struct stint_process *process, struct stint_probes_o
 	complete_victims(process, overrun, record);
 	name_victims(process, overrun, record);
 	complete_block(process, overrun, record);
-	return complete_stack(process, overrun, record);
+	return complete_stack(process, overrun, record, 0, UINT64_MAX);
+}
+
+void stint_process_complete_part(struct stint_process *process, struct stint_probes_overrun *overrun,
+				 const struct record_overrun *record, uint64_t start_ns, uint64_t end_ns)
+{
+	overrun->running = overrun->running && end_ns == overrun->start_ns + overrun->duration_ns;
+	(void)stint_cut(overrun, start_ns, end_ns);
+	(void)complete_stack(process, overrun, record, start_ns, end_ns);
+}
+
+bool stint_process_idle(const struct stint_process *process, struct stint_idle *ret)
+{
+	*ret = process->idle;
+	return ret->place.tid != 0;
+}
+
+/* Each has up to RECORD_STACK_BYTES: all that could be kept are 5 MB a process. */
+void stint_process_forget_stacks(struct stint_process *process, uint32_t tid, uint64_t iteration)
+{
+	for (uint32_t i = 0; i < STACKS_KEPT; i++) {
+		const struct record_stack *stack = process->stacks[i];
+
+		if (!stack || stack->tid != tid || stack->iteration > iteration)
+			continue;
+		free(process->stacks[i]);
+		process->stacks[i] = NULL;
+	}
 }
 
 /* ---- an iteration that goes on ---- */

@@ -35,6 +35,24 @@ int stint_process_add_stack(struct stint_process *process, const struct record_s
 bool stint_process_complete(struct stint_process *process, struct stint_probes_overrun *overrun,
 			    const struct record_overrun *record);
 
+/* A sleep amid an overrun, in which a thread of a runtime's had nothing to do. */
+struct stint_idle {
+	struct idle_place place;
+	uint64_t start_ns;
+	uint64_t end_ns;
+	bool is_most; /* what the overrun is about is such sleep */
+};
+
+/* Of the overrun that was completed last. False: there was none, or none that the stack shows. */
+bool stint_process_idle(const struct stint_process *process, struct stint_idle *ret);
+
+/* Makes an overrun that was completed the part of it that lies between: as stint_cut(), with that part's stack and handler. */
+void stint_process_complete_part(struct stint_process *process, struct stint_probes_overrun *overrun,
+				 const struct record_overrun *record, uint64_t start_ns, uint64_t end_ns);
+
+/* Gives back the stacks of a thread's iterations up to that one, which has been told. */
+void stint_process_forget_stacks(struct stint_process *process, uint32_t tid, uint64_t iteration);
+
 /* Completes an iteration that goes on: what it is blocked on, or its handler. As above of the strings. */
 void stint_process_complete_hang(struct stint_process *process, struct stint_probes_hang *hang,
 				 const struct record_hang *record);

@@ -445,6 +445,16 @@ struct record_exit {
 	__u32 pid;
 };
 
+/*
+ * Where a thread of a runtime's sleeps that has nothing to do: key of a map that user space fills, as it finds that out by
+ * the stack.
+ */
+struct idle_place {
+	__u32 tid;
+	__u32 number; /* of the system call */
+	__u64 at;     /* the word that a futex is; of others the stack pointer */
+};
+
 enum loop_end {
 	LOOP_CLOSED = 1, /* what it waited in, by the thread itself */
 	LOOP_THREAD_OVER,
@@ -509,6 +519,7 @@ _Static_assert(sizeof(struct record_addresses) == 40, "no holes");
 _Static_assert(sizeof(struct record_identity) == 48, "no holes");
 _Static_assert(sizeof(struct record_ready) == 12, "no holes");
 _Static_assert(sizeof(struct record_turn) == 8, "no holes");
+_Static_assert(sizeof(struct idle_place) == 16, "no holes");
 _Static_assert(sizeof(struct record_touch) == 8, "no holes");
 _Static_assert(sizeof(struct record_function) == 16, "no holes");
 _Static_assert(sizeof(struct record_overrun) == 136 + sizeof(struct record_blocked_on) +

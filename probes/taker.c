@@ -123,6 +123,48 @@ static bool sleeps_between_work(const struct stint_taker *taker, const struct re
 	       stint_loops_has_set_beside(taker->with.loops, record->pid, record->tid, -1);
 }
 
+static void tell_overrun(struct stint_taker *taker, const struct record_overrun *record,
+			 struct stint_probes_overrun *overrun)
+{
+	stint_roles_name_turn(taker->with.roles, overrun->role, sizeof(overrun->role), record, overrun->fd);
+	look_closer(taker, overrun);
+	taker->with.callbacks->overrun(taker->with.ctx, overrun);
+}
+
+/* What it did in between, if that is an overrun by itself, and no such sleep again. */
+static void tell_part(struct stint_taker *taker, struct stint_process *process,
+		      const struct record_overrun *record, const struct stint_probes_overrun *whole,
+		      uint64_t start_ns, uint64_t end_ns)
+{
+	struct stint_probes_overrun part = *whole;
+	struct stint_idle idle;
+
+	if (end_ns <= start_ns || end_ns - start_ns <= taker->with.options->budget_ns)
+		return;
+	stint_process_complete_part(process, &part, record, start_ns, end_ns);
+	if (!stint_process_idle(process, &idle) || !idle.is_most)
+		tell_overrun(taker, record, &part);
+}
+
+/*
+ * An overrun of a thread that, for most of it, had nothing to do is what it did before, and after. The next time that sleep
+ * is known as it begins, and ends the iteration.
+ */
+static bool tell_around_idle(struct stint_taker *taker, struct stint_process *process,
+			     const struct record_overrun *record, const struct stint_probes_overrun *whole)
+{
+	struct stint_idle idle;
+
+	if (!stint_process_idle(process, &idle))
+		return false;
+	stint_bpf_tell_idle_place(taker->with.bpf, &idle.place);
+	if (!idle.is_most)
+		return false;
+	tell_part(taker, process, record, whole, whole->start_ns, idle.start_ns);
+	tell_part(taker, process, record, whole, idle.end_ns, whole->start_ns + whole->duration_ns);
+	return true;
+}
+
 static void take_overrun(struct stint_taker *taker, const struct record_overrun *record)
 {
 	struct stint_process *process;
@@ -139,9 +181,9 @@ static void take_overrun(struct stint_taker *taker, const struct record_overrun 
 	overrun.parts.stolen_known &= taker->steal_is_told || overrun.parts.stolen_ns > 0;
 	if (stint_process_complete(process, &overrun, record))
 		taker->stacks_cut++;
-	stint_roles_name_turn(taker->with.roles, overrun.role, sizeof(overrun.role), record, overrun.fd);
-	look_closer(taker, &overrun);
-	taker->with.callbacks->overrun(taker->with.ctx, &overrun);
+	if (!tell_around_idle(taker, process, record, &overrun))
+		tell_overrun(taker, record, &overrun);
+	stint_process_forget_stacks(process, record->tid, record->iteration);
 }
 
 static void take_stack(struct stint_taker *taker, const struct record_stack *record)

@@ -23,9 +23,12 @@
  *   - Erlang's schedulers: the word is -1, the wait has a timeout, and it is no further in than the wait for the set. What
  *     waits for a lock there has the same word, and no timeout. Mutexes of glibc, musl, Rust and Go have other words.
  *
- * In any case only while another thread is in the same set, to wait or in an iteration, which is told if it lasts: the
+ * Both only while another thread is in the same set, to wait or in an iteration, which is told if it lasts: the
  * last one is never idle. It says that it is off before it looks at the others, so of two that leave at once one stays,
  * or both.
+ *
+ * Threads of a runtime whose stack has shown, by names, that what they slept in is where they go when they have nothing to do
+ * (idle_sleep.c): Go's, tokio's. Until that is known of a thread, its sleep is of its iteration.
  */
 
 #define FUTEX_COMMAND     127 /* without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME */
@@ -41,6 +44,15 @@
 #define LIBC_FRAMES_MAX 512 /* of pthread_cond_timedwait(), over those of epoll_wait() */
 
 #define LOOK_BESIDE_NS 100000000
+
+#define IDLE_PLACES 4096
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, IDLE_PLACES);
+	__type(key, struct idle_place);
+	__type(value, u8);
+} idle_places SEC(".maps");
 
 /* Is there such another thread? Once there is, that holds; else it is looked for anew, but not at each wait. */
 __noinline bool has_set_beside(struct thread *thread, u64 now_ns)
@@ -135,12 +147,36 @@ static __always_inline bool is_off_duty(const struct thread *thread, const struc
 	       regs->sp >= thread->wait_sp;
 }
 
+static __always_inline bool is_sleep(long number)
+{
+	return number == NR_futex || number == NR_nanosleep || number == NR_clock_nanosleep;
+}
+
+/* Nor need another be in the set then: that thread waits for no handler. */
+static __always_inline bool is_in_idle_place(struct thread *thread, const struct pt_regs *regs, u32 number)
+{
+	const struct idle_place place = {
+		.tid = thread->tid,
+		.number = number,
+		.at = number == NR_futex ? regs->di : regs->sp,
+	};
+
+	if (!bpf_map_lookup_elem(&idle_places, &place))
+		return false;
+	__sync_fetch_and_or(&thread->is_off, 1);
+	return true;
+}
+
 /* As it enters a system call in an iteration. */
 static __always_inline bool waits_for_work(struct thread *thread, const struct pt_regs *regs, long number,
 					   u64 now_ns)
 {
 	u32 command;
 
+	if (!is_sleep(number))
+		return false;
+	if (thread->wait == RECORD_WAIT_EPOLL && is_in_idle_place(thread, regs, number))
+		return true;
 	if (number != NR_futex)
 		return false;
 	command = regs->si & FUTEX_COMMAND;

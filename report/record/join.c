@@ -274,7 +274,7 @@ static void write_iteration(struct join *join, const struct iteration *iteration
 		.victims = overrun->victims,
 		.blame_ns = overrun->blame_ns,
 		.ready_events = overrun->ready_unknown ? RECORDING_UNKNOWN : overrun->ready_events,
-		.syscall_count = overrun->syscall_count,
+		.syscall_count = overrun->calls_unknown ? RECORDING_UNKNOWN : overrun->syscall_count,
 		.stack_kind = overrun->stack_kind,
 		.syscalls = overrun->syscalls,
 		.syscalls_len = overrun->syscalls_len,

@@ -17,6 +17,8 @@
 #define TIMES 7
 #define IDLE  (50 * MS)
 #define BLOCK (5 * MS)
+#define SYNCS \
+	100 /* until each thread has come back to the set: who is there first may be the same again and again */
 
 static struct subject_answer sync_loop(void)
 {
@@ -83,8 +85,8 @@ static void are_late_only_for_what_they_do(const char *manner)
 		subject_do(&subject, 0, SUBJECT_BLOCK, IDLE);
 		subject_do(&subject, 0, SUBJECT_SPIN, 2 * MS);
 	}
-	sync_loop();
-	sync_loop();
+	for (int i = 0; i < SYNCS && computed() < TIMES; i++)
+		sync_loop();
 	assert_int_equal(slept(IDLE / 2) - before, 0);
 	assert_int_equal(computed(), TIMES);
 	assert_overruns_consistent(&watching);
@@ -98,6 +100,8 @@ static void are_late_while_blocked(const char *manner, size_t loops, enum subjec
 	watch(manner, loops);
 	before = slept(BLOCK); /* until the other was there */
 	give(verb, BLOCK);
+	for (int i = 0; i < SYNCS && slept(BLOCK) - before < TIMES; i++)
+		sync_loop();
 	assert_true(slept(BLOCK) - before >= TIMES);
 }
 
@@ -183,14 +187,11 @@ static uint64_t waited_ns(const struct subject_answer *answers)
 	return sum_ns;
 }
 
-/* And so both are seen to have been in the set at once: a report tells threads that share one by that. */
-static void what_a_scheduler_sleeps_is_of_its_loops_waits(void **state)
+static void assert_sleeps_are_waits(void)
 {
 	struct subject_answer answers[2];
 	uint64_t before_ns;
 
-	(void)state;
-	watch("schedulers", 2);
 	answers[0] = sync_loop();
 	do
 		answers[1] = sync_loop();
@@ -198,6 +199,37 @@ static void what_a_scheduler_sleeps_is_of_its_loops_waits(void **state)
 	before_ns = waited_ns(answers);
 	give(SUBJECT_BLOCK, IDLE);
 	assert_true(waited_ns(answers) - before_ns >= TIMES * (uint64_t)IDLE * 3 / 2);
+}
+
+/* And so both are seen to have been in the set at once: a report tells threads that share one by that. */
+static void what_a_scheduler_sleeps_is_of_its_loops_waits(void **state)
+{
+	(void)state;
+	watch("schedulers", 2);
+	assert_sleeps_are_waits();
+}
+
+/* ---- threads that are known by their stacks ---- */
+
+static void a_go_thread_is_not_late_while_it_has_nothing_to_do(void **state)
+{
+	(void)state;
+	are_late_only_for_what_they_do("go");
+}
+
+static void a_go_thread_is_late_while_it_waits_for_a_lock(void **state)
+{
+	(void)state;
+	are_late_while_blocked("go", 2, SUBJECT_LOCK);
+}
+
+/* From when that has been seen of both. */
+static void what_a_go_thread_sleeps_is_of_its_loops_waits(void **state)
+{
+	(void)state;
+	watch("go", 2);
+	give(SUBJECT_BLOCK, IDLE);
+	assert_sleeps_are_waits();
 }
 
 int main(void)
@@ -222,6 +254,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_scheduler_that_is_stopped_meanwhile_is_not_late_either,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(what_a_scheduler_sleeps_is_of_its_loops_waits,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_go_thread_is_not_late_while_it_has_nothing_to_do,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_go_thread_is_late_while_it_waits_for_a_lock,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(what_a_go_thread_sleeps_is_of_its_loops_waits,
 						watching_set_up, watching_tear_down),
 	};
 

@@ -4,7 +4,7 @@
  * Two threads that are in one epoll set by turns, as servers have them: who is not wanted there sleeps on a futex. The set
  * has a pipe through which each command comes that is given on standard input; what blocks does so before that.
  *
- *	by_turns pool | pool_alone | schedulers
+ *	by_turns pool | pool_alone | schedulers | go
  *
  * pool: as MariaDB's. One waits in the set and hands each command to the other, which asks the set, in vain, and then
  * sleeps on a condition variable of its own. Given a lock or something inside, that asks once more, in vain, and waits for a
@@ -12,6 +12,9 @@
  * straight to it. schedulers: as Erlang's. Who finds a command in the set wakes the other, which waits there then, does
  * what it is told, and sleeps until it is woken. A lock is waited for on the same word, without a timeout; inside is a wait
  * with a timeout, deeper in the stack; at other, who found the command does not wake the other and sleeps nevertheless.
+ *
+ * go: the same, but for how they sleep: without a timeout, in functions that are called as those of Go's runtime are, and for
+ * a lock on another word.
  */
 
 #include <errno.h>
@@ -250,16 +253,23 @@ static void serve_by_pool(bool alone)
 
 struct scheduler {
 	int word; /* OFF_WAITER: it sleeps */
+	int lock; /* the same, for a lock */
 	pid_t tid;
 };
 
 static struct scheduler schedulers[SCHEDULERS];
 static bool has_poller;
+static bool as_go;
+
+static void wake_from(int *word)
+{
+	__atomic_store_n(word, 0, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
 
 static void wake(struct scheduler *scheduler)
 {
-	__atomic_store_n(&scheduler->word, 0, __ATOMIC_SEQ_CST);
-	syscall(SYS_futex, &scheduler->word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	wake_from(&scheduler->word);
 }
 
 /* In the frame of its caller, as what waits in the set is not. */
@@ -268,6 +278,28 @@ static inline __attribute__((always_inline)) void sleep_until_woken(struct sched
 {
 	while (__atomic_load_n(&self->word, __ATOMIC_SEQ_CST) == OFF_WAITER)
 		syscall(SYS_futex, &self->word, FUTEX_WAIT_PRIVATE, OFF_WAITER, timeout, NULL, 0);
+}
+
+static void sleep_on(int *word) __asm__("runtime.futexsleep");
+static void sleep_without_work(struct scheduler *self) __asm__("runtime.stopm");
+static void sleep_for_lock(struct scheduler *self) __asm__("runtime.lock2");
+
+static __attribute__((noinline)) void sleep_on(int *word)
+{
+	while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == OFF_WAITER)
+		syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, OFF_WAITER, NULL, NULL, 0);
+}
+
+static __attribute__((noinline)) void sleep_without_work(struct scheduler *self)
+{
+	sleep_on(&self->word);
+	__asm__ volatile(""); /* no tail call: it is to be in the stack */
+}
+
+static __attribute__((noinline)) void sleep_for_lock(struct scheduler *self)
+{
+	sleep_on(&self->lock);
+	__asm__ volatile("");
 }
 
 static void be_off(struct scheduler *self)
@@ -305,7 +337,9 @@ static __attribute__((noinline)) void do_scheduled(struct scheduler *self,
 {
 	if (command->verb == SUBJECT_SPIN)
 		spin_on_cpu(command->arg);
-	if (command->verb == SUBJECT_LOCK)
+	if (command->verb == SUBJECT_LOCK && as_go)
+		sleep_for_lock(self);
+	else if (command->verb == SUBJECT_LOCK)
 		sleep_until_woken(self, NULL);
 	if (command->verb == SUBJECT_INSIDE)
 		sleep_deeper(self);
@@ -321,7 +355,10 @@ static void *be_scheduler(void *ctx)
 	for (;;) {
 		be_off(self);
 		if (__atomic_exchange_n(&has_poller, true, __ATOMIC_SEQ_CST)) {
-			sleep_until_woken(self, &minute);
+			if (as_go)
+				sleep_without_work(self);
+			else
+				sleep_until_woken(self, &minute);
 			continue;
 		}
 		wait_in_set();
@@ -366,6 +403,8 @@ static void serve_by_schedulers(void)
 		poller = await_poller();
 		if (command.verb == SUBJECT_BLOCK)
 			sleep_for(command.arg);
+		if (command.verb == SUBJECT_LOCK)
+			__atomic_store_n(&poller->lock, OFF_WAITER, __ATOMIC_SEQ_CST);
 		if (write(commands[1], &command, sizeof(command)) != sizeof(command))
 			die("write");
 		if (command.verb != SUBJECT_LOCK && command.verb != SUBJECT_INSIDE &&
@@ -374,6 +413,7 @@ static void serve_by_schedulers(void)
 		await_call(poller->tid, SYS_futex);
 		sleep_for(command.arg);
 		wake(poller);
+		wake_from(&poller->lock);
 	}
 }
 
@@ -388,7 +428,8 @@ int main(int argc, char **argv)
 		die("epoll");
 	if (strcmp(manner, "pool") == 0 || strcmp(manner, "pool_alone") == 0)
 		serve_by_pool(manner[4] != '\0');
-	if (strcmp(manner, "schedulers") == 0)
+	as_go = strcmp(manner, "go") == 0;
+	if (as_go || strcmp(manner, "schedulers") == 0)
 		serve_by_schedulers();
 	return 2;
 }

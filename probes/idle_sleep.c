@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "probes/idle_sleep.h"
+
+#include <string.h>
+
+static bool begins_with(const char *name, const char *beginning)
+{
+	return strncmp(name, beginning, strlen(beginning)) == 0;
+}
+
+static bool is_any_of(const char *const *names, const char *name)
+{
+	while (*names && strcmp(*names, name) != 0)
+		names++;
+	return *names != NULL;
+}
+
+/*
+ * Ways to sleep, whatever for: of libc, of the languages' libraries. Go's name of a function in assembler ends by how it is
+ * called (".abi0").
+ */
+static bool is_way_to_sleep(const struct stint_frame *frame)
+{
+	static const char *const go[] = {"runtime.futex",      "runtime.futex.abi0",
+					 "runtime.futexsleep", "runtime.notesleep",
+					 "runtime.notetsleep", "runtime.notetsleep_internal",
+					 "runtime.usleep",     "runtime.usleep.abi0",
+					 "runtime.osyield",    NULL};
+	static const char *const others[] = {"std::",
+					     "<std::",
+					     "core::",
+					     "parking_lot::",
+					     "parking_lot_core::",
+					     "<parking_lot",
+					     "boost::asio::detail::posix_event::",
+					     "boost::asio::detail::conditionally_enabled_event::",
+					     "asio::detail::posix_event::",
+					     "asio::detail::conditionally_enabled_event::",
+					     NULL};
+
+	if (begins_with(frame->module, "libc.") || is_any_of(go, frame->name))
+		return true;
+	for (size_t i = 0; others[i]; i++)
+		if (begins_with(frame->name, others[i]))
+			return true;
+	return false;
+}
+
+/*
+ * Go: a thread that finds nothing to run (also while the collector has stopped all), that may run one goroutine only, or
+ * that watches the others; and a goroutine's that is kept for signals. tokio: a worker that found no driver to wait for. asio:
+ * the same of a thread in io_context::run(), whose handlers are called by a function of their own in between.
+ */
+static bool is_park(const char *name)
+{
+	static const char *const names[] = {"runtime.stopm",
+					    "runtime.mPark",
+					    "runtime.stoplockedm",
+					    "runtime.templateThread",
+					    "runtime.sysmon",
+					    "runtime.notetsleepg",
+					    NULL};
+
+	if (is_any_of(names, name))
+		return true;
+	if (begins_with(name, "tokio::runtime::"))
+		return strstr(name, "::park::Inner::park") || strstr(name, "::park::Parker::park") ||
+		       strstr(name, "::worker::Context::park");
+	return begins_with(name + (begins_with(name, "boost::") ? strlen("boost::") : 0),
+			   "asio::detail::scheduler::");
+}
+
+bool stint_idle_sleep(const struct stint_frame *frames, size_t len)
+{
+	size_t at = 0;
+
+	while (at < len && is_way_to_sleep(&frames[at]))
+		at++;
+	return at > 0 && at < len && is_park(frames[at].name);
+}

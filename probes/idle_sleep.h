@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STINT_PROBES_IDLE_SLEEP_H
+#define STINT_PROBES_IDLE_SLEEP_H
+
+/*
+ * Whether a thread that sleeps is one of a runtime's that has nothing to do. Such runtimes (Go's, tokio, asio) have several
+ * threads come to one epoll set, and those that are not wanted there sleep elsewhere, on a futex as a rule. From outside that
+ * looks as a handler does that waits for a lock, but not by its stack: what called the sleep is the runtime's function for
+ * just that.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "probes/unwind.h"
+
+/* By its names: frames are innermost first, as they come from the unwinder. Without names it is not known to be one. */
+bool stint_idle_sleep(const struct stint_frame *frames, size_t len);
+
+#endif

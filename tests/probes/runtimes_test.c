@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Programs whose language has a runtime that comes to the epoll set by several threads: Go's, tokio's; and asio's. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "frames_fixture.h"
+#include "probes/go_names.h"
+#include "probes/idle_sleep.h"
+
+/* Innermost first, by their names; all of them of the program's own file, but libc's. */
+static size_t stack_of(struct stint_frame *ret, const char *const *names)
+{
+	size_t len = 0;
+
+	for (; names[len]; len++) {
+		bool is_libc = strncmp(names[len], "libc:", 5) == 0;
+
+		ret[len] = frame(names[len] + (is_libc ? 5 : 0), 100 * (len + 1));
+		snprintf(ret[len].module, sizeof(ret[len].module), "%s", is_libc ? "libc.so.6" : "server");
+		ret[len].in_executable = !is_libc;
+	}
+	return len;
+}
+
+static void assert_handler(const char *expected, const char *const *names)
+{
+	struct stint_frame loop[8], overrun[16];
+	size_t loop_len =
+		stack_of(loop, (const char *const[]){"runtime/internal/syscall.Syscall6", "runtime.netpoll",
+						     "runtime.findRunnable", "runtime.schedule",
+						     "runtime.park_m", "runtime.mcall", NULL});
+	size_t len = stack_of(overrun, names);
+
+	for (size_t i = 0; i < loop_len; i++)
+		loop[i].function_start += 5000;
+	assert_string_equal(handler_of(loop, loop_len, overrun, len, 3), expected);
+}
+
+/* ---- handlers ---- */
+
+static void the_handler_of_a_go_program_is_its_first_function_that_is_not_gos(void **state)
+{
+	(void)state;
+	assert_handler("main.main.func2",
+		       (const char *const[]){"main.spin", "main.main.func2", "net/http.HandlerFunc.ServeHTTP",
+					     "net/http.(*ServeMux).ServeHTTP", "net/http.(*conn).serve",
+					     "net/http.(*Server).Serve.func3", "runtime.goexit.abi0", NULL});
+	assert_handler("example.com/shop/cart.(*Server).Add",
+		       (const char *const[]){"encoding/json.(*decodeState).object", "encoding/json.Unmarshal",
+					     "example.com/shop/cart.(*Server).Add",
+					     "github.com/go-chi/chi/v5.(*Mux).routeHTTP",
+					     "net/http.(*conn).serve", "runtime.goexit", NULL});
+}
+
+static void where_there_is_none_it_is_what_comes_nearest(void **state)
+{
+	(void)state;
+	assert_handler("github.com/gin-gonic/gin.(*Engine).ServeHTTP",
+		       (const char *const[]){"github.com/gin-gonic/gin.(*Context).Next",
+					     "github.com/gin-gonic/gin.(*Engine).ServeHTTP",
+					     "net/http.(*conn).serve", "runtime.goexit", NULL});
+	assert_handler("net/http.(*conn).serve",
+		       (const char *const[]){"internal/poll.(*FD).Read", "net.(*conn).Read",
+					     "net/http.(*conn).serve", "runtime.goexit", NULL});
+	assert_handler("runtime.gcenable.func1",
+		       (const char *const[]){"runtime.unlock2", "runtime.bgsweep", "runtime.gcenable.func1",
+					     "runtime.goexit", NULL});
+}
+
+/* As names with dots may be elsewhere. */
+static void without_gos_runtime_a_name_is_no_go_programs(void **state)
+{
+	(void)state;
+	assert_handler("net.deliver", (const char *const[]){"app.work", "net.deliver", NULL});
+}
+
+static void functions_of_a_go_program_are_told_by_their_packages(void **state)
+{
+	(void)state;
+	assert_int_equal(stint_go_owner("runtime.findRunnable"), STINT_GO_RUNTIME);
+	assert_int_equal(stint_go_owner("runtime/internal/syscall.EpollWait"), STINT_GO_RUNTIME);
+	assert_int_equal(stint_go_owner("net/http.(*conn).serve"), STINT_GO_LIBRARY);
+	assert_int_equal(stint_go_owner("vendor/golang.org/x/net/http2/hpack.(*Decoder).Write"),
+			 STINT_GO_LIBRARY);
+	assert_int_equal(stint_go_owner("golang.org/x/net/http2.(*serverConn).serve"), STINT_GO_FRAMEWORK);
+	assert_int_equal(stint_go_owner("main.main"), STINT_GO_PROGRAM);
+	assert_int_equal(stint_go_owner("nets/http.Serve"), STINT_GO_PROGRAM);
+	assert_int_equal(stint_go_owner("go.etcd.io/etcd/server.Serve"), STINT_GO_PROGRAM);
+	assert_int_equal(stint_go_owner("main.Map[encoding/json.Number]"), STINT_GO_PROGRAM);
+	assert_int_equal(stint_go_owner("slices.SortFunc[example.com/shop.Item]"), STINT_GO_LIBRARY);
+}
+
+static void a_stack_of_gos_begins_where_it_is_changed_to(void **state)
+{
+	(void)state;
+	assert_true(stint_go_begins_stack("runtime.goexit"));
+	assert_true(stint_go_begins_stack("runtime.goexit.abi0"));
+	assert_true(stint_go_begins_stack("runtime.mcall"));
+	assert_true(stint_go_begins_stack("runtime.mstart.abi0"));
+	assert_false(stint_go_begins_stack("runtime.mstart1"));
+	assert_false(stint_go_begins_stack("runtime.goexit0"));
+	assert_false(stint_go_begins_stack("goexit"));
+}
+
+/* ---- sleeps ---- */
+
+static bool is_idle(const char *const *names)
+{
+	struct stint_frame frames[16];
+
+	return stint_idle_sleep(frames, stack_of(frames, names));
+}
+
+static void a_go_thread_that_finds_nothing_to_run_sleeps_idly(void **state)
+{
+	(void)state;
+	assert_true(
+		is_idle((const char *const[]){"runtime.futex.abi0", "runtime.futexsleep", "runtime.notesleep",
+					      "runtime.stopm", "runtime.findRunnable", "runtime.schedule",
+					      "runtime.park_m", "runtime.mcall", NULL}));
+	assert_true(
+		is_idle((const char *const[]){"runtime.usleep", "runtime.sysmon", "runtime.mstart1", NULL}));
+}
+
+static void one_that_waits_for_a_lock_of_the_runtimes_does_not(void **state)
+{
+	(void)state;
+	assert_false(is_idle((const char *const[]){"runtime.futex", "runtime.futexsleep", "runtime.lock2",
+						   "runtime.findRunnable", "runtime.schedule", NULL}));
+	assert_false(is_idle((const char *const[]){"runtime.futex", "runtime.futexsleep",
+						   "runtime.notetsleep_internal", "runtime.notetsleep",
+						   "runtime.stopTheWorldWithSema", NULL}));
+}
+
+static void a_worker_of_tokios_that_is_parked_sleeps_idly(void **state)
+{
+	(void)state;
+	assert_true(is_idle((const char *const[]){
+		"libc:syscall", "std::sys::unix::futex::futex_wait", "std::sync::condvar::Condvar::wait",
+		"tokio::runtime::scheduler::multi_thread::park::Inner::park_condvar",
+		"tokio::runtime::scheduler::multi_thread::worker::Context::park_timeout",
+		"tokio::runtime::scheduler::multi_thread::worker::Context::run", NULL}));
+}
+
+/* That is what must not be done, and is to be told. */
+static void a_task_of_tokios_that_blocks_does_not(void **state)
+{
+	(void)state;
+	assert_false(
+		is_idle((const char *const[]){"libc:syscall", "std::sys::unix::futex::futex_wait",
+					      "std::sync::mpmc::Receiver<T>::recv", "app::serve::{{closure}}",
+					      "tokio::runtime::park::CachedParkThread::block_on", NULL}));
+	assert_false(is_idle((const char *const[]){"app::work", "tokio::runtime::park::Inner::park", NULL}));
+}
+
+static void a_thread_of_asios_without_work_sleeps_idly(void **state)
+{
+	(void)state;
+	assert_true(is_idle(
+		(const char *const[]){"libc:pthread_cond_wait", "boost::asio::detail::posix_event::wait<...>",
+				      "boost::asio::detail::scheduler::run(std::error_code&)", NULL}));
+	assert_false(is_idle((const char *const[]){"libc:pthread_cond_wait", "std::condition_variable::wait",
+						   "session::on_read(unsigned long)",
+						   "boost::asio::detail::scheduler::run(std::error_code&)",
+						   NULL}));
+}
+
+static void a_stack_without_names_is_no_idle_sleep(void **state)
+{
+	(void)state;
+	assert_false(is_idle(
+		(const char *const[]){"libc:pthread_cond_wait", "server+0x1234", "server+0x99", NULL}));
+	assert_false(is_idle((const char *const[]){"libc:pthread_cond_wait", NULL}));
+	assert_false(is_idle((const char *const[]){NULL}));
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_handler_of_a_go_program_is_its_first_function_that_is_not_gos),
+		cmocka_unit_test(where_there_is_none_it_is_what_comes_nearest),
+		cmocka_unit_test(without_gos_runtime_a_name_is_no_go_programs),
+		cmocka_unit_test(functions_of_a_go_program_are_told_by_their_packages),
+		cmocka_unit_test(a_stack_of_gos_begins_where_it_is_changed_to),
+		cmocka_unit_test(a_go_thread_that_finds_nothing_to_run_sleeps_idly),
+		cmocka_unit_test(one_that_waits_for_a_lock_of_the_runtimes_does_not),
+		cmocka_unit_test(a_worker_of_tokios_that_is_parked_sleeps_idly),
+		cmocka_unit_test(a_task_of_tokios_that_blocks_does_not),
+		cmocka_unit_test(a_thread_of_asios_without_work_sleeps_idly),
+		cmocka_unit_test(a_stack_without_names_is_no_idle_sleep),
+	};
+
+	return cmocka_run_group_tests_name("runtimes", tests, NULL, NULL);
+}
