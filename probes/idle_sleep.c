@@ -15,8 +15,16 @@ static bool is_any_of(const char *const *names, const char *name)
 	return *names != NULL;
 }
 
+/* Of libc, std and parking_lot, by their names: who waits for a lock has something to do. */
+static bool is_for_lock(const char *name)
+{
+	const char *mutex = strstr(name, "mutex");
+
+	return mutex && strstr(mutex, "lock");
+}
+
 /*
- * Ways to sleep, whatever for: of libc, of the languages' libraries. Go's name of a function in assembler ends by how it is
+ * Ways to sleep until another thread has news, whatever of: of libc, of the languages' libraries. Go's name of a function in assembler ends by how it is
  * called (".abi0").
  */
 static bool is_way_to_sleep(const struct stint_frame *frame)
@@ -38,6 +46,8 @@ static bool is_way_to_sleep(const struct stint_frame *frame)
 					     "asio::detail::conditionally_enabled_event::",
 					     NULL};
 
+	if (is_for_lock(frame->name))
+		return false;
 	if (begins_with(frame->module, "libc.") || is_any_of(go, frame->name))
 		return true;
 	for (size_t i = 0; others[i]; i++)
@@ -46,10 +56,24 @@ static bool is_way_to_sleep(const struct stint_frame *frame)
 	return false;
 }
 
+/* What else asio's scheduler has is called by handlers, as to post one. */
+static bool runs_handlers(const char *name)
+{
+	static const char scheduler[] = "asio::detail::scheduler::";
+
+	if (begins_with(name, "boost::"))
+		name += strlen("boost::");
+	if (!begins_with(name, scheduler))
+		return false;
+	name += strlen(scheduler);
+	name += begins_with(name, "do_") ? strlen("do_") : 0;
+	return begins_with(name, "run") || begins_with(name, "wait_one");
+}
+
 /*
  * Go: a thread that finds nothing to run (also while the collector has stopped all), that may run one goroutine only, or
  * that watches the others; and a goroutine's that is kept for signals. tokio: a worker that found no driver to wait for. asio:
- * the same of a thread in io_context::run(), whose handlers are called by a function of their own in between.
+ * the same of a thread in io_context::run() and the like, whose handlers are called by a function of their own in between.
  */
 static bool is_park(const char *name)
 {
@@ -66,8 +90,7 @@ static bool is_park(const char *name)
 	if (begins_with(name, "tokio::runtime::"))
 		return strstr(name, "::park::Inner::park") || strstr(name, "::park::Parker::park") ||
 		       strstr(name, "::worker::Context::park");
-	return begins_with(name + (begins_with(name, "boost::") ? strlen("boost::") : 0),
-			   "asio::detail::scheduler::");
+	return runs_handlers(name);
 }
 
 bool stint_idle_sleep(const struct stint_frame *frames, size_t len)

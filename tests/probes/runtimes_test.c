@@ -172,6 +172,39 @@ static void a_thread_of_asios_without_work_sleeps_idly(void **state)
 						   NULL}));
 }
 
+/* It keeps a handler from going on, or the next one from being found. */
+static void one_that_waits_for_a_lock_of_asios_does_not(void **state)
+{
+	(void)state;
+	assert_false(is_idle((const char *const[]){"libc:__lll_lock_wait", "libc:__pthread_mutex_lock",
+						   "asio::detail::scheduler::post_immediate_completion",
+						   "handler", "asio::detail::executor_op<...>::do_complete",
+						   "asio::detail::scheduler::do_run_one", NULL}));
+	assert_false(is_idle((const char *const[]){"libc:__lll_lock_wait", "libc:__pthread_mutex_lock",
+						   "asio::detail::scheduler::do_run_one",
+						   "asio::detail::scheduler::run", NULL}));
+	assert_false(is_idle((const char *const[]){"libc:__lll_lock_wait", "libc:__pthread_mutex_cond_lock",
+						   "libc:pthread_cond_wait", "asio::detail::scheduler::run",
+						   NULL}));
+}
+
+/* As where a handler ends the threads of a pool. */
+static void what_waits_elsewhere_in_asios_scheduler_is_no_idle_sleep(void **state)
+{
+	(void)state;
+	assert_false(is_idle((const char *const[]){"libc:pthread_join", "asio::detail::scheduler::shutdown",
+						   "asio::execution_context::shutdown", "on_quit", NULL}));
+}
+
+static void a_worker_that_waits_for_a_lock_of_tokios_does_not(void **state)
+{
+	(void)state;
+	assert_false(is_idle((
+		const char *const[]){"libc:syscall", "std::sys::sync::mutex::futex::Mutex::lock_contended",
+				     "tokio::runtime::scheduler::multi_thread::worker::Context::park_timeout",
+				     NULL}));
+}
+
 static void a_stack_without_names_is_no_idle_sleep(void **state)
 {
 	(void)state;
@@ -194,6 +227,9 @@ int main(void)
 		cmocka_unit_test(a_worker_of_tokios_that_is_parked_sleeps_idly),
 		cmocka_unit_test(a_task_of_tokios_that_blocks_does_not),
 		cmocka_unit_test(a_thread_of_asios_without_work_sleeps_idly),
+		cmocka_unit_test(one_that_waits_for_a_lock_of_asios_does_not),
+		cmocka_unit_test(what_waits_elsewhere_in_asios_scheduler_is_no_idle_sleep),
+		cmocka_unit_test(a_worker_that_waits_for_a_lock_of_tokios_does_not),
 		cmocka_unit_test(a_stack_without_names_is_no_idle_sleep),
 	};
 
