@@ -483,11 +483,23 @@ static const struct stint_frame *run_by_rust(const struct stint_frame *frames, s
 	return named;
 }
 
+/* What C compilers call a copy, or a part, of a function begins so behind a dot. */
+static bool is_compilers_part(const char *rest)
+{
+	static const char *const parts[] = {"cold", "constprop", "isra", "llvm", "lto_priv", "part", NULL};
+
+	return is_in(parts, rest, strcspn(rest, "."));
+}
+
 /* No other language's names have a dot there; and whatever a Go program does begins by its runtime. */
 static bool has_go(const struct stint_frame *frames, size_t len)
 {
+	static const char package[] = "runtime.";
+	size_t package_len = strlen(package);
+
 	for (size_t i = 0; i < len; i++)
-		if (frames[i].in_executable && strncmp(frames[i].name, "runtime.", 8) == 0)
+		if (frames[i].in_executable && strncmp(frames[i].name, package, package_len) == 0 &&
+		    !is_compilers_part(frames[i].name + package_len))
 			return true;
 	return false;
 }

@@ -81,6 +81,18 @@ static void without_gos_runtime_a_name_is_no_go_programs(void **state)
 	assert_handler("net.deliver", (const char *const[]){"app.work", "net.deliver", NULL});
 }
 
+/* gcc's and clang's names of what they have made of a function `runtime`. */
+static void a_copy_of_a_c_function_called_runtime_is_not_gos(void **state)
+{
+	static const char *const copies[] = {"runtime.constprop.0", "runtime.part.0", "runtime.isra.0.cold",
+					     "runtime.cold",        "runtime.llvm.1", "runtime.lto_priv.0"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(copies) / sizeof(copies[0]); i++)
+		assert_handler("handle_request",
+			       (const char *const[]){"encode.isra.0", copies[i], "handle_request", NULL});
+}
+
 static void functions_of_a_go_program_are_told_by_their_packages(void **state)
 {
 	(void)state;
@@ -220,6 +232,7 @@ int main(void)
 		cmocka_unit_test(the_handler_of_a_go_program_is_its_first_function_that_is_not_gos),
 		cmocka_unit_test(where_there_is_none_it_is_what_comes_nearest),
 		cmocka_unit_test(without_gos_runtime_a_name_is_no_go_programs),
+		cmocka_unit_test(a_copy_of_a_c_function_called_runtime_is_not_gos),
 		cmocka_unit_test(functions_of_a_go_program_are_told_by_their_packages),
 		cmocka_unit_test(a_stack_of_gos_begins_where_it_is_changed_to),
 		cmocka_unit_test(a_go_thread_that_finds_nothing_to_run_sleeps_idly),
