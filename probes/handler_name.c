@@ -206,7 +206,7 @@ static const struct stint_frame *first_named(const struct stint_frame *frames, s
 }
 
 /*
- * Between the wait and the handlers: of haproxy, nginx, libevent, libev and libuv, where they are compiled into the
+ * Between the wait and the handlers: of haproxy, nginx, libevent, libev, libuv and asio, where they are compiled into the
  * program.
  * What the compiler has made of a part of one (".part.0") is it, too.
  */
@@ -229,7 +229,9 @@ static bool is_known_dispatch(const struct stint_frame *frame)
 					    "uv__run_timers",
 					    NULL};
 
-	return is_in(names, frame->name, strcspn(frame->name, "."));
+	static const char *const libraries[] = {"asio::detail::", "boost::asio::detail::", NULL};
+
+	return is_in(names, frame->name, strcspn(frame->name, ".")) || beginning_of(frame->name, libraries);
 }
 
 /* What such a one calls, if that has a name, and is more than its own use of libc; else it. */

@@ -101,3 +101,11 @@ bool stint_idle_sleep(const struct stint_frame *frames, size_t len)
 		at++;
 	return at > 0 && at < len && is_park(frames[at].name);
 }
+
+bool stint_idle_sleep_is_condition(const struct stint_frame *frames, size_t len)
+{
+	for (size_t at = 0; at < len && begins_with(frames[at].module, "libc."); at++)
+		if (begins_with(frames[at].name, "pthread_cond_"))
+			return true;
+	return false;
+}

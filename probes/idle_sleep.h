@@ -17,4 +17,7 @@
 /* By its names: frames are innermost first, as they come from the unwinder. Without names it is not known to be one. */
 bool stint_idle_sleep(const struct stint_frame *frames, size_t len);
 
+/* Whether it sleeps on a condition variable of the C library: those have two words, by turns. */
+bool stint_idle_sleep_is_condition(const struct stint_frame *frames, size_t len);
+
 #endif

@@ -33,6 +33,7 @@
 #define SHOWN_MAX         (1 + FRAMES_MAX + RECORD_KERNEL_FRAMES)
 #define LOOPS_KEPT        64
 #define REGISTRATIONS_MAX 65536
+#define CONDITION_WORD    4 /* from one of the two of a condition variable to the other: glibc's __g_signals */
 #define REREAD_NS         100000000u /* the registrations are read again at most this often */
 
 struct loop_stack {
@@ -378,11 +379,18 @@ static bool is_futex(const struct stint_probes_syscall *call)
 	return strncmp(call->name, "futex", 5) == 0;
 }
 
+bool stint_process_is_idle_call(const struct stint_idle *idle, const struct stint_probes_syscall *call)
+{
+	return call->number == idle->place.number &&
+	       (call->argument | idle->either) == (idle->argument | idle->either);
+}
+
 /* `len` of the process's frames are the stack's. */
 static void find_idle(struct stint_process *process, const struct stint_probes_overrun *overrun,
 		      const struct record_stack *stack, size_t len)
 {
 	const struct stint_probes_syscall *call = stint_moment_call(overrun, stack->time_ns);
+	uint64_t idle_ns = 0;
 
 	if (!call || stack->kind != RECORD_STACK_BLOCKED || !stint_idle_sleep(process->frames, len))
 		return;
@@ -390,11 +398,13 @@ static void find_idle(struct stint_process *process, const struct stint_probes_o
 		.place = {.tid = overrun->tid,
 			  .number = call->number,
 			  .at = is_futex(call) ? call->argument : stack->sp},
-		.start_ns = call->start_ns,
-		.end_ns = call->start_ns + call->duration_ns,
-		.is_most = overrun->verdict == STINT_PROBES_BLOCKED && overrun->block.in_syscall &&
-			   strcmp(overrun->block.in, call->name) == 0,
+		.argument = call->argument,
+		.either = stint_idle_sleep_is_condition(process->frames, len) ? CONDITION_WORD : 0,
 	};
+	for (uint32_t i = 0; i < overrun->syscalls_len; i++)
+		if (stint_process_is_idle_call(&process->idle, &overrun->syscalls[i]))
+			idle_ns += overrun->syscalls[i].duration_ns;
+	process->idle.is_most = overrun->verdict == STINT_PROBES_BLOCKED && idle_ns > overrun->blocked_ns / 2;
 }
 
 /* By the stacks that were taken in between. */

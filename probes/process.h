@@ -35,16 +35,18 @@ int stint_process_add_stack(struct stint_process *process, const struct record_s
 bool stint_process_complete(struct stint_process *process, struct stint_probes_overrun *overrun,
 			    const struct record_overrun *record);
 
-/* A sleep amid an overrun, in which a thread of a runtime's had nothing to do. */
+/* How a thread of a runtime's slept amid an overrun as it had nothing to do: in all calls with that argument. */
 struct stint_idle {
 	struct idle_place place;
-	uint64_t start_ns;
-	uint64_t end_ns;
-	bool is_most; /* what the overrun is about is such sleep */
+	uint64_t argument; /* the call's first */
+	uint64_t either;   /* a bit of that which is of no matter: the place has a twin */
+	bool is_most;      /* the thread was blocked for most of the overrun, and for most of that there */
 };
 
-/* Of the overrun that was completed last. False: there was none, or none that the stack shows. */
+/* Of the overrun that was completed last. False: it had none, or none that the stack shows. */
 bool stint_process_idle(const struct stint_process *process, struct stint_idle *ret);
+
+bool stint_process_is_idle_call(const struct stint_idle *idle, const struct stint_probes_syscall *call);
 
 /* Makes an overrun that was completed the part of it that lies between: as stint_cut(), with that part's stack and handler. */
 void stint_process_complete_part(struct stint_process *process, struct stint_probes_overrun *overrun,

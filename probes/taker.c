@@ -131,37 +131,58 @@ static void tell_overrun(struct stint_taker *taker, const struct record_overrun 
 	taker->with.callbacks->overrun(taker->with.ctx, overrun);
 }
 
-/* What it did in between, if that is an overrun by itself, and no such sleep again. */
+/* What it did in between, if that is an overrun by itself. */
 static void tell_part(struct stint_taker *taker, struct stint_process *process,
 		      const struct record_overrun *record, const struct stint_probes_overrun *whole,
 		      uint64_t start_ns, uint64_t end_ns)
 {
 	struct stint_probes_overrun part = *whole;
-	struct stint_idle idle;
 
 	if (end_ns <= start_ns || end_ns - start_ns <= taker->with.options->budget_ns)
 		return;
 	stint_process_complete_part(process, &part, record, start_ns, end_ns);
-	if (!stint_process_idle(process, &idle) || !idle.is_most)
-		tell_overrun(taker, record, &part);
+	tell_overrun(taker, record, &part);
+}
+
+/* The first such sleep that begins at `from_ns` or later; NULL: there is none. */
+static const struct stint_probes_syscall *next_idle_call(const struct stint_probes_overrun *overrun,
+							 const struct stint_idle *idle, uint64_t from_ns)
+{
+	const struct stint_probes_syscall *next = NULL;
+
+	for (uint32_t i = 0; i < overrun->syscalls_len; i++) {
+		const struct stint_probes_syscall *call = &overrun->syscalls[i];
+
+		if (call->start_ns >= from_ns && stint_process_is_idle_call(idle, call) &&
+		    (!next || call->start_ns < next->start_ns))
+			next = call;
+	}
+	return next;
 }
 
 /*
- * An overrun of a thread that, for most of it, had nothing to do is what it did before, and after. The next time that sleep
- * is known as it begins, and ends the iteration.
+ * An overrun of a thread that, for most of it, had nothing to do is what it did before, in between, and after. The next time
+ * that sleep is known as it begins, and ends the iteration. True: that was told.
  */
 static bool tell_around_idle(struct stint_taker *taker, struct stint_process *process,
 			     const struct record_overrun *record, const struct stint_probes_overrun *whole)
 {
+	const struct stint_probes_syscall *call;
+	uint64_t from_ns = whole->start_ns;
 	struct stint_idle idle;
 
 	if (!stint_process_idle(process, &idle))
 		return false;
 	stint_bpf_tell_idle_place(taker->with.bpf, &idle.place);
+	idle.place.at ^= idle.either;
+	stint_bpf_tell_idle_place(taker->with.bpf, &idle.place);
 	if (!idle.is_most)
 		return false;
-	tell_part(taker, process, record, whole, whole->start_ns, idle.start_ns);
-	tell_part(taker, process, record, whole, idle.end_ns, whole->start_ns + whole->duration_ns);
+	while ((call = next_idle_call(whole, &idle, from_ns))) {
+		tell_part(taker, process, record, whole, from_ns, call->start_ns);
+		from_ns = call->start_ns + call->duration_ns;
+	}
+	tell_part(taker, process, record, whole, from_ns, whole->start_ns + whole->duration_ns);
 	return true;
 }
 

@@ -447,6 +447,23 @@ static void what_a_known_dispatch_calls_is_the_handler(void **state)
 	assert_string_equal(handler_of(loop, 3, overrun + 1, 4, 3), "run_tasks_from_lists");
 }
 
+/* A callback that was compiled into asio's function that calls it has only that one's name. */
+static void what_asio_calls_is_the_handler(void **state)
+{
+	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("asio::detail::epoll_reactor::run", 20),
+				     frame("asio::detail::scheduler::run", 30), frame("main", 40)};
+	struct stint_frame overrun[] = {
+		frame("session::on_read", 70),
+		frame("boost::asio::detail::reactive_socket_recv_op<...>::do_complete", 60),
+		frame("asio::detail::scheduler::run", 30),
+		frame("main", 40),
+	};
+
+	(void)state;
+	assert_string_equal(handler_of(loop, 4, overrun, 4, 3), "session::on_read");
+	assert_string_equal(handler_of(loop, 4, overrun + 1, 3, 3), overrun[1].name);
+}
+
 static void what_a_rust_runtime_runs_is_the_handler(void **state)
 {
 	struct stint_frame loop[] = {frame("epoll_wait", 10), frame("tokio::runtime::io::Driver::turn", 20),
@@ -782,6 +799,7 @@ int main(void)
 		cmocka_unit_test(a_library_that_calls_an_interpreter_back_is_the_handler),
 		cmocka_unit_test(what_unnamed_code_calls_is_no_handler),
 		cmocka_unit_test(what_a_known_dispatch_calls_is_the_handler),
+		cmocka_unit_test(what_asio_calls_is_the_handler),
 		cmocka_unit_test(what_a_rust_runtime_runs_is_the_handler),
 		cmocka_unit_test(where_a_rust_runtime_runs_nothing_of_the_programs_it_is_the_handler),
 		cmocka_unit_test(what_a_rust_runtime_is_made_of_is_no_handler),

@@ -217,6 +217,24 @@ static void a_worker_that_waits_for_a_lock_of_tokios_does_not(void **state)
 				     NULL}));
 }
 
+static bool is_condition(const char *const *names)
+{
+	struct stint_frame frames[16];
+
+	return stint_idle_sleep_is_condition(frames, stack_of(frames, names));
+}
+
+static void a_condition_variable_of_libcs_is_known(void **state)
+{
+	(void)state;
+	assert_true(is_condition((const char *const[]){"libc:__futex_abstimed_wait_common",
+						       "libc:pthread_cond_wait",
+						       "asio::detail::scheduler::run", NULL}));
+	assert_false(
+		is_condition((const char *const[]){"libc:syscall", "std::sync::condvar::Condvar::wait",
+						   "tokio::runtime::park", "libc:pthread_cond_wait", NULL}));
+}
+
 static void a_stack_without_names_is_no_idle_sleep(void **state)
 {
 	(void)state;
@@ -243,6 +261,7 @@ int main(void)
 		cmocka_unit_test(one_that_waits_for_a_lock_of_asios_does_not),
 		cmocka_unit_test(what_waits_elsewhere_in_asios_scheduler_is_no_idle_sleep),
 		cmocka_unit_test(a_worker_that_waits_for_a_lock_of_tokios_does_not),
+		cmocka_unit_test(a_condition_variable_of_libcs_is_known),
 		cmocka_unit_test(a_stack_without_names_is_no_idle_sleep),
 	};
 
