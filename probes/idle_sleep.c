@@ -24,8 +24,8 @@ static bool is_for_lock(const char *name)
 }
 
 /*
- * Ways to sleep until another thread has news, whatever of: of libc, of the languages' libraries. Go's name of a function in assembler ends by how it is
- * called (".abi0").
+ * Ways to sleep until another thread has news, whatever of: of libc, of the languages' libraries. Go's name of a function in
+ * assembler ends by how it is called (".abi0").
  */
 static bool is_way_to_sleep(const struct stint_frame *frame)
 {
