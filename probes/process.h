@@ -40,7 +40,7 @@ struct stint_idle {
 	struct idle_place place;
 	uint64_t argument; /* the call's first */
 	uint64_t either;   /* a bit of that which is of no matter: the place has a twin */
-	bool is_most;      /* the thread was blocked for most of the overrun, and for most of that there */
+	bool is_most; /* it was blocked for most of the overrun, and its longest calls were mostly these */
 };
 
 /* Of the overrun that was completed last. False: it had none, or none that the stack shows. */

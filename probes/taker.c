@@ -131,17 +131,19 @@ static void tell_overrun(struct stint_taker *taker, const struct record_overrun 
 	taker->with.callbacks->overrun(taker->with.ctx, overrun);
 }
 
-/* What it did in between, if that is an overrun by itself. */
+/* What it did in between, if that is an overrun by itself, and no row of such sleeps that were too short to be listed. */
 static void tell_part(struct stint_taker *taker, struct stint_process *process,
 		      const struct record_overrun *record, const struct stint_probes_overrun *whole,
 		      uint64_t start_ns, uint64_t end_ns)
 {
 	struct stint_probes_overrun part = *whole;
+	struct stint_idle idle;
 
 	if (end_ns <= start_ns || end_ns - start_ns <= taker->with.options->budget_ns)
 		return;
 	stint_process_complete_part(process, &part, record, start_ns, end_ns);
-	tell_overrun(taker, record, &part);
+	if (!stint_process_idle(process, &idle) || !idle.is_most)
+		tell_overrun(taker, record, &part);
 }
 
 /* The first such sleep that begins at `from_ns` or later; NULL: there is none. */
