@@ -11,43 +11,14 @@
 
 #include <cmocka.h>
 
-#include "watching_fixture.h"
+#include "findings_fixture.h"
 
-#define MS           1000000u
-#define ROUNDS       400 /* as the subject has them */
-#define FINDINGS_MAX 16
+#define MS     1000000u
+#define ROUNDS 400 /* as the subject has them */
 
-static struct stint_probes_finding findings[FINDINGS_MAX];
-static size_t findings_len;
-
-static int set_up(void **state)
-{
-	findings_len = 0;
-	return watching_set_up_opened(state);
-}
-
-static int keep(void *ctx, const struct stint_probes_finding *finding)
-{
-	(void)ctx;
-	assert_true(findings_len < FINDINGS_MAX);
-	findings[findings_len++] = *finding;
-	return 0;
-}
-
-/* Runs the subject to the end of its rounds, and reads what was found. */
 static void run(const char *habit, const char *sound)
 {
-	const char *const arguments[] = {habit, sound, NULL};
-	char byte;
-
-	watching_or_skip();
-	subject_start(&subject, "tests/subjects/habits", arguments);
-	watching_add(&watching, subject.pid);
-	subject_go(&subject);
-	assert_int_equal(write(subject.to, "", 1), 1);
-	assert_int_equal(read(subject.from, &byte, 1), 1);
-	watching_take(&watching);
-	assert_int_equal(stint_probes_read_findings(watching.probes, keep, NULL), 0);
+	assert_true(findings_run("tests/subjects/habits", (const char *const[]){habit, sound, NULL}));
 }
 
 static const struct stint_probes_finding *only_finding(enum stint_probes_finding_kind kind)
@@ -198,24 +169,27 @@ static void their_corrected_twins_are_not(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(epollout_with_nothing_to_write_is_found, set_up,
+		cmocka_unit_test_setup_teardown(epollout_with_nothing_to_write_is_found, findings_set_up,
 						watching_tear_down),
-		cmocka_unit_test_setup_teardown(data_left_behind_under_epollet_is_found, set_up,
+		cmocka_unit_test_setup_teardown(data_left_behind_under_epollet_is_found, findings_set_up,
 						watching_tear_down),
-		cmocka_unit_test_setup_teardown(data_left_to_an_event_that_is_there_already_is_not, set_up,
+		cmocka_unit_test_setup_teardown(data_left_to_an_event_that_is_there_already_is_not,
+						findings_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(data_that_lay_there_for_long_is_found, findings_set_up,
 						watching_tear_down),
-		cmocka_unit_test_setup_teardown(data_that_lay_there_for_long_is_found, set_up,
+		cmocka_unit_test_setup_teardown(data_that_goes_on_lying_there_is_found, findings_set_up,
 						watching_tear_down),
-		cmocka_unit_test_setup_teardown(data_that_goes_on_lying_there_is_found, set_up,
+		cmocka_unit_test_setup_teardown(full_batches_of_all_that_there_is_are_not, findings_set_up,
 						watching_tear_down),
-		cmocka_unit_test_setup_teardown(full_batches_of_all_that_there_is_are_not, set_up,
+		cmocka_unit_test_setup_teardown(full_batches_with_more_ready_are_found, findings_set_up,
 						watching_tear_down),
-		cmocka_unit_test_setup_teardown(full_batches_with_more_ready_are_found, set_up,
+		cmocka_unit_test_setup_teardown(a_storm_of_epoll_ctl_is_found, findings_set_up,
 						watching_tear_down),
-		cmocka_unit_test_setup_teardown(a_storm_of_epoll_ctl_is_found, set_up, watching_tear_down),
-		cmocka_unit_test_setup_teardown(polls_in_vain_are_found, set_up, watching_tear_down),
-		cmocka_unit_test_setup_teardown(a_blocking_descriptor_is_found, set_up, watching_tear_down),
-		cmocka_unit_test_setup_teardown(their_corrected_twins_are_not, set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(polls_in_vain_are_found, findings_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_blocking_descriptor_is_found, findings_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(their_corrected_twins_are_not, findings_set_up,
+						watching_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
