@@ -255,7 +255,7 @@ static const struct record_stack *choose_stack(const struct stint_process *proce
 		int rank;
 
 		if (!stack || stack->tid != overrun->tid || stack->iteration != record->iteration ||
-		    stack->time_ns < start_ns || stack->time_ns > end_ns ||
+		    stack->time_ns <= start_ns || stack->time_ns > end_ns ||
 		    (stack->kind == RECORD_STACK_FAULT && wanted != RECORD_STACK_FAULT))
 			continue;
 		rank = stack->time_ns >= record->longest_start_ns && stack->time_ns <= longest_end_ns;
@@ -410,7 +410,7 @@ static void find_idle(struct stint_process *process, const struct stint_probes_o
 	process->idle.is_most = overrun->verdict == STINT_PROBES_BLOCKED && 2 * idle_ns >= listed_ns;
 }
 
-/* By the stacks that were taken in between. */
+/* By the stacks that were taken in between. That of a system call is taken as it ends: at `start_ns`, of what was before. */
 static bool complete_stack(struct stint_process *process, struct stint_probes_overrun *overrun,
 			   const struct record_overrun *record, uint64_t start_ns, uint64_t end_ns)
 {
@@ -428,6 +428,7 @@ static bool complete_stack(struct stint_process *process, struct stint_probes_ov
 	overrun->stack_len =
 		(uint32_t)(len ? complete_kernel_stack(process, overrun, record, stack, shown_len) : 0);
 	overrun->stack_time_ns = stack ? stack->time_ns : 0;
+	overrun->stack_kind = STINT_PROBES_STACK_NONE;
 	if (len)
 		overrun->stack_kind =
 			stint_moment_blocked(overrun, (enum record_stack_kind)stack->kind, stack->time_ns)

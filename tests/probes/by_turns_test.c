@@ -232,6 +232,44 @@ static void what_a_go_thread_sleeps_is_of_its_loops_waits(void **state)
 	assert_sleeps_are_waits();
 }
 
+static bool has_frame(const struct watched_overrun *overrun, const char *name)
+{
+	for (uint32_t i = 0; i < overrun->is.stack_len && i < WATCHING_FRAMES; i++)
+		if (strcmp(overrun->stack[i], name) == 0)
+			return true;
+	return false;
+}
+
+static uint32_t sleeps_in(const struct stint_probes_overrun *overrun)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < overrun->syscalls_len; i++)
+		count += strcmp(overrun->syscalls[i].name, "futex") == 0;
+	return count;
+}
+
+/* Of an iteration that an idle sleep is in before it is known where that is. */
+static void a_lock_that_a_go_thread_waits_for_after_an_idle_sleep_is_told_alone(void **state)
+{
+	int count = 0;
+
+	(void)state;
+	watch("go_new", 1);
+	give(SUBJECT_LOCK, BLOCK);
+	for (size_t i = 0; i < watching.overruns_len; i++) {
+		const struct watched_overrun *overrun = &watching.overruns[i];
+
+		if (overrun->is.duration_ns - overrun->is.runnable_ns < BLOCK)
+			continue; /* it had no CPU */
+		count++;
+		assert_int_equal(sleeps_in(&overrun->is), 1);
+		assert_false(has_frame(overrun, "runtime.mPark"));
+	}
+	assert_int_equal(count, TIMES);
+	assert_overruns_consistent(&watching);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +299,9 @@ int main(void)
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(what_a_go_thread_sleeps_is_of_its_loops_waits,
 						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_lock_that_a_go_thread_waits_for_after_an_idle_sleep_is_told_alone, watching_set_up,
+			watching_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,7 +4,7 @@
  * Two threads that are in one epoll set by turns, as servers have them: who is not wanted there sleeps on a futex. The set
  * has a pipe through which each command comes that is given on standard input; what blocks does so before that.
  *
- *	by_turns pool | pool_alone | schedulers | go
+ *	by_turns pool | pool_alone | schedulers | go | go_new
  *
  * pool: as MariaDB's. One waits in the set and hands each command to the other, which asks the set, in vain, and then
  * sleeps on a condition variable of its own. Given a lock or something inside, that asks once more, in vain, and waits for a
@@ -14,7 +14,8 @@
  * with a timeout, deeper in the stack; at other, who found the command does not wake the other and sleeps nevertheless.
  *
  * go: the same, but for how they sleep: without a timeout, in functions that are called as those of Go's runtime are, and for
- * a lock on another word.
+ * a lock on another word. go_new: one thread that, given a lock, sleeps as one without work does before that, and on another
+ * word each time.
  */
 
 #include <errno.h>
@@ -376,6 +377,62 @@ static void *be_scheduler(void *ctx)
 	return NULL;
 }
 
+/* ---- one whose sleeps have not been seen before ---- */
+
+#define NEW_WORDS 1024
+
+static int new_words[NEW_WORDS];
+static size_t new_words_used;
+
+static void sleep_anew(uint64_t ns) __asm__("runtime.notesleep");
+static void sleep_without_work_anew(uint64_t ns) __asm__("runtime.mPark");
+static void sleep_for_lock_anew(uint64_t ns) __asm__("runtime.lockWithRank");
+
+static __attribute__((noinline)) void sleep_anew(uint64_t ns)
+{
+	struct timespec timeout = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+	int *word = &new_words[new_words_used++ % NEW_WORDS];
+
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, &timeout, NULL, 0);
+}
+
+static __attribute__((noinline)) void sleep_without_work_anew(uint64_t ns)
+{
+	sleep_anew(ns);
+	__asm__ volatile("# without work"); /* no tail call, nor the same function as the next */
+}
+
+static __attribute__((noinline)) void sleep_for_lock_anew(uint64_t ns)
+{
+	sleep_anew(ns);
+	__asm__ volatile("# for a lock");
+}
+
+static __attribute__((noinline)) void do_after_sleep(const struct subject_command *command)
+{
+	if (command->verb != SUBJECT_LOCK)
+		return;
+	sleep_without_work_anew(2 * command->arg);
+	sleep_for_lock_anew(command->arg);
+}
+
+static void serve_anew(void)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	struct subject_command command;
+
+	if (epoll_ctl(epfd, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0)
+		die("epoll_ctl");
+	for (;;) {
+		wait_in_set();
+		read_command(STDIN_FILENO, &command);
+		do_after_sleep(&command);
+		answer();
+	}
+}
+
+/* ---- two by turns ---- */
+
 /* Who waits in the set, once the other is off. */
 static struct scheduler *await_poller(void)
 {
@@ -428,6 +485,8 @@ int main(int argc, char **argv)
 		die("epoll");
 	if (strcmp(manner, "pool") == 0 || strcmp(manner, "pool_alone") == 0)
 		serve_by_pool(manner[4] != '\0');
+	if (strcmp(manner, "go_new") == 0)
+		serve_anew();
 	as_go = strcmp(manner, "go") == 0;
 	if (as_go || strcmp(manner, "schedulers") == 0)
 		serve_by_schedulers();
