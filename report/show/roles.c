@@ -134,8 +134,7 @@ static const char *remedy(enum model_finding_kind kind)
 			"Let the wait sleep until something is ready, or the next timer is due.",
 		[MODEL_BLOCKING] = "Set O_NONBLOCK: one call that has to wait stops the whole loop.",
 		[MODEL_LEFT_READY] =
-			"Read it (or accept, or close it), or take it out of the set meanwhile: the loop cannot "
-			"sleep while it is ready.",
+			"Read, accept or close it, or take it out of the set: the loop never sleeps while it is ready.",
 	};
 
 	return remedies[kind];
