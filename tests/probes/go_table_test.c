@@ -117,7 +117,8 @@ static const struct table_1_16 table_1_16 = {
 		 {.entry = TEXT + 32, .name = 12, .pcfile = 12, .pcln = 9, .unit = 1}},
 };
 
-#define ROOM 1024
+#define CHANGES (1 << 18) /* more than any function has */
+#define ROOM    (2 * CHANGES + 4096)
 _Static_assert(sizeof(struct table) <= ROOM && sizeof(struct table_1_16) <= ROOM, "there is room");
 
 __attribute__((section(".gopclntab"), used)) static const unsigned char room[ROOM] = {1};
@@ -239,6 +240,25 @@ static void so_have_those_of_a_program_of_1_16(void **state)
 	assert_both_functions();
 }
 
+/* Each frame that is named would take as long as the file has bytes. */
+static void a_value_that_changes_on_and_on_is_not_known(void **state)
+{
+	struct table longer = table;
+	struct stint_go_function function;
+
+	(void)state;
+	longer.values_at = sizeof(longer);
+	longer.data[0].pcfile = 2 * CHANGES + 3;
+	put(&longer, sizeof(longer));
+	for (size_t i = 0; i < CHANGES; i++)
+		in_file[sizeof(longer) + 1 + 2 * i] = 2; /* by 1, for no byte of code */
+	/* Then line and file, for all of the code. */
+	memcpy(in_file + sizeof(longer) + 1 + 2 * CHANGES, (const uint8_t[]){2, 32, 4, 32}, 4);
+	assert_true(stint_go_function(elf, TEXT, &function));
+	assert_string_equal(function.name, "main.first");
+	assert_null(function.file);
+}
+
 static void a_table_of_another_kind_is_none(void **state)
 {
 	struct table other = table;
@@ -311,6 +331,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(functions_have_their_names_and_lines),
 		cmocka_unit_test(so_have_those_of_a_program_of_1_16),
+		cmocka_unit_test(a_value_that_changes_on_and_on_is_not_known),
 		cmocka_unit_test(a_table_of_another_kind_is_none),
 		cmocka_unit_test(a_file_without_one_has_no_functions),
 		cmocka_unit_test(a_broken_table_gives_nothing_that_is_not_there),
