@@ -150,35 +150,33 @@ static bool read_pair(const struct table *table, uint64_t number, uint64_t *star
 }
 
 /* Behind the last pair is where the last function ends, as another's beginning. */
+static bool is_before_end(const struct table *table, uint64_t at)
+{
+	uint32_t end_short;
+	uint64_t end = 0;
+
+	if (table->is_1_16)
+		return read_u64(&table->functions, table->count * 2 * WORD_BYTES, &end) && at < end;
+	return read_u32(&table->functions, table->count * 8, &end_short) &&
+	       at < table->text_start + end_short;
+}
+
 static bool find_pair(const struct table *table, uint64_t at, uint64_t *start, uint64_t *data_at)
 {
-	uint64_t low = 0, high = table->count, end, unused;
+	uint64_t low = 0, high = table->count;
 
-	if (table->count > table->functions.len / 8 || !read_pair(table, 0, start, &unused) || at < *start)
+	if (!table->count || table->count > table->functions.len / 8 ||
+	    !read_pair(table, 0, start, data_at) || at < *start || !is_before_end(table, at))
 		return false;
 	while (high - low > 1) {
 		uint64_t middle = low + (high - low) / 2;
 
-		if (!read_pair(table, middle, start, &unused))
+		if (!read_pair(table, middle, start, data_at))
 			return false;
 		if (*start <= at)
 			low = middle;
 		else
 			high = middle;
-	}
-	if (low + 1 == table->count) {
-		struct part last = table->functions;
-		uint32_t end_short = 0;
-		uint64_t end_at = table->count * (table->is_1_16 ? 2 * WORD_BYTES : 8);
-		bool is_there =
-			table->is_1_16 ? read_u64(&last, end_at, &end) : read_u32(&last, end_at, &end_short);
-
-		if (!is_there)
-			return false;
-		if (!table->is_1_16)
-			end = table->text_start + end_short;
-		if (at >= end)
-			return false;
 	}
 	return read_pair(table, low, start, data_at);
 }
