@@ -147,9 +147,12 @@ static __always_inline bool is_off_duty(const struct thread *thread, const struc
 	       regs->sp >= thread->wait_sp;
 }
 
-static __always_inline bool is_sleep(long number)
+/* And no wake of others that sleep in the same place, as asio's do. */
+static __always_inline bool is_sleep(long number, u32 command)
 {
-	return number == NR_futex || number == NR_nanosleep || number == NR_clock_nanosleep;
+	if (number == NR_futex)
+		return command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+	return number == NR_nanosleep || number == NR_clock_nanosleep;
 }
 
 /* Nor need another be in the set then: that thread waits for no handler. */
@@ -171,15 +174,14 @@ static __always_inline bool is_in_idle_place(struct thread *thread, const struct
 static __always_inline bool waits_for_work(struct thread *thread, const struct pt_regs *regs, long number,
 					   u64 now_ns)
 {
-	u32 command;
+	u32 command = regs->si & FUTEX_COMMAND;
 
-	if (!is_sleep(number))
+	if (!is_sleep(number, command))
 		return false;
 	if (thread->wait == RECORD_WAIT_EPOLL && is_in_idle_place(thread, regs, number))
 		return true;
 	if (number != NR_futex)
 		return false;
-	command = regs->si & FUTEX_COMMAND;
 	if (thread->wait == RECORD_WAIT_EPOLL)
 		return is_off_duty(thread, regs, command) && leaves_set(thread);
 	return command == FUTEX_WAIT_BITSET && thread->wait == RECORD_WAIT_POLL && thread->ready_slots == 1 &&

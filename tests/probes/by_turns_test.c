@@ -270,6 +270,18 @@ static void a_lock_that_a_go_thread_waits_for_after_an_idle_sleep_is_told_alone(
 	assert_overruns_consistent(&watching);
 }
 
+/* asio's threads sleep on one word: who wakes another one there has not left its own work. */
+static void a_thread_that_wakes_others_where_it_sleeps_goes_on_with_its_iteration(void **state)
+{
+	(void)state;
+	watch("go_new", 1);
+	for (int i = 0; i < TIMES; i++) {
+		subject_do(&subject, 0, SUBJECT_SPIN, BLOCK);
+		sync_loop(); /* from the first time on, the place is known */
+	}
+	assert_int_equal(computed(), TIMES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -302,6 +314,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_lock_that_a_go_thread_waits_for_after_an_idle_sleep_is_told_alone, watching_set_up,
 			watching_tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_thread_that_wakes_others_where_it_sleeps_goes_on_with_its_iteration,
+			watching_set_up, watching_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,7 @@
  *
  * go: the same, but for how they sleep: without a timeout, in functions that are called as those of Go's runtime are, and for
  * a lock on another word. go_new: one thread that, given a lock, sleeps as one without work does before that, and on another
- * word each time.
+ * word each time; given something to compute, it wakes whoever sleeps on the first word amid that, and sleeps there after it.
  */
 
 #include <errno.h>
@@ -384,36 +384,46 @@ static void *be_scheduler(void *ctx)
 static int new_words[NEW_WORDS];
 static size_t new_words_used;
 
-static void sleep_anew(uint64_t ns) __asm__("runtime.notesleep");
-static void sleep_without_work_anew(uint64_t ns) __asm__("runtime.mPark");
-static void sleep_for_lock_anew(uint64_t ns) __asm__("runtime.lockWithRank");
+static void sleep_at(int *word, uint64_t ns) __asm__("runtime.notesleep");
+static void sleep_without_work_at(int *word, uint64_t ns) __asm__("runtime.mPark");
+static void sleep_for_lock_at(int *word, uint64_t ns) __asm__("runtime.lockWithRank");
 
-static __attribute__((noinline)) void sleep_anew(uint64_t ns)
+static int *new_word(void)
+{
+	return &new_words[1 + new_words_used++ % (NEW_WORDS - 1)];
+}
+
+static __attribute__((noinline)) void sleep_at(int *word, uint64_t ns)
 {
 	struct timespec timeout = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
-	int *word = &new_words[new_words_used++ % NEW_WORDS];
 
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, &timeout, NULL, 0);
 }
 
-static __attribute__((noinline)) void sleep_without_work_anew(uint64_t ns)
+static __attribute__((noinline)) void sleep_without_work_at(int *word, uint64_t ns)
 {
-	sleep_anew(ns);
+	sleep_at(word, ns);
 	__asm__ volatile("# without work"); /* no tail call, nor the same function as the next */
 }
 
-static __attribute__((noinline)) void sleep_for_lock_anew(uint64_t ns)
+static __attribute__((noinline)) void sleep_for_lock_at(int *word, uint64_t ns)
 {
-	sleep_anew(ns);
+	sleep_at(word, ns);
 	__asm__ volatile("# for a lock");
 }
 
-static __attribute__((noinline)) void do_after_sleep(const struct subject_command *command)
+static __attribute__((noinline)) void do_about_sleeps(const struct subject_command *command)
 {
-	if (command->verb != SUBJECT_LOCK)
+	if (command->verb == SUBJECT_LOCK) {
+		sleep_without_work_at(new_word(), 2 * command->arg);
+		sleep_for_lock_at(new_word(), command->arg);
+	}
+	if (command->verb != SUBJECT_SPIN)
 		return;
-	sleep_without_work_anew(2 * command->arg);
-	sleep_for_lock_anew(command->arg);
+	spin_on_cpu(command->arg);
+	wake_from(&new_words[0]);
+	spin_on_cpu(command->arg);
+	sleep_without_work_at(&new_words[0], 4 * command->arg);
 }
 
 static void serve_anew(void)
@@ -426,7 +436,7 @@ static void serve_anew(void)
 	for (;;) {
 		wait_in_set();
 		read_command(STDIN_FILENO, &command);
-		do_after_sleep(&command);
+		do_about_sleeps(&command);
 		answer();
 	}
 }
