@@ -146,7 +146,7 @@ static void tell_part(struct stint_taker *taker, struct stint_process *process,
 		tell_overrun(taker, record, &part);
 }
 
-/* The first such sleep that begins at `from_ns` or later; NULL: there is none. */
+/* The first such sleep that begins at `from_ns` or later, and ends after that; NULL: there is none. */
 static const struct stint_probes_syscall *next_idle_call(const struct stint_probes_overrun *overrun,
 							 const struct stint_idle *idle, uint64_t from_ns)
 {
@@ -155,8 +155,8 @@ static const struct stint_probes_syscall *next_idle_call(const struct stint_prob
 	for (uint32_t i = 0; i < overrun->syscalls_len; i++) {
 		const struct stint_probes_syscall *call = &overrun->syscalls[i];
 
-		if (call->start_ns >= from_ns && stint_process_is_idle_call(idle, call) &&
-		    (!next || call->start_ns < next->start_ns))
+		if (call->start_ns >= from_ns && call->start_ns + call->duration_ns > from_ns &&
+		    stint_process_is_idle_call(idle, call) && (!next || call->start_ns < next->start_ns))
 			next = call;
 	}
 	return next;
