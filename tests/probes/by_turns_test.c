@@ -75,12 +75,22 @@ static int computed(void)
 	return count;
 }
 
+/* Until none sleeps any more who went to sleep before the other was there; but a pool's worker is the only one to answer. */
+static void await_answers_of_both(void)
+{
+	int32_t first = sync_loop().tid;
+
+	for (int i = 0; i < SYNCS && sync_loop().tid == first; i++)
+		;
+}
+
 static void are_late_only_for_what_they_do(const char *manner)
 {
 	int before;
 
 	watch(manner, 2);
-	before = slept(IDLE / 2); /* until the other was there */
+	await_answers_of_both();
+	before = slept(IDLE / 2);
 	for (int i = 0; i < TIMES; i++) {
 		subject_do(&subject, 0, SUBJECT_BLOCK, IDLE);
 		subject_do(&subject, 0, SUBJECT_SPIN, 2 * MS);
@@ -161,6 +171,7 @@ static void a_scheduler_that_is_stopped_meanwhile_is_not_late_either(void **stat
 
 	(void)state;
 	watch("schedulers", 2);
+	await_answers_of_both();
 	before = slept(IDLE / 2);
 	for (int i = 0; i < TIMES; i++) {
 		subject_send(&subject, 0, SUBJECT_BLOCK, IDLE);

@@ -82,17 +82,35 @@ static void read_command(int fd, struct subject_command *command)
 		exit(0);
 }
 
-static bool is_in_call(pid_t tid, int number)
+/* "NUMBER ARGUMENTS ...", of the system call that a thread is in. */
+static void read_call(pid_t tid, char *ret, int bytes)
 {
-	char path[64], line[256];
+	char path[64];
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
 	file = fopen(path, "r");
-	if (!file || !fgets(line, sizeof(line), file))
+	if (!file || !fgets(ret, bytes, file))
 		die(path);
 	fclose(file);
+}
+
+static bool is_in_call(pid_t tid, int number)
+{
+	char line[256];
+
+	read_call(tid, line, sizeof(line));
 	return atoi(line) == number;
+}
+
+/* In a call of FUTEX_WAKE it has another's word. */
+static bool sleeps_on(pid_t tid, const int *word)
+{
+	char line[256], expected[64];
+
+	read_call(tid, line, sizeof(line));
+	snprintf(expected, sizeof(expected), "%d %p ", SYS_futex, (const void *)word);
+	return strncmp(line, expected, strlen(expected)) == 0;
 }
 
 static void await_call(pid_t tid, int number)
@@ -449,7 +467,7 @@ static struct scheduler *await_poller(void)
 	for (;;) {
 		for (int i = 0; i < SCHEDULERS; i++)
 			if (is_in_call(schedulers[i].tid, SYS_epoll_wait) &&
-			    is_in_call(schedulers[!i].tid, SYS_futex))
+			    sleeps_on(schedulers[!i].tid, &schedulers[!i].word))
 				return &schedulers[i];
 		sched_yield();
 	}
@@ -477,7 +495,9 @@ static void serve_by_schedulers(void)
 		if (command.verb != SUBJECT_LOCK && command.verb != SUBJECT_INSIDE &&
 		    command.verb != SUBJECT_OTHER)
 			continue;
-		await_call(poller->tid, SYS_futex);
+		while (!sleeps_on(poller->tid,
+				  as_go && command.verb == SUBJECT_LOCK ? &poller->lock : &poller->word))
+			sched_yield();
 		sleep_for(command.arg);
 		wake(poller);
 		wake_from(&poller->lock);
