@@ -2,6 +2,7 @@
 #include "probes/process.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@
 #define LOOPS_KEPT        64
 #define REGISTRATIONS_MAX 65536
 #define CONDITION_WORD    4 /* from one of the two of a condition variable to the other: glibc's __g_signals */
+#define REG_SI            4          /* a call's second argument, which it leaves there */
 #define REREAD_NS         100000000u /* the registrations are read again at most this often */
 
 struct loop_stack {
@@ -390,16 +392,19 @@ static void find_idle(struct stint_process *process, const struct stint_probes_o
 		      const struct record_stack *stack, size_t len)
 {
 	const struct stint_probes_syscall *call = stint_moment_call(overrun, stack->time_ns);
+	bool is_on_condition = stint_idle_sleep_is_condition(process->frames, len);
 	uint64_t idle_ns = 0, listed_ns = 0;
 
 	if (!call || stack->kind != RECORD_STACK_BLOCKED || !stint_idle_sleep(process->frames, len))
 		return;
+	if (is_on_condition && (stack->reg[REG_SI] & FUTEX_CMD_MASK) != FUTEX_WAIT_BITSET)
+		return; /* for the lock: libc's function for that may have no name */
 	process->idle = (struct stint_idle){
 		.place = {.tid = overrun->tid,
 			  .number = call->number,
 			  .at = is_futex(call) ? call->argument : stack->sp},
 		.argument = call->argument,
-		.either = stint_idle_sleep_is_condition(process->frames, len) ? CONDITION_WORD : 0,
+		.either = is_on_condition ? CONDITION_WORD : 0,
 	};
 	for (uint32_t i = 0; i < overrun->syscalls_len; i++) {
 		listed_ns += overrun->syscalls[i].duration_ns;

@@ -281,6 +281,13 @@ static void a_lock_that_a_go_thread_waits_for_after_an_idle_sleep_is_told_alone(
 	assert_overruns_consistent(&watching);
 }
 
+/* In the same function of libc's: only what it asks of the kernel tells the one from the other. */
+static void a_thread_that_waits_for_the_lock_of_its_condition_is_late(void **state)
+{
+	(void)state;
+	are_late_while_blocked("go_new", 1, SUBJECT_INSIDE);
+}
+
 /* asio's threads sleep on one word: who wakes another one there has not left its own work. */
 static void a_thread_that_wakes_others_where_it_sleeps_goes_on_with_its_iteration(void **state)
 {
@@ -325,6 +332,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_lock_that_a_go_thread_waits_for_after_an_idle_sleep_is_told_alone, watching_set_up,
 			watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_thread_that_waits_for_the_lock_of_its_condition_is_late,
+						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_thread_that_wakes_others_where_it_sleeps_goes_on_with_its_iteration,
 			watching_set_up, watching_tear_down),

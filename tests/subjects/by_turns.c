@@ -430,8 +430,37 @@ static __attribute__((noinline)) void sleep_for_lock_at(int *word, uint64_t ns)
 	__asm__ volatile("# for a lock");
 }
 
+/* As asio's: it waits for a condition, and when that is there, for the lock again. */
+static void run_handlers(uint64_t ns) __asm__("_ZN4asio6detail9scheduler3runEv");
+
+static void *have_it_and_keep_the_lock(void *ctx)
+{
+	pthread_mutex_lock(&pool_lock);
+	is_done_elsewhere = true;
+	pthread_cond_signal(&elsewhere);
+	sleep_for(*(const uint64_t *)ctx);
+	pthread_mutex_unlock(&pool_lock);
+	return NULL;
+}
+
+static __attribute__((noinline)) void run_handlers(uint64_t ns)
+{
+	pthread_t thread;
+
+	pthread_mutex_lock(&pool_lock);
+	if (pthread_create(&thread, NULL, have_it_and_keep_the_lock, &ns) != 0)
+		die("thread");
+	while (!is_done_elsewhere)
+		pthread_cond_wait(&elsewhere, &pool_lock);
+	is_done_elsewhere = false;
+	pthread_mutex_unlock(&pool_lock);
+	pthread_join(thread, NULL);
+}
+
 static __attribute__((noinline)) void do_about_sleeps(const struct subject_command *command)
 {
+	if (command->verb == SUBJECT_INSIDE)
+		run_handlers(2 * command->arg);
 	if (command->verb == SUBJECT_LOCK) {
 		sleep_without_work_at(new_word(), 2 * command->arg);
 		sleep_for_lock_at(new_word(), command->arg);
