@@ -633,6 +633,7 @@ bool stint_process_complete(struct stint_process *process, struct stint_probes_o
 void stint_process_complete_part(struct stint_process *process, struct stint_probes_overrun *overrun,
 				 const struct record_overrun *record, uint64_t start_ns, uint64_t end_ns)
 {
+	overrun->began_before = overrun->began_before && start_ns == overrun->start_ns;
 	overrun->running = overrun->running && end_ns == overrun->start_ns + overrun->duration_ns;
 	(void)stint_cut(overrun, start_ns, end_ns);
 	(void)complete_stack(process, overrun, record, start_ns, end_ns);
