@@ -4,12 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-static bool begins_with_any(const char *name, const char *const *beginnings)
-{
-	while (*beginnings && strncmp(name, *beginnings, strlen(*beginnings)) != 0)
-		beginnings++;
-	return *beginnings != NULL;
-}
+#include "probes/name_list.h"
 
 /*
  * The first part of its package's path: "net" of "net/http.(*conn).serve", all of "go.uber.org/zap.New" before the slash. What
@@ -33,12 +28,8 @@ static bool is_library(const char *name)
 		"reflect",  "regexp",  "runtime", "slices",   "sort",     "strconv",   "strings", "structs",
 		"sync",     "syscall", "testing", "text",     "time",     "type",      "unicode", "unique",
 		"unsafe",   "vendor",  "weak",    NULL};
-	size_t len = first_part_len(name);
 
-	for (size_t i = 0; firsts[i]; i++)
-		if (strlen(firsts[i]) == len && strncmp(firsts[i], name, len) == 0)
-			return true;
-	return false;
+	return stint_name_list_has(firsts, name, first_part_len(name));
 }
 
 bool stint_go_begins_stack(const char *name)
@@ -54,10 +45,7 @@ bool stint_go_begins_stack(const char *name)
 	/* In assembler, called by the stack as all functions were once. */
 	if (len > 5 && strcmp(name + len - 5, ".abi0") == 0)
 		len -= 5;
-	for (size_t i = 0; names[i]; i++)
-		if (strlen(names[i]) == len && strncmp(names[i], name, len) == 0)
-			return true;
-	return false;
+	return stint_name_list_has(names, name, len);
 }
 
 enum stint_go_owner stint_go_owner(const char *name)
@@ -75,9 +63,9 @@ enum stint_go_owner stint_go_owner(const char *name)
 						 "google.golang.org/grpc",
 						 NULL};
 
-	if (begins_with_any(name, runtime))
+	if (stint_name_list_beginning(runtime, name))
 		return STINT_GO_RUNTIME;
 	if (is_library(name))
 		return STINT_GO_LIBRARY;
-	return begins_with_any(name, frameworks) ? STINT_GO_FRAMEWORK : STINT_GO_PROGRAM;
+	return stint_name_list_beginning(frameworks, name) ? STINT_GO_FRAMEWORK : STINT_GO_PROGRAM;
 }

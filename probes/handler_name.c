@@ -6,22 +6,7 @@
 #include <string.h>
 
 #include "probes/go_names.h"
-
-/* The first of a list, which ends with NULL, that a name begins with; NULL: none. */
-static const char *beginning_of(const char *name, const char *const *list)
-{
-	while (*list && strncmp(*list, name, strlen(*list)) != 0)
-		list++;
-	return *list;
-}
-
-/* Whether a list, which ends with NULL, has a word. */
-static bool is_in(const char *const *list, const char *word, size_t len)
-{
-	while (*list && (strlen(*list) != len || strncmp(*list, word, len) != 0))
-		list++;
-	return *list != NULL;
-}
+#include "probes/name_list.h"
 
 /* The same function; where that is unknown, the same place in it. */
 static bool same_function(const struct stint_frame *a, const struct stint_frame *b)
@@ -107,7 +92,7 @@ static bool runs_scripts(const struct stint_frame *frame)
 	static const char *const beginnings[] = {"zend_", "php_", "Perl_", "perl_", "rb_",
 						 "ruby_", "lua_", "luaV_", NULL};
 
-	return beginning_of(frame->name, beginnings) || is_interpreter(frame);
+	return stint_name_list_beginning(beginnings, frame->name) || is_interpreter(frame);
 }
 
 /*
@@ -231,7 +216,8 @@ static bool is_known_dispatch(const struct stint_frame *frame)
 
 	static const char *const libraries[] = {"asio::detail::", "boost::asio::detail::", NULL};
 
-	return is_in(names, frame->name, strcspn(frame->name, ".")) || beginning_of(frame->name, libraries);
+	return stint_name_list_has(names, frame->name, strcspn(frame->name, ".")) ||
+	       stint_name_list_beginning(libraries, frame->name);
 }
 
 /* What such a one calls, if that has a name, and is more than its own use of libc; else it. */
@@ -306,7 +292,7 @@ static bool is_way_to_call(const struct stint_frame *frame)
 	static const char *const ways[] = {"cfunction_", "method_",     "slot_",  "wrap_", "type_call",
 					   "object_",    "vectorcall_", "descr_", NULL};
 
-	return beginning_of(frame->name, ways) != NULL;
+	return stint_name_list_beginning(ways, frame->name) != NULL;
 }
 
 /* The depth of the last function of Python's own that runs: what it called is below. `depth` if none is. */
@@ -326,7 +312,7 @@ static bool is_of_memory(const struct stint_frame *frame)
 	static const char *const beginnings[] = {"mem",     "__mem", "str",   "__str", "malloc",  "calloc",
 						 "realloc", "free",  "cfree", "_int_", "__libc_", NULL};
 
-	return beginning_of(frame->name, beginnings) != NULL;
+	return stint_name_list_beginning(beginnings, frame->name) != NULL;
 }
 
 /* How telling a frame below the interpreter is, as what that called: of equals, the first is taken. */
@@ -403,7 +389,7 @@ static const char *crate_of(const char *name, size_t *len)
 	static const char *const before[] = {"<", "&", "*const ", "*mut ", "mut ", "dyn ", "[", "(", NULL};
 	const char *skipped;
 
-	while ((skipped = beginning_of(name, before)))
+	while ((skipped = stint_name_list_beginning(before, name)))
 		name += strlen(skipped);
 	*len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
 	if (strncmp(name + *len, "::", 2) != 0)
@@ -456,7 +442,7 @@ static bool is_rust_runtime(const struct stint_frame *frame)
 	size_t len;
 	const char *crate = crate_of(frame->name, &len);
 
-	if (is_in(crates, crate, len))
+	if (stint_name_list_has(crates, crate, len))
 		return true;
 	/* "<T as ...>", where the older mangling does not tell what T is, and what the linker wants of it. */
 	return strncmp(frame->name, "<T as ", 6) == 0 || strncmp(frame->name, "__rust", 6) == 0;
@@ -490,7 +476,7 @@ static bool is_compilers_part(const char *rest)
 {
 	static const char *const parts[] = {"cold", "constprop", "isra", "llvm", "lto_priv", "part", NULL};
 
-	return is_in(parts, rest, strcspn(rest, "."));
+	return stint_name_list_has(parts, rest, strcspn(rest, "."));
 }
 
 /* No other language's names have a dot there; and whatever a Go program does begins by its runtime. */

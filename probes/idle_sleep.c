@@ -3,16 +3,11 @@
 
 #include <string.h>
 
+#include "probes/name_list.h"
+
 static bool begins_with(const char *name, const char *beginning)
 {
 	return strncmp(name, beginning, strlen(beginning)) == 0;
-}
-
-static bool is_any_of(const char *const *names, const char *name)
-{
-	while (*names && strcmp(*names, name) != 0)
-		names++;
-	return *names != NULL;
 }
 
 /* Of libc, std and parking_lot, by their names: who waits for a lock has something to do. */
@@ -48,12 +43,9 @@ static bool is_way_to_sleep(const struct stint_frame *frame)
 
 	if (is_for_lock(frame->name))
 		return false;
-	if (begins_with(frame->module, "libc.") || is_any_of(go, frame->name))
-		return true;
-	for (size_t i = 0; others[i]; i++)
-		if (begins_with(frame->name, others[i]))
-			return true;
-	return false;
+	return begins_with(frame->module, "libc.") ||
+	       stint_name_list_has(go, frame->name, strlen(frame->name)) ||
+	       stint_name_list_beginning(others, frame->name);
 }
 
 /* What else asio's scheduler has is called by handlers, as to post one. */
@@ -85,7 +77,7 @@ static bool is_park(const char *name)
 					    "runtime.notetsleepg",
 					    NULL};
 
-	if (is_any_of(names, name))
+	if (stint_name_list_has(names, name, strlen(name)))
 		return true;
 	if (begins_with(name, "tokio::runtime::"))
 		return strstr(name, "::park::Inner::park") || strstr(name, "::park::Parker::park") ||

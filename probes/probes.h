@@ -585,7 +585,7 @@ enum stint_probes_finding_kind {
 	STINT_PROBES_FINDING_ZERO_TIMEOUT, /* polls with a timeout of 0 that returned nothing; of: all waits */
 	STINT_PROBES_FINDING_BLOCKING,     /* calls on a blocking descriptor; cost: they blocked */
 	/*
-	 * Level-triggered, and returned by 100 waits in a row or more that did not sleep, with no system call on it of any
+	 * Level-triggered, and returned by 128 waits in a row or more that did not sleep, with no system call on it of any
 	 * thread of the process; of: waits; cost: its share of `idle_iterations`, from their waits' begin.
 	 */
 	STINT_PROBES_FINDING_LEFT_READY

@@ -46,6 +46,7 @@ struct stint_idle {
 /* Of the overrun that was completed last. False: it had none, or none that the stack shows. */
 bool stint_process_idle(const struct stint_process *process, struct stint_idle *ret);
 
+/* Whether a call of that overrun is such a sleep. */
 bool stint_process_is_idle_call(const struct stint_idle *idle, const struct stint_probes_syscall *call);
 
 /* Makes an overrun that was completed the part of it that lies between: as stint_cut(), with that part's stack and handler. */

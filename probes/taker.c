@@ -176,8 +176,10 @@ static bool tell_around_idle(struct stint_taker *taker, struct stint_process *pr
 	if (!stint_process_idle(process, &idle))
 		return false;
 	stint_bpf_tell_idle_place(taker->with.bpf, &idle.place);
-	idle.place.at ^= idle.either; /* its twin */
-	stint_bpf_tell_idle_place(taker->with.bpf, &idle.place);
+	if (idle.either) {
+		idle.place.at ^= idle.either;
+		stint_bpf_tell_idle_place(taker->with.bpf, &idle.place);
+	}
 	if (!idle.is_most)
 		return false;
 	while ((call = next_idle_call(whole, &idle, from_ns))) {
