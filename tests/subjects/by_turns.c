@@ -15,7 +15,8 @@
  *
  * go: the same, but for how they sleep: without a timeout, in functions that are called as those of Go's runtime are, and for
  * a lock on another word. go_new: one thread that, given a lock, sleeps as one without work does before that, and on another
- * word each time; given something to compute, it wakes whoever sleeps on the first word amid that, and sleeps there after it.
+ * word each time; given something to compute, it wakes whoever sleeps on the first word amid that, and sleeps there after it;
+ * inside is a function called as asio's, which waits for a condition, and then for the lock that whoever brought that keeps.
  */
 
 #include <errno.h>
@@ -66,6 +67,12 @@ static void sleep_for(uint64_t ns)
 
 	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)
 		;
+}
+
+/* While another one is blocked: twice as long as that is to be, as who is seen in its call may not have left its CPU yet. */
+static void keep_blocked_for(uint64_t ns)
+{
+	sleep_for(2 * ns);
 }
 
 static void answer(void)
@@ -235,7 +242,7 @@ static void hold_up(const struct subject_command *command)
 		while (!__atomic_exchange_n(&is_held_up, false, __ATOMIC_SEQ_CST))
 			sched_yield();
 		await_call(pool_worker->tid, SYS_futex);
-		sleep_for(command->arg);
+		keep_blocked_for(command->arg);
 	}
 	if (command->verb == SUBJECT_LOCK)
 		pthread_mutex_unlock(&held_lock);
@@ -256,7 +263,7 @@ static void serve_by_pool(bool alone)
 		read_command(STDIN_FILENO, &command);
 		if (command.verb == SUBJECT_BLOCK) {
 			await_call(pool_worker->tid, SYS_futex);
-			sleep_for(command.arg);
+			keep_blocked_for(command.arg);
 		}
 		if (command.verb == SUBJECT_LOCK)
 			pthread_mutex_lock(&held_lock);
@@ -527,7 +534,7 @@ static void serve_by_schedulers(void)
 		while (!sleeps_on(poller->tid,
 				  as_go && command.verb == SUBJECT_LOCK ? &poller->lock : &poller->word))
 			sched_yield();
-		sleep_for(command.arg);
+		keep_blocked_for(command.arg);
 		wake(poller);
 		wake_from(&poller->lock);
 	}
