@@ -10,8 +10,8 @@
 
 #define ENTRIES_MAX 1024
 
-_Static_assert(STINT_PROBES_FINDING_LEFT_READY == (int)FINDING_LEFT_READY &&
-		       FINDING_LEFT_READY + 1 == (int)FINDING_KINDS,
+_Static_assert(STINT_PROBES_FINDING_NO_DESCRIPTOR == (int)FINDING_NO_DESCRIPTOR &&
+		       FINDING_NO_DESCRIPTOR + 1 == (int)FINDING_KINDS,
 	       "the kinds are the same on both sides");
 
 struct entry {
@@ -94,17 +94,27 @@ static void fill(struct stint_probes_finding *ret, const struct loop_counters *l
 		stint_role_name(ret->role, sizeof(ret->role), &entry->is.role);
 }
 
+static uint64_t open_for_ns(const struct finding_counters *is, uint64_t now_ns)
+{
+	return is->open_ns && now_ns > is->open_ns ? now_ns - is->open_ns : 0;
+}
+
+static void add_cost(struct stint_probes_finding *finding, uint64_t cost_ns)
+{
+	finding->cost_ns += cost_ns;
+	if (cost_ns > finding->longest_ns)
+		finding->longest_ns = cost_ns;
+}
+
 /* Data that lies there counts once more, for as long as it does. */
 static bool is_not_drained(struct stint_probes_finding *finding, const struct finding_counters *is,
 			   uint64_t now_ns)
 {
-	uint64_t lying_ns = is->open_ns && now_ns > is->open_ns ? now_ns - is->open_ns : 0;
+	uint64_t lying_ns = open_for_ns(is, now_ns);
 
 	if (lying_ns >= FINDING_LYING_NS) {
 		finding->count++;
-		finding->cost_ns += lying_ns;
-		if (lying_ns > finding->longest_ns)
-			finding->longest_ns = lying_ns;
+		add_cost(finding, lying_ns);
 	}
 	/* Also if it was read at last, for whatever reason. */
 	if (finding->longest_ns >= FINDING_LYING_NS)
@@ -152,6 +162,9 @@ static bool descriptor_finding(struct stint_probes_finding *ret, const struct en
 		return ret->count > 0;
 	case FINDING_LEFT_READY:
 		return is_left_ready(ret, &entry->is, habits);
+	case FINDING_NO_DESCRIPTOR: /* one is enough: connections waited for it */
+		add_cost(ret, open_for_ns(&entry->is, now_ns));
+		return ret->count > 0;
 	default:
 		return false; /* those of a loop */
 	}

@@ -588,7 +588,12 @@ enum stint_probes_finding_kind {
 	 * Level-triggered, and returned by 128 waits in a row or more that did not sleep, with no system call on it of any
 	 * thread of the process; of: waits; cost: its share of `idle_iterations`, from their waits' begin.
 	 */
-	STINT_PROBES_FINDING_LEFT_READY
+	STINT_PROBES_FINDING_LEFT_READY,
+	/*
+	 * Calls of the accept family that failed with EMFILE or ENFILE while connections were in the listener's queue; cost: from
+	 * the first such call until the thread's next one that did not fail so.
+	 */
+	STINT_PROBES_FINDING_NO_DESCRIPTOR
 };
 
 struct stint_probes_finding {

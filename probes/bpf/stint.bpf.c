@@ -116,6 +116,8 @@
 
 #include "streak.bpf.h"
 
+#include "refused.bpf.h"
+
 #include "before.bpf.h"
 
 #include "uring.bpf.h"
@@ -129,6 +131,8 @@ static __always_inline void enter_descriptor_call(struct thread *thread, long nu
 	if (takes_first)
 		enter_turn(thread, number, regs, now_ns);
 	if (number == NR_close) {
+		if (thread->refusals_open)
+			end_refused(thread, (s32)regs->di, now_ns);
 		note_close(thread, (s32)regs->di, now_ns);
 		close_turn(&thread->turns, (s32)regs->di);
 		note_unix_close(thread->pid, (s32)regs->di, now_ns);
@@ -150,8 +154,12 @@ static __always_inline void exit_descriptor_call(struct thread *thread, const st
 
 	if (number == NR_epoll_ctl && result == 0)
 		note_ctl(thread, regs->si, (u64)regs->di << 32 | (u32)regs->dx, regs->r10, now_ns);
-	if ((number == NR_accept || number == NR_accept4) && result >= 0)
-		exit_accept(thread, (s32)regs->di, (s32)result, now_ns);
+	if (number == NR_accept || number == NR_accept4) {
+		if (result >= 0)
+			exit_accept(thread, (s32)regs->di, (s32)result, now_ns);
+		if (thread)
+			note_accept(thread, (s32)regs->di, result, now_ns);
+	}
 	if (!thread || thread->state != THREAD_DISPATCHING || !(thread->turns.flags & TURNS_IN_CALL))
 		return;
 	thread->turns.flags &= ~TURNS_IN_CALL;

@@ -162,6 +162,7 @@ struct thread {
 	s32 streaks_epfd; /* the set that its streaks are of */
 	u64 hang_iteration; /* these two: hang.bpf.h: that was told last, and from which length on it is told again */
 	u64 hang_next_ns;
+	u64 refusals_open; /* listeners that it has no descriptor left to accept from (refused.bpf.h) */
 	struct streak streaks[STREAKS_MAX];
 };
 

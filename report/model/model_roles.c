@@ -21,7 +21,7 @@ static bool take_finding(struct loader *loader, sqlite3_stmt *row, void *item)
 	static const char *const kinds[MODEL_FINDINGS_KINDS] = {"idle_epollout",  "not_drained",
 								"maxevents_full", "ctl_storm",
 								"zero_timeout",   "blocking",
-								"left_ready"};
+								"left_ready",     "no_descriptor"};
 	struct model_finding *finding = item;
 	int kind = 0;
 

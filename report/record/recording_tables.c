@@ -205,8 +205,9 @@ int64_t recording_role(struct recording *recording, int64_t process, const char 
 void recording_finding(struct recording *recording, int64_t process,
 		       const struct stint_probes_finding *finding)
 {
-	static const char *const kinds[] = {"idle_epollout", "not_drained", "maxevents_full", "ctl_storm",
-					    "zero_timeout",  "blocking",    "left_ready"};
+	static const char *const kinds[] = {"idle_epollout", "not_drained",  "maxevents_full",
+					    "ctl_storm",     "zero_timeout", "blocking",
+					    "left_ready",    "no_descriptor"};
 	struct row row = row_begin(recording, FINDING);
 
 	put_id(&row, process);

@@ -360,8 +360,9 @@ CREATE TABLE role_total (
 ) WITHOUT ROWID;
 
 -- Bad habits of a loop, or of a descriptor in it. kind: 'idle_epollout', 'not_drained', 'maxevents_full', 'ctl_storm',
--- 'zero_timeout', 'blocking', 'left_ready'. probes.h says what count and cost_ns are of each. Of sets that were closed and made
--- again under one number there is a row each. As of the last reading: what is no habit any more is not here.
+-- 'zero_timeout', 'blocking', 'left_ready', 'no_descriptor'. probes.h says what count and cost_ns are of each. Of sets that
+-- were closed and made again under one number there is a row each. As of the last reading: what is no habit any more is not
+-- here.
 CREATE TABLE finding (
 	process INTEGER NOT NULL REFERENCES process(id),
 	tid INTEGER NOT NULL,

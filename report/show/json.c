@@ -522,7 +522,7 @@ static void put_finding(struct json *json, const struct model_finding *finding)
 	static const char *const kinds[MODEL_FINDINGS_KINDS] = {"idle_epollout",  "not_drained",
 								"maxevents_full", "ctl_storm",
 								"zero_timeout",   "blocking",
-								"left_ready"};
+								"left_ready",     "no_descriptor"};
 
 	json_begin_row(json);
 	json_text(json, "kind", kinds[finding->kind]);

@@ -118,6 +118,7 @@ static const char *habit(enum model_finding_kind kind)
 		[MODEL_ZERO_TIMEOUT] = "it polls with a timeout of 0",
 		[MODEL_BLOCKING] = "a blocking descriptor in the epoll set",
 		[MODEL_LEFT_READY] = "level-triggered, ready, and nobody serves it",
+		[MODEL_NO_DESCRIPTOR] = "no descriptor left to accept with",
 	};
 
 	return habits[kind];
@@ -135,6 +136,9 @@ static const char *remedy(enum model_finding_kind kind)
 		[MODEL_BLOCKING] = "Set O_NONBLOCK: one call that has to wait stops the whole loop.",
 		[MODEL_LEFT_READY] =
 			"Read, accept or close it, or take it out of the set: the loop never sleeps while it is ready.",
+		[MODEL_NO_DESCRIPTOR] =
+			"Raise its limit of open files (ulimit -n; with ENFILE fs.file-max), or have it close idle "
+			"connections before it gets there.",
 	};
 
 	return remedies[kind];
@@ -184,6 +188,13 @@ static void put_amount(struct buffer *out, const struct model *model, const stru
 			"nothing else that was served, and took %s in sum with their iterations",
 			count.text, units_count(finding->of).text, units_count(finding->idle_iterations).text,
 			cost.text);
+		return;
+	case MODEL_NO_DESCRIPTOR:
+		buffer_printf(
+			out,
+			"accept() failed %s with EMFILE or ENFILE while connections were in the queue; until its thread "
+			"accepted again it was %s in sum, at most %s",
+			units_times(finding->count).text, cost.text, units_ns(finding->longest_ns).text);
 		return;
 	default:
 		buffer_printf(out, "%s calls on it could have blocked, and did for %s in sum, at most %s",

@@ -21,6 +21,12 @@ static void run(const char *habit, const char *sound)
 	assert_true(findings_run("tests/subjects/habits", (const char *const[]){habit, sound, NULL}));
 }
 
+static void read_again(void)
+{
+	findings_len = 0;
+	assert_int_equal(stint_probes_read_findings(watching.probes, findings_keep, NULL), 0);
+}
+
 static const struct stint_probes_finding *only_finding(enum stint_probes_finding_kind kind)
 {
 	assert_int_equal(findings_len, 1);
@@ -151,10 +157,53 @@ static void a_blocking_descriptor_is_found(void **state)
 	assert_int_equal(finding->count, ROUNDS);
 }
 
+static void accepts_without_a_descriptor_left_are_found(void **state)
+{
+	const struct stint_probes_finding *finding;
+
+	(void)state;
+	run("no_room", NULL);
+	finding = only_finding(STINT_PROBES_FINDING_NO_DESCRIPTOR);
+	assert_int_equal(strncmp(finding->role, "listener :", 10), 0);
+	assert_int_equal(finding->count, ROUNDS);
+	assert_true(finding->cost_ns >= ROUNDS * (uint64_t)MS);
+	assert_int_equal(finding->longest_ns, finding->cost_ns);
+}
+
+static void how_long_none_is_left_goes_on_until_now(void **state)
+{
+	uint64_t cost_ns;
+
+	(void)state;
+	run("never_room", NULL);
+	cost_ns = only_finding(STINT_PROBES_FINDING_NO_DESCRIPTOR)->cost_ns;
+	assert_true(cost_ns >= ROUNDS * (uint64_t)MS);
+	read_again();
+	assert_true(only_finding(STINT_PROBES_FINDING_NO_DESCRIPTOR)->cost_ns > cost_ns);
+}
+
+static void how_long_none_was_left_is_told_no_further(void **state)
+{
+	uint64_t cost_ns;
+
+	(void)state;
+	run("no_room", NULL);
+	cost_ns = only_finding(STINT_PROBES_FINDING_NO_DESCRIPTOR)->cost_ns;
+	read_again();
+	assert_int_equal(only_finding(STINT_PROBES_FINDING_NO_DESCRIPTOR)->cost_ns, cost_ns);
+}
+
+static void accepts_without_a_descriptor_left_and_nobody_there_are_not(void **state)
+{
+	(void)state;
+	run("no_queue", NULL);
+	assert_int_equal(findings_len, 0);
+}
+
 static void their_corrected_twins_are_not(void **state)
 {
-	static const char *const habits[] = {"idle_out", "not_drained", "lying", "lay",
-					     "full",     "ctl",         "spin",  "blocking"};
+	static const char *const habits[] = {"idle_out", "not_drained", "lying",    "lay",     "full",
+					     "ctl",      "spin",        "blocking", "no_room", "never_room"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(habits) / sizeof(habits[0]); i++) {
@@ -188,6 +237,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(polls_in_vain_are_found, findings_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_blocking_descriptor_is_found, findings_set_up,
 						watching_tear_down),
+		cmocka_unit_test_setup_teardown(accepts_without_a_descriptor_left_are_found, findings_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(how_long_none_is_left_goes_on_until_now, findings_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(how_long_none_was_left_is_told_no_further, findings_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(accepts_without_a_descriptor_left_and_nobody_there_are_not,
+						findings_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(their_corrected_twins_are_not, findings_set_up,
 						watching_tear_down),
 	};

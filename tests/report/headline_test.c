@@ -821,6 +821,7 @@ static void how_often_a_habit_was_seen_is_told(void **state)
 		{STINT_PROBES_FINDING_ZERO_TIMEOUT, "9,001 of 10,002 waits returned nothing at once"},
 		{STINT_PROBES_FINDING_BLOCKING, "9,001 calls on it could have blocked"},
 		{STINT_PROBES_FINDING_LEFT_READY, "9,001 of 10,002 waits returned it"},
+		{STINT_PROBES_FINDING_NO_DESCRIPTOR, "accept() failed 9,001 times with EMFILE or ENFILE"},
 	};
 	int64_t process = recording_process(recording, 1, "server");
 	struct buffer out = {0};

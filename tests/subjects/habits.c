@@ -20,6 +20,10 @@
  *	blocking     a blocking socket in the set; sound: it is not
  *	lying        edge-triggered, read in part, and nothing more comes; sound: read until EAGAIN
  *	lay          the same, and the rest is read at last, for no event of it
+ *	no_room      accepts, a millisecond apart, with a connection in the queue and no descriptor left, then with one; sound:
+ *		     there is one at once
+ *	never_room   the same, and there never is one
+ *	no_queue     no descriptor is left, and nobody in the queue: as sound as any
  */
 
 #include <arpa/inet.h>
@@ -34,6 +38,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -278,6 +283,77 @@ static void blocking(bool sound)
 	}
 }
 
+static void limit_descriptors(rlim_t limit)
+{
+	struct rlimit limits;
+
+	if (getrlimit(RLIMIT_NOFILE, &limits) < 0)
+		die("getrlimit");
+	limits.rlim_cur = limit;
+	if (setrlimit(RLIMIT_NOFILE, &limits) < 0)
+		die("setrlimit");
+}
+
+static int listen_somewhere(struct sockaddr_in *address)
+{
+	socklen_t len = sizeof(*address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	*address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	if (listener < 0 || bind(listener, (struct sockaddr *)address, len) < 0 || listen(listener, 1) < 0 ||
+	    getsockname(listener, (struct sockaddr *)address, &len) < 0)
+		die("listen_somewhere");
+	return listener;
+}
+
+/* A millisecond apart, until one is accepted. */
+static void accept_rounds(int listener)
+{
+	struct epoll_event events[ROOM];
+
+	for (int i = 0; i < ROUNDS; i++) {
+		wait_for(events, ROOM, 0);
+		if (accept4(listener, NULL, NULL, SOCK_CLOEXEC) >= 0)
+			return;
+		if (errno != EMFILE && errno != EAGAIN)
+			die("accept");
+		usleep(1000);
+	}
+}
+
+static int listen_without_room(bool has_room, bool has_client)
+{
+	struct sockaddr_in address;
+	int listener = listen_somewhere(&address), client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (client < 0 || (has_client && connect(client, (struct sockaddr *)&address, sizeof(address)) < 0))
+		die("connect");
+	control(EPOLL_CTL_ADD, listener, EPOLLIN);
+	if (!has_room)
+		limit_descriptors((rlim_t)client + 1);
+	return listener;
+}
+
+static void no_room(bool sound)
+{
+	int listener = listen_without_room(sound, true);
+
+	accept_rounds(listener);
+	limit_descriptors(ROOM);
+	accept_rounds(listener);
+}
+
+static void never_room(bool sound)
+{
+	accept_rounds(listen_without_room(sound, true));
+}
+
+static void no_queue(bool sound)
+{
+	(void)sound;
+	accept_rounds(listen_without_room(false, false));
+}
+
 static void signalled(int signal)
 {
 	(void)signal;
@@ -293,6 +369,9 @@ int main(int argc, char **argv)
 		      {"overtaken", overtaken},
 		      {"lying", lying},
 		      {"lay", lay},
+		      {"no_room", no_room},
+		      {"never_room", never_room},
+		      {"no_queue", no_queue},
 		      {"full", full},
 		      {"alone", alone},
 		      {"ctl", ctl},
