@@ -40,10 +40,14 @@ struct query {
 
 /* ---- what c-ares waits for ---- */
 
-static void set_timer(struct resolver *resolver)
+/* After whatever c-ares may have done. */
+static void settle(struct resolver *resolver)
 {
-	struct timeval left, *next = ares_timeout(resolver->channel, NULL, &left);
+	struct timeval left, *next;
 
+	if (resolver->wanted == 0)
+		ares_cancel(resolver->channel);
+	next = ares_timeout(resolver->channel, NULL, &left);
 	if (next)
 		stint_timer_start(resolver->timer,
 				  (uint64_t)next->tv_sec * 1000000000u + (uint64_t)next->tv_usec * 1000u, 0);
@@ -57,7 +61,7 @@ static void on_timer(struct stint_timer *timer, void *ctx)
 
 	(void)timer;
 	ares_process_fd(resolver->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	set_timer(resolver);
+	settle(resolver);
 }
 
 static void on_ready(struct stint_fd *source, uint32_t events, void *ctx)
@@ -68,7 +72,7 @@ static void on_ready(struct stint_fd *source, uint32_t events, void *ctx)
 
 	ares_process_fd(resolver->channel, failed || (events & STINT_READ) ? socket : ARES_SOCKET_BAD,
 			failed || (events & STINT_WRITE) ? socket : ARES_SOCKET_BAD);
-	set_timer(resolver);
+	settle(resolver);
 }
 
 static struct watched **find_watched(struct resolver *resolver, ares_socket_t socket)
@@ -126,11 +130,10 @@ static int translate_error(int status)
 	case ARES_SUCCESS:
 		return 0;
 	case ARES_ENOTFOUND:
+	case ARES_EBADNAME: /* none can be called so, as getaddrinfo() says, too */
 		return -ENOENT;
 	case ARES_ENODATA:
 		return -ENODATA;
-	case ARES_EBADNAME:
-		return -EINVAL;
 	case ARES_ENOMEM:
 		return -ENOMEM;
 	default:
@@ -173,7 +176,7 @@ static int start(void *backend, struct stint_lookup *lookup, const char *name, i
 	*ret_query = query;
 	resolver->wanted++;
 	ares_getaddrinfo(resolver->channel, name, NULL, &hints, on_answer, query);
-	set_timer(resolver);
+	settle(resolver);
 	return 0;
 }
 
@@ -183,10 +186,8 @@ static void cancel(void *backend, void *handle)
 	struct query *query = handle;
 
 	query->lookup = NULL;
-	if (--resolver->wanted > 0)
-		return;
-	ares_cancel(resolver->channel);
-	set_timer(resolver);
+	if (--resolver->wanted == 0)
+		settle(resolver);
 }
 
 /* ---- life ---- */
@@ -203,9 +204,7 @@ static void free_resolver(void *backend)
 
 static int translate_open_error(int status)
 {
-	if (status == ARES_ENOMEM)
-		return -ENOMEM;
-	return status == ARES_EFILE ? -ENOENT : -EINVAL;
+	return status == ARES_ENOMEM ? -ENOMEM : -EINVAL;
 }
 
 static int open_channel(struct resolver *resolver, const struct stint_ares_options *options)
@@ -247,6 +246,8 @@ static int take_options(struct stint_ares_options *ret, const struct stint_ares_
 		if (bytes[i])
 			return -EINVAL;
 	memcpy(ret, given, given->size < sizeof(*ret) ? given->size : sizeof(*ret));
+	if (ret->servers && !*ret->servers) /* c-ares takes it for no servers at all */
+		return -EINVAL;
 	return ret->try_ms > INT32_MAX || ret->tries > INT32_MAX ? -EINVAL : 0;
 }
 

@@ -111,7 +111,10 @@ static void how_a_name_is_not_found_is_told(void **state)
 	static const struct {
 		const char *name;
 		int error;
-	} cases[] = {{"nowhere.test", -ENOENT}, {"46-0.test", -ENODATA}, {"broken.test", -EREMOTEIO}};
+	} cases[] = {{"nowhere.test", -ENOENT},
+		     {"46-0.test", -ENODATA},
+		     {"broken.test", -EREMOTEIO},
+		     {"no..such.name", -ENOENT}};
 
 	(void)state;
 	port = 1;
@@ -205,6 +208,39 @@ static void of_two_lookups_one_can_be_given_up(void **state)
 	assert_int_equal(result.error, 0);
 }
 
+/* c-ares would go on with the one that was given up. */
+static void of_two_lookups_the_end_of_the_other_is_the_end_of_all(void **state)
+{
+	struct stint_connect_name *silent;
+
+	(void)state;
+	port = 1;
+	open_resolver_with(3600000, 1);
+	silent = begin("silent.test");
+	begin("nowhere.test");
+	stint_connect_name_free(silent);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(results, 1);
+	assert_int_equal(result.error, -ENOENT);
+}
+
+static void an_address_of_the_other_family_is_no_question(void **state)
+{
+	struct stint_connect_name_options options = {.size = sizeof(options),
+						     .resolver = NULL,
+						     .family = AF_INET};
+	struct stint_connect_name *name;
+
+	(void)state;
+	open_resolver_with(0, 0);
+	options.resolver = resolver;
+	assert_int_equal(stint_connect_name_new(&name, loop, "::1", 1, &options, handler, on_result, NULL),
+			 0);
+	wait_for_result();
+	assert_int_equal(result.error, -ENODATA);
+	assert_int_equal(dns_server_questions(server), 0);
+}
+
 static void a_resolver_can_be_freed_while_it_looks_up(void **state)
 {
 	(void)state;
@@ -234,13 +270,17 @@ static void a_loop_can_be_freed_while_it_looks_up(void **state)
 
 static void what_makes_no_resolver_is_refused(void **state)
 {
-	struct stint_ares_options options = {.size = sizeof(options), .servers = "no address"};
+	static const char *const servers[] = {"no address", "", ","};
+	struct stint_ares_options options = {.size = sizeof(options)};
 
 	(void)state;
 	assert_int_equal(stint_ares_resolver_new(NULL, loop, NULL, handler), -EINVAL);
 	assert_int_equal(stint_ares_resolver_new(&resolver, NULL, NULL, handler), -EINVAL);
 	assert_int_equal(stint_ares_resolver_new(&resolver, loop, NULL, 9999), -EINVAL);
-	assert_int_equal(stint_ares_resolver_new(&resolver, loop, &options, handler), -EINVAL);
+	for (size_t i = 0; i < sizeof(servers) / sizeof(servers[0]); i++) {
+		options.servers = servers[i];
+		assert_int_equal(stint_ares_resolver_new(&resolver, loop, &options, handler), -EINVAL);
+	}
 }
 
 #define SERVED(name) cmocka_unit_test_setup_teardown(name, open_server, close_server)
@@ -258,6 +298,8 @@ int main(void)
 		SERVED(the_hosts_file_is_asked_first),
 		SERVED(lookups_can_be_given_up_and_leave_nothing),
 		SERVED(of_two_lookups_one_can_be_given_up),
+		SERVED(of_two_lookups_the_end_of_the_other_is_the_end_of_all),
+		SERVED(an_address_of_the_other_family_is_no_question),
 		SERVED(a_resolver_can_be_freed_while_it_looks_up),
 		SERVED(a_loop_can_be_freed_while_it_looks_up),
 		SERVED(what_makes_no_resolver_is_refused),

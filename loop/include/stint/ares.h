@@ -23,8 +23,8 @@ struct stint_ares_options {
 };
 
 /*
- * `handler`: what the reading of answers is timed under. -EINVAL: also servers that are no addresses;
- * -ENOMEM; -ENOENT: resolv.conf cannot be read.
+ * `handler`: what the reading of answers is timed under. Without a resolv.conf that can be read, a name server on this host
+ * is asked. -EINVAL: also servers that are no addresses; -ENOMEM.
  */
 STINT_API int stint_ares_resolver_new(struct stint_resolver **ret, struct stint_loop *loop,
 				      const struct stint_ares_options *options, uint32_t handler);
