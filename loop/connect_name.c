@@ -257,9 +257,9 @@ static void on_deferral(struct deferral *deferral)
 /* ---- life ---- */
 
 /* An address in figures, with its zone if it has one ("fe80::1%eth0"). */
-static bool parse_address(const char *text, int family, union stint_address *ret)
+static bool parse_address(const char *text, union stint_address *ret)
 {
-	struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
 	struct addrinfo *found;
 
 	if (getaddrinfo(text, NULL, &hints, &found) != 0)
@@ -303,9 +303,12 @@ static int begin(struct stint_connect_name *name, const char *text)
 		error = stint_timer_new(&name->deadline, loop, name->handler, on_deadline, name);
 	if (error == 0)
 		error = stint_timer_start(name->deadline, name->options.timeout_ns, 0);
-	if (error < 0 || !parse_address(text, name->options.family, &address))
+	if (error < 0 || !parse_address(text, &address))
 		return error < 0 ? error : begin_lookups(name, text);
-	add_candidate(name, &address);
+	if (name->options.family && name->options.family != address.any.sa_family)
+		name->name_error = -ENODATA;
+	else
+		add_candidate(name, &address);
 	deferral_schedule(loop, &name->deferral);
 	return 0;
 }

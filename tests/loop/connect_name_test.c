@@ -312,6 +312,30 @@ static void an_address_in_figures_is_not_looked_up(void **state)
 	assert_int_equal(starts, 0);
 }
 
+static void an_address_in_figures_of_another_family_is_none(void **state)
+{
+	static const struct {
+		const char *text;
+		int family;
+	} cases[] = {{"::1", AF_INET}, {"127.0.0.1", AF_INET6}};
+	struct stint_connect_name_options options = options_of_test();
+	struct stint_connect_name *name;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		results = 0;
+		options.family = cases[i].family;
+		assert_int_equal(stint_connect_name_new(&name, loop, cases[i].text, 1, &options, handler,
+							on_result, NULL),
+				 0);
+		assert_int_equal(results, 0);
+		wait_for_result();
+		assert_int_equal(result.error, -ENODATA);
+		assert_int_equal(result.addresses, 0);
+	}
+	assert_int_equal(starts, 0);
+}
+
 static void one_family_is_looked_up_if_one_is_asked_for(void **state)
 {
 	struct stint_connect_name_options options = options_of_test();
@@ -725,6 +749,7 @@ int main(void)
 		SCRIPTED(the_deadline_covers_connecting),
 		SCRIPTED(how_a_name_is_not_found_is_told),
 		SCRIPTED(an_address_in_figures_is_not_looked_up),
+		SCRIPTED(an_address_in_figures_of_another_family_is_none),
 		SCRIPTED(one_family_is_looked_up_if_one_is_asked_for),
 		SCRIPTED(it_can_be_given_up_at_every_stage),
 		SCRIPTED(a_loop_can_be_freed_while_names_are_looked_up),

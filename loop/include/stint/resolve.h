@@ -54,14 +54,14 @@ struct stint_connect_name_result {
 		address;      /* of the attempt that succeeded, or of the last that failed; family 0: none */
 	uint32_t addresses;   /* found */
 	uint32_t attempts;    /* begun */
-	uint64_t resolved_ns; /* from the call to the first addresses; 0: none came */
+	uint64_t resolved_ns; /* from the call to the first addresses; 0: none came, or none was looked up */
 	uint64_t took_ns;     /* from the call to this */
 };
 
 /*
  * How a name was not found is told apart from how connecting failed, which is the error of the last attempt:
  *   -ENOENT     no such name (NXDOMAIN)
- *   -ENODATA    the name exists, but has no address of the families asked for
+ *   -ENODATA    the name exists, but has no address of the families asked for; or it is one of another family itself
  *   -EREMOTEIO  no name server gave an answer that can be used
  *   -ETIMEDOUT  the deadline, or that of the last attempt
  *   -ECANCELED  the resolver was freed
