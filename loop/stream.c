@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -72,6 +73,23 @@ int stream_open_parts(struct stint_stream *stream, int fd)
 		error = stint_fd_new(&stream->source, loop, fd, STINT_READ, stream->handler, stream_on_ready,
 				     stream);
 	return error;
+}
+
+static void on_deferral(struct deferral *deferral)
+{
+	struct stint_stream *stream =
+		(struct stint_stream *)((char *)deferral - offsetof(struct stint_stream, deferral));
+
+	if (stream->finished)
+		stream_tell_closed(stream);
+	else
+		stream_send_held(stream);
+}
+
+void stream_enter_loop(struct stint_stream *stream, struct stint_loop *loop)
+{
+	deferral_init(&stream->deferral, stream->handler, on_deferral);
+	loop_add_object(loop, &stream->object, stream_destroy);
 }
 
 int stint_stream_new(struct stint_stream **ret, struct stint_loop *loop, int fd,

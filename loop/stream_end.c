@@ -2,7 +2,6 @@
 #include "stream_state.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -55,7 +54,7 @@ static void clear_queue(struct stint_stream *stream)
 		free(stream);
 }
 
-static void destroy(struct object *object)
+void stream_destroy(struct object *object)
 {
 	struct stint_stream *stream = (struct stint_stream *)object;
 
@@ -72,8 +71,16 @@ static void destroy(struct object *object)
 struct stint_stream *stint_stream_free(struct stint_stream *stream)
 {
 	if (stream && !stream->freed)
-		destroy(&stream->object);
+		stream_destroy(&stream->object);
 	return NULL;
+}
+
+void stream_tell_closed(struct stint_stream *stream)
+{
+	if (stream->callbacks.closed)
+		stream->callbacks.closed(stream, stream->error, stream->ctx);
+	if (!stream->freed)
+		stream_destroy(&stream->object);
 }
 
 /* It is over; `closed` comes from the loop. The descriptor goes quiet at once. */
@@ -86,31 +93,6 @@ void stream_finish(struct stint_stream *stream, int error)
 	close_descriptor(stream);
 	deferral_schedule(stream->object.loop, &stream->deferral); /* first: a release may free the stream */
 	clear_queue(stream);
-}
-
-/* Its limits count from here. Without a meter the loop's time is still that of the poll, and much may have run since. */
-static void send_held(struct stint_stream *stream)
-{
-	struct stint_loop *loop = stream->object.loop;
-
-	stream->held = false;
-	stream->sent_at_ns = loop->account ? loop->clock->now_ns : clock_read(loop->clock);
-	stream_send_queue(stream);
-}
-
-static void on_deferral(struct deferral *deferral)
-{
-	struct stint_stream *stream =
-		(struct stint_stream *)((char *)deferral - offsetof(struct stint_stream, deferral));
-
-	if (!stream->finished) {
-		send_held(stream);
-		return;
-	}
-	if (stream->callbacks.closed)
-		stream->callbacks.closed(stream, stream->error, stream->ctx);
-	if (!stream->freed)
-		destroy(&stream->object);
 }
 
 /* Asks for the events that the state calls for. */
@@ -194,12 +176,6 @@ void stream_advance_shutdown(struct stint_stream *stream)
 	}
 	if (stream->shut && stream->ended)
 		stream_finish(stream, 0);
-}
-
-void stream_enter_loop(struct stint_stream *stream, struct stint_loop *loop)
-{
-	deferral_init(&stream->deferral, stream->handler, on_deferral);
-	loop_add_object(loop, &stream->object, destroy);
 }
 
 int stint_stream_shutdown(struct stint_stream *stream)

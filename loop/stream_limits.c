@@ -3,55 +3,8 @@
 #include "timer_arm.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 
 /* The time limits of a stream, of which the closing of one is made: one timer for all of them. */
-
-/* For how long no ACK has come; 0 if that cannot be known (unix sockets). */
-static uint64_t since_last_ack_ns(int fd)
-{
-	struct tcp_info info = {0};
-	socklen_t bytes = sizeof(info);
-
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
-		return 0;
-	return (uint64_t)info.tcpi_last_ack_recv * 1000000u;
-}
-
-bool stream_ask_gone(struct stint_stream *stream)
-{
-	int waiting;
-
-	/* Of a pipe, what has not been read yet is told at either end. */
-	if (stream->pipe && stream->shut)
-		return false;
-	if (ioctl(stint_fd_descriptor(stream->source), stream->pipe ? FIONREAD : SIOCOUTQ, &waiting) < 0)
-		return false;
-	/* Of a unix socket, less what the kernel adds to each. */
-	stream->gone_bytes = (int64_t)stream->sent_bytes - waiting;
-	return stream->sent_bytes || waiting;
-}
-
-/*
- * A peer that reads slowly acknowledges all the time, while our next send may be many seconds away: until a third of the
- * buffer is free there is no write event. So before a limit is enforced, the kernel is asked what the peer has got since
- * it was asked last.
- */
-static void note_progress(struct stint_stream *stream)
-{
-	uint64_t at_ns, now_ns = stream->object.loop->clock->now_ns;
-	int64_t before_bytes = stream->gone_bytes;
-
-	if (!stream_ask_gone(stream) || stream->gone_bytes <= before_bytes)
-		return;
-	at_ns = now_ns - since_last_ack_ns(stint_fd_descriptor(stream->source));
-	if (at_ns > stream->sent_at_ns)
-		stream->sent_at_ns = at_ns;
-}
 
 /* When the peer began to owe what has not come; only while we would read it. */
 static uint64_t owed_since(const struct stint_stream *stream)
@@ -127,7 +80,7 @@ static void on_limit(struct stint_timer *timer, void *ctx)
 	(void)timer;
 	if (stream->finished)
 		return;
-	note_progress(stream);
+	stream_note_progress(stream);
 	if (next_limit(stream) > stream->object.loop->clock->now_ns)
 		stream_watch_limits(stream);
 	else if (stream->unread_bytes)
@@ -143,7 +96,7 @@ int stream_need_timer(struct stint_stream *stream)
 		return 0;
 	/* Without one nobody has asked, and a limit that is set amid a stall would be over at once. */
 	if (stream->source && stream->stall_from_ns)
-		note_progress(stream);
+		stream_note_progress(stream);
 	return stint_timer_new(&stream->timer, stream->object.loop, stream->handler, on_limit, stream);
 }
 
@@ -162,7 +115,7 @@ int stint_stream_close(struct stint_stream *stream)
 	}
 	stream->closing_at_ns = stint_loop_now_ns(stream->object.loop);
 	/* What the peer has got until now is progress for the other limits, too. */
-	note_progress(stream);
+	stream_note_progress(stream);
 	error = stream_need_timer(stream);
 	if (error == 0)
 		error = stream_watch_limits(stream);

@@ -3,9 +3,10 @@
 #define STREAM_STATE_H
 
 /*
- * The insides of streams, shared by the files that implement them: stream.c, stream_end.c (how they end), stream_read.c,
- * stream_send.c (what all ways of sending share), stream_write.c, stream_file.c (file ranges in the queue),
- * stream_limits.c (timeouts, closing), stream_move.c (from one loop to another), stream_pipe.c (on a pipe).
+ * The insides of streams, shared by the files that implement them. Each calls only those before it: stream_pipe.c (on a
+ * pipe), stream_progress.c (what the peer has), stream_end.c (how they end), stream_limits.c (timeouts, closing),
+ * stream_send.c (what all ways of sending share), stream_file.c (file ranges in the queue), stream_write.c, stream_read.c,
+ * stream.c, stream_move.c (from one loop to another).
  *
  * Life: open -> (end seen, FIN sent, in any order) -> closed. `finished` streams wait for their deferral,
  * which is the only place that calls `closed`: never from inside a call of the user's. The same deferral sends what a
@@ -40,7 +41,7 @@ struct stint_stream {
 	uint64_t expect_at_ns; /* since when the peer owes data, if it is not since something came */
 	uint64_t sent_at_ns;   /* something went, or was acknowledged, or the queue began to fill */
 	uint64_t sent_bytes;   /* that the kernel has taken, of all that was written */
-	int64_t gone_bytes; /* of them, those that the peer had when that was asked last (stream_limits.c) */
+	int64_t gone_bytes; /* of them, those that the peer had when that was asked last (stream_progress.c) */
 	uint64_t stall_from_ns; /* the last send came back short; 0: it did not */
 	uint64_t closing_at_ns;
 	int error;             /* what `closed` will say */
@@ -77,13 +78,27 @@ static inline int stream_check_writable(const struct stint_stream *stream)
 
 /* stream.c */
 
+/* From now on it belongs to the loop, and is undone by stint_stream_free(). */
+void stream_enter_loop(struct stint_stream *stream, struct stint_loop *loop);
 /* Opens what a stream has beside its memory; on failure the caller destroys it, the descriptor stays open. */
 int stream_open_parts(struct stint_stream *stream, int fd);
 
-/* stream_end.c: calls none of the others, but for what is held back. */
+/* stream_progress.c */
 
-/* From now on it belongs to the loop, and is undone by stint_stream_free(). */
-void stream_enter_loop(struct stint_stream *stream, struct stint_loop *loop);
+/*
+ * Asks the kernel what the peer has of what was sent: more than that, later, is progress. A send to a unix socket makes it
+ * seem less, so it is asked when the socket takes no more. False: it cannot be known, or nothing was sent.
+ */
+bool stream_ask_gone(struct stint_stream *stream);
+/* Asks, and counts as sent when the peer acknowledged it what it has got since that was asked last. */
+void stream_note_progress(struct stint_stream *stream);
+
+/* stream_end.c */
+
+/* Closes and frees it, without a word to the user. Does nothing the second time. */
+void stream_destroy(struct object *object);
+/* Of one that is finished, from its deferral: calls `closed`, and frees it. */
+void stream_tell_closed(struct stint_stream *stream);
 /* It is over; `closed` comes from the loop. The descriptor goes quiet at once. */
 void stream_finish(struct stint_stream *stream, int error);
 /* Nothing can be sent any more. It is over once what has come is read, or at once if that is not wanted. */
@@ -114,6 +129,8 @@ ssize_t stream_after_send(struct stint_stream *stream, size_t bytes, ssize_t don
 
 /* Sends what is queued, as far as the socket and one dispatch's share go, and tells the user of it. */
 void stream_send_queue(struct stint_stream *stream);
+/* Sends what was held back until the end of the iteration. */
+void stream_send_held(struct stint_stream *stream);
 
 /* stream_file.c */
 
@@ -130,11 +147,6 @@ ssize_t stream_pipe_write(int fd, const struct iovec *parts, int count, size_t b
 
 /* stream_limits.c */
 
-/*
- * Asks the kernel what the peer has of what was sent: more than that, later, is progress. A send to a unix socket makes it
- * seem less, so it is asked when the socket takes no more. False: it cannot be known, or nothing was sent.
- */
-bool stream_ask_gone(struct stint_stream *stream);
 int stream_need_timer(struct stint_stream *stream);
 /* Sets the timer to the next limit, if any is running. */
 int stream_watch_limits(struct stint_stream *stream);

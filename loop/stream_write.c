@@ -66,6 +66,16 @@ void stream_send_queue(struct stint_stream *stream)
 		tell_drained(stream);
 }
 
+/* Its limits count from here. Without a meter the loop's time is still that of the poll, and much may have run since. */
+void stream_send_held(struct stint_stream *stream)
+{
+	struct stint_loop *loop = stream->object.loop;
+
+	stream->held = false;
+	stream->sent_at_ns = loop->account ? loop->clock->now_ns : clock_read(loop->clock);
+	stream_send_queue(stream);
+}
+
 /*
  * Tries the socket, if nothing waits, nor is to wait, before that. Returns what was taken or a negative errno, which has
  * failed the stream.
