@@ -137,8 +137,7 @@ static const char *remedy(enum model_finding_kind kind)
 		[MODEL_LEFT_READY] =
 			"Read, accept or close it, or take it out of the set: the loop never sleeps while it is ready.",
 		[MODEL_NO_DESCRIPTOR] =
-			"Raise its limit of open files (ulimit -n; with ENFILE fs.file-max), or have it close idle "
-			"connections before it gets there.",
+			"Raise its limit of open files (ulimit -n; with ENFILE fs.file-max), or close idle ones before.",
 	};
 
 	return remedies[kind];
