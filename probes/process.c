@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "probes/asleep.h"
 #include "probes/convert.h"
@@ -36,6 +37,8 @@
 #define REGISTRATIONS_MAX 65536
 #define CONDITION_WORD    4 /* from one of the two of a condition variable to the other: glibc's __g_signals */
 #define REG_SI            4          /* a call's second argument, which it leaves there */
+#define REG_DI            5          /* its first */
+#define SLEEP_FRAMES_MAX  16         /* of a stack of which only its innermost functions matter */
 #define REREAD_NS         100000000u /* the registrations are read again at most this often */
 
 struct loop_stack {
@@ -376,36 +379,51 @@ static int complete_kernel_stack(struct stint_process *process, const struct sti
 	return len;
 }
 
-static bool is_futex(const struct stint_probes_syscall *call)
-{
-	return strncmp(call->name, "futex", 5) == 0;
-}
-
 bool stint_process_is_idle_call(const struct stint_idle *idle, const struct stint_probes_syscall *call)
 {
 	return call->number == idle->place.number &&
 	       (call->argument | idle->either) == (idle->argument | idle->either);
 }
 
-/* `len` of the process's frames are the stack's. */
+/* Whether it sleeps, in that call with that argument, as it has nothing to do. `len` of the process's frames are the stack's. */
+static bool is_idle_stack(const struct stint_process *process, const struct record_stack *stack, size_t len,
+			  uint32_t number, uint64_t argument, struct stint_idle *ret)
+{
+	bool is_on_condition = stint_idle_sleep_is_condition(process->frames, len);
+
+	if (!stint_idle_sleep(process->frames, len))
+		return false;
+	if (is_on_condition && (stack->reg[REG_SI] & FUTEX_CMD_MASK) != FUTEX_WAIT_BITSET)
+		return false; /* for the lock: libc's function for that may have no name */
+	*ret = (struct stint_idle){
+		.place = {.tid = stack->tid,
+			  .number = number,
+			  .at = number == SYS_futex ? argument : stack->sp},
+		.argument = argument,
+		.either = is_on_condition ? CONDITION_WORD : 0,
+	};
+	return true;
+}
+
+bool stint_process_sleeps_idly(struct stint_process *process, const struct record_stack *record,
+			       struct stint_idle *ret)
+{
+	bool complete;
+	int len = unwind(process, record, process->frames, SLEEP_FRAMES_MAX, &complete);
+
+	return len > 0 &&
+	       is_idle_stack(process, record, (size_t)len, record->number, record->reg[REG_DI], ret);
+}
+
 static void find_idle(struct stint_process *process, const struct stint_probes_overrun *overrun,
 		      const struct record_stack *stack, size_t len)
 {
 	const struct stint_probes_syscall *call = stint_moment_call(overrun, stack->time_ns);
-	bool is_on_condition = stint_idle_sleep_is_condition(process->frames, len);
 	uint64_t idle_ns = 0, listed_ns = 0;
 
-	if (!call || stack->kind != RECORD_STACK_BLOCKED || !stint_idle_sleep(process->frames, len))
+	if (!call || stack->kind != RECORD_STACK_BLOCKED ||
+	    !is_idle_stack(process, stack, len, call->number, call->argument, &process->idle))
 		return;
-	if (is_on_condition && (stack->reg[REG_SI] & FUTEX_CMD_MASK) != FUTEX_WAIT_BITSET)
-		return; /* for the lock: libc's function for that may have no name */
-	process->idle = (struct stint_idle){
-		.place = {.tid = overrun->tid,
-			  .number = call->number,
-			  .at = is_futex(call) ? call->argument : stack->sp},
-		.argument = call->argument,
-		.either = is_on_condition ? CONDITION_WORD : 0,
-	};
 	for (uint32_t i = 0; i < overrun->syscalls_len; i++) {
 		listed_ns += overrun->syscalls[i].duration_ns;
 		if (stint_process_is_idle_call(&process->idle, &overrun->syscalls[i]))
@@ -446,6 +464,11 @@ static bool complete_stack(struct stint_process *process, struct stint_probes_ov
 }
 
 /* ---- on what it was blocked, and whom it held up ---- */
+
+static bool is_futex(const struct stint_probes_syscall *call)
+{
+	return strncmp(call->name, "futex", 5) == 0;
+}
 
 /* That it was one is known from the task's state; by what, only from the stack, so where the kernel's symbols are known. */
 static void tell_stop(struct stint_process *process, struct stint_probes_overrun *overrun,

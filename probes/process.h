@@ -46,6 +46,10 @@ struct stint_idle {
 /* Of the overrun that was completed last. False: it had none, or none that the stack shows. */
 bool stint_process_idle(const struct stint_process *process, struct stint_idle *ret);
 
+/* The same of a thread's stack as it goes to sleep, of which `is_most` is not known. False: it is not that of an idle one. */
+bool stint_process_sleeps_idly(struct stint_process *process, const struct record_stack *record,
+			       struct stint_idle *ret);
+
 /* Whether a call of that overrun is such a sleep. */
 bool stint_process_is_idle_call(const struct stint_idle *idle, const struct stint_probes_syscall *call);
 

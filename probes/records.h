@@ -278,6 +278,7 @@ enum record_stack_kind {
 	RECORD_STACK_COMPUTED, /* sampled while over budget */
 	RECORD_STACK_BLOCKED,  /* at the end of a system call that took the iteration over budget */
 	RECORD_STACK_FAULT,    /* as it left the CPU in no system call, to wait */
+	RECORD_STACK_SLEEP,    /* as it goes to sleep: is that for it has nothing to do? */
 };
 
 /*
@@ -297,7 +298,7 @@ struct record_stack {
 	__u32 kernel_len;
 	__u32 is_asleep; /* 1: of a thread that sleeps on: its stack was not copied, and is there to be read */
 	__u32 absent; /* a bit for each page, from that of `sp` on: what the copy has of it means nothing */
-	__u32 reserved;
+	__u32 number; /* of the system call that it is in; all ones: of none */
 	__u64 kernel[RECORD_KERNEL_FRAMES]; /* of a sample in the kernel: its stack there, innermost first */
 	__u8 stack[RECORD_STACK_BYTES];
 };

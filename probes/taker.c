@@ -162,6 +162,17 @@ static const struct stint_probes_syscall *next_idle_call(const struct stint_prob
 	return next;
 }
 
+/* From now on it is known as it begins. */
+static void tell_idle_places(const struct stint_taker *taker, const struct stint_idle *idle)
+{
+	struct idle_place twin = idle->place;
+
+	stint_bpf_tell_idle_place(taker->with.bpf, &idle->place);
+	twin.at ^= idle->either;
+	if (idle->either)
+		stint_bpf_tell_idle_place(taker->with.bpf, &twin);
+}
+
 /*
  * An overrun of a thread that, for most of it, had nothing to do is what it did before, in between, and after. The next time
  * that sleep is known as it begins, and ends the iteration. True: that was told.
@@ -175,11 +186,7 @@ static bool tell_around_idle(struct stint_taker *taker, struct stint_process *pr
 
 	if (!stint_process_idle(process, &idle))
 		return false;
-	stint_bpf_tell_idle_place(taker->with.bpf, &idle.place);
-	if (idle.either) {
-		idle.place.at ^= idle.either;
-		stint_bpf_tell_idle_place(taker->with.bpf, &idle.place);
-	}
+	tell_idle_places(taker, &idle);
 	if (!idle.is_most)
 		return false;
 	while ((call = next_idle_call(whole, &idle, from_ns))) {
@@ -209,6 +216,15 @@ static void take_overrun(struct stint_taker *taker, const struct record_overrun 
 	if (!tell_around_idle(taker, process, record, &overrun))
 		tell_overrun(taker, record, &overrun);
 	stint_process_forget_stacks(process, record->tid, record->iteration);
+}
+
+static void take_sleep(struct stint_taker *taker, const struct record_stack *record)
+{
+	struct stint_process *process = stint_known_meet(taker->with.known, record->pid, record->time_ns);
+	struct stint_idle idle;
+
+	if (process && stint_process_sleeps_idly(process, record, &idle))
+		tell_idle_places(taker, &idle);
 }
 
 static void take_stack(struct stint_taker *taker, const struct record_stack *record)
@@ -312,7 +328,10 @@ void stint_taker_take(struct stint_taker *taker, const void *data, size_t bytes)
 		take_overrun_or_refuse(taker, data, bytes);
 		break;
 	case RECORD_STACK:
-		take_stack(taker, data);
+		if (((const struct record_stack *)data)->kind == RECORD_STACK_SLEEP)
+			take_sleep(taker, data);
+		else
+			take_stack(taker, data);
 		break;
 	case RECORD_STALL:
 		take_stall(taker, data);

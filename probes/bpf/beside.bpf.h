@@ -27,8 +27,10 @@
  * last one is never idle. It says that it is off before it looks at the others, so of two that leave at once one stays,
  * or both.
  *
- * Threads of a runtime whose stack has shown, by names, that what they slept in is where they go when they have nothing to do
- * (idle_sleep.c): Go's, tokio's. Until that is known of a thread, its sleep is of its iteration.
+ * Threads of a runtime whose stack has shown, by names, that what they sleep in is where they go when they have nothing to do
+ * (idle_sleep.c): Go's, tokio's. User space has the stack as a thread goes to sleep in a place that it has not slept in
+ * before, of a few of them. It may know what that is before the thread is woken: then all of the sleep has been such a wait.
+ * Else it is of its iteration.
  */
 
 #define FUTEX_COMMAND     127 /* without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME */
@@ -46,7 +48,10 @@
 #define LOOK_BESIDE_NS 100000000
 
 #define IDLE_PLACES 4096
+#define SLEEPS_ASKED \
+	8 /* of a thread: what else it sleeps in are locks as a rule, of which there may be any number */
 
+/* The value: 0 while it is not known whether it is idle there, which has been asked. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, IDLE_PLACES);
@@ -155,16 +160,38 @@ static __always_inline bool is_sleep(long number, u32 command)
 	return number == NR_nanosleep || number == NR_clock_nanosleep;
 }
 
-/* Nor need another be in the set then: that thread waits for no handler. */
-static __always_inline bool is_in_idle_place(struct thread *thread, const struct pt_regs *regs, u32 number)
+static __always_inline struct idle_place place_of_sleep(const struct thread *thread,
+							const struct pt_regs *regs, u32 number)
 {
-	const struct idle_place place = {
+	return (struct idle_place){
 		.tid = thread->tid,
 		.number = number,
 		.at = number == NR_futex ? regs->di : regs->sp,
 	};
+}
 
-	if (!bpf_map_lookup_elem(&idle_places, &place))
+__noinline int ask_about_sleep(struct thread *thread, const struct idle_place *place, u64 now_ns)
+{
+	const u8 is_asked = 0;
+
+	if (!thread || !place || thread->sleeps_asked >= SLEEPS_ASKED)
+		return 0;
+	if (bpf_map_update_elem(&idle_places, place, &is_asked, BPF_NOEXIST) != 0)
+		return 0;
+	thread->sleeps_asked++;
+	return report_stack(thread, RECORD_STACK_SLEEP, now_ns);
+}
+
+/* Nor need another be in the set then: that thread waits for no handler. */
+static __always_inline bool is_in_idle_place(struct thread *thread, const struct pt_regs *regs, u32 number,
+					     u64 now_ns)
+{
+	const struct idle_place place = place_of_sleep(thread, regs, number);
+	const u8 *is_idle = bpf_map_lookup_elem(&idle_places, &place);
+
+	if (!is_idle)
+		ask_about_sleep(thread, &place, now_ns);
+	if (!is_idle || !*is_idle)
 		return false;
 	__sync_fetch_and_or(&thread->is_off, 1);
 	return true;
@@ -178,7 +205,7 @@ static __always_inline bool waits_for_work(struct thread *thread, const struct p
 
 	if (!is_sleep(number, command))
 		return false;
-	if (thread->wait == RECORD_WAIT_EPOLL && is_in_idle_place(thread, regs, number))
+	if (thread->wait == RECORD_WAIT_EPOLL && is_in_idle_place(thread, regs, number, now_ns))
 		return true;
 	if (number != NR_futex)
 		return false;
@@ -219,6 +246,44 @@ __noinline int begin_work(struct thread *thread, u64 now_ns)
 	if (thread->wait == RECORD_WAIT_EPOLL)
 		return begin_turns(thread, 0, 0, 1);
 	return begin_polled_turns(thread);
+}
+
+/*
+ * What it did before is an iteration, unless that is one to be told: user space cuts it, and the sleep counts as a part of
+ * it. True: it was one, the sleep a wait, and the next iteration has begun.
+ */
+__noinline int end_idle_sleep(struct thread *thread, const struct idle_place *place, u64 now_ns)
+{
+	const u8 *is_idle = place ? bpf_map_lookup_elem(&idle_places, place) : NULL;
+	struct loop_counters *loop;
+	u64 busy_ns;
+
+	if (!thread || !is_idle || !*is_idle)
+		return 0;
+	busy_ns = thread->syscall_start_ns - thread->start_ns;
+	if (busy_ns > budget_ns)
+		return 0;
+	end_turns(thread, thread->syscall_start_ns);
+	*(volatile u32 *)&thread->state = THREAD_OUTSIDE;
+	loop = thread_loop(thread);
+	if (loop)
+		count_busy(loop, busy_ns);
+	thread->start_ns = thread->syscall_start_ns;
+	begin_work(thread, now_ns);
+	return 1;
+}
+
+/* As it leaves a system call in an iteration: it was not known to be idle there as it went to sleep. */
+static __always_inline bool was_without_work(struct thread *thread, const struct pt_regs *regs, long number,
+					     long result, u64 now_ns)
+{
+	struct idle_place place;
+
+	if (!is_sleep(number, regs->si & FUTEX_COMMAND) || thread->wait != RECORD_WAIT_EPOLL ||
+	    now_ns - thread->syscall_start_ns < SYSCALL_NOTED_NS || waits_on(result))
+		return false;
+	place = place_of_sleep(thread, regs, number);
+	return end_idle_sleep(thread, &place, now_ns);
 }
 
 #endif

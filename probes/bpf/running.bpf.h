@@ -53,6 +53,7 @@ static __always_inline void report_sleeping_stack(const struct thread *thread, s
 	record->iteration = thread->iteration;
 	record->time_ns = record->kind == RECORD_STACK_FAULT ? thread->off_ns : ended_ns;
 	record->epfd = thread->epfd;
+	record->number = (u32)regs->orig_ax;
 	copy_registers(record, regs);
 	record->sp = regs->sp;
 	record->stack_bytes = 0;

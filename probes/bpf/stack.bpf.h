@@ -123,6 +123,7 @@ static __always_inline void fill_stack(struct draft *draft, struct thread *threa
 	record->iteration = thread->iteration;
 	record->time_ns = now_ns;
 	record->epfd = thread->epfd;
+	record->number = (u32)regs->orig_ax;
 	copy_registers(record, regs);
 	record->sp = regs->sp;
 	trampoline = functions_asked ? return_trampoline(task) : 0;

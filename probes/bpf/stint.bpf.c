@@ -275,6 +275,9 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 		note_accepted((s32)result, pid, tid, now_ns);
 	exit_descriptor_call(thread, regs, result, now_ns);
 	if (thread && thread->state == THREAD_DISPATCHING && thread->in_syscall &&
+	    was_without_work(thread, regs, number, result, now_ns))
+		return 0;
+	if (thread && thread->state == THREAD_DISPATCHING && thread->in_syscall &&
 	    exit_syscall(thread, now_ns))
 		report_stack(thread, RECORD_STACK_BLOCKED, now_ns);
 	return 0;

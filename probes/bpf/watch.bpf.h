@@ -159,6 +159,7 @@ struct thread {
 	u32 has_set_beside;
 	u32 beside_slot;
 	u32 is_off;
+	u32 sleeps_asked; /* beside.bpf.h: how many of its sleeps user space was asked about */
 	s32 streaks_epfd; /* the set that its streaks are of */
 	u64 hang_iteration; /* these two: hang.bpf.h: that was told last, and from which length on it is told again */
 	u64 hang_next_ns;

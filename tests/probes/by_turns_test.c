@@ -2,6 +2,7 @@
 
 /* Threads that are in one epoll set by turns, and sleep on a futex when they are not wanted there. */
 
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -198,7 +199,7 @@ static uint64_t waited_ns(const struct subject_answer *answers)
 	return sum_ns;
 }
 
-static void assert_sleeps_are_waits(void)
+static void assert_sleeps_are_waits(unsigned int times)
 {
 	struct subject_answer answers[2];
 	uint64_t before_ns;
@@ -208,8 +209,11 @@ static void assert_sleeps_are_waits(void)
 		answers[1] = sync_loop();
 	while (answers[1].tid == answers[0].tid);
 	before_ns = waited_ns(answers);
-	give(SUBJECT_BLOCK, IDLE);
-	assert_true(waited_ns(answers) - before_ns >= TIMES * (uint64_t)IDLE * 3 / 2);
+	for (unsigned int i = 0; i < times; i++)
+		subject_do(&subject, 0, SUBJECT_BLOCK, IDLE);
+	sync_loop();
+	sync_loop();
+	assert_true(waited_ns(answers) - before_ns >= times * (uint64_t)IDLE * 3 / 2);
 }
 
 /* And so both are seen to have been in the set at once: a report tells threads that share one by that. */
@@ -217,7 +221,7 @@ static void what_a_scheduler_sleeps_is_of_its_loops_waits(void **state)
 {
 	(void)state;
 	watch("schedulers", 2);
-	assert_sleeps_are_waits();
+	assert_sleeps_are_waits(TIMES);
 }
 
 /* ---- threads that are known by their stacks ---- */
@@ -234,13 +238,44 @@ static void a_go_thread_is_late_while_it_waits_for_a_lock(void **state)
 	are_late_while_blocked("go", 2, SUBJECT_LOCK);
 }
 
-/* From when that has been seen of both. */
 static void what_a_go_thread_sleeps_is_of_its_loops_waits(void **state)
 {
 	(void)state;
 	watch("go", 2);
-	give(SUBJECT_BLOCK, IDLE);
-	assert_sleeps_are_waits();
+	assert_sleeps_are_waits(TIMES);
+}
+
+/* Where that is has been found out before, while it slept shortly. */
+static void so_is_its_first_sleep_that_is_long(void **state)
+{
+	(void)state;
+	watch("go", 2);
+	assert_sleeps_are_waits(1);
+}
+
+/* One that is shorter may have been over before that was found out. */
+static void so_is_the_sleep_that_shows_where_a_go_thread_sleeps(void **state)
+{
+	struct watched_loop before, after;
+	struct pollfd answered = {.events = POLLIN};
+	struct subject_answer answer;
+
+	(void)state;
+	watch("go_new", 1);
+	answer = sync_loop();
+	answered.fd = subject.from;
+	assert_true(watching_loop(&watching, answer.tid, answer.epfd, &before));
+	subject_send(&subject, 0, SUBJECT_LOCK, IDLE);
+	while (poll(&answered, 1, 1) == 0)
+		watching_take(&watching);
+	subject_answer(&subject);
+	sync_loop();
+	assert_true(watching_loop(&watching, answer.tid, answer.epfd, &after));
+	assert_true(after.is.poll_sum_ns - before.is.poll_sum_ns >= 2 * (uint64_t)IDLE);
+	assert_true(after.is.busy_sum_ns - before.is.busy_sum_ns >= IDLE);
+	assert_int_equal(watching_count(&watching, IDLE), 1);
+	assert_int_equal(slept(2 * IDLE), 0);
+	assert_overruns_consistent(&watching);
 }
 
 static bool has_frame(const struct watched_overrun *overrun, const char *name)
@@ -328,6 +363,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_go_thread_is_late_while_it_waits_for_a_lock,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(what_a_go_thread_sleeps_is_of_its_loops_waits,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(so_is_its_first_sleep_that_is_long, watching_set_up,
+						watching_tear_down),
+		cmocka_unit_test_setup_teardown(so_is_the_sleep_that_shows_where_a_go_thread_sleeps,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_lock_that_a_go_thread_waits_for_after_an_idle_sleep_is_told_alone, watching_set_up,
