@@ -2,19 +2,23 @@
 #include "file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-int file_check(int fd, uint64_t *ret_bytes)
+int file_check(int fd, int unwanted, uint64_t *ret_bytes)
 {
 	struct stat status;
+	int flags = fcntl(fd, F_GETFL);
 
-	if (fstat(fd, &status) < 0)
+	if (flags < 0 || fstat(fd, &status) < 0)
 		return -errno;
 	if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
 		return -EINVAL;
-	*ret_bytes = (uint64_t)status.st_size;
+	if ((flags & O_PATH) || (flags & O_ACCMODE) == unwanted)
+		return -EBADF;
+	*ret_bytes = S_ISBLK(status.st_mode) ? UINT64_MAX : (uint64_t)status.st_size;
 	return 0;
 }
 

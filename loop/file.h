@@ -33,8 +33,11 @@ static inline bool file_job_out(const struct file *file)
 	return file->job.pool != NULL;
 }
 
-/* Whether it may be read and written as a file: 0 or a negative errno. `ret_bytes`: its size. */
-int file_check(int fd, uint64_t *ret_bytes);
+/*
+ * Whether it is a file, and not open for `unwanted` alone (O_RDONLY or O_WRONLY), nor to be named alone: 0 or a negative
+ * errno. `ret_bytes`: its size; of a block device UINT64_MAX, as nothing comes behind its end.
+ */
+int file_check(int fd, int unwanted, uint64_t *ret_bytes);
 
 /* Memory that O_DIRECT takes, on whatever is there of blocks and devices; NULL: there is none. To be freed by free(). */
 void *file_buffer(size_t bytes);

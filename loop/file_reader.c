@@ -224,9 +224,7 @@ int stint_file_reader_new(struct stint_file_reader **ret, struct stint_loop *loo
 		return -EINVAL;
 	error = options_take(&options, sizeof(options), given);
 	if (error == 0)
-		error = file_check(fd, &file_bytes);
-	if (error == 0 && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
-		error = -EBADF;
+		error = file_check(fd, O_WRONLY, &file_bytes);
 	if (error < 0)
 		return error;
 	if (options.chunk_bytes > STINT_FILE_CHUNK_MAX_BYTES || options.offset > INT64_MAX ||

@@ -287,17 +287,11 @@ bool stint_file_writer_full(const struct stint_file_writer *writer)
 static int check_options(struct stint_file_writer_options *options, int fd)
 {
 	uint64_t file_bytes;
-	int flags, error;
+	int error = file_check(fd, O_RDONLY, &file_bytes);
 
-	error = file_check(fd, &file_bytes);
 	if (error < 0)
 		return error;
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0)
-		return -errno;
-	if ((flags & O_ACCMODE) == O_RDONLY)
-		return -EBADF;
-	if ((flags & O_APPEND) && options->offset != STINT_FILE_APPEND)
+	if ((fcntl(fd, F_GETFL) & O_APPEND) && options->offset != STINT_FILE_APPEND)
 		return -EINVAL;
 	if (options->offset == STINT_FILE_APPEND)
 		options->offset = file_bytes;

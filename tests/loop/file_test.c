@@ -3,8 +3,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -488,6 +490,61 @@ static void a_descriptor_that_the_file_cannot_be_used_by_is_refused(void **state
 	stint_file_writer_free(writer);
 }
 
+static void a_descriptor_that_only_names_the_file_is_refused(void **state)
+{
+	struct stint_file_reader *reader;
+	struct stint_file_writer *writer;
+	int fd;
+
+	(void)state;
+	make_file(1);
+	fd = open_file(O_PATH);
+	assert_int_equal(stint_file_reader_new(&reader, loop, pool, fd, NULL, handler, &reads, NULL), -EBADF);
+	assert_int_equal(stint_file_writer_new(&writer, loop, pool, fd, NULL, handler, NULL, NULL), -EBADF);
+	close(fd);
+}
+
+/* A block device on the file, until it is closed; only root may have one. -1: none. */
+static int open_block_device(void)
+{
+	struct loop_config config = {.fd = (uint32_t)open_file(O_RDWR), .info.lo_flags = LO_FLAGS_AUTOCLEAR};
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), number = -1, fd = -1;
+	char device[32];
+
+	if (control >= 0) {
+		number = ioctl(control, LOOP_CTL_GET_FREE);
+		close(control);
+	}
+	snprintf(device, sizeof(device), "/dev/loop%d", number);
+	if (number >= 0)
+		fd = open(device, O_RDWR | O_CLOEXEC);
+	if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	close((int)config.fd);
+	return fd;
+}
+
+/* What is written to its "end" would be at its beginning, as its size is not told as a file's is. */
+static void nothing_is_appended_to_a_block_device(void **state)
+{
+	struct stint_file_writer_options options = {.size = sizeof(options), .offset = STINT_FILE_APPEND};
+	struct stint_file_writer *writer;
+	int fd;
+
+	(void)state;
+	make_file(CHUNK);
+	fd = open_block_device();
+	if (fd < 0) {
+		printf("skipped: no loop device to be had\n");
+		skip();
+	}
+	assert_int_equal(stint_file_writer_new(&writer, loop, pool, fd, &options, handler, NULL, NULL),
+			 -EINVAL);
+	close(fd);
+}
+
 static void what_is_no_file_is_refused(void **state)
 {
 	struct stint_file_reader_options large = {.size = sizeof(large),
@@ -832,6 +889,7 @@ int main(void)
 		TEST(freeing_the_loop_waits_for_the_chunk),
 		TEST(without_its_pool_a_reader_ends),
 		TEST(a_descriptor_that_the_file_cannot_be_used_by_is_refused),
+		TEST(a_descriptor_that_only_names_the_file_is_refused),
 		TEST(what_is_no_file_is_refused),
 		TEST(a_small_write_is_made_at_once),
 		TEST(large_and_small_writes_keep_their_order),
@@ -839,6 +897,7 @@ int main(void)
 		TEST(without_the_page_cache_what_was_written_is_read),
 		TEST(a_full_queue_says_so_until_it_has_drained),
 		TEST(an_appender_begins_at_the_end),
+		TEST(nothing_is_appended_to_a_block_device),
 		TEST(a_sync_covers_what_was_accepted_before_it),
 		TEST(a_write_that_fails_ends_the_writer),
 		TEST(a_writer_freed_while_the_pool_writes_is_gone),

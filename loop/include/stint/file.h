@@ -19,7 +19,8 @@
  *
  * Both own their descriptor, and have at most one job in the pool, which its bound does not count. The pool may be
  * freed before them: what needs it then ends with -ECANCELED. A freed one whose job runs is gone for the
- * caller at once; its descriptor is closed when the job is back, and until then stint_loop_run() goes on.
+ * caller at once; its descriptor is closed when the job is back, and until then stint_loop_run() goes on. It does not go on
+ * for a reader that is paused, nor for a writer that has nothing to do.
  *
  * The queue, run and return times of jobs are under the handler, as pool.h says.
  * Rules for callbacks, errors and threads as in loop.h.
@@ -82,7 +83,7 @@ STINT_API int stint_file_reader_resume(struct stint_file_reader *reader);
 struct stint_file_reader_figures {
 	uint64_t bytes;  /* given to `read` */
 	uint64_t cached; /* chunks that the page cache had */
-	uint64_t missed; /* chunks that a thread of the pool read */
+	uint64_t missed; /* chunks, and ends, that a thread of the pool looked for */
 };
 
 #if defined(__cplusplus)
@@ -120,8 +121,8 @@ struct stint_file_writer_options {
  * Makes a writer of `fd`, a regular file or a block device open for writing, which it owns from then on (on
  * failure it stays the caller's). `callbacks` are copied, and may be NULL.
  * -EINVAL also for a descriptor of another kind, and for one with O_APPEND, to which Linux writes at the file's end
- * whatever the offset, unless that is STINT_FILE_APPEND (then offsets are right as long as nobody else appends);
- * -EBADF, also: not open for writing; -ENOMEM.
+ * whatever the offset, unless that is STINT_FILE_APPEND (then offsets are right as long as nobody else appends), and for
+ * that with a block device; -EBADF, also: not open for writing; -ENOMEM.
  */
 STINT_API int stint_file_writer_new(struct stint_file_writer **ret, struct stint_loop *loop,
 				    struct stint_pool *pool, int fd,

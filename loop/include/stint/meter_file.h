@@ -166,7 +166,7 @@ struct stint_meter_file_block {
 	uint64_t victims;
 	uint64_t jobs_refused;      /* the pool's queue was full */
 	uint64_t file_reads_cached; /* chunks of files that the page cache had */
-	uint64_t file_reads_missed; /* those that it had not, and a thread of the pool read */
+	uint64_t file_reads_missed; /* chunks, and ends, that a thread of the pool looked for */
 	__extension__ struct stint_histogram histogram[]; /* an extension in C++ */
 };
 
