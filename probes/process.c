@@ -18,6 +18,7 @@
 #include "probes/idle_sleep.h"
 #include "probes/moment.h"
 #include "probes/open_files.h"
+#include "probes/own_stacks.h"
 #include "probes/ready.h"
 #include "probes/role_records.h"
 #include "probes/unpack.h"
@@ -33,20 +34,12 @@
 #define FRAMES_MAX        512
 #define LOOP_FRAMES_MAX   256
 #define SHOWN_MAX         (1 + FRAMES_MAX + RECORD_KERNEL_FRAMES)
-#define LOOPS_KEPT        64
 #define REGISTRATIONS_MAX 65536
 #define CONDITION_WORD    4 /* from one of the two of a condition variable to the other: glibc's __g_signals */
 #define REG_SI            4          /* a call's second argument, which it leaves there */
 #define REG_DI            5          /* its first */
 #define SLEEP_FRAMES_MAX  16         /* of a stack of which only its innermost functions matter */
 #define REREAD_NS         100000000u /* the registrations are read again at most this often */
-
-struct loop_stack {
-	uint32_t tid;
-	int32_t epfd;
-	size_t len;
-	struct stint_frame frames[LOOP_FRAMES_MAX]; /* innermost first */
-};
 
 struct registration {
 	uint64_t data;
@@ -60,7 +53,7 @@ struct stint_process {
 	struct stint_descriptors *descriptors;
 	struct record_stack *stacks[STACKS_KEPT];
 	uint32_t stacks_next;
-	struct loop_stack *loops[LOOPS_KEPT];
+	struct stint_own_stacks *own_stacks;
 	struct stint_frame frames[FRAMES_MAX];
 	struct stint_probes_frame shown[SHOWN_MAX]; /* outermost first, the kernel's last */
 	char kernel_names[RECORD_KERNEL_FRAMES][64];
@@ -89,6 +82,8 @@ int stint_process_new(struct stint_process **ret, uint32_t pid, struct stint_ker
 	err = stint_unwinder_new(&process->unwinder, pid);
 	if (!err)
 		err = stint_descriptors_new(&process->descriptors, pid);
+	if (!err)
+		err = stint_own_stacks_new(&process->own_stacks);
 	if (err) {
 		stint_process_free(process);
 		return err;
@@ -103,8 +98,7 @@ struct stint_process *stint_process_free(struct stint_process *process)
 		return NULL;
 	for (uint32_t i = 0; i < STACKS_KEPT; i++)
 		free(process->stacks[i]);
-	for (uint32_t i = 0; i < LOOPS_KEPT; i++)
-		free(process->loops[i]);
+	stint_own_stacks_free(process->own_stacks);
 	free(process->registrations);
 	stint_descriptors_free(process->descriptors);
 	stint_unwinder_free(process->unwinder);
@@ -160,27 +154,13 @@ static int unwind(struct stint_process *process, const struct record_stack *reco
 }
 
 /* The stack at the wait is the loop's own: unwound at once, as there is just one a loop. */
-static int add_loop_stack(struct stint_process *process, const struct record_stack *record)
+static int add_own_stack(struct stint_process *process, const struct record_stack *record)
 {
-	uint32_t slot = 0;
-	struct loop_stack *loop;
 	bool complete;
-	int len;
+	int len = unwind(process, record, process->frames, LOOP_FRAMES_MAX, &complete);
 
-	while (slot < LOOPS_KEPT && process->loops[slot] &&
-	       (process->loops[slot]->tid != record->tid || process->loops[slot]->epfd != record->epfd))
-		slot++;
-	if (slot == LOOPS_KEPT)
-		return 0; /* handlers of further loops are named without it */
-	loop = process->loops[slot] ? process->loops[slot] : malloc(sizeof(*loop));
-	if (!loop)
-		return -ENOMEM;
-	process->loops[slot] = loop;
-	loop->tid = record->tid;
-	loop->epfd = record->epfd;
-	len = unwind(process, record, loop->frames, LOOP_FRAMES_MAX, &complete);
-	loop->len = len > 0 ? (size_t)len : 0;
-	return 0;
+	return stint_own_stacks_put(process->own_stacks, record->tid, record->epfd, process->frames,
+				    len > 0 ? (size_t)len : 0);
 }
 
 /* Where its memory is locked, it is so for all of its threads. */
@@ -199,7 +179,7 @@ int stint_process_add_stack(struct stint_process *process, const struct record_s
 	int err;
 
 	if (record->kind == RECORD_STACK_WAIT)
-		return add_loop_stack(process, record);
+		return add_own_stack(process, record);
 	slot = &process->stacks[process->stacks_next % STACKS_KEPT];
 	free(*slot);
 	*slot = malloc(record->is_asleep ? sizeof(**slot) : bytes);
@@ -273,19 +253,11 @@ static const struct record_stack *choose_stack(const struct stint_process *proce
 	return best;
 }
 
-static const struct loop_stack *find_loop(const struct stint_process *process, uint32_t tid, int32_t epfd)
-{
-	for (uint32_t i = 0; i < LOOPS_KEPT && process->loops[i]; i++)
-		if (process->loops[i]->tid == tid && process->loops[i]->epfd == epfd)
-			return process->loops[i];
-	return NULL;
-}
-
 /* Of the process's frames; `complete`: these are all that the stack has. */
 static const char *name_handler(struct stint_process *process, uint32_t tid, int32_t epfd, size_t len,
 				bool complete, int32_t fd)
 {
-	const struct loop_stack *loop = find_loop(process, tid, epfd);
+	const struct stint_own_stack *loop = stint_own_stacks_find(process->own_stacks, tid, epfd);
 
 	stint_handler_name(process->handler, sizeof(process->handler), loop ? loop->frames : NULL,
 			   loop ? loop->len : 0, process->frames, len, complete, fd);
