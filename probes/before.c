@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "probes/before.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/kcmp.h>
@@ -11,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "probes/doing.h"
 #include "probes/epoll_fds.h"
 #include "probes/proc_line.h"
 
@@ -179,80 +179,29 @@ static void keep_sets(struct found *found, uint32_t least_registrations)
 
 /* ---- threads ---- */
 
-enum doing { DOING_NOTHING, DOING_WAIT, DOING_OTHER_WAIT, DOING_LOCK, DOING_SOMETHING, DOING_COMPUTE };
-
-/* "NUMBER 0xARGUMENT ...", "-1 ..." in no system call, or "running". One that is over has nothing there. */
-static enum doing what_it_does(uint32_t pid, uint32_t tid, int32_t *epfd)
-{
-	char path[64], line[256];
-	long number = -1;
-	uint64_t argument = 0;
-
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task/%" PRIu32 "/syscall", pid, tid);
-	if (!stint_proc_line(line, sizeof(line), path))
-		return DOING_NOTHING;
-	if (sscanf(line, "%ld 0x%" SCNx64, &number, &argument) < 1)
-		return DOING_COMPUTE;
-	*epfd = (int32_t)argument;
-	switch (number) {
-	case SYS_epoll_wait:
-	case SYS_epoll_pwait:
-	case SYS_epoll_pwait2:
-		return DOING_WAIT;
-	case SYS_poll:
-	case SYS_ppoll:
-	case SYS_select:
-	case SYS_pselect6:
-	case SYS_io_uring_enter:
-		return DOING_OTHER_WAIT;
-	case SYS_futex:
-		return DOING_LOCK;
-	default:
-		return DOING_SOMETHING;
-	}
-}
-
 struct threads {
+	struct found *found; /* of their process */
 	uint32_t busy, waiting, otherwise;
 	uint32_t last_busy; /* of these its number; the first thread's, if that is one of them */
-	enum doing first;
+	enum stint_doing first;
 };
 
-static void count_thread(struct threads *threads, struct found *found, uint32_t tid)
+static void count_thread(void *ctx, uint32_t tid, enum stint_doing doing, int32_t epfd)
 {
-	int32_t epfd = -1;
-	enum doing doing = what_it_does(found->pid, tid, &epfd);
+	struct threads *threads = ctx;
+	struct found *found = threads->found;
 
 	if (tid == found->pid)
 		threads->first = doing;
-	if (doing == DOING_WAIT)
+	if (doing == STINT_DOING_WAIT)
 		note_waited(found, epfd);
-	threads->waiting += doing == DOING_WAIT;
-	threads->otherwise += doing == DOING_OTHER_WAIT;
-	if (doing < DOING_SOMETHING)
+	threads->waiting += doing == STINT_DOING_WAIT;
+	threads->otherwise += doing == STINT_DOING_OTHER_WAIT;
+	if (doing < STINT_DOING_SOMETHING)
 		return;
 	threads->busy++;
 	if (threads->last_busy != found->pid)
 		threads->last_busy = tid;
-}
-
-static void read_threads(struct threads *threads, struct found *found)
-{
-	char path[64];
-	struct dirent *entry;
-	DIR *folder;
-
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task", found->pid);
-	folder = opendir(path);
-	if (!folder)
-		return;
-	while ((entry = readdir(folder))) {
-		uint32_t tid = (uint32_t)strtoul(entry->d_name, NULL, 10);
-
-		if (tid)
-			count_thread(threads, found, tid);
-	}
-	closedir(folder);
 }
 
 static uint32_t choose(const struct threads *threads, uint32_t pid)
@@ -263,14 +212,14 @@ static uint32_t choose(const struct threads *threads, uint32_t pid)
 		return threads->last_busy;
 	if (threads->waiting)
 		return 0;
-	if (threads->first >= DOING_SOMETHING || (!threads->busy && threads->first == DOING_LOCK))
+	if (threads->first >= STINT_DOING_SOMETHING || (!threads->busy && threads->first == STINT_DOING_LOCK))
 		return pid;
 	return 0;
 }
 
 static uint32_t choose_without_set(const struct threads *threads, uint32_t pid)
 {
-	bool only_computes = threads->first == DOING_COMPUTE && threads->busy == 1;
+	bool only_computes = threads->first == STINT_DOING_COMPUTE && threads->busy == 1;
 
 	return only_computes && !threads->waiting && !threads->otherwise ? pid : 0;
 }
@@ -278,7 +227,7 @@ static uint32_t choose_without_set(const struct threads *threads, uint32_t pid)
 uint32_t stint_before_find(struct stint_before *before, uint32_t pid, bool asked)
 {
 	struct found *found = calloc(1, sizeof(*found));
-	struct threads threads = {0};
+	struct threads threads = {.found = found};
 	uint32_t tid = 0;
 
 	forget(before, pid);
@@ -289,11 +238,11 @@ uint32_t stint_before_find(struct stint_before *before, uint32_t pid, bool asked
 	if (read_sets(found) != 0)
 		asked = false; /* it may have some */
 	if (found->sets_len) {
-		read_threads(&threads, found);
+		stint_doing_read(pid, count_thread, &threads);
 		keep_sets(found, threads.waiting ? 2 : 1);
 		tid = found->sets_len ? choose(&threads, pid) : 0;
 	} else if (asked) {
-		read_threads(&threads, found);
+		stint_doing_read(pid, count_thread, &threads);
 		found->without_set = true;
 		tid = choose_without_set(&threads, pid);
 	}

@@ -492,7 +492,8 @@ struct stint_probes_options {
 	uint64_t follow_cgroup; /* every process in that cgroup or below, by its number; 0: none */
 	uint32_t ring_bytes;    /* 0: 8 MiB; a power of two; in less than 16 KiB no overrun has room */
 	uint32_t loop_limit;    /* at a time; 0: 64; at most 1024, each 56 KiB */
-	uint32_t role_limit; /* as that; 0: 128; at most 1024, each 75 KiB, and twice that more once in use */
+	uint32_t
+		role_limit; /* as that; 0: 128; at most 1024, each 38 KiB, and that three times once in use */
 	uint8_t trace_address
 		[16]; /* with trace_port: at the same end; IPv6, or IPv4 mapped into it; all 0: any */
 	/*
@@ -667,6 +668,12 @@ int stint_probes_may_inspect(uint32_t pid);
  * left, for which these are nobody's, that of another thread. Its own, too, if there is none.
  */
 uint32_t stint_probes_live_thread(uint32_t pid);
+
+/*
+ * How many loops a process seems to have by what /proc tells now: as many as it has epoll sets, or threads that wait in epoll,
+ * poll(), select() or a ring, whichever are more; at least 1. For `loop_limit`.
+ */
+uint32_t stint_probes_expected_loops(uint32_t pid);
 
 /* What it would take, or who refuses it, where that said -EACCES or -EPERM. */
 const char *stint_probes_inspect_needs(void);

@@ -656,6 +656,27 @@ static int run(struct recorder *recorder, const struct request *request, struct 
 	return status ? status : tell_missing_functions(recorder, request);
 }
 
+static int count_loops(void *ctx, uint32_t pid)
+{
+	*(uint32_t *)ctx += stint_probes_expected_loops(pid);
+	return 0;
+}
+
+/* What is yet to start has as many as there are processors, as servers of several do. */
+static uint32_t expect_loops(const struct request *request)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	uint32_t loops = 0;
+
+	for (size_t i = 0; i < request->pids_len; i++)
+		count_loops(&loops, request->pids[i]);
+	if (request->cgroup)
+		(void)cgroup_visit(request->cgroup_path, count_loops, &loops);
+	if (request->pids_len == 0 && processors > 0 && loops < (uint32_t)processors)
+		loops = (uint32_t)processors;
+	return loops;
+}
+
 static void set_default_path(struct request *request)
 {
 	if (*request->path)
@@ -692,6 +713,7 @@ int cmd_record(int argc, char **argv)
 		return status;
 	set_default_path(&request);
 	request.options.path = request.path;
+	request.options.loops_expected = request.options.no_probes ? 0 : expect_loops(&request);
 	catch_signals();
 	if (!request.options.no_probes && isatty(STDERR_FILENO))
 		fprintf(stderr, "loading the probes: for a second or two nothing is recorded yet\n");

@@ -486,6 +486,16 @@ static void take_lingers(void *ctx, uint32_t uprobes)
 
 /* ---- the source ---- */
 
+/* Half as many again, as some end while others begin; and for each two roles, as of a listener and its clients. */
+static void make_room(struct stint_probes_options *options, uint32_t loops)
+{
+	const uint32_t least = 64, most = 1024;
+
+	loops = loops < most ? loops + loops / 2 : most;
+	options->loop_limit = loops < least ? least : loops > most ? most : loops;
+	options->role_limit = options->loop_limit < most / 2 ? 2 * options->loop_limit : most;
+}
+
 int probe_source_new(struct probe_source **ret, struct session *session, bool trace_sockets,
 		     const struct probe_source_follow *follow, char *why, size_t why_size)
 {
@@ -519,6 +529,7 @@ int probe_source_new(struct probe_source **ret, struct session *session, bool tr
 		return -ENOMEM;
 	source->session = session;
 	memcpy(options.trace_address, session->trace_address, sizeof(options.trace_address));
+	make_room(&options, session->loops_expected);
 	err = function_source_new(&source->functions, session);
 	if (err) {
 		probe_source_free(source);

@@ -168,6 +168,7 @@ static int open_session(struct recorder *recorder, const struct recorder_options
 	memcpy(session->trace_address, options->trace_address, sizeof(session->trace_address));
 	session->functions = options->functions;
 	session->functions_len = options->functions_len;
+	session->loops_expected = options->loops_expected;
 	err = recording_new(&session->recording, options->path);
 	if (err)
 		return fail(recorder, err, "%s: %s", options->path, recording_error(session->recording));

@@ -39,6 +39,9 @@ struct recorder_options {
 	uint64_t
 		follow_cgroup; /* processes that come to be in that cgroup or below, by its number; 0: none */
 
+	uint32_t
+		loops_expected; /* the probes' tables have room for half as many again, and for 64 at least */
+
 	/* What a process that was followed calls itself; and that one may not be recorded, and why. NULL: nobody asks. */
 	void (*command_of)(char *ret, size_t size, uint32_t pid);
 	void (*refused)(uint32_t pid, int err);

@@ -26,6 +26,7 @@ struct session {
 	int32_t trace_fd;
 	const char *const *functions; /* to be timed; as in struct stint_probes_options */
 	uint32_t functions_len;
+	uint32_t loops_expected; /* as in struct recorder_options */
 
 	/* A process that is followed came to a loop: the recorder's, which returns its row. Or it may not be watched. */
 	int64_t (*appeared)(void *ctx, uint32_t pid, uint64_t time_ns);

@@ -21,12 +21,14 @@
 #include "probes/probes.h"
 #include "query.h"
 #include "server.h"
+#include "subject.h"
 
 #define BENCHMARK "/usr/bin/redis-benchmark"
 
 static struct server server;
 static struct command recorder;
 static char recording[128];
+static struct subject subject;
 static int client = -1;
 
 static int set_up(void **state)
@@ -34,6 +36,7 @@ static int set_up(void **state)
 	(void)state;
 	memset(&server, 0, sizeof(server));
 	recorder.pid = 0;
+	subject.pid = 0;
 	return 0;
 }
 
@@ -45,6 +48,8 @@ static int tear_down(void **state)
 	if (client >= 0)
 		close(client);
 	client = -1;
+	if (subject.pid > 0)
+		subject_stop(&subject, SIGKILL);
 	server_stop(&server);
 	return 0;
 }
@@ -155,6 +160,31 @@ static void a_recorder_that_is_stopped_says_what_it_missed(void **state)
 	assert_non_null(strstr(report, "found the ring buffer full"));
 }
 
+/* As many as are there at the start, and half as many again. */
+static void more_loops_than_usual_have_room(void **state)
+{
+	const int loops = 96;
+	struct stint_probes_support support;
+
+	(void)state;
+	if (stint_probes_supported(&support) != 0) {
+		printf("skipped: %s\n", support.why);
+		skip();
+	}
+	server_prepare(&server);
+	subject_start_loops(&subject, "wait", "96");
+	snprintf(recording, sizeof(recording), "%s/r.stint", server.directory);
+	command_record(&recorder, recording, subject.pid, (const char *const[]){NULL});
+	for (int i = 0; i < loops; i++) {
+		subject_do(&subject, (uint32_t)i, SUBJECT_SYNC, 0);
+		subject_do(&subject, (uint32_t)i, SUBJECT_SYNC, 0);
+	}
+	command_record_end(&recorder);
+	assert_int_equal(query_number(recording, "SELECT count(*) FROM loop WHERE iterations > 0"), loops);
+	assert_int_equal(lost("table_full"), 0);
+	assert_int_equal(lost("roles_full"), 0);
+}
+
 /* Of all programs that the process holds; 0 where the kernel does not tell (before 5.16). */
 static uint64_t verified_insns(pid_t pid)
 {
@@ -220,6 +250,7 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_recorder_that_is_stopped_says_what_it_missed, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(more_loops_than_usual_have_room, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_verifier_goes_through_800_000_instructions_at_most,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(and_through_a_million_where_functions_are_timed, set_up,
