@@ -33,6 +33,7 @@ static enum stint_doing what_it_does(uint32_t pid, uint32_t tid, int32_t *fd)
 	case SYS_select:
 	case SYS_pselect6:
 	case SYS_io_uring_enter:
+	case SYS_restart_syscall: /* of a poll() as a rule */
 		return STINT_DOING_OTHER_WAIT;
 	case SYS_futex:
 		return STINT_DOING_LOCK;

@@ -259,9 +259,20 @@ struct io_uring_task {
 	struct file *registered_rings[16];
 };
 
+/* Of a call that a signal has interrupted and that goes on: what it needs for that, by its kind. */
+struct restart_block {
+	union {
+		struct {
+			void *ufds;
+			int nfds;
+		} poll;
+	};
+};
+
 struct task_struct {
 	unsigned int __state;
 	unsigned long jobctl;
+	struct restart_block restart_block;
 	struct sched_entity se;
 	bool throttled; /* since 6.18: before, only its queue is */
 	int on_cpu;

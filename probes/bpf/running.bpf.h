@@ -68,7 +68,8 @@ static __always_inline bool waits_all_the_same(const struct thread *thread, stru
 {
 	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
 
-	return thread->began_before && task->__state != TASK_RUNNING && wait_kind((long)regs->orig_ax, regs);
+	return thread->began_before && task->__state != TASK_RUNNING &&
+	       wait_kind(call_of(task, regs, (long)regs->orig_ax), regs);
 }
 
 /* The wait that is under way counts until then. */

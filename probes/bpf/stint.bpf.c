@@ -182,6 +182,8 @@ static __always_inline int enter_call(const struct pt_regs *regs, long number)
 	if (!thread)
 		thread = find_current(regs, tid);
 	now_ns = bpf_ktime_get_ns();
+	if (number == NR_restart_syscall)
+		number = call_of(bpf_get_current_task_btf(), regs, number);
 	if (thread && thread->off_ns)
 		find_own_missed_switch(thread, now_ns);
 	if (streaks_open > 0)
@@ -236,7 +238,9 @@ static __always_inline int exit_call(const struct pt_regs *regs, long result)
 	if (!thread)
 		thread = find_current(regs, tid);
 	now_ns = bpf_ktime_get_ns();
-	number = regs->orig_ax;
+	number = (long)regs->orig_ax;
+	if (number == NR_restart_syscall)
+		number = call_of(bpf_get_current_task_btf(), regs, number);
 	if (thread && thread->off_ns)
 		find_own_missed_switch(thread, now_ns);
 	wait = wait_kind(number, regs);

@@ -21,6 +21,7 @@ enum {
 	NR_recvmsg = 47,
 	NR_exit = 60,
 	NR_futex = 202,
+	NR_restart_syscall = 219,
 	NR_clock_nanosleep = 230,
 	NR_exit_group = 231,
 	NR_epoll_wait = 232,

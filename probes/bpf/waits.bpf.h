@@ -32,6 +32,18 @@
 #define REGISTERED_RINGS             16    /* IO_RINGFD_REG_MAX */
 #define CQ_ENTRIES_MAX               65536 /* IORING_MAX_CQ_ENTRIES */
 
+/*
+ * Which call that of `task` is. A poll() that a stop or a tracer interrupts goes on as restart_syscall(), with the registers
+ * as they were: told from others that do (a sleep, a futex) by what the kernel has kept of it.
+ */
+static __always_inline long call_of(const struct task_struct *task, const struct pt_regs *regs, long number)
+{
+	if (number != NR_restart_syscall || (u64)BPF_CORE_READ(task, restart_block.poll.ufds) != regs->di ||
+	    (u32)BPF_CORE_READ(task, restart_block.poll.nfds) != (u32)regs->si)
+		return number;
+	return NR_poll;
+}
+
 /* enum record_wait, or 0. */
 static __always_inline u32 wait_kind(long number, const struct pt_regs *regs)
 {

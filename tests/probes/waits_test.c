@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -113,6 +115,100 @@ static void iterations_of_io_uring_are_counted_with_its_completions(void **state
 {
 	(void)state;
 	count_iterations_of("io_uring", STINT_PROBES_WAIT_IO_URING);
+}
+
+static void until_call(int wanted)
+{
+	char path[64], line[256];
+	FILE *file;
+	int number;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", (int)subject.pid);
+	do {
+		file = fopen(path, "re");
+		assert_non_null(file);
+		if (!fgets(line, sizeof(line), file) || sscanf(line, "%d 0x", &number) != 1)
+			number = -1;
+		fclose(file);
+	} while (number != wanted);
+}
+
+/* Where no handler runs for a signal, the kernel has poll() go on as restart_syscall(). */
+static void interrupt_poll(void)
+{
+	subject_until_state(subject.pid, 'S');
+	kill(subject.pid, SIGSTOP);
+	subject_until_state(subject.pid, 'T');
+	kill(subject.pid, SIGCONT);
+	until_call(SYS_restart_syscall);
+	subject_until_state(subject.pid, 'S');
+}
+
+static size_t overruns_amid(uint64_t moment_ns)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < watching.overruns_len; i++) {
+		const struct stint_probes_overrun *overrun = &watching.overruns[i].is;
+
+		found +=
+			overrun->start_ns < moment_ns && overrun->start_ns + overrun->duration_ns > moment_ns;
+	}
+	return found;
+}
+
+static uint64_t sleep_twice(uint64_t ns)
+{
+	const struct timespec half = {.tv_nsec = (long)ns / 2};
+	struct timespec now;
+
+	nanosleep(&half, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	nanosleep(&half, NULL);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void a_poll_that_goes_on_after_a_stop_is_the_loops_wait(void **state)
+{
+	struct subject_answer answer;
+	struct watched_loop before, after;
+	uint64_t amid_ns;
+
+	(void)state;
+	watch("poll");
+	for (int i = 0; i < 3; i++)
+		answer = sync_loop();
+	before = find_loop(&answer, STINT_PROBES_WAIT_POLL);
+	interrupt_poll();
+	amid_ns = sleep_twice(20 * MS);
+	subject_do(&subject, 0, SUBJECT_BLOCK, 2 * MS);
+	sync_loop();
+	assert_int_equal(overruns_amid(amid_ns), 0);
+	assert_true(watching_count(&watching, 2 * MS - MS / 10) >= 1);
+	after = find_loop(&answer, STINT_PROBES_WAIT_POLL);
+	assert_int_equal(after.is.events - before.is.events, 2);
+	assert_int_equal(watching_loops(&watching), 1);
+	assert_overruns_consistent(&watching);
+}
+
+static void a_poll_that_went_on_before_stint_came_is_the_loops_wait(void **state)
+{
+	const char *arguments[] = {"poll", NULL};
+	struct subject_answer answer;
+
+	(void)state;
+	watching_or_skip();
+	watching_open(&watching, NULL);
+	subject_start(&subject, "tests/subjects/waits", arguments);
+	subject_go(&subject);
+	subject_do(&subject, 0, SUBJECT_SYNC, 0);
+	interrupt_poll();
+	watching_add(&watching, subject.pid);
+	answer = subject_do(&subject, 0, SUBJECT_BLOCK, 2 * MS);
+	for (int i = 0; i < 3; i++)
+		sync_loop();
+	find_loop(&answer, STINT_PROBES_WAIT_POLL);
+	assert_int_equal(watching_count(&watching, 2 * MS - MS / 10), 1);
 }
 
 /* Its stack pointer is another at each call, its frame is not. */
@@ -462,6 +558,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(iterations_of_poll_are_counted, watching_set_up,
 						watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_that_goes_on_after_a_stop_is_the_loops_wait,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_poll_that_went_on_before_stint_came_is_the_loops_wait,
+						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(iterations_of_ppoll_are_counted, watching_set_up,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(iterations_of_select_are_counted, watching_set_up,
