@@ -11,10 +11,10 @@
  *
  * If the thread did not sleep in that wait, nobody had to wake it: all the time to the wait's return is `busy`.
  *
- * Data and FIN: tcp_probe, which fires for each segment of an established connection before it is processed. The
- * oldest that was not read counts: not older than the segment that found nothing before it, whoever has read that
- * (another thread, a ring). After a read that left data behind it is the last arrival (which of them are left is not
- * known), so that the age is then a lower bound.
+ * Data and FIN: tcp_probe, which fires for each segment of an established connection before it is processed; for the one
+ * that ended the handshake, the end of that. The oldest that was not read counts: not older than the segment that found
+ * nothing before it, whoever has read that (another thread, a ring). After a read that left data behind it is the last
+ * arrival (which of them are left is not known), so that the age is then a lower bound.
  * A connection that is accepted: the end of its handshake, for each connection by itself.
  */
 
@@ -151,11 +151,12 @@ static __noinline struct arrival *take_arrival(u64 place)
 	return oldest;
 }
 
-static __always_inline void begin_arrivals(struct arrival *arrival, u64 place, u64 established_ns, u64 now_ns,
-					   bool is_whole)
+/* `arrived_ns`: of what is there already; 0: nothing, or that is not known. */
+static __always_inline void begin_arrivals(struct arrival *arrival, u64 place, u64 established_ns,
+					   u64 arrived_ns, u64 now_ns, bool is_whole)
 {
-	arrival->first_ns = 0;
-	arrival->last_ns = 0;
+	arrival->first_ns = arrived_ns;
+	arrival->last_ns = arrived_ns;
 	arrival->replaced_ns = 0;
 	arrival->established_ns = established_ns;
 	arrival->followed_ns = now_ns;
@@ -179,7 +180,7 @@ static __always_inline void follow_arrivals(u64 sk)
 		return;
 	arrival = take_arrival(place);
 	if (arrival)
-		begin_arrivals(arrival, place, 0, bpf_ktime_get_ns(), !has_unread(sk));
+		begin_arrivals(arrival, place, 0, 0, bpf_ktime_get_ns(), !has_unread(sk));
 }
 
 static __always_inline u32 segment_end_seq(const struct sk_buff *skb)
@@ -233,6 +234,15 @@ static __always_inline u64 first_arrival(const struct arrival *arrival, u64 star
 	return arrival->first_ns <= read_ns ? arrival->first_ns : 0;
 }
 
+/*
+ * As a handshake is over: the segment that ended it brought data as well, as it does where the listener has
+ * TCP_DEFER_ACCEPT. Of that segment tcp_probe does not tell.
+ */
+static __always_inline bool brought_data(const struct sock *sk)
+{
+	return BPF_CORE_READ((const struct tcp_sock *)sk, data_segs_in) != 0;
+}
+
 /* A handshake is over: from now on the listener is readable, and data may come. */
 static __always_inline void note_handshake(const struct sock *sk, u64 now_ns)
 {
@@ -248,8 +258,10 @@ static __always_inline void note_handshake(const struct sock *sk, u64 now_ns)
 	arrival = find_arrival(place);
 	if (!arrival)
 		arrival = take_arrival(place);
-	if (arrival)
-		begin_arrivals(arrival, place, now_ns, now_ns, true);
+	if (!arrival)
+		return;
+	arrival->end_seq = BPF_CORE_READ((const struct tcp_sock *)sk, rcv_nxt); /* before that data */
+	begin_arrivals(arrival, place, now_ns, brought_data(sk) ? now_ns : 0, now_ns, true);
 }
 
 /* All there are of it: two CPUs may have come to follow it at once. */
@@ -311,9 +323,14 @@ __noinline int count_arrival(struct role_counters *role, struct thread *thread, 
 	return 0;
 }
 
-/* Has anything arrived that nobody read? It may be on its way to the queue still. */
+/*
+ * Has anything arrived that nobody read? It may be on its way to the queue still. How much ended the handshake is not known,
+ * and if nothing came since, it is in the queue.
+ */
 static __always_inline bool is_left(const struct arrival *arrival, u64 sk)
 {
+	if (arrival->last_ns == arrival->established_ns)
+		return has_unread(sk);
 	return is_after(arrival->end_seq, BPF_CORE_READ((struct tcp_sock *)sk, copied_seq));
 }
 

@@ -429,6 +429,7 @@ struct inet_connection_sock {
 };
 
 struct tcp_sock {
+	u32 data_segs_in;
 	u32 copied_seq;
 	u32 rcv_nxt;
 	u32 snd_una;

@@ -365,6 +365,23 @@ static void what_is_sent_again_makes_nothing_younger_or_unknown(void **state)
 			served.most_ns[SUBJECT_ROLE_CLIENT]);
 }
 
+/* As many servers ask for: the kernel tells of no segment that comes with the handshake. */
+static void data_that_ends_the_handshake_is_as_old_as_that(void **state)
+{
+	const struct stint_probes_histogram *age;
+	struct stint_probes_losses losses;
+
+	(void)state;
+	run("deferred", NULL);
+	stint_probes_losses(watching.probes, &losses);
+	assert_int_equal(losses.arrivals_unseen, 0);
+	assert_int_equal(metric(find_role("listener :"), STINT_PROBES_ROLE_AGE)->count, SUBJECT_ROUNDS);
+	age = metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE);
+	assert_int_equal(age->count, 2 * SUBJECT_ROUNDS);
+	assert_in_range(age->sum_ns, served.least_ns[SUBJECT_ROLE_CLIENT],
+			served.most_ns[SUBJECT_ROLE_CLIENT]);
+}
+
 static void taking_a_descriptor_out_of_the_set_is_a_turn_of_its_event(void **state)
 {
 	const struct stint_probes_histogram *service;
@@ -429,6 +446,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(events_of_roles_beyond_the_limit_are_counted_as_lost, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(descriptors_registered_before_the_watch_are_known_too, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(data_that_ends_the_handshake_is_as_old_as_that, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_connection_has_the_age_since_its_handshake, set_up,
 						tear_down),

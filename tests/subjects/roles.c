@@ -16,6 +16,7 @@
  *	roles crowd  the same, CROWD of them
  *	roles duplicate	ROUNDS clients, one after the other, that are put in the set by another number than it is waited in by
  *	roles ports  it listens on PORTS ports more, and a client sends once and is read from
+ *	roles deferred	clients whose first data ends the handshake, and is read in two parts after BUSY_NS
  *	roles reset  clients that reset their connections before they have sent anything
  *	roles ctl    a handler does nothing but to take its descriptor out of the set, and it is put in again
  *
@@ -480,6 +481,37 @@ static void again(void)
 	}
 }
 
+/* What is noted of the client is, twice, how old that data was when it was read. */
+static void deferred(void)
+{
+	int far_end, near_end, patience_s = 600;
+	struct epoll_event events[16];
+	uint64_t both[2] = {0};
+
+	checked(setsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &patience_s, sizeof(patience_s)),
+		"TCP_DEFER_ACCEPT");
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		uint64_t before_ns = now_ns();
+
+		far_end = checked(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+		checked(connect(far_end, (struct sockaddr *)&address, sizeof(address)), "connect");
+		if (write(far_end, both, sizeof(both)) != sizeof(both))
+			die("write");
+		spin(SUBJECT_BUSY_NS);
+		if (wait_for(events) != 1)
+			die("more than the listener");
+		near_end = checked(accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), "accept");
+		add(near_end);
+		for (int half = 0; half < 2; half++) {
+			if (wait_for(events) != 1 || read(near_end, both, sizeof(both[0])) != sizeof(both[0]))
+				die("read");
+			note(SUBJECT_ROLE_CLIENT, SUBJECT_BUSY_NS, now_ns() - before_ns);
+		}
+		close(near_end);
+		close(far_end);
+	}
+}
+
 /* The first that is seen of each is that it is over: its port was given back. */
 static void reset(void)
 {
@@ -680,6 +712,7 @@ static void run(const char *what)
 		     {"helped", helped},
 		     {"parts", parts},
 		     {"again", again},
+		     {"deferred", deferred},
 		     {"reset", reset},
 		     {"ctl", ctl},
 		     {"reused", reused},
