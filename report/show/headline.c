@@ -180,7 +180,7 @@ static void put_unseen(struct buffer *out, const struct model *model)
 	if (words_has_probes(model))
 		buffer_string(
 			out,
-			"nothing of it was seen: no thread of it waited for events while it was recorded");
+			"nothing of it was seen: no thread of it came to a wait for events while it was recorded, or returned from one");
 	else
 		buffer_string(
 			out,
