@@ -541,13 +541,14 @@ enum stint_probes_role_kind {
  * WAIT and SERVICE are inferred from the order of system calls: the turn of an event begins with the first one on its
  * descriptor after the wait, and goes on until there is one on another that was ready, or the next wait.
  * AGE is from the arrival in the kernel (TCP data; the end of the handshake, for a listener) to the return of the
- * first read (or accept) after the wait: the sum of the five that follow, of which those that took no time are not
+ * first read (or accept) after the wait: the sum of the six that follow, of which those that took no time are not
  * counted.
  */
 enum stint_probes_role_metric {
 	STINT_PROBES_ROLE_WAIT = 0, /* from the wait's return to the turn */
 	STINT_PROBES_ROLE_SERVICE, /* the turn, and what was done on that descriptor later in the iteration */
 	STINT_PROBES_ROLE_AGE,
+	STINT_PROBES_ROLE_LEFT,      /* to the return of the last wait but one: not asked for, or not read */
 	STINT_PROBES_ROLE_BUSY,      /* the loop was busy, and not waiting */
 	STINT_PROBES_ROLE_KERNEL,    /* to the wake-up of the waiting thread */
 	STINT_PROBES_ROLE_SCHEDULER, /* to the thread being on a CPU */

@@ -45,7 +45,8 @@ struct role_key {
 enum role_metric {
 	ROLE_WAIT = 0, /* the wait's return to the turn */
 	ROLE_SERVICE,
-	ROLE_AGE,       /* arrival in the kernel to the read's return: the sum of the five that follow */
+	ROLE_AGE,       /* arrival in the kernel to the read's return: the sum of the six that follow */
+	ROLE_LEFT,      /* waits returned, and it was left: not asked for, or not read */
 	ROLE_BUSY,      /* the loop was busy with other things, and not waiting */
 	ROLE_KERNEL,    /* to the wake-up of the waiting thread */
 	ROLE_SCHEDULER, /* to the thread being on a CPU */
@@ -219,7 +220,7 @@ struct finding_counters {
 #define FINDING_REARMS_MIN 32
 
 _Static_assert(sizeof(struct role_key) == 32, "no holes");
-_Static_assert(sizeof(struct role_counters) == 48 + 8 * 32 + 8 * 4 * RECORD_BUCKETS, "no holes");
+_Static_assert(sizeof(struct role_counters) == 48 + 9 * 32 + 9 * 4 * RECORD_BUCKETS, "no holes");
 _Static_assert(sizeof(struct descriptor) == 128, "no holes");
 _Static_assert(sizeof(struct port_key) == 8, "no holes");
 _Static_assert(sizeof(struct data_key) == 16, "no holes");

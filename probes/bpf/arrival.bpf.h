@@ -6,8 +6,12 @@
  * When what an event is about arrived in the kernel, and the way from there to the program, in stages that add
  * up by construction: each begins where the one before it ended, and a moment before that counts as that.
  *
- *   arrival -> (busy) the loop waits -> (kernel) woken -> (scheduler) on a CPU -> (return) the wait returned
- *           -> (queue) the first read returned
+ *   arrival -> (left) the last wait before that returned -> (busy) the loop waits -> (kernel) woken
+ *           -> (scheduler) on a CPU -> (return) the wait returned -> (queue) the first read returned
+ *
+ * `left`: a wait that returned later than it arrived did not bring it, as the program had not asked for it (it has no room
+ * for more), or did, and it was not read. Not before the socket was in the set, nor where the wait had no room for more
+ * events: then others were served first, and the loop was `busy`.
  *
  * If the thread did not sleep in that wait, nobody had to wake it: all the time to the wait's return is `busy`.
  *
@@ -33,7 +37,7 @@ struct arrival {
 	u64 followed_ns;
 	u32 is_whole; /* nothing was in it before it was followed, or that was read: what arrives is known */
 	u32 end_seq;  /* of what arrived, the highest; once `last_ns` is set */
-	u64 reserved;
+	u64 added_ns; /* since when it is in a set, or known in one; 0: not yet */
 };
 
 /*
@@ -160,6 +164,7 @@ static __always_inline void begin_arrivals(struct arrival *arrival, u64 place, u
 	arrival->replaced_ns = 0;
 	arrival->established_ns = established_ns;
 	arrival->followed_ns = now_ns;
+	arrival->added_ns = 0;
 	arrival->is_whole = is_whole;
 	*(volatile u64 *)&arrival->place = place; /* last: it says that the rest is there */
 }
@@ -176,11 +181,14 @@ static __always_inline void follow_arrivals(u64 sk)
 
 	arrivals_followed = 1;
 	mark_place(place);
-	if (find_arrival(place))
-		return;
-	arrival = take_arrival(place);
-	if (arrival)
-		begin_arrivals(arrival, place, 0, 0, bpf_ktime_get_ns(), !has_unread(sk));
+	arrival = find_arrival(place);
+	if (!arrival) {
+		arrival = take_arrival(place);
+		if (arrival)
+			begin_arrivals(arrival, place, 0, 0, bpf_ktime_get_ns(), !has_unread(sk));
+	}
+	if (arrival && !arrival->added_ns)
+		arrival->added_ns = bpf_ktime_get_ns();
 }
 
 static __always_inline u32 segment_end_seq(const struct sk_buff *skb)
@@ -299,15 +307,19 @@ static __always_inline u64 count_stage(struct role_counters *role, const u32 met
 }
 
 /*
- * What arrived at `arrived_ns` was read at `read_ns`, in an iteration of `thread`. In a wait that was under way when stint
- * came, the thread was not known as it was woken: all that is known is that it waited.
+ * What arrived at `arrived_ns` was read at `read_ns`, in an iteration of `thread`, and could have been asked for since
+ * `added_ns`. In a wait that was under way when stint came, the thread was not known as it was woken: all that is known is
+ * that it waited.
  */
-__noinline int count_arrival(struct role_counters *role, struct thread *thread, u64 arrived_ns, u64 read_ns)
+__noinline int count_arrival(struct role_counters *role, struct thread *thread, u64 added_ns, u64 arrived_ns,
+			     u64 read_ns)
 {
 	u64 at_ns = arrived_ns;
 
 	if (!role || !thread || arrived_ns > read_ns)
 		return 0;
+	if (added_ns && added_ns < thread->before_ns)
+		at_ns = count_stage(role, ROLE_LEFT, at_ns, thread->before_ns);
 	if (!thread->wait_start_ns) {
 		at_ns = count_stage(role, ROLE_RETURN, at_ns, thread->start_ns);
 	} else if (thread->turns.woken_ns) {

@@ -468,6 +468,31 @@ static __always_inline bool enter_wait(struct thread *thread, u64 now_ns, u32 ki
 	return true;
 }
 
+/* Would a wait that returned so many have returned more, if there were? */
+static __always_inline bool had_room(u32 kind, const struct pt_regs *regs, long events)
+{
+	return kind != RECORD_WAIT_EPOLL || events < (s32)regs->dx;
+}
+
+/*
+ * When the last wait but this one returned that had room for all that was ready: what had arrived by then, and is read after
+ * this one, was left. 0: not known, or none, as where sets are waited in by turns.
+ */
+static __always_inline void note_return(struct thread *thread, u64 now_ns, u32 kind,
+					const struct pt_regs *regs, long events)
+{
+	const s32 epfd = wait_fd(kind, regs);
+	const bool same = thread->returned_wait == kind && thread->returned_epfd == epfd;
+
+	thread->before_ns = same ? thread->returned_ns : 0;
+	thread->returned_wait = kind;
+	thread->returned_epfd = epfd;
+	if (had_room(kind, regs, events))
+		thread->returned_ns = now_ns;
+	else if (!same)
+		thread->returned_ns = 0;
+}
+
 /* How long a wait took that was under way when stint came is not known, so it is in no distribution. */
 static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kind, const struct pt_regs *regs,
 				      long result)
@@ -476,6 +501,7 @@ static __always_inline void exit_wait(struct thread *thread, u64 now_ns, u32 kin
 	struct loop_counters *loop;
 
 	copy_ready(thread, kind, regs, result);
+	note_return(thread, now_ns, kind, regs, events);
 	if (!thread->wait_start_ns) {
 		adopt_wait(thread, kind, wait_fd(kind, regs), regs->sp);
 		count_own_wait(thread, regs->sp, false);

@@ -217,7 +217,7 @@ static __always_inline void exit_read(struct thread *thread, struct role_counter
 	u64 arrived_ns = arrival ? first_arrival(arrival, thread->syscall_start_ns, now_ns) : 0;
 
 	if (arrived_ns && role && result >= 0 && !(turns->flags & TURNS_READ_SEEN))
-		count_arrival(role, thread, arrived_ns, now_ns);
+		count_arrival(role, thread, arrival->added_ns, arrived_ns, now_ns);
 	if (result > 0 && (arrival ? !arrived_ns && arrival->is_whole : made_way(turns->sock)))
 		lost_arrival();
 	if (result >= 0)
@@ -257,7 +257,7 @@ __noinline int exit_accept(struct thread *thread, s32 listener, s32 fd, u64 now_
 	role = role_at(thread->turns.turn[at].role_slot);
 	arrival = find_arrival(socket_place_of((u64)sk));
 	if (role && arrival && arrival->established_ns)
-		count_arrival(role, thread, arrival->established_ns, now_ns);
+		count_arrival(role, thread, 1, arrival->established_ns, now_ns);
 	return 0;
 }
 

@@ -544,7 +544,7 @@ __noinline int take_completion(struct thread *thread, struct ring *ring, u32 pos
 		/* Another CPU, as a worker of the kernel's, may have completed it since the wait returned. */
 		count_role(role, ROLE_WAIT, now_ns > from->completed_ns ? now_ns - from->completed_ns : 0);
 		if (from->ready_ns)
-			count_arrival(role, thread, from->ready_ns, now_ns);
+			count_arrival(role, thread, 0, from->ready_ns, now_ns);
 	}
 	state = from->sock ? find_socket(from->sock) : NULL;
 	if (state && state->stage == STALL_RAISED)

@@ -102,6 +102,10 @@ struct thread {
 
 	u64 iteration;
 	u64 wait_start_ns;
+	u64 before_ns; /* these three: note_return() in loop.bpf.h */
+	u64 returned_ns;
+	s32 returned_epfd;
+	u32 returned_wait;
 	u64 first_return_ns; /* of the wait that was under way when stint came, until its loop has a slot */
 	u64 ready_address;   /* of the program's array, of an epoll set or a poll */
 	u32 ready_slots;     /* of a poll: its length */

@@ -370,7 +370,8 @@ enum model_role_metric {
 	MODEL_ROLE_WAIT,
 	MODEL_ROLE_SERVICE,
 	MODEL_ROLE_AGE,
-	MODEL_ROLE_BUSY, /* this one and those after it: the stages that the age is the sum of */
+	MODEL_ROLE_LEFT, /* this one and those after it: the stages that the age is the sum of */
+	MODEL_ROLE_BUSY,
 	MODEL_ROLE_KERNEL,
 	MODEL_ROLE_SCHEDULER,
 	MODEL_ROLE_RETURN,

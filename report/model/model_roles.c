@@ -62,7 +62,7 @@ static const struct loader_table finding_table = {
 
 static void load_metrics(struct loader *loader)
 {
-	static const char *const names[MODEL_ROLE_METRICS] = {"wait",   "service",   "age",    "busy",
+	static const char *const names[MODEL_ROLE_METRICS] = {"wait",   "service",   "age",    "left", "busy",
 							      "kernel", "scheduler", "return", "queue"};
 	sqlite3_stmt *buckets = loader_prepare(
 		loader,

@@ -417,9 +417,9 @@ static const struct role *get_role(struct probe_source *source, int64_t process,
 
 static int take_role(void *ctx, const struct stint_probes_role *seen)
 {
-	static const char *const metrics[STINT_PROBES_ROLE_METRICS] = {"wait",   "service", "age",
-								       "busy",   "kernel",  "scheduler",
-								       "return", "queue"};
+	static const char *const metrics[STINT_PROBES_ROLE_METRICS] = {"wait",      "service", "age",
+								       "left",      "busy",    "kernel",
+								       "scheduler", "return",  "queue"};
 	struct probe_source *source = ctx;
 	int64_t process = find_process(source, seen->pid);
 	const struct role *role = process ? get_role(source, process, seen) : NULL;

@@ -338,8 +338,9 @@ CREATE TABLE role (
 
 -- As histogram and total, in ns. metric: 'service' and 'wait' (from the wait's return), inferred from the order of system
 -- calls; 'age', from the arrival in the kernel to the return of the first read, and the stages that it is the sum of:
--- 'busy' (the loop was not waiting), 'kernel' (to the wake-up), 'scheduler' (to a CPU), 'return' (to the wait's
--- return), 'queue' (to the read's). A stage that took no time is not counted.
+-- 'left' (waits returned, and it was not asked for or not read; recordings of before it was told have it in 'busy'), 'busy'
+-- (the loop was not waiting), 'kernel' (to the wake-up), 'scheduler' (to a CPU), 'return' (to the wait's return), 'queue'
+-- (to the read's). A stage that took no time is not counted.
 CREATE TABLE role_histogram (
 	role INTEGER NOT NULL REFERENCES role(id),
 	metric TEXT NOT NULL,

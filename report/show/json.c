@@ -489,7 +489,7 @@ static void put_alarm(struct json *json, const struct model *model, const struct
 /* Both keys have a row for each role, in the same order; the second only those whose arrivals are known. */
 static void put_roles(struct json *json, const struct model *model)
 {
-	static const char *const stages[] = {"age", "busy", "kernel", "scheduler", "return", "queue"};
+	static const char *const stages[] = {"age", "left", "busy", "kernel", "scheduler", "return", "queue"};
 
 	json_begin(json, "roles", "[");
 	for (size_t i = 0; i < model->roles_len; i++) {

@@ -12,11 +12,11 @@
 
 #define ROLES_SHOWN    40
 #define FINDINGS_SHOWN 30
-#define STAGES         (MODEL_ROLE_METRICS - MODEL_ROLE_BUSY)
+#define STAGES         (MODEL_ROLE_METRICS - MODEL_ROLE_LEFT)
 
 static const char *const role_heads[] = {"pid", "role",     "events",   "p50",     "p99",
 					 "max", "wait p50", "wait p99", "wait max"};
-static const char *const stage_heads[] = {"pid",  "role",   "arrivals",  "age p50", "age p99",
+static const char *const stage_heads[] = {"pid",  "role",   "arrivals",  "age p50", "age p99", "left",
 					  "busy", "kernel", "scheduler", "return",  "queue"};
 static const char roles_meaning[] =
 	"Inferred from the order of system calls: an event's turn begins with the first one on its descriptor, and what "
@@ -24,8 +24,8 @@ static const char roles_meaning[] =
 	"the wait to the turn.";
 static const char stages_meaning[] =
 	"Age: from the arrival in the kernel (data; of a listener, the end of the handshake) to the return of the first "
-	"read. Of that, in per cent of the sum: busy, the loop did other things and did not wait; kernel, to the "
-	"wake-up; scheduler, to a CPU; return, to the return of the wait; queue, handlers before it, and the read.";
+	"read. Of that, in per cent of the sum: left, waits returned, and the program had not asked for it, or did not read "
+	"it; busy, the loop did other things and did not wait; kernel, to the wake-up; scheduler, to a CPU; return, to the return of the wait; queue, handlers before it, and the read.";
 
 static uint64_t p50(const struct model_metric *metric)
 {
@@ -56,7 +56,7 @@ static double mean_age_ns(const struct model_role *role)
 
 static struct figure stage_share(const struct model_role *role, int stage)
 {
-	return units_share(role->metrics[MODEL_ROLE_BUSY + stage].sum, role->metrics[MODEL_ROLE_AGE].sum);
+	return units_share(role->metrics[MODEL_ROLE_LEFT + stage].sum, role->metrics[MODEL_ROLE_AGE].sum);
 }
 
 static size_t count_ages(const struct model *model)
@@ -86,7 +86,7 @@ static struct table *roles_table(const struct model *model)
 
 static struct table *stages_table(const struct model *model)
 {
-	struct table *table = tables_new(model, stage_heads, "RLrrrrrrrr");
+	struct table *table = tables_new(model, stage_heads, "RLrrrrrrrrr");
 	size_t shown = 0;
 
 	for (size_t i = 0; i < model->roles_len && shown < ROLES_SHOWN; i++) {
@@ -390,7 +390,7 @@ static void html_stages_bars(struct buffer *out, const struct model *model)
 			      units_ns((uint64_t)mean_age_ns(role)).text);
 		for (int stage = 0; stage < STAGES; stage++)
 			buffer_printf(out, "<i class=\"stage%d\" style=\"width:%.2f%%\"></i>", stage,
-				      100 * (double)role->metrics[MODEL_ROLE_BUSY + stage].sum /
+				      100 * (double)role->metrics[MODEL_ROLE_LEFT + stage].sum /
 					      (double)role->metrics[MODEL_ROLE_AGE].count / longest_ns);
 		buffer_string(out, "</div></div>\n");
 		shown++;

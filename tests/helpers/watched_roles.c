@@ -67,7 +67,7 @@ void watched_role_adds_up(const struct stint_probes_role *role)
 {
 	uint64_t sum_ns = 0;
 
-	for (int i = STINT_PROBES_ROLE_BUSY; i <= STINT_PROBES_ROLE_QUEUE; i++)
+	for (int i = STINT_PROBES_ROLE_LEFT; i <= STINT_PROBES_ROLE_QUEUE; i++)
 		sum_ns += role->metric[i].sum_ns;
 	assert_int_equal(sum_ns, role->metric[STINT_PROBES_ROLE_AGE].sum_ns);
 }

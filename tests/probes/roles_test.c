@@ -272,8 +272,41 @@ static void data_that_came_while_the_loop_was_busy_is_as_old_as_that(void **stat
 	assert_true(busy->min_ns >= SUBJECT_BUSY_NS);
 	assert_in_range(age->sum_ns, served.least_ns[SUBJECT_ROLE_CLIENT],
 			served.most_ns[SUBJECT_ROLE_CLIENT]);
+	assert_int_equal(metric(role, STINT_PROBES_ROLE_LEFT)->count, 0);
 	assert_int_equal(metric(role, STINT_PROBES_ROLE_KERNEL)->count, 0);
 	assert_int_equal(metric(role, STINT_PROBES_ROLE_SCHEDULER)->count, 0);
+	watched_role_adds_up(role);
+}
+
+/* The loop slept meanwhile, and was told of something else. */
+static void data_that_was_not_asked_for_found_nobody_busy(void **state)
+{
+	const struct stint_probes_histogram *age, *left;
+	const struct stint_probes_role *role;
+
+	(void)state;
+	run("left", NULL);
+	role = find_role("clients of :");
+	age = metric(role, STINT_PROBES_ROLE_AGE);
+	left = metric(role, STINT_PROBES_ROLE_LEFT);
+	assert_int_equal(age->count, SUBJECT_ROUNDS);
+	assert_int_equal(left->count, SUBJECT_ROUNDS);
+	assert_true(left->min_ns >= SUBJECT_BUSY_NS);
+	assert_in_range(age->sum_ns, served.least_ns[SUBJECT_ROLE_CLIENT],
+			served.most_ns[SUBJECT_ROLE_CLIENT]);
+	watched_role_adds_up(role);
+}
+
+static void a_wait_without_room_has_left_nothing(void **state)
+{
+	const struct stint_probes_role *role;
+
+	(void)state;
+	run("single", NULL);
+	role = find_role("clients of :");
+	assert_int_equal(metric(role, STINT_PROBES_ROLE_AGE)->count, SUBJECT_ROUNDS);
+	assert_int_equal(metric(role, STINT_PROBES_ROLE_LEFT)->count, 0);
+	assert_true(metric(role, STINT_PROBES_ROLE_BUSY)->min_ns >= SUBJECT_BUSY_NS);
 	watched_role_adds_up(role);
 }
 
@@ -378,6 +411,8 @@ static void data_that_ends_the_handshake_is_as_old_as_that(void **state)
 	assert_int_equal(metric(find_role("listener :"), STINT_PROBES_ROLE_AGE)->count, SUBJECT_ROUNDS);
 	age = metric(find_role("clients of :"), STINT_PROBES_ROLE_AGE);
 	assert_int_equal(age->count, 2 * SUBJECT_ROUNDS);
+	/* Of each, the other half; not as long as it was not accepted. */
+	assert_int_equal(metric(find_role("clients of :"), STINT_PROBES_ROLE_LEFT)->count, SUBJECT_ROUNDS);
 	assert_in_range(age->sum_ns, served.least_ns[SUBJECT_ROLE_CLIENT],
 			served.most_ns[SUBJECT_ROLE_CLIENT]);
 }
@@ -447,6 +482,9 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(descriptors_registered_before_the_watch_are_known_too, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(data_that_was_not_asked_for_found_nobody_busy, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_wait_without_room_has_left_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(data_that_ends_the_handshake_is_as_old_as_that, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_connection_has_the_age_since_its_handshake, set_up,

@@ -6,6 +6,8 @@
  *	roles each   ROUNDS times, one after the other: each role becomes ready and is handled
  *	roles batch  two clients are ready at once: both are read, then both are answered
  *	roles busy   data arrives for a client while another handler computes for BUSY_NS
+ *	roles left   data arrives for a client that is not asked for until a timer has gone off, BUSY_NS later
+ *	roles single as busy, but that data had arrived before the wait, which had room for one event
  *	roles helped another thread reads what arrived for a client, and after BUSY_NS the loop reads what comes then
  *	roles parts  one read takes what arrived for a client, and waits for what comes BUSY_NS after it has taken that
  *	roles poll | ppoll | select | pselect	as each, the loop being in that, and with one event of the eventfd before
@@ -346,6 +348,57 @@ static void busy(void)
 		spin(SUBJECT_BUSY_NS);
 		if (wait_for(events) != 1)
 			die("more than the client");
+		take(near[0]);
+		note(SUBJECT_ROLE_CLIENT, SUBJECT_BUSY_NS, now_ns() - before_ns);
+	}
+}
+
+static void ask_for(int fd, uint32_t events)
+{
+	struct epoll_event registration = {.events = events, .data.u64 = 0xfeed00000000 + (uint64_t)fd};
+
+	checked(epoll_ctl(epfd, EPOLL_CTL_MOD, fd, &registration), "epoll_ctl");
+}
+
+/* What is noted of the client is how old its data was when it was read. */
+static void left(void)
+{
+	const struct itimerspec later = {.it_value.tv_nsec = SUBJECT_BUSY_NS};
+	struct epoll_event events[16];
+
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		uint64_t before_ns = now_ns();
+
+		ask_for(near[0], 0);
+		put(far[0]);
+		checked(timerfd_settime(timer, 0, &later, NULL), "timerfd_settime");
+		if (wait_for(events) != 1)
+			die("more than the timer");
+		take(timer);
+		ask_for(near[0], EPOLLIN);
+		if (wait_for(events) != 1)
+			die("more than the client");
+		take(near[0]);
+		note(SUBJECT_ROLE_CLIENT, SUBJECT_BUSY_NS, now_ns() - before_ns);
+	}
+}
+
+/* As above. */
+static void single(void)
+{
+	struct epoll_event ready;
+
+	for (int i = 0; i < SUBJECT_ROUNDS; i++) {
+		uint64_t before_ns = now_ns();
+
+		put(event);
+		put(far[0]);
+		if (epoll_wait(epfd, &ready, 1, -1) != 1 || (int)ready.data.u64 != event)
+			die("not the event");
+		take(event);
+		spin(SUBJECT_BUSY_NS);
+		if (epoll_wait(epfd, &ready, 1, -1) != 1 || (int)ready.data.u64 != near[0])
+			die("not the client");
 		take(near[0]);
 		note(SUBJECT_ROLE_CLIENT, SUBJECT_BUSY_NS, now_ns() - before_ns);
 	}
@@ -709,6 +762,8 @@ static void run(const char *what)
 	} modes[] = {{"each", each},
 		     {"batch", batch},
 		     {"busy", busy},
+		     {"left", left},
+		     {"single", single},
 		     {"helped", helped},
 		     {"parts", parts},
 		     {"again", again},
