@@ -15,14 +15,21 @@ void stream_reset_by_close(int fd)
 	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
+/* In a child of the process that has the connection, the socket is not ours to change. */
+void stream_end_by_reset(const struct stint_stream *stream)
+{
+	if (stream->source && stream->source->registered && !loop_is_foreign(stream->object.loop))
+		stream_reset_by_close(stint_fd_descriptor(stream->source));
+}
+
 /*
  * With data in the queue the peer was promised more: a reset tells it that there is none, where an end would pass for
- * the whole. In a child of the process that has the connection, the socket is not ours to change.
+ * the whole.
  */
 static void reset_if_cut_short(const struct stint_stream *stream)
 {
-	if (stream->queue.bytes && stream->source->registered && !loop_is_foreign(stream->object.loop))
-		stream_reset_by_close(stint_fd_descriptor(stream->source));
+	if (stream->queue.bytes)
+		stream_end_by_reset(stream);
 }
 
 static void close_descriptor(struct stint_stream *stream)
@@ -89,6 +96,7 @@ void stream_finish(struct stint_stream *stream, int error)
 	if (stream->finished || stream->freed)
 		return;
 	stream->finished = true;
+	stream->full = false;
 	stream->error = error;
 	close_descriptor(stream);
 	deferral_schedule(stream->object.loop, &stream->deferral); /* first: a release may free the stream */
@@ -193,8 +201,7 @@ int stint_stream_reset(struct stint_stream *stream)
 		return -EINVAL;
 	if (stream->finished)
 		return -EPIPE;
-	if (!loop_is_foreign(stream->object.loop))
-		stream_reset_by_close(stint_fd_descriptor(stream->source));
+	stream_end_by_reset(stream);
 	stream_finish(stream, -ECONNABORTED);
 	return 0;
 }

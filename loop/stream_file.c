@@ -107,8 +107,10 @@ static ssize_t send_now(struct stint_stream *stream, const struct write_queue_ra
 	done = send_range(stream, range, &asked);
 	if (must_be_read(done))
 		return 0;
-	if (done < 0)
+	if (done < 0) {
+		stream_end_by_reset(stream);
 		stream_fail(stream, (int)done);
+	}
 	return done < 0 ? -EPIPE : done;
 }
 
@@ -146,6 +148,7 @@ int stint_stream_send_file(struct stint_stream *stream, int fd, uint64_t offset,
 			stream_after_queueing(stream);
 			return 0;
 		}
+		stream_end_by_reset(stream);
 		stream_finish(stream, error);
 	}
 	if (release)

@@ -105,6 +105,8 @@ void stream_finish(struct stint_stream *stream, int error);
 void stream_fail(struct stint_stream *stream, int error);
 /* The connection is to be reset when the descriptor is closed. Not in a child of the process that has it. */
 void stream_reset_by_close(int fd);
+/* The same of a stream, where it may be: a write failed, so that what the peer got is not the whole. */
+void stream_end_by_reset(const struct stint_stream *stream);
 /* Asks for the events that the state calls for. */
 void stream_update_events(struct stint_stream *stream);
 /* Sends the FIN once nothing is queued; ends the stream once both directions have ended. */

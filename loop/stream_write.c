@@ -108,6 +108,7 @@ int stint_stream_write(struct stint_stream *stream, const void *data, size_t byt
 	stream_begin_queue(stream);
 	error = write_queue_copy(&stream->queue, (const uint8_t *)data + done, bytes - (size_t)done);
 	if (error < 0) {
+		stream_end_by_reset(stream);
 		stream_finish(stream, error);
 		return error;
 	}
@@ -164,6 +165,7 @@ int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, 
 	stream_begin_queue(stream);
 	error = queue_parts(stream, parts, count, (size_t)done);
 	if (error < 0) {
+		stream_end_by_reset(stream);
 		stream_finish(stream, error);
 		return error;
 	}
@@ -188,6 +190,7 @@ int stint_stream_write_reference(struct stint_stream *stream, const void *data, 
 			stream_after_queueing(stream);
 			return 0;
 		}
+		stream_end_by_reset(stream);
 		stream_finish(stream, error);
 	}
 	if (release)

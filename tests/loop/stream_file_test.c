@@ -166,6 +166,24 @@ static void a_file_that_ends_before_its_range_fails_the_stream(void **state)
 	free(data);
 }
 
+/* Also where nothing of it was sent or queued: what the peer has got by then is not the whole. */
+static void a_file_that_has_ended_before_its_range_resets_the_connection(void **state)
+{
+	int fd = make_file("0123456789", 10);
+
+	(void)state;
+	releases = 0;
+	open_both(0, NULL);
+	assert_int_equal(stint_stream_write(near.stream, "first", 5), 0);
+	assert_int_equal(stint_stream_send_file(near.stream, fd, 10, 1, on_release, &releases), -EPIPE);
+	assert_int_equal(releases, 1);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(near.error, -ENODATA);
+	assert_int_equal(far.ends, 0);
+	assert_int_equal(far.error, -ECONNRESET);
+	close(fd);
+}
+
 static void a_stream_that_is_freed_releases_the_file(void **state)
 {
 	char *data = make_data(4000000);
@@ -250,6 +268,7 @@ int main(void)
 		TEST(without_a_release_the_library_closes_the_file),
 		TEST(a_file_that_sendfile_refuses_is_read_in_chunks),
 		TEST(a_file_that_ends_before_its_range_fails_the_stream),
+		TEST(a_file_that_has_ended_before_its_range_resets_the_connection),
 		TEST(a_stream_that_is_freed_releases_the_file),
 		TEST(a_reset_while_a_file_is_sent_raises_no_signal),
 		TEST(a_reset_between_two_parts_of_a_file_raises_no_signal),

@@ -348,6 +348,51 @@ static void a_reset_is_seen_by_the_peer_and_told_by_closed(void **state)
 	assert_int_equal(stint_stream_reset(NULL), -EINVAL);
 }
 
+/* A part of it has gone, and nothing is queued. */
+static void a_write_that_finds_no_memory_is_seen_as_a_reset(void **state)
+{
+	const size_t bytes = 64 << 20;
+	char *data = make_data(bytes);
+	struct rlimit before;
+	int error;
+
+	(void)state;
+	open_both(65536, NULL);
+	fixture_take_memory(&before);
+	error = stint_stream_write(near.stream, data, bytes);
+	assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
+	assert_int_equal(error, -ENOMEM);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(near.error, -ENOMEM);
+	assert_int_equal(far.ends, 0);
+	assert_int_equal(far.error, -ECONNRESET);
+	free(data);
+}
+
+static void look_whether_full(struct stint_stream *stream, int error, void *ctx)
+{
+	on_closed(stream, error, ctx);
+	assert_false(stint_stream_full(stream));
+	assert_int_equal(stint_stream_queued_bytes(stream), 0);
+}
+
+static void what_has_ended_is_not_full(void **state)
+{
+	const struct stint_stream_callbacks looking = {.read = on_read, .closed = look_whether_full};
+	static char data[4000000];
+	int fds[2];
+
+	(void)state;
+	connect_pair(fds, 65536);
+	open_end(&far, fds[1], NULL);
+	assert_int_equal(stint_stream_new(&near.stream, loop, fds[0], NULL, handler, &looking, &near), 0);
+	assert_int_equal(stint_stream_write(near.stream, data, sizeof(data)), 0);
+	assert_true(stint_stream_full(near.stream));
+	assert_int_equal(stint_stream_reset(near.stream), 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(near.closed, 1);
+}
+
 /* Whatever it was about to do: its FIN sent or not, its peer's seen or not, paused, closing, with a queue. */
 static void a_reset_ends_a_stream_in_each_state(void **state)
 {
@@ -461,6 +506,8 @@ int main(void)
 		TEST(a_peer_that_takes_no_more_is_heard_as_far_as_it_has_spoken),
 		TEST(an_answer_is_read_though_no_end_can_be_sent),
 		TEST(a_reset_is_seen_by_the_peer_and_told_by_closed),
+		TEST(a_write_that_finds_no_memory_is_seen_as_a_reset),
+		TEST(what_has_ended_is_not_full),
 		TEST(a_reset_ends_a_stream_in_each_state),
 		TEST(a_stream_may_be_reset_while_reading),
 		TEST(a_detached_stream_freed_with_data_queued_is_reset),

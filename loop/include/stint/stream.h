@@ -114,7 +114,7 @@ STINT_API struct stint_stream *stint_stream_free(struct stint_stream *stream);
  * Sends, or queues a copy of what the socket does not take. All is accepted, however long; 0 bytes are a
  * success that does nothing. -EPIPE after stint_stream_shutdown() or stint_stream_close(), or when the
  * stream has failed (`closed` is called from the loop then, not from here, and after what had come by then was read);
- * -ENOMEM: nothing of it was queued, though part may have been sent, so the stream ends.
+ * -ENOMEM: nothing of it was queued, though part may have been sent, so the stream ends, with a reset.
  */
 STINT_API int stint_stream_write(struct stint_stream *stream, const void *data, size_t bytes);
 STINT_API int stint_stream_writev(struct stint_stream *stream, const struct iovec *parts, int count);
@@ -135,8 +135,8 @@ STINT_API int stint_stream_write_reference(struct stint_stream *stream, const vo
  * The range counts in the queue's bytes and for its watermarks, though it takes no memory. Files that
  * sendfile() cannot send (some of /proc, for one) are read in chunks of 64 KiB. What is not in the page cache
  * is read in the loop's thread, at most 256 KiB a dispatch: fine for a local disk, not for a slow mount.
- * If the file ends before the range does, or reading it fails, the stream fails, as the peer was promised
- * more: -ENODATA, or the error.
+ * If the file ends before the range does, or reading it fails, the stream fails with a reset, as the peer was promised
+ * more: -ENODATA, or the error (for `closed`; this call says -EPIPE, if it finds it at once).
  *
  * -EBADF: not open for reading; -ESPIPE: a pipe or socket; -EINVAL: offset and bytes beyond what a file can
  * have; and those of stint_stream_write().
