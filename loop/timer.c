@@ -78,7 +78,9 @@ uint64_t stint_timer_due_ns(const struct stint_timer *timer)
 {
 	if (!timer || !timer->used || !wheel_armed(timer))
 		return 0;
-	return timer_loop(timer)->dead ? 0 : timer->due_ns;
+	if (timer_loop(timer)->dead)
+		return 0;
+	return timer->due_ns ? timer->due_ns : 1;
 }
 
 struct stint_loop *stint_timer_loop(const struct stint_timer *timer)

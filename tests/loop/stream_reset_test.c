@@ -351,22 +351,20 @@ static void a_reset_is_seen_by_the_peer_and_told_by_closed(void **state)
 /* A part of it has gone, and nothing is queued. */
 static void a_write_that_finds_no_memory_is_seen_as_a_reset(void **state)
 {
-	const size_t bytes = 64 << 20;
-	char *data = make_data(bytes);
+	static char data[64 << 20];
 	struct rlimit before;
 	int error;
 
 	(void)state;
 	open_both(65536, NULL);
 	fixture_take_memory(&before);
-	error = stint_stream_write(near.stream, data, bytes);
+	error = stint_stream_write(near.stream, data, sizeof(data));
 	assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
 	assert_int_equal(error, -ENOMEM);
 	assert_int_equal(stint_loop_run(loop), 0);
 	assert_int_equal(near.error, -ENOMEM);
 	assert_int_equal(far.ends, 0);
 	assert_int_equal(far.error, -ECONNRESET);
-	free(data);
 }
 
 static void look_whether_full(struct stint_stream *stream, int error, void *ctx)

@@ -186,6 +186,19 @@ static void cancel_victim(struct stint_timer *timer, void *ctx)
 	calls++;
 }
 
+/* Of all deadlines, 0 is the one that would say that it is not. */
+static void a_timer_armed_for_the_beginning_of_time_is_armed(void **state)
+{
+	struct stint_timer *timer;
+
+	(void)state;
+	assert_int_equal(stint_timer_new(&timer, loop, 0, note, NULL), 0);
+	assert_int_equal(stint_timer_start_at(timer, 0, 0), 0);
+	assert_true(stint_timer_due_ns(timer) > 0);
+	assert_int_equal(stint_timer_stop(timer), 0);
+	assert_int_equal(stint_timer_due_ns(timer), 0);
+}
+
 static void a_timer_that_is_due_can_be_cancelled_by_another(void **state)
 {
 	struct stint_timer *timer;
@@ -359,6 +372,7 @@ int main(void)
 		TEST(a_timer_rearmed_out_of_a_past_grid_holds_up_no_other),
 		TEST(a_grid_that_began_in_the_past_is_kept_in_a_callback_too),
 		TEST(a_period_without_end_is_one_tick),
+		TEST(a_timer_armed_for_the_beginning_of_time_is_armed),
 		TEST(a_timer_that_is_due_can_be_cancelled_by_another),
 		TEST(a_timer_started_in_an_iteration_waits_for_the_next),
 		TEST(many_timers_come_out_sorted),

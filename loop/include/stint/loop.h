@@ -218,7 +218,7 @@ STINT_API int stint_timer_stop(struct stint_timer *timer);
 /* Whether it keeps the loop running while it is armed: see stint_fd_set_background(). -EINVAL. */
 STINT_API int stint_timer_set_background(struct stint_timer *timer, bool background);
 
-/* Next deadline; 0 if it is not armed. */
+/* Next deadline; 0 if it is not armed. One of 0 is told as 1. */
 STINT_API uint64_t stint_timer_due_ns(const struct stint_timer *timer);
 
 /* What it was made with. NULL for NULL, or when it or its loop is freed. */

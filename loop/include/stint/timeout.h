@@ -32,7 +32,10 @@ struct stint_timeout {
  */
 typedef void (*stint_timeout_callback)(struct stint_timeout *timeout, void *ctx);
 
-/* Makes a kind, which is the loop's: freed with it. -EINVAL: a NULL (`ctx` may be one), or no such handler. -ENOMEM. */
+/*
+ * Makes a kind, which is the loop's: freed with it. -EINVAL: a NULL (`ctx` may be one), or no such handler. -ENOMEM; also
+ * beyond 4096 kinds on a loop.
+ */
 STINT_API int stint_timeouts_new(struct stint_timeouts **ret, struct stint_loop *loop, uint32_t handler,
 				 stint_timeout_callback callback, void *ctx);
 
