@@ -48,8 +48,9 @@
 #define LOOK_BESIDE_NS 100000000
 
 #define IDLE_PLACES 4096
-#define SLEEPS_ASKED \
-	8 /* of a thread: what else it sleeps in are locks as a rule, of which there may be any number */
+/* Of a thread: what else it sleeps in are locks as a rule, and naps while it spins for one, of which there may be many. */
+#define SLEEPS_ASKED 8
+#define NAPS_ASKED   2 /* until when it is asked about those */
 
 /* The value: 0 while it is not known whether it is idle there, which has been asked. */
 struct {
@@ -170,11 +171,21 @@ static __always_inline struct idle_place place_of_sleep(const struct thread *thr
 	};
 }
 
+/* What tells of an overrun goes before. */
+static __always_inline bool has_ring_room(void)
+{
+	return bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) <
+	       bpf_ringbuf_query(&records, BPF_RB_RING_SIZE) / 2;
+}
+
 __noinline int ask_about_sleep(struct thread *thread, const struct idle_place *place, u64 now_ns)
 {
 	const u8 is_asked = 0;
 
-	if (!thread || !place || thread->sleeps_asked >= SLEEPS_ASKED)
+	if (!thread || !place)
+		return 0;
+	if (thread->sleeps_asked >= (place->number == NR_futex ? SLEEPS_ASKED : NAPS_ASKED) ||
+	    !has_ring_room())
 		return 0;
 	if (bpf_map_update_elem(&idle_places, place, &is_asked, BPF_NOEXIST) != 0)
 		return 0;

@@ -43,6 +43,7 @@ enum bpf_map_type_in_use {
 };
 
 enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_MMAPABLE = 1024 };
+enum { BPF_RB_AVAIL_DATA = 0, BPF_RB_RING_SIZE = 1 };
 
 #define AF_UNIX         1
 #define AF_INET         2

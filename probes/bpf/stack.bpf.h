@@ -11,6 +11,7 @@
 #define STACK_BEYOND 64
 
 #define STACK_BYTES_BLIND 16384     /* copied where it is not known how much there is */
+#define STACK_BYTES_SLEEP 4096      /* of one of which only the innermost functions are asked for */
 #define STACK_BYTES_OWN   (8 << 20) /* what is further away is no stack of the thread's */
 
 /*
@@ -115,6 +116,7 @@ static __always_inline void fill_stack(struct draft *draft, struct thread *threa
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct loss_counters *counters;
 	u64 trampoline;
+	u32 len;
 
 	record->type = RECORD_STACK;
 	record->pid = thread->pid;
@@ -129,7 +131,10 @@ static __always_inline void fill_stack(struct draft *draft, struct thread *threa
 	trampoline = functions_asked ? return_trampoline(task) : 0;
 	if (trampoline)
 		step_out(record, thread->tid, trampoline);
-	record->stack_bytes = copy_stack(draft, record->sp, stack_len(task, record->sp));
+	len = stack_len(task, record->sp);
+	if (kind == RECORD_STACK_SLEEP && len > STACK_BYTES_SLEEP)
+		len = STACK_BYTES_SLEEP;
+	record->stack_bytes = copy_stack(draft, record->sp, len);
 	if (trampoline)
 		restore_returns(record, thread->tid, trampoline);
 	if (!record->stack_bytes) {
