@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "probes/go_names.h"
+#include "probes/java_names.h"
 #include "probes/name_list.h"
 
 /* The same function; where that is unknown, the same place in it. */
@@ -515,9 +516,38 @@ static const struct stint_frame *run_by_go(const struct stint_frame *frames, siz
 	return named;
 }
 
+/* The program's first method, else the first of what comes nearest to that. NULL: there is none. */
+static const struct stint_frame *first_method(const struct stint_frame *frames, size_t len, size_t depth,
+					      enum stint_java_owner *owner)
+{
+	const struct stint_frame *first = NULL;
+
+	*owner = STINT_JAVA_NONE;
+	for (size_t below = depth; below < len; below++) {
+		const struct stint_frame *frame = at_depth(frames, len, below);
+		enum stint_java_owner whose =
+			*frame->module ? STINT_JAVA_NONE : stint_java_owner(frame->name);
+
+		if (whose <= *owner)
+			continue;
+		*owner = whose;
+		first = frame;
+	}
+	return first;
+}
+
+static bool has_own_method(const struct stint_frame *frames, size_t len, size_t depth)
+{
+	enum stint_java_owner owner;
+
+	return first_method(frames, len, depth, &owner) && owner == STINT_JAVA_PROGRAM;
+}
+
 static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *frames, size_t len,
 		       size_t depth)
 {
+	enum stint_java_owner owner;
+	const struct stint_frame *method = first_method(frames, len, depth, &owner);
 	const struct stint_frame *script = first_script(frames, len, depth);
 	const struct stint_frame *named = past_dispatch(frames, len, first_named(frames, len, depth));
 
@@ -525,6 +555,8 @@ static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *fr
 		write_script(ret, ret_bytes, script->name);
 		return;
 	}
+	if (method)
+		named = method;
 	if (is_interpreter(named) || (depth && is_interpreter(at_depth(frames, len, depth - 1))) ||
 	    (!named->has_symbol && has_interpreter(frames, len, depth)))
 		named = interpreted(frames, len, depth, named);
@@ -544,7 +576,7 @@ static bool is_unnamed_code(const struct stint_frame *frames, size_t len, size_t
 	const struct stint_frame *frame = at_depth(frames, len, depth);
 
 	return !*frame->module && !frame->has_symbol && strncmp(frame->name, "0x", 2) == 0 &&
-	       !first_script(frames, len, depth);
+	       !first_script(frames, len, depth) && !has_own_method(frames, len, depth);
 }
 
 static void write_name_of_cut(char *ret, size_t ret_bytes, const struct stint_frame *frames, size_t len)

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "probes/java_names.h"
 #include "probes/live_thread.h"
 #include "probes/now.h"
 #include "probes/proc_status.h"
@@ -20,6 +21,8 @@
 #define ENTRIES_MAX 262144
 #define NAMES_MAX   (16u << 20)
 #define NAME_BYTES  128
+#define TOLD_BYTES  1024 /* of a name with its types */
+#define TAIL_BYTES  64
 #define LINE_BYTES  4096       /* of longer ones the rest is passed over */
 #define TURN_BYTES  (16 << 20) /* most that is read at a time: the recorder has other things to do */
 #define LOOK_BACK   16         /* entries that overlap: code is moved, and its place used again */
@@ -34,7 +37,8 @@ struct entry {
 
 struct stint_perf_map {
 	uint32_t pid;
-	long read_bytes; /* of the file */
+	long read_bytes;       /* of the file */
+	char tail[TAIL_BYTES]; /* of those the last, as many as there are */
 	bool in_long_line;
 	uint64_t looked_ns;
 	struct entry *entries; /* by start, then order */
@@ -142,12 +146,14 @@ static bool make_room(struct stint_perf_map *map, size_t name_bytes)
 
 static bool add(struct stint_perf_map *map, const char *line)
 {
-	char name[NAME_BYTES];
+	char name[TOLD_BYTES];
 	uint64_t start, bytes;
 	size_t name_bytes;
 
 	if (!stint_perf_map_parse(line, &start, &bytes, name, sizeof(name)))
 		return true;
+	stint_java_shorten(name);
+	name[NAME_BYTES - 1] = '\0';
 	name_bytes = strlen(name) + 1;
 	if (map->len >= ENTRIES_MAX || map->names_len + name_bytes > NAMES_MAX || !make_room(map, name_bytes))
 		return false;
@@ -176,16 +182,50 @@ static bool take_line(struct stint_perf_map *map, const char *line, bool whole)
 	return !begins || add(map, line);
 }
 
+/* How many bytes of the file before that place are kept. */
+static size_t tail_len(long read_bytes)
+{
+	return read_bytes < TAIL_BYTES ? (size_t)read_bytes : TAIL_BYTES;
+}
+
+static bool read_tail(FILE *file, long read_bytes, char *ret)
+{
+	size_t len = tail_len(read_bytes);
+
+	return fseek(file, read_bytes - (long)len, SEEK_SET) == 0 && fread(ret, 1, len, file) == len;
+}
+
+/* HotSpot writes all of it anew each time that it is told to: what was read is no beginning of what is there then. */
+static bool is_another(const struct stint_perf_map *map, FILE *file)
+{
+	char tail[TAIL_BYTES];
+
+	return !read_tail(file, map->read_bytes, tail) ||
+	       memcmp(tail, map->tail, tail_len(map->read_bytes)) != 0;
+}
+
+static void forget(struct stint_perf_map *map)
+{
+	map->read_bytes = 0;
+	map->in_long_line = false;
+	map->len = 0;
+	map->names_len = 0;
+}
+
 /* What was added since the last time; a line that is not whole yet is left for the next. */
 static void read_on(struct stint_perf_map *map)
 {
-	long end_bytes = map->read_bytes + TURN_BYTES;
-	uint32_t before = map->len;
 	FILE *file = open_map(map->pid);
 	char line[LINE_BYTES];
+	uint32_t before;
+	long end_bytes;
 
 	if (!file)
 		return;
+	if (is_another(map, file))
+		forget(map);
+	before = map->len;
+	end_bytes = map->read_bytes + TURN_BYTES;
 	if (fseek(file, map->read_bytes, SEEK_SET) < 0)
 		goto out;
 	while (map->read_bytes < end_bytes && fgets(line, sizeof(line), file)) {
@@ -201,6 +241,8 @@ static void read_on(struct stint_perf_map *map)
 	}
 	if (map->len > before)
 		qsort(map->entries, map->len, sizeof(*map->entries), compare);
+	if (!read_tail(file, map->read_bytes, map->tail))
+		forget(map);
 out:
 	fclose(file);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Programs whose language has a runtime that comes to the epoll set by several threads: Go's, tokio's; and asio's. */
+/* Programs whose language has a runtime that comes to the epoll set by several threads: Go's, tokio's; asio's, Java's. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,7 @@
 #include "frames_fixture.h"
 #include "probes/go_names.h"
 #include "probes/idle_sleep.h"
+#include "probes/java_names.h"
 
 /* Innermost first, by their names; all of them of the program's own file, but libc's. */
 static size_t stack_of(struct stint_frame *ret, const char *const *names)
@@ -119,6 +120,68 @@ static void a_stack_of_gos_begins_where_it_is_changed_to(void **state)
 	assert_false(stint_go_begins_stack("runtime.mstart1"));
 	assert_false(stint_go_begins_stack("runtime.goexit0"));
 	assert_false(stint_go_begins_stack("goexit"));
+}
+
+/* Innermost first; the outermost two are the loop's. What was made at run time, and is in no module, has a "*" before it. */
+static void assert_java_handler(const char *expected, const char *const *names)
+{
+	struct stint_frame loop[3], overrun[16];
+	size_t len = 0;
+
+	for (; names[len]; len++) {
+		bool is_made = names[len][0] == '*';
+
+		overrun[len] = frame(names[len] + is_made, 100 * (len + 1));
+		snprintf(overrun[len].module, sizeof(overrun[len].module), "%s", is_made ? "" : "libjvm.so");
+		overrun[len].has_symbol = strncmp(overrun[len].name, "0x", 2) != 0;
+	}
+	loop[0] = frame("epoll_wait", 7777);
+	loop[1] = overrun[len - 2];
+	loop[2] = overrun[len - 1];
+	assert_string_equal(handler_of(loop, 3, overrun, len, 3), expected);
+}
+
+static void the_handler_of_a_java_program_is_its_first_method_that_is_not_javas(void **state)
+{
+	(void)state;
+	assert_java_handler("shop.Till$Serve.channelRead0()",
+			    (const char *const[]){"JVM_Sleep", "*java.lang.Thread.sleep()",
+						  "*shop.Till.wait()", "*shop.Till$Serve.channelRead0()",
+						  "*Interpreter",
+						  "*io.netty.channel.nio.NioEventLoop.processSelectedKeys()",
+						  "*io.netty.channel.nio.NioEventLoop.run()",
+						  "JavaCalls::call_helper", NULL});
+	/* That is not compiled, or was not when the map was written. */
+	assert_java_handler("Shop.sell()",
+			    (const char *const[]){"*Shop.sell()", "*0x7f2065461e2d", "*Interpreter",
+						  "JavaCalls::call_helper", NULL});
+}
+
+static void where_there_is_none_it_is_what_comes_nearest_of_java(void **state)
+{
+	(void)state;
+	assert_java_handler("io.netty.channel.nio.NioEventLoop.runAllTasks()",
+			    (const char *const[]){"*java.util.HashMap.get()", "*Interpreter",
+						  "*io.netty.channel.nio.NioEventLoop.runAllTasks()",
+						  "*io.netty.channel.nio.NioEventLoop.run()",
+						  "JavaCalls::call_helper", NULL});
+	assert_java_handler("unnamed code (JIT?)",
+			    (const char *const[]){"JVM_Sleep", "*java.lang.Thread.sleep()", "*0x7f2065461e2d",
+						  "*Interpreter", "JavaCalls::call_helper", NULL});
+}
+
+static void methods_of_java_are_told_by_their_packages(void **state)
+{
+	(void)state;
+	assert_int_equal(stint_java_owner("java.util.HashMap.get()"), STINT_JAVA_LIBRARY);
+	assert_int_equal(stint_java_owner("sun.nio.ch.EPoll.wait()"), STINT_JAVA_LIBRARY);
+	assert_int_equal(stint_java_owner("org.eclipse.jetty.server.Server.handle()"), STINT_JAVA_FRAMEWORK);
+	assert_int_equal(stint_java_owner("org.eclipse.jgit.Repo.open()"), STINT_JAVA_PROGRAM);
+	assert_int_equal(stint_java_owner("javascript.Engine.run()"), STINT_JAVA_PROGRAM);
+	assert_int_equal(stint_java_owner("Interpreter"), STINT_JAVA_NONE);
+	assert_int_equal(stint_java_owner("void Shop.sell(int)"), STINT_JAVA_NONE);
+	assert_int_equal(stint_java_owner("operator()"), STINT_JAVA_NONE);
+	assert_int_equal(stint_java_owner("()"), STINT_JAVA_NONE);
 }
 
 /* ---- sleeps ---- */
@@ -253,6 +316,9 @@ int main(void)
 		cmocka_unit_test(a_copy_of_a_c_function_called_runtime_is_not_gos),
 		cmocka_unit_test(functions_of_a_go_program_are_told_by_their_packages),
 		cmocka_unit_test(a_stack_of_gos_begins_where_it_is_changed_to),
+		cmocka_unit_test(the_handler_of_a_java_program_is_its_first_method_that_is_not_javas),
+		cmocka_unit_test(where_there_is_none_it_is_what_comes_nearest_of_java),
+		cmocka_unit_test(methods_of_java_are_told_by_their_packages),
 		cmocka_unit_test(a_go_thread_that_finds_nothing_to_run_sleeps_idly),
 		cmocka_unit_test(one_that_waits_for_a_lock_of_the_runtimes_does_not),
 		cmocka_unit_test(a_worker_of_tokios_that_is_parked_sleeps_idly),

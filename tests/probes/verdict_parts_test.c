@@ -518,6 +518,56 @@ static void code_made_at_run_time_is_named_by_its_perf_map(void **state)
 	unlink(path);
 }
 
+/* As `jcmd PID Compiler.perfmap` does. */
+static void a_perf_map_that_is_written_anew_is_read_anew(void **state)
+{
+	struct stint_perf_map *map;
+	uint64_t start = 0;
+	char path[64];
+	FILE *file = own_map(path, sizeof(path));
+
+	(void)state;
+	assert_non_null(file);
+	fprintf(file, "1000 10 first\n2000 10 second\n");
+	fclose(file);
+	assert_int_equal(stint_perf_map_new(&map, (uint32_t)getpid()), 0);
+	assert_string_equal(stint_perf_map_find(map, 0x2001, &start), "second");
+	file = own_map(path, sizeof(path));
+	assert_non_null(file);
+	fprintf(file, "1000 10 firstly\n2000 10 secondly\n3000 10 thirdly\n");
+	fclose(file);
+	usleep(110000); /* it is looked at again after a tenth of a second */
+	assert_string_equal(stint_perf_map_find(map, 0x3001, &start), "thirdly");
+	assert_string_equal(stint_perf_map_find(map, 0x2001, &start), "secondly");
+	stint_perf_map_free(map);
+	unlink(path);
+}
+
+static void a_method_of_javas_has_its_name_without_its_types(void **state)
+{
+	static const char long_types[] =
+		"1000 10 com.example.a.very.very.very.very.very.very.very.very.very."
+		"very.very.very.very.long.package.Result[] com.example.Shop.sell(int,"
+		" java.lang.String)\n";
+	struct stint_perf_map *map;
+	uint64_t start = 0;
+	char path[64];
+	FILE *file = own_map(path, sizeof(path));
+
+	(void)state;
+	assert_non_null(file);
+	fprintf(file, "%s", long_types);
+	fprintf(file, "2000 10 void [Shop] Shop.Till::Sell(int32)[Tier0]\n3000 10 Interpreter\n");
+	fclose(file);
+	assert_int_equal(stint_perf_map_new(&map, (uint32_t)getpid()), 0);
+	assert_string_equal(stint_perf_map_find(map, 0x1001, &start), "com.example.Shop.sell()");
+	assert_string_equal(stint_perf_map_find(map, 0x2001, &start),
+			    "void [Shop] Shop.Till::Sell(int32)[Tier0]");
+	assert_string_equal(stint_perf_map_find(map, 0x3001, &start), "Interpreter");
+	stint_perf_map_free(map);
+	unlink(path);
+}
+
 static void a_nul_in_a_perf_map_hides_none_of_what_follows(void **state)
 {
 	static const char lines[] = "1000 10 a\0b\n2000 10 after\n";
@@ -665,6 +715,8 @@ int main(void)
 		cmocka_unit_test(where_the_kernel_hides_its_addresses_there_are_no_names),
 		cmocka_unit_test(lines_of_a_perf_map_are_parsed),
 		cmocka_unit_test(code_made_at_run_time_is_named_by_its_perf_map),
+		cmocka_unit_test(a_perf_map_that_is_written_anew_is_read_anew),
+		cmocka_unit_test(a_method_of_javas_has_its_name_without_its_types),
 		cmocka_unit_test(a_nul_in_a_perf_map_hides_none_of_what_follows),
 		cmocka_unit_test(a_perf_map_that_is_no_file_of_its_own_is_not_read),
 		cmocka_unit_test(descriptors_are_named_as_what_they_are),
