@@ -202,16 +202,27 @@ static void find_line(Dwfl_Module *module, uint64_t at, struct stint_frame *fram
 }
 
 /*
+ * Memory that is shared with nobody, as a rule: Erlang and .NET map the code that they make twice, so that it can be written
+ * to elsewhere than where it runs.
+ */
+static bool has_no_name(const char *path)
+{
+	return path && (strncmp(path, "/memfd:", 7) == 0 || strncmp(path, "/dev/zero", 9) == 0);
+}
+
+/*
  * Whether an address is in what the module's file asked to be loaded. libdwfl takes all between the first and the last
  * mapping of a file for its module, and a program may map its own file again far away, as V8 does beside its JIT code.
  */
-static bool is_loaded(Dwfl_Module *module, uint64_t at)
+static bool is_loaded(Dwfl_Module *module, const char *path, uint64_t at)
 {
 	GElf_Addr bias;
 	Elf *elf = dwfl_module_getelf(module, &bias);
 	GElf_Phdr header;
 	size_t count;
 
+	if (!elf && has_no_name(path))
+		return false;
 	if (!elf || elf_getphdrnum(elf, &count) != 0)
 		return true; /* all that is known is its place */
 	for (size_t i = 0; i < count; i++)
@@ -258,7 +269,7 @@ static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame
 	frame->has_symbol = false;
 	path = module ? dwfl_module_info(module, NULL, &start, &end, NULL, NULL, NULL, NULL) : NULL;
 	/* libdwfl takes the gap behind a module for a part of it. */
-	if (!module || at >= end || !is_loaded(module, at)) {
+	if (!module || at >= end || !is_loaded(module, path, at)) {
 		unwinder->unknown_module |= !name_outside(unwinder, frame, at);
 		return;
 	}

@@ -3,11 +3,13 @@
 /* Copied stacks are unwound, here those of this very program. */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -115,6 +117,55 @@ static void a_stack_that_is_cut_is_said_to_be(void **state)
 	assert_int_equal(stint_unwinder_run(unwinder, &captured.regs, NULL, 0, frames, 64, &complete), 1);
 	assert_false(complete);
 	stint_unwinder_free(unwinder);
+}
+
+static const struct stint_frame *frame_at(struct stint_unwinder *unwinder, uint64_t pc)
+{
+	static struct stint_frame frame;
+	struct stint_unwind_regs regs = {.reg[16] = pc};
+	bool complete;
+
+	assert_int_equal(stint_unwinder_run(unwinder, &regs, NULL, 0, &frame, 1, &complete), 1);
+	return &frame;
+}
+
+static uint64_t map_code(void)
+{
+	int fd = memfd_create("code", MFD_CLOEXEC);
+	void *mapped;
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	mapped = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(mapped, MAP_FAILED);
+	close(fd);
+	return (uint64_t)(uintptr_t)mapped;
+}
+
+/* As Erlang's and .NET's does, so that it can be written to elsewhere than where it runs. */
+static void code_made_at_run_time_may_be_in_a_file_without_a_name(void **state)
+{
+	uint64_t code = map_code();
+	struct stint_unwinder *unwinder = own_unwinder();
+	char expected[32], path[64];
+	FILE *map;
+
+	(void)state;
+	snprintf(expected, sizeof(expected), "0x%" PRIx64, code + 16);
+	assert_string_equal(frame_at(unwinder, code + 16)->name, expected);
+	assert_string_equal(frame_at(unwinder, code + 16)->module, "");
+	stint_unwinder_free(unwinder);
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
+	map = fopen(path, "we");
+	assert_non_null(map);
+	fprintf(map, "%" PRIx64 " 20 lists:map/2\n", code);
+	fclose(map);
+	unwinder = own_unwinder();
+	assert_string_equal(frame_at(unwinder, code + 16)->name, "lists:map/2");
+	assert_int_equal(frame_at(unwinder, code + 16)->function_start, code);
+	stint_unwinder_free(unwinder);
+	unlink(path);
+	munmap((void *)(uintptr_t)code, 4096);
 }
 
 /* As that of a greenlet does, whose first frame has the stack's canary where others have their caller. */
@@ -228,6 +279,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(without_symbols_frames_are_told_by_where_their_functions_begin),
 		cmocka_unit_test(a_copied_stack_is_unwound_with_names),
 		cmocka_unit_test(a_stack_that_is_cut_is_said_to_be),
+		cmocka_unit_test(code_made_at_run_time_may_be_in_a_file_without_a_name),
 		cmocka_unit_test(a_stack_ends_before_what_is_no_code),
 		cmocka_unit_test(a_stack_of_rubbish_is_no_stack),
 	};
