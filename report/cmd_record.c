@@ -564,6 +564,18 @@ static void discard(struct recorder *recorder, const struct request *request)
 		unlink(request->path);
 }
 
+/* 0: it has none that is not recorded too. */
+static uint32_t other_child(const struct request *request, uint32_t pid)
+{
+	uint32_t children[CHILDREN_MAX];
+	size_t len = target_children(children, CHILDREN_MAX, pid);
+
+	for (size_t i = 0; i < len; i++)
+		if (!is_asked_for(request, children[i]))
+			return children[i];
+	return 0;
+}
+
 /* It may be the master, or the shell, of those that do the work. */
 static int tell_none(const struct recorder *recorder, const struct request *request)
 {
@@ -578,9 +590,9 @@ static int tell_none(const struct recorder *recorder, const struct request *requ
 		return complain(1, "%s: no meter of libstint, and no probes: %s", none,
 				recorder_probes_missing(recorder));
 	for (size_t i = 0; i < request->pids_len; i++) {
-		uint32_t child;
+		uint32_t child = other_child(request, request->pids[i]);
 
-		if (target_children(&child, 1, request->pids[i]) == 0)
+		if (!child)
 			continue;
 		target_name(comm, sizeof(comm), child);
 		return complain(1,

@@ -597,6 +597,7 @@ static void children_of_the_same_name_that_are_not_recorded_are_said(void **stat
 					  child_pid, NULL},
 		    output, sizeof(output));
 	assert_null(strstr(output, "is not recorded"));
+	assert_null(strstr(output, "try -p"));
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 }
