@@ -98,6 +98,7 @@ static int begin(struct stint_connect *attempt, struct stint_loop *loop, const s
 
 	if (error != -EINPROGRESS) {
 		attempt->error = error;
+		attempt->timeout = stint_timer_free(attempt->timeout); /* however late the deferral is */
 		deferral_schedule(loop, &attempt->deferral);
 		return 0;
 	}

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/un.h>
 
 static void count_call(struct stint_fd *source, uint32_t events, void *ctx)
 {
@@ -675,6 +676,22 @@ static void a_refused_connect_says_so_once(void **state)
 	assert_int_equal(connect_error, -ECONNREFUSED);
 }
 
+/* As a loop that is busy for longer than the limit comes to it after that has passed. */
+static void what_a_connect_knows_at_once_is_not_lost_to_its_limit(void **state)
+{
+	const struct sockaddr_un nowhere = {.sun_family = AF_UNIX, .sun_path = "/nonexistent"};
+	struct stint_connect *attempt;
+
+	(void)state;
+	connected = 0;
+	assert_int_equal(stint_connect_new(&attempt, loop, (const struct sockaddr *)&nowhere, sizeof(nowhere),
+					   1, 0, on_connect, NULL),
+			 0);
+	assert_int_equal(stint_loop_run(loop), 0);
+	assert_int_equal(connected, 1);
+	assert_int_equal(connect_error, -ENOENT);
+}
+
 /* Somebody closes what is not his, and opens a file that gets the number. */
 static void a_connect_whose_number_another_takes_fails_and_leaves_it_alone(void **state)
 {
@@ -750,6 +767,7 @@ int main(void)
 		TEST(a_slow_handler_is_reported_with_the_timer_that_it_delayed),
 		TEST(a_handshake_is_an_event_on_both_sides),
 		TEST(a_refused_connect_says_so_once),
+		TEST(what_a_connect_knows_at_once_is_not_lost_to_its_limit),
 		TEST(a_connect_whose_number_another_takes_fails_and_leaves_it_alone),
 		TEST(a_loop_without_a_meter_works),
 	};

@@ -54,7 +54,8 @@ STINT_API int stint_child_set_background(struct stint_child *child, bool backgro
 
 /*
  * Sends it a signal, and never another process that has got its number. Not to what it has started: for those, spawn it
- * with a process group of its own, and kill() that until the callback has come. -EINVAL, -EPERM.
+ * with a process group of its own, and kill() that until the callback has come. -ESRCH: somebody else has waited for it,
+ * and the callback is on its way; -EINVAL, -EPERM.
  */
 STINT_API int stint_child_kill(struct stint_child *child, int number);
 

@@ -331,6 +331,8 @@ typedef void (*stint_connect_callback)(int error, int fd, void *ctx);
  * Connects to a numeric address. The callback is called once, from the loop and never from within this
  * call, also for failures that are known at once. The handle is dead when the callback is called.
  * `timeout_ns` 0: the kernel's own limit; on expiry the error is -ETIMEDOUT.
+ * What there is no socket for fails in this call: -EMFILE, -ENFILE, -EAFNOSUPPORT and what else socket() says. -EINVAL,
+ * -ENOMEM, and those of stint_fd_new().
  */
 STINT_API int stint_connect_new(struct stint_connect **ret, struct stint_loop *loop,
 				const struct sockaddr *address, socklen_t address_bytes, uint64_t timeout_ns,

@@ -24,8 +24,8 @@
  * than it takes to handle one batch, and a loop that has nothing else to do gives all its time to slices.
  *
  * Among each other, slices share by time and not by calls: the one that has used the least is next, for the
- * share divided by the number of slices, but 50 us at least. So one that returns late is called less often,
- * and one that returns early is called again while there is time. What has been stopped, or is new, gets no
+ * share divided by the number of slices, but 50 us at least, while the share lasts. So one that returns late is called
+ * less often, and one that returns early is called again while there is time. What has been stopped, or is new, gets no
  * credit for the time before.
  *
  * Each call is a dispatch of the slice's handler: its service time says how well the task keeps to its share.
