@@ -13,7 +13,9 @@
  * it called, or the last built-in one of its own, or what that called of libc, if there is one.
  */
 
-#include "probes/unwind.h"
+#include <stddef.h>
+
+#include "probes/frame.h"
 
 /*
  * Writes a name, always: where the overrun was spent in the loop's own function, that function's name with

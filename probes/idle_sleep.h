@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "probes/unwind.h"
+#include "probes/frame.h"
 
 /* By its names: frames are innermost first, as they come from the unwinder. Without names it is not known to be one. */
 bool stint_idle_sleep(const struct stint_frame *frames, size_t len);

@@ -10,7 +10,7 @@
 
 struct stint_known {
 	struct stint_bpf *bpf;
-	struct stint_kernel_symbols *kernel;
+	struct stint_process_shared *shared;
 	struct stint_functions *functions; /* NULL: none are asked for */
 	const struct stint_probes_callbacks *callbacks;
 	void *ctx;
@@ -25,10 +25,11 @@ int stint_known_new(struct stint_known **ret, struct stint_bpf *bpf, struct stin
 {
 	struct stint_known *known = calloc(1, sizeof(*known));
 
-	if (!known)
+	if (!known || stint_process_shared_new(&known->shared, kernel) != 0) {
+		free(known);
 		return -ENOMEM;
+	}
 	known->bpf = bpf;
-	known->kernel = kernel;
 	known->functions = functions;
 	known->callbacks = callbacks;
 	known->ctx = ctx;
@@ -42,6 +43,7 @@ struct stint_known *stint_known_free(struct stint_known *known)
 		return NULL;
 	for (uint32_t i = 0; i < known->len; i++)
 		stint_process_free(known->processes[i]);
+	stint_process_shared_free(known->shared);
 	free(known);
 	return NULL;
 }
@@ -59,7 +61,7 @@ int stint_known_add(struct stint_known *known, uint32_t pid, struct stint_proces
 	int err = known->len == STINT_KNOWN_MAX ? -ENOSPC : stint_probes_may_inspect(pid);
 
 	if (!err)
-		err = stint_process_new(ret, pid, known->kernel);
+		err = stint_process_new(ret, pid, known->shared);
 	if (!err)
 		known->processes[known->len++] = *ret;
 	return err;
@@ -129,7 +131,7 @@ void stint_known_changed(struct stint_known *known, uint32_t pid)
 		stint_known_exited(known, pid);
 		return;
 	}
-	if (err || stint_process_new(&fresh, pid, known->kernel) != 0)
+	if (err || stint_process_new(&fresh, pid, known->shared) != 0)
 		return;
 	forget(known, process);
 	known->processes[known->len++] = fresh;

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "probes/unwind.h"
+#include "probes/frame.h"
 
 /* Of further ones, those are forgotten that were not asked for the longest: a program may make loops for ever. */
 #define STINT_OWN_STACKS_MAX        1024

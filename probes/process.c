@@ -16,6 +16,7 @@
 #include "probes/handler_name.h"
 #include "probes/identity_name.h"
 #include "probes/idle_sleep.h"
+#include "probes/image.h"
 #include "probes/moment.h"
 #include "probes/open_files.h"
 #include "probes/own_stacks.h"
@@ -46,19 +47,25 @@ struct registration {
 	int32_t fd;
 };
 
-struct stint_process {
-	uint32_t pid;
-	struct stint_unwinder *unwinder;
+/* `shown` to `handler`: of the overrun, or hang, that was completed last. */
+struct stint_process_shared {
 	struct stint_kernel_symbols *kernel;
-	struct stint_descriptors *descriptors;
-	struct record_stack *stacks[STACKS_KEPT];
-	uint32_t stacks_next;
-	struct stint_own_stacks *own_stacks;
+	struct stint_images *images;
 	struct stint_frame frames[FRAMES_MAX];
 	struct stint_probes_frame shown[SHOWN_MAX]; /* outermost first, the kernel's last */
 	char kernel_names[RECORD_KERNEL_FRAMES][64];
 	const char *names[SHOWN_MAX];
 	char handler[256];
+};
+
+struct stint_process {
+	uint32_t pid;
+	struct stint_process_shared *shared;
+	struct stint_unwinder *unwinder;
+	struct stint_descriptors *descriptors;
+	struct record_stack *stacks[STACKS_KEPT];
+	uint32_t stacks_next;
+	struct stint_own_stacks *own_stacks;
 	bool is_locked;         /* its memory, when it was last to be read */
 	struct stint_idle idle; /* of the overrun completed last; its tid is 0: none */
 
@@ -69,7 +76,30 @@ struct stint_process {
 	uint32_t registrations_capacity;
 };
 
-int stint_process_new(struct stint_process **ret, uint32_t pid, struct stint_kernel_symbols *kernel)
+int stint_process_shared_new(struct stint_process_shared **ret, struct stint_kernel_symbols *kernel)
+{
+	struct stint_process_shared *shared = calloc(1, sizeof(*shared));
+
+	if (!shared)
+		return -ENOMEM;
+	shared->kernel = kernel;
+	if (stint_images_new(&shared->images) != 0) {
+		free(shared);
+		return -ENOMEM;
+	}
+	*ret = shared;
+	return 0;
+}
+
+struct stint_process_shared *stint_process_shared_free(struct stint_process_shared *shared)
+{
+	if (shared)
+		stint_images_free(shared->images);
+	free(shared);
+	return NULL;
+}
+
+int stint_process_new(struct stint_process **ret, uint32_t pid, struct stint_process_shared *shared)
 {
 	struct stint_process *process = calloc(1, sizeof(*process));
 	int err;
@@ -78,8 +108,8 @@ int stint_process_new(struct stint_process **ret, uint32_t pid, struct stint_ker
 		return -ENOMEM;
 	process->pid = pid;
 	process->registrations_epfd = -1;
-	process->kernel = kernel;
-	err = stint_unwinder_new(&process->unwinder, pid);
+	process->shared = shared;
+	err = stint_unwinder_new(&process->unwinder, shared->images, pid);
 	if (!err)
 		err = stint_descriptors_new(&process->descriptors, pid);
 	if (!err)
@@ -157,9 +187,9 @@ static int unwind(struct stint_process *process, const struct record_stack *reco
 static int add_own_stack(struct stint_process *process, const struct record_stack *record)
 {
 	bool complete;
-	int len = unwind(process, record, process->frames, LOOP_FRAMES_MAX, &complete);
+	int len = unwind(process, record, process->shared->frames, LOOP_FRAMES_MAX, &complete);
 
-	return stint_own_stacks_put(process->own_stacks, record->tid, record->epfd, process->frames,
+	return stint_own_stacks_put(process->own_stacks, record->tid, record->epfd, process->shared->frames,
 				    len > 0 ? (size_t)len : 0);
 }
 
@@ -259,9 +289,10 @@ static const char *name_handler(struct stint_process *process, uint32_t tid, int
 {
 	const struct stint_own_stack *loop = stint_own_stacks_find(process->own_stacks, tid, epfd);
 
-	stint_handler_name(process->handler, sizeof(process->handler), loop ? loop->frames : NULL,
-			   loop ? loop->len : 0, process->frames, len, complete, fd);
-	return process->handler;
+	stint_handler_name(process->shared->handler, sizeof(process->shared->handler),
+			   loop ? loop->frames : NULL, loop ? loop->len : 0, process->shared->frames, len,
+			   complete, fd);
+	return process->shared->handler;
 }
 
 /* In the place of the frames before, of a stack whose beginning is not known. Returns how many frames there are then. */
@@ -269,25 +300,32 @@ static int show_incomplete(struct stint_process *process)
 {
 	static const char name[] = "[incomplete]";
 
-	process->shown[0] = (struct stint_probes_frame){0};
-	memcpy(process->shown[0].name, name, sizeof(name));
-	process->names[0] = name;
+	process->shared->shown[0] = (struct stint_probes_frame){0};
+	memcpy(process->shared->shown[0].name, name, sizeof(name));
+	process->shared->names[0] = name;
 	return 1;
 }
+
+_Static_assert(sizeof(((struct stint_probes_frame *)NULL)->name) ==
+			       sizeof(((struct stint_frame *)NULL)->name) &&
+		       sizeof(((struct stint_probes_frame *)NULL)->module) ==
+			       sizeof(((struct stint_frame *)NULL)->module) &&
+		       sizeof(((struct stint_probes_frame *)NULL)->file) ==
+			       sizeof(((struct stint_frame *)NULL)->file),
+	       "texts have the same room in both");
 
 /* Appends the process's frames to `shown_len` that are there. Returns how many there are then. */
 static int show_user_frames(struct stint_process *process, int shown_len, int len)
 {
 	for (int i = 0; i < len; i++) {
-		const struct stint_frame *frame = &process->frames[len - 1 - i];
-		struct stint_probes_frame *shown = &process->shown[shown_len + i];
+		const struct stint_frame *frame = &process->shared->frames[len - 1 - i];
+		struct stint_probes_frame *shown = &process->shared->shown[shown_len + i];
 
-		process->names[shown_len + i] = frame->name;
-		memset(shown, 0, sizeof(*shown));
-		snprintf(shown->name, sizeof(shown->name), "%s", frame->name);
-		snprintf(shown->module, sizeof(shown->module), "%s", frame->module);
-		snprintf(shown->file, sizeof(shown->file), "%s", frame->file);
-		shown->line = frame->line;
+		process->shared->names[shown_len + i] = frame->name;
+		*shown = (struct stint_probes_frame){.line = frame->line};
+		memcpy(shown->name, frame->name, sizeof(shown->name));
+		memcpy(shown->module, frame->module, sizeof(shown->module));
+		memcpy(shown->file, frame->file, sizeof(shown->file));
 	}
 	return shown_len + len;
 }
@@ -307,13 +345,14 @@ static int show_kernel_frames(struct stint_process *process, int len, const __u6
 	if (stack_len > RECORD_KERNEL_FRAMES)
 		stack_len = RECORD_KERNEL_FRAMES;
 	for (uint32_t i = stack_len; i-- > 0;) {
-		const char *name = stint_kernel_symbol(process->kernel, stack[i]);
-		struct stint_probes_frame *shown = &process->shown[len];
+		const char *name = stint_kernel_symbol(process->shared->kernel, stack[i]);
+		struct stint_probes_frame *shown = &process->shared->shown[len];
 
 		if (!name || is_machinery(name))
 			continue;
-		snprintf(process->kernel_names[used], sizeof(process->kernel_names[used]), "[k] %s", name);
-		process->names[len] = process->kernel_names[used++];
+		snprintf(process->shared->kernel_names[used], sizeof(process->shared->kernel_names[used]),
+			 "[k] %s", name);
+		process->shared->names[len] = process->shared->kernel_names[used++];
 		memset(shown, 0, sizeof(*shown));
 		snprintf(shown->name, sizeof(shown->name), "%s", name);
 		snprintf(shown->module, sizeof(shown->module), "kernel");
@@ -329,7 +368,7 @@ static int show_interrupted(struct stint_process *process, int len, const struct
 	uint32_t frames = stack->kernel_len < RECORD_KERNEL_FRAMES ? stack->kernel_len : RECORD_KERNEL_FRAMES;
 
 	for (uint32_t i = 0; i < frames; i++) {
-		const char *name = stint_kernel_symbol(process->kernel, stack->kernel[i]);
+		const char *name = stint_kernel_symbol(process->shared->kernel, stack->kernel[i]);
 
 		if (name && stint_kernel_is_timer_entry(name))
 			return show_kernel_frames(process, len, stack->kernel + i + 1, frames - i - 1);
@@ -361,9 +400,9 @@ bool stint_process_is_idle_call(const struct stint_idle *idle, const struct stin
 static bool is_idle_stack(const struct stint_process *process, const struct record_stack *stack, size_t len,
 			  uint32_t number, uint64_t argument, struct stint_idle *ret)
 {
-	bool is_on_condition = stint_idle_sleep_is_condition(process->frames, len);
+	bool is_on_condition = stint_idle_sleep_is_condition(process->shared->frames, len);
 
-	if (!stint_idle_sleep(process->frames, len))
+	if (!stint_idle_sleep(process->shared->frames, len))
 		return false;
 	if (is_on_condition && (stack->reg[REG_SI] & FUTEX_CMD_MASK) != FUTEX_WAIT_BITSET)
 		return false; /* for the lock: libc's function for that may have no name */
@@ -381,7 +420,7 @@ bool stint_process_sleeps_idly(struct stint_process *process, const struct recor
 			       struct stint_idle *ret)
 {
 	bool complete;
-	int len = unwind(process, record, process->frames, SLEEP_FRAMES_MAX, &complete);
+	int len = unwind(process, record, process->shared->frames, SLEEP_FRAMES_MAX, &complete);
 
 	return len > 0 &&
 	       is_idle_stack(process, record, (size_t)len, record->number, record->reg[REG_DI], ret);
@@ -411,15 +450,16 @@ static bool complete_stack(struct stint_process *process, struct stint_probes_ov
 {
 	const struct record_stack *stack = choose_stack(process, overrun, record, start_ns, end_ns);
 	bool complete = true;
-	int len = stack ? unwind(process, stack, process->frames, FRAMES_MAX, &complete) : 0, shown_len;
+	int len = stack ? unwind(process, stack, process->shared->frames, FRAMES_MAX, &complete) : 0,
+	    shown_len;
 
 	if (len < 0)
 		len = 0;
 	shown_len = show_user_frames(process, complete ? 0 : show_incomplete(process), len);
 	overrun->handler =
 		name_handler(process, overrun->tid, overrun->epfd, (size_t)len, complete, overrun->fd);
-	overrun->stack = process->names;
-	overrun->frames = process->shown;
+	overrun->stack = process->shared->names;
+	overrun->frames = process->shared->shown;
 	overrun->stack_len =
 		(uint32_t)(len ? complete_kernel_stack(process, overrun, record, stack, shown_len) : 0);
 	overrun->stack_time_ns = stack ? stack->time_ns : 0;
@@ -447,7 +487,7 @@ static void tell_stop(struct stint_process *process, struct stint_probes_overrun
 		      const struct record_block *block)
 {
 	uint32_t len = block->stack_len < RECORD_KERNEL_FRAMES ? block->stack_len : RECORD_KERNEL_FRAMES;
-	const char *stop = stint_kernel_stop(process->kernel, block->stack, len);
+	const char *stop = stint_kernel_stop(process->shared->kernel, block->stack, len);
 
 	snprintf(overrun->block.in, sizeof(overrun->block.in), "%s", stop ? stop : "a stop");
 }
@@ -507,9 +547,9 @@ static void complete_block(struct stint_process *process, struct stint_probes_ov
 	 * Without names an interrupt is not told from the task that it came upon; its own threads are not that by
 	 * chance.
 	 */
-	if (stint_kernel_waker(process->kernel, from->waker_stack, len, &what) || !block->waker_pid ||
+	if (stint_kernel_waker(process->shared->kernel, from->waker_stack, len, &what) || !block->waker_pid ||
 	    strncmp(block->waker, "ksoftirqd/", 10) == 0 ||
-	    (!stint_kernel_symbols_known(process->kernel) && block->waker_pid != process->pid))
+	    (!stint_kernel_symbols_known(process->shared->kernel) && block->waker_pid != process->pid))
 		*block->waker = '\0';
 	block->waker_inferred = *block->waker && !what;
 	if (what)
@@ -676,7 +716,7 @@ void stint_process_complete_hang(struct stint_process *process, struct stint_pro
 	const struct record_stack *stack =
 		hang->state == STINT_PROBES_HANG_COMPUTING ? last_computed(process, record) : NULL;
 	bool complete = true;
-	int len = stack ? unwind(process, stack, process->frames, FRAMES_MAX, &complete) : 0;
+	int len = stack ? unwind(process, stack, process->shared->frames, FRAMES_MAX, &complete) : 0;
 
 	if (len > 0)
 		hang->handler = name_handler(process, record->tid, record->epfd, (size_t)len, complete, -1);

@@ -15,10 +15,17 @@
 
 struct stint_process;
 
-/*
- * -ESRCH if there is no such process, -EACCES or -EPERM if it may not be inspected, -ENOMEM. `kernel` must outlive it.
- */
-int stint_process_new(struct stint_process **ret, uint32_t pid, struct stint_kernel_symbols *kernel);
+/* What the processes of a recording have in common: symbols, the images of programs, and what is told of an overrun. */
+struct stint_process_shared;
+
+/* `kernel` must outlive it. -ENOMEM. */
+int stint_process_shared_new(struct stint_process_shared **ret, struct stint_kernel_symbols *kernel);
+
+/* Once there is no process of it any more. NULL is allowed. Returns NULL. */
+struct stint_process_shared *stint_process_shared_free(struct stint_process_shared *shared);
+
+/* -ESRCH if there is no such process, -EACCES or -EPERM if it may not be inspected, -ENOMEM. */
+int stint_process_new(struct stint_process **ret, uint32_t pid, struct stint_process_shared *shared);
 struct stint_process *stint_process_free(struct stint_process *process);
 uint32_t stint_process_pid(const struct stint_process *process);
 
@@ -29,8 +36,8 @@ bool stint_process_runs(const struct stint_process *process);
 int stint_process_add_stack(struct stint_process *process, const struct record_stack *record);
 
 /*
- * Completes an overrun: stack, handler, descriptor, victims. The strings belong to the process and are
- * valid until its next call. True if a stack was there but could not be unwound to its beginning.
+ * Completes an overrun: stack, handler, descriptor, victims. The strings are valid until the next call for any process that
+ * shares what this one does. True if a stack was there but could not be unwound to its beginning.
  */
 bool stint_process_complete(struct stint_process *process, struct stint_probes_overrun *overrun,
 			    const struct record_overrun *record);

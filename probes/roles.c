@@ -114,7 +114,10 @@ static void widen(struct stint_probes_histogram *ret, uint64_t *wide, const uint
 {
 	ret->count = total->overflow;
 	for (uint32_t i = 0; i < RECORD_BUCKETS; i++) {
-		wide[i] += (uint32_t)(bucket[i] - (uint32_t)wide[i]);
+		uint32_t grown = bucket[i] - (uint32_t)wide[i];
+
+		if (grown) /* most never do, and take no memory as long as nothing is written there */
+			wide[i] += grown;
 		ret->count += wide[i];
 	}
 	ret->sum_ns = total->sum_ns;

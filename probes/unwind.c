@@ -3,23 +3,19 @@
 
 #include <elfutils/libdwfl.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "probes/debug_files.h"
 #include "probes/demangle.h"
 #include "probes/file_fault.h"
 #include "probes/function_start.h"
 #include "probes/go_names.h"
 #include "probes/go_table.h"
-#include "probes/live_thread.h"
+#include "probes/image.h"
 #include "probes/modules.h"
 #include "probes/now.h"
 #include "probes/perf_map.h"
@@ -33,29 +29,12 @@
 /* Of larger files the lines are not looked up: reading theirs was seen to take seconds and hundreds of MB. */
 #define LINES_FILE_BYTES (48 << 20)
 
-/*
- * What was found out of an address. libdwfl goes through all symbols of a module for each: some ms in a program as large
- * as node, where stacks have the same addresses over and over.
- */
-#define NAMES_KEPT 2048 /* a power of two */
-
-struct kept_name {
-	uint64_t at; /* 0: there is none */
-	struct stint_frame frame;
-};
-
 struct stint_unwinder {
-	Dwfl *dwfl; /* NULL: lost to a file that was cut short while it was read */
-	pid_t pid;
-	bool is_of_here; /* the paths of its files are what they are from here */
-	Elf *self;       /* this program's file */
-	int self_fd;
+	struct stint_image *image;
+	uint32_t pid;
 	struct stint_perf_map *perf_map;
-	struct kept_name *kept[NAMES_KEPT];
-	uint64_t reported_ns; /* when the modules were read */
-	bool looked_again;    /* since the beginning */
-	char exe[512];        /* the path that the program's own mappings bear */
-	char exe_name[64];    /* the name it was started by, "" if it is that file's own */
+	uint64_t looked_ns; /* at what is mapped */
+	bool looked_again;  /* since the beginning */
 	/* Of the run under way. */
 	const struct stint_unwind_regs *regs;
 	const unsigned char *stack;
@@ -73,22 +52,22 @@ struct stint_unwinder {
 /* There is one thread: the one whose copy is being unwound. */
 static pid_t next_thread(Dwfl *dwfl, void *ctx, void **thread_ctx)
 {
-	struct stint_unwinder *unwinder = ctx;
+	const struct stint_image *image = ctx;
 
 	(void)dwfl;
 	if (*thread_ctx)
 		return 0;
-	*thread_ctx = unwinder;
-	return unwinder->pid;
+	*thread_ctx = stint_image_user(image);
+	return stint_image_pid(image);
 }
 
 static bool get_thread(Dwfl *dwfl, pid_t tid, void *ctx, void **thread_ctx)
 {
-	struct stint_unwinder *unwinder = ctx;
+	const struct stint_image *image = ctx;
 
 	(void)dwfl;
-	*thread_ctx = unwinder;
-	return tid == unwinder->pid;
+	*thread_ctx = stint_image_user(image);
+	return tid == stint_image_pid(image);
 }
 
 static bool is_absent(const struct stint_unwinder *unwinder, uint64_t address)
@@ -99,19 +78,23 @@ static bool is_absent(const struct stint_unwinder *unwinder, uint64_t address)
 }
 
 /* Only the copied stack is memory: the thread has run on since, what is there now is not what was. */
-static bool read_memory(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *result, void *ctx)
+static bool read_stack(struct stint_unwinder *unwinder, uint64_t address, uint64_t *ret)
 {
-	struct stint_unwinder *unwinder = ctx;
 	uint64_t base = unwinder->regs->reg[REGISTER_SP];
 
-	(void)dwfl;
-	if (address < base || unwinder->stack_bytes < sizeof(*result) ||
-	    address - base > unwinder->stack_bytes - sizeof(*result) || is_absent(unwinder, address)) {
+	if (address < base || unwinder->stack_bytes < sizeof(*ret) ||
+	    address - base > unwinder->stack_bytes - sizeof(*ret) || is_absent(unwinder, address)) {
 		unwinder->beyond_copy = true;
 		return false;
 	}
-	memcpy(result, unwinder->stack + (address - base), sizeof(*result));
+	memcpy(ret, unwinder->stack + (address - base), sizeof(*ret));
 	return true;
+}
+
+static bool read_memory(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *result, void *ctx)
+{
+	(void)dwfl;
+	return read_stack(stint_image_user(ctx), address, result);
 }
 
 static bool set_registers(Dwfl_Thread *thread, void *ctx)
@@ -147,15 +130,6 @@ static bool name_outside(struct stint_unwinder *unwinder, struct stint_frame *fr
 		snprintf(frame->name, sizeof(frame->name), "0x%" PRIx64, frame->pc);
 	frame->has_symbol = name != NULL;
 	return frame->has_symbol;
-}
-
-static const char *module_name(const struct stint_unwinder *unwinder, const char *path)
-{
-	if (strncmp(path, "[vdso", 5) == 0)
-		return "[vdso]"; /* libdwfl has the pid in it */
-	if (*unwinder->exe_name && strcmp(path, unwinder->exe) == 0)
-		return unwinder->exe_name;
-	return stint_module_base_name(path);
 }
 
 /* Its lines help nobody, and reading them took 16 MB, where its debug information is installed. */
@@ -258,7 +232,7 @@ static bool name_by_go(Dwfl_Module *module, struct stint_frame *frame, uint64_t 
 
 static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame, uint64_t at)
 {
-	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, at);
+	Dwfl_Module *module = dwfl_addrmodule(stint_image_dwfl(unwinder->image), at);
 	const char *name, *path;
 	Dwarf_Addr start, end;
 	GElf_Off offset;
@@ -273,8 +247,8 @@ static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame
 		unwinder->unknown_module |= !name_outside(unwinder, frame, at);
 		return;
 	}
-	frame->in_executable = path && strcmp(path, unwinder->exe) == 0;
-	path = path ? module_name(unwinder, path) : "?";
+	frame->in_executable = path && stint_image_is_executable(unwinder->image, path);
+	path = path ? stint_image_file_name(unwinder->image, path) : "?";
 	snprintf(frame->module, sizeof(frame->module), "%.*s", (int)stint_module_path_len(path), path);
 	name = dwfl_module_addrinfo(module, at, &offset, &symbol, NULL, NULL, NULL);
 	if (!name || offset >= (symbol.st_size ? symbol.st_size : UNSIZED_BYTES)) {
@@ -289,34 +263,21 @@ static void find_name(struct stint_unwinder *unwinder, struct stint_frame *frame
 	find_line(module, at, frame);
 }
 
-static void forget_names(struct stint_unwinder *unwinder)
-{
-	for (size_t i = 0; i < NAMES_KEPT; i++) {
-		free(unwinder->kept[i]);
-		unwinder->kept[i] = NULL;
-	}
-}
-
 /* A return address may be the first one past its function: the call itself is what is looked up. */
 static void name_frame(struct stint_unwinder *unwinder, struct stint_frame *frame, bool is_return)
 {
 	uint64_t at = frame->pc - (is_return ? 1 : 0), pc = frame->pc;
-	struct kept_name **kept = &unwinder->kept[(at * UINT64_C(0x9e3779b97f4a7c15)) >> 53];
+	const struct stint_frame *kept = stint_image_kept(unwinder->image, at);
 
-	_Static_assert(NAMES_KEPT == 1 << (64 - 53), "the top bits of the hash");
-	if (*kept && (*kept)->at == at) {
-		*frame = (*kept)->frame;
+	if (kept) {
+		*frame = *kept;
 		frame->pc = pc;
 		return;
 	}
 	find_name(unwinder, frame, at);
 	/* What belongs to no module is named by a file that changes. */
-	if (!*frame->module)
-		return;
-	if (!*kept)
-		*kept = malloc(sizeof(**kept));
-	if (*kept)
-		**kept = (struct kept_name){at, *frame};
+	if (*frame->module)
+		stint_image_keep(unwinder->image, at, frame);
 }
 
 static bool add_frame(struct stint_unwinder *unwinder, uint64_t pc, bool is_return)
@@ -346,7 +307,7 @@ static bool is_no_code(uint64_t pc)
 /* `any`: whether its module has any frame information at all. */
 static bool has_frame(struct stint_unwinder *unwinder, uint64_t pc, bool *any)
 {
-	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, pc);
+	Dwfl_Module *module = dwfl_addrmodule(stint_image_dwfl(unwinder->image), pc);
 	Dwarf_Addr bias;
 	Dwarf_CFI *cfi = module ? dwfl_module_eh_cfi(module, &bias) : NULL;
 	Dwarf_Frame *frame = NULL;
@@ -402,136 +363,13 @@ static uint64_t caller_of_frameless(struct stint_unwinder *unwinder)
 	bool any;
 
 	if (has_frame(unwinder, reg[REGISTER_PC], &any) || !any ||
-	    !read_memory(unwinder->dwfl, reg[REGISTER_SP], &caller, unwinder))
+	    !read_stack(unwinder, reg[REGISTER_SP], &caller))
 		return 0;
 	return has_frame(unwinder, caller, &any) ? caller : 0;
 }
 
-/* So that find_elf() knows whose they are. */
-static int mark_module(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base, void *ctx)
+int stint_unwinder_new(struct stint_unwinder **ret, struct stint_images *images, uint32_t pid)
 {
-	(void)module;
-	(void)name;
-	(void)base;
-	*userdata = ctx;
-	return DWARF_CB_OK;
-}
-
-/*
- * Of another user's process, CAP_SYS_PTRACE opens the mappings, but not the file that says where its vDSO is, which
- * libdwfl insists on: so its functions have no names then.
- */
-static int report_maps(struct stint_unwinder *unwinder, pid_t live)
-{
-	char path[64];
-	FILE *maps;
-	int err;
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)live);
-	maps = fopen(path, "re");
-	if (!maps)
-		return errno;
-	err = dwfl_linux_proc_maps_report(unwinder->dwfl, maps);
-	fclose(maps);
-	return err;
-}
-
-static int report_modules(struct stint_unwinder *unwinder)
-{
-	pid_t live = (pid_t)stint_live_thread((uint32_t)unwinder->pid);
-	int err;
-
-	forget_names(unwinder);
-	unwinder->reported_ns = stint_now_ns();
-	dwfl_report_begin(unwinder->dwfl);
-	err = dwfl_linux_proc_report(unwinder->dwfl, live);
-	if (err == EACCES)
-		err = report_maps(unwinder, live);
-	if (dwfl_report_end(unwinder->dwfl, NULL, NULL) != 0 && !err)
-		err = -1;
-	(void)dwfl_getmodules(unwinder->dwfl, mark_module, unwinder, 0);
-	return err > 0 ? -err : err < 0 ? -EIO : 0;
-}
-
-/*
- * Which registers there are, libdwfl takes from an ELF file; left to itself, from the first module that it finds,
- * whatever that is, and ends us by an assertion if it makes no sense of it. This program's own is of the right kind.
- */
-static int attach(struct stint_unwinder *unwinder)
-{
-	if (elf_version(EV_CURRENT) == EV_NONE)
-		return -EIO;
-	unwinder->self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	if (unwinder->self_fd < 0)
-		return -errno;
-	unwinder->self = elf_begin(unwinder->self_fd, ELF_C_READ, NULL);
-	if (!unwinder->self ||
-	    !dwfl_attach_state(unwinder->dwfl, unwinder->self, unwinder->pid, &thread_callbacks, unwinder))
-		return -EIO;
-	return 0;
-}
-
-/* libdwfl takes what bears such a name, and is not there, from the process's memory. */
-static const char in_memory[] = "/proc/self/ (deleted)";
-
-/* 0, or a negative errno: -ENOENT if it has none any more, as one that has ended, also while nobody has waited for it. */
-static int root_of(uint32_t pid, struct stat *ret)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/root/", stint_live_thread(pid));
-	return stat(path, ret) == 0 ? 0 : -errno;
-}
-
-static bool is_of_here(uint32_t pid)
-{
-	struct stat theirs, ours;
-
-	if (stint_module_in_our_mounts(pid))
-		return true;
-	return root_of(pid, &theirs) == 0 && stat("/", &ours) == 0 && theirs.st_dev == ours.st_dev &&
-	       theirs.st_ino == ours.st_ino;
-}
-
-/* It has neither memory nor a root any more, but here its files may be as they were. */
-static bool is_gone_from_here(const struct stint_unwinder *unwinder)
-{
-	struct stat root;
-
-	return unwinder->is_of_here && root_of((uint32_t)unwinder->pid, &root) == -ENOENT;
-}
-
-/*
- * As libdwfl's own does, but in the process's mount namespace, where the same path may be another file: what cannot be
- * opened there is not looked for here, unless the process is gone, and saw it as it is seen from here.
- */
-static int find_elf(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base, char **file_name,
-		    Elf **elf)
-{
-	const struct stint_unwinder *unwinder = *userdata;
-	char path[PATH_MAX];
-	int fd;
-
-	if (!unwinder || *name != '/')
-		return dwfl_linux_proc_find_elf(module, userdata, name, base, file_name, elf);
-	fd = stint_module_open((uint32_t)unwinder->pid, base, name, path, sizeof(path));
-	if (fd == -EINVAL)
-		return -1;
-	if (fd < 0)
-		return dwfl_linux_proc_find_elf(module, userdata,
-						is_gone_from_here(unwinder) ? name : in_memory, base,
-						file_name, elf);
-	*file_name = strdup(path);
-	return fd;
-}
-
-int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid)
-{
-	static const Dwfl_Callbacks callbacks = {
-		.find_elf = find_elf,
-		.find_debuginfo = stint_find_debuginfo,
-		.debuginfo_path = &stint_debug_path,
-	};
 	struct stint_unwinder *unwinder;
 	int err;
 
@@ -541,22 +379,11 @@ int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid)
 	unwinder = calloc(1, sizeof(*unwinder));
 	if (!unwinder)
 		return -ENOMEM;
-	unwinder->pid = (pid_t)pid;
-	unwinder->is_of_here = is_of_here(pid);
-	unwinder->self_fd = -1;
-	stint_module_alias(pid, unwinder->exe, sizeof(unwinder->exe), unwinder->exe_name,
-			   sizeof(unwinder->exe_name));
-	unwinder->dwfl = dwfl_begin(&callbacks);
-	if (!unwinder->dwfl || stint_perf_map_new(&unwinder->perf_map, pid) != 0) {
-		stint_unwinder_free(unwinder);
-		return -ENOMEM;
-	}
-	err = report_modules(unwinder);
-	/* A process that is ending has no memory, so no auxiliary vector, and libdwfl calls that ENOEXEC. */
-	if (err == -ENOENT || err == -ENOEXEC)
-		err = -ESRCH;
+	unwinder->pid = pid;
+	unwinder->looked_ns = stint_now_ns();
+	err = stint_perf_map_new(&unwinder->perf_map, pid);
 	if (!err)
-		err = attach(unwinder);
+		err = stint_image_get(&unwinder->image, images, pid, &thread_callbacks);
 	if (err) {
 		stint_unwinder_free(unwinder);
 		return err;
@@ -569,12 +396,8 @@ struct stint_unwinder *stint_unwinder_free(struct stint_unwinder *unwinder)
 {
 	if (!unwinder)
 		return NULL;
-	dwfl_end(unwinder->dwfl);
+	stint_image_release(unwinder->image);
 	stint_perf_map_free(unwinder->perf_map);
-	forget_names(unwinder);
-	elf_end(unwinder->self);
-	if (unwinder->self_fd >= 0)
-		close(unwinder->self_fd);
 	free(unwinder);
 	return NULL;
 }
@@ -585,7 +408,7 @@ static bool may_look_again(struct stint_unwinder *unwinder)
 		unwinder->looked_again = true;
 		return true;
 	}
-	return stint_now_ns() - unwinder->reported_ns > LOOK_AGAIN_NS;
+	return stint_now_ns() - unwinder->looked_ns > LOOK_AGAIN_NS;
 }
 
 static void unwind_once(struct stint_unwinder *unwinder)
@@ -597,7 +420,17 @@ static void unwind_once(struct stint_unwinder *unwinder)
 	unwinder->caller_pc = caller_of_frameless(unwinder);
 	if (unwinder->caller_pc)
 		add_frame(unwinder, unwinder->regs->reg[REGISTER_PC], false);
-	unwinder->err = dwfl_getthread_frames(unwinder->dwfl, unwinder->pid, take_frame, unwinder);
+	unwinder->err = dwfl_getthread_frames(stint_image_dwfl(unwinder->image),
+					      stint_image_pid(unwinder->image), take_frame, unwinder);
+}
+
+static bool look_again(struct stint_unwinder *unwinder)
+{
+	unwinder->looked_ns = stint_now_ns();
+	if (!stint_image_refresh(&unwinder->image, unwinder->pid))
+		return false;
+	stint_image_use(unwinder->image, unwinder->pid, unwinder);
+	return true;
 }
 
 static void unwind(void *ctx)
@@ -609,7 +442,7 @@ static void unwind(void *ctx)
 	 * A library that was loaded since: if its process is gone, what was known stays known. Code made at run time is in
 	 * no module ever, so this is not tried all the time.
 	 */
-	if (unwinder->unknown_module && may_look_again(unwinder) && report_modules(unwinder) == 0)
+	if (unwinder->unknown_module && may_look_again(unwinder) && look_again(unwinder))
 		unwind_once(unwinder);
 }
 
@@ -620,15 +453,16 @@ int stint_unwinder_run(struct stint_unwinder *unwinder, const struct stint_unwin
 	if (!unwinder || !regs || !frames || !frames_max || !complete)
 		return -EINVAL;
 	*complete = false;
-	if (!unwinder->dwfl)
+	if (!stint_image_dwfl(unwinder->image))
 		return -ENODATA;
+	stint_image_use(unwinder->image, unwinder->pid, unwinder);
 	unwinder->regs = regs;
 	unwinder->stack = stack;
 	unwinder->stack_bytes = stack ? stack_bytes : 0;
 	unwinder->frames = frames;
 	unwinder->frames_max = frames_max;
 	if (!stint_file_fault_guard(unwind, unwinder)) {
-		unwinder->dwfl = NULL; /* what is left of it is not fit to be freed */
+		stint_image_lose(unwinder->image);
 		return -ENODATA;
 	}
 	/* To elfutils, a frame whose return address cannot be read is just the last one. */
@@ -659,10 +493,11 @@ static void name_variable(void *ctx)
 void stint_unwinder_name(struct stint_unwinder *unwinder, uint64_t address, const char *before, char *ret,
 			 size_t ret_bytes)
 {
-	struct naming naming = {.dwfl = unwinder->dwfl, .address = address};
+	struct naming naming = {.dwfl = stint_image_dwfl(unwinder->image), .address = address};
 
-	if (unwinder->dwfl && !stint_file_fault_guard(name_variable, &naming))
-		unwinder->dwfl = NULL;
+	stint_image_use(unwinder->image, unwinder->pid, unwinder);
+	if (naming.dwfl && !stint_file_fault_guard(name_variable, &naming))
+		stint_image_lose(unwinder->image);
 	if (*naming.variable)
 		snprintf(ret, ret_bytes, "%sat 0x%" PRIx64 " (%s)", before, address, naming.variable);
 	else

@@ -16,8 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "probes/frame.h"
+
 #define STINT_UNWIND_REGISTERS 17
-#define STINT_FRAME_NAME_BYTES 128
 
 /* In DWARF's order for x86-64: rax rdx rcx rbx rsi rdi rbp rsp r8 ... r15 rip. */
 struct stint_unwind_regs {
@@ -26,23 +27,14 @@ struct stint_unwind_regs {
 		absent; /* a bit for each page of 4096 bytes, from that of rsp on, that the copy does not have */
 };
 
-struct stint_frame {
-	uint64_t pc;             /* a return address, but in the innermost frame */
-	uint64_t function_start; /* what tells one function from another; 0: unknown */
-	bool has_symbol;
-	/* "function"; without a symbol "module+0xoffset" of where the function begins, or of pc if even that is unknown;
-	 * outside of all modules "0xaddress". */
-	char name[STINT_FRAME_NAME_BYTES];
-	char module[64];    /* the file mapped there, without its folder; "" if none is */
-	bool in_executable; /* that is the program's own file, no library */
-	char file[96];      /* the source's end, "net/server.c", where there is debug information; else "" */
-	uint32_t line;      /* 0: unknown */
-};
-
 struct stint_unwinder;
+struct stint_images; /* image.h */
 
-/* Reads the modules of a process. -ESRCH, -EACCES, -ENOMEM, -ENOTSUP (not an x86-64 build), -EIO. */
-int stint_unwinder_new(struct stint_unwinder **ret, uint32_t pid);
+/*
+ * Reads the modules of a process; what is known of them is shared with unwinders of the same `images`, which may be NULL and
+ * must outlive it. -ESRCH, -EACCES, -ENOMEM, -ENOTSUP (not an x86-64 build), -EIO.
+ */
+int stint_unwinder_new(struct stint_unwinder **ret, struct stint_images *images, uint32_t pid);
 struct stint_unwinder *stint_unwinder_free(struct stint_unwinder *unwinder);
 
 /*

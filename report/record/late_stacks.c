@@ -36,7 +36,7 @@ int late_stacks_new(struct late_stacks **ret, uint32_t pid)
 	if (!stacks)
 		return -ENOMEM;
 	/* At once: a process may be gone when its last stacks are read. Without, they are counted as cut. */
-	if (stint_unwinder_new(&stacks->unwinder, pid) != 0)
+	if (stint_unwinder_new(&stacks->unwinder, NULL, pid) != 0)
 		stacks->unwinder = NULL;
 	*ret = stacks;
 	return 0;

@@ -171,8 +171,11 @@ int series_baseline(struct series_set *set, struct series_source key, const stru
 	if (!source)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < STINT_HISTOGRAM_BUCKETS; i++) {
-		source->last.bucket[i] = read_bucket(sample, i);
-		in_buckets += source->last.bucket[i];
+		uint64_t now = read_bucket(sample, i);
+
+		if (now != source->last.bucket[i])
+			source->last.bucket[i] = now;
+		in_buckets += now;
 	}
 	remember(source, sample, in_buckets);
 	source->known_min = source->known_max = sample->count != 0;
@@ -200,8 +203,10 @@ static struct extent write_buckets(struct series_set *set, struct source *source
 		uint64_t now = read_bucket(sample, i);
 		uint64_t grown = growth(now, source->last.bucket[i]);
 
-		source->last.bucket[i] = now;
 		*in_buckets += now;
+		/* Most never grow: their pages take no memory as long as nothing is written there. */
+		if (now != source->last.bucket[i])
+			source->last.bucket[i] = now;
 		if (!grown)
 			continue;
 		if (!extent.any)

@@ -167,7 +167,7 @@ static void look_at(const char *name, size_t bytes)
 	uint64_t address = map(name);
 	struct stint_unwinder *unwinder;
 	char variable[128];
-	int err = stint_unwinder_new(&unwinder, (uint32_t)mapper.pid);
+	int err = stint_unwinder_new(&unwinder, NULL, (uint32_t)mapper.pid);
 
 	if (err < 0)
 		fail_msg("%s: %s", deed, strerror(-err));
@@ -256,7 +256,7 @@ static void a_file_cut_while_it_is_read_is_survived(void **state)
 		address = map(path);
 		if (__lsan_disable)
 			__lsan_disable();
-		assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)mapper.pid), 0);
+		assert_int_equal(stint_unwinder_new(&unwinder, NULL, (uint32_t)mapper.pid), 0);
 		unwind_at_random(unwinder, address, elf_len, i % 3);
 		assert_int_equal(truncate(path, i % 2 ? 0 : 4096), 0);
 		unwind_at_random(unwinder, address, elf_len, 5);
@@ -332,13 +332,13 @@ static void a_file_that_was_replaced_holds_nobody_up(void **state)
 	address = map(path);
 	unlink(path);
 	assert_int_equal(mkfifo(path, 0600), 0);
-	assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)mapper.pid), 0);
+	assert_int_equal(stint_unwinder_new(&unwinder, NULL, (uint32_t)mapper.pid), 0);
 	unwind_at_random(unwinder, address, elf_len, 5);
 	stint_unwinder_free(unwinder);
 	unlink(path);
 	begin_case("a directory in its place");
 	assert_int_equal(mkdir(path, 0700), 0);
-	assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)mapper.pid), 0);
+	assert_int_equal(stint_unwinder_new(&unwinder, NULL, (uint32_t)mapper.pid), 0);
 	unwind_at_random(unwinder, address, elf_len, 5);
 	stint_unwinder_free(unwinder);
 	rmdir(path);

@@ -138,7 +138,7 @@ static void a_library_that_was_replaced_before_is_named_by_what_is_mapped(void *
 
 	(void)state;
 	replace();
-	assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)getpid()), 0);
+	assert_int_equal(stint_unwinder_new(&unwinder, NULL, (uint32_t)getpid()), 0);
 	assert_function_is_named(unwinder);
 }
 
@@ -148,7 +148,7 @@ static void a_library_that_is_replaced_later_is_named_by_what_is_mapped(void **s
 	struct stint_unwinder *unwinder;
 
 	(void)state;
-	assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)getpid()), 0);
+	assert_int_equal(stint_unwinder_new(&unwinder, NULL, (uint32_t)getpid()), 0);
 	replace();
 	assert_function_is_named(unwinder);
 }
@@ -215,7 +215,7 @@ static void the_files_of_a_process_that_has_ended_and_nobody_waited_for_are_foun
 
 	(void)state;
 	start_child("/");
-	assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)child), 0);
+	assert_int_equal(stint_unwinder_new(&unwinder, NULL, (uint32_t)child), 0);
 	end_child();
 	assert_function_is_named(unwinder);
 }
@@ -226,7 +226,7 @@ static void the_files_of_a_process_that_is_gone_and_had_changed_its_root_are_fou
 
 	(void)state;
 	start_child(folder);
-	assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)child), 0);
+	assert_int_equal(stint_unwinder_new(&unwinder, NULL, (uint32_t)child), 0);
 	end_child();
 	assert_int_equal(waitpid(child, NULL, 0), child);
 	child = 0;

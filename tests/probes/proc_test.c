@@ -127,7 +127,7 @@ static void a_process_that_is_gone_is_no_such_process(void **state)
 	(void)state;
 	assert_int_equal(stint_epoll_fds_count(pid), -ESRCH);
 	assert_int_equal(stint_epoll_fds_read(pid, 3, note_registration, NULL), -ENOENT);
-	assert_int_equal(stint_unwinder_new(&unwinder, pid), -ESRCH);
+	assert_int_equal(stint_unwinder_new(&unwinder, NULL, pid), -ESRCH);
 }
 
 /* ---- ports that are listened on ---- */

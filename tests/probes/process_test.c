@@ -17,20 +17,22 @@
 #define STACKS 32
 
 static struct stint_kernel_symbols *kernel;
+static struct stint_process_shared *shared;
 static struct stint_process *process;
 static struct record_stack record;
 
 static int set_up(void **state)
 {
 	(void)state;
-	return stint_kernel_symbols_new(&kernel, NULL) ||
-	       stint_process_new(&process, (uint32_t)getpid(), kernel);
+	return stint_kernel_symbols_new(&kernel, NULL) || stint_process_shared_new(&shared, kernel) ||
+	       stint_process_new(&process, (uint32_t)getpid(), shared);
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
 	stint_process_free(process);
+	stint_process_shared_free(shared);
 	stint_kernel_symbols_free(kernel);
 	return 0;
 }

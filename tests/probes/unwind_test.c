@@ -63,7 +63,7 @@ static struct stint_unwinder *own_unwinder(void)
 {
 	struct stint_unwinder *unwinder;
 
-	assert_int_equal(stint_unwinder_new(&unwinder, (uint32_t)getpid()), 0);
+	assert_int_equal(stint_unwinder_new(&unwinder, NULL, (uint32_t)getpid()), 0);
 	return unwinder;
 }
 
