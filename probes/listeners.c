@@ -25,8 +25,6 @@ static int add_listener(void *ctx, const struct stint_tcp_socket *socket)
 {
 	struct listeners *listeners = ctx;
 
-	if (!socket->listens)
-		return 0;
 	if (listeners->len == LISTENERS_MAX) {
 		listeners->visit(listeners->ctx, socket->local_port, true);
 		return 0;
@@ -59,7 +57,7 @@ void stint_listeners_read(uint32_t pid, void (*visit)(void *ctx, uint16_t port, 
 		return;
 	listeners->visit = visit;
 	listeners->ctx = ctx;
-	stint_tcp_sockets_read(pid, add_listener, listeners);
+	stint_tcp_listeners_read(pid, add_listener, listeners);
 	told = stint_fds_read(pid, find_own, listeners) == 0;
 	for (uint32_t i = 0; i < listeners->len; i++)
 		visit(ctx, listeners->of[i].port, !told || listeners->of[i].own);

@@ -136,6 +136,32 @@ static int read_table(uint32_t pid, const char *table, uint16_t family,
 	return ended;
 }
 
+struct listeners {
+	int (*visit)(void *ctx, const struct stint_tcp_socket *socket);
+	void *ctx;
+	bool is_ended; /* by `visit` */
+};
+
+static int take_listener(void *ctx, const struct stint_tcp_socket *socket)
+{
+	struct listeners *listeners = ctx;
+
+	if (!socket->listens)
+		return 1;
+	listeners->is_ended = listeners->visit(listeners->ctx, socket) != 0;
+	return listeners->is_ended;
+}
+
+void stint_tcp_listeners_read(uint32_t pid, int (*visit)(void *ctx, const struct stint_tcp_socket *socket),
+			      void *ctx)
+{
+	struct listeners listeners = {.visit = visit, .ctx = ctx};
+
+	(void)read_table(pid, "tcp", AF_INET, take_listener, &listeners);
+	if (!listeners.is_ended)
+		(void)read_table(pid, "tcp6", AF_INET6, take_listener, &listeners);
+}
+
 void stint_tcp_sockets_read(uint32_t pid, int (*visit)(void *ctx, const struct stint_tcp_socket *socket),
 			    void *ctx)
 {

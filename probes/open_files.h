@@ -43,4 +43,11 @@ struct stint_tcp_socket {
 void stint_tcp_sockets_read(uint32_t pid, int (*visit)(void *ctx, const struct stint_tcp_socket *socket),
 			    void *ctx);
 
+/*
+ * The same of those that listen. The kernel tells of these first (tcp_get_idx() in net/ipv4/tcp_ipv4.c), so what is read
+ * is little, however many connections there are.
+ */
+void stint_tcp_listeners_read(uint32_t pid, int (*visit)(void *ctx, const struct stint_tcp_socket *socket),
+			      void *ctx);
+
 #endif

@@ -181,6 +181,36 @@ static void a_port_is_its_processs_own(void **state)
 	}
 }
 
+static int connect_to(int listener, int family)
+{
+	struct sockaddr_in6 address;
+	socklen_t bytes = sizeof(address);
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &bytes), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, bytes), 0);
+	return fd;
+}
+
+/* Of the first family it is open still as the second one's is looked for. */
+static void a_port_is_found_beside_connections_of_either_family(void **state)
+{
+	const int families[] = {AF_INET, AF_INET6};
+	int listeners[2], connections[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		listeners[i] = listen_on_loopback(families[i]);
+		connections[i] = connect_to(listeners[i], families[i]);
+		stint_listeners_read((uint32_t)getpid(), count_port, NULL);
+		assert_int_equal(listened.own, 1);
+	}
+	for (int i = 0; i < 2; i++) {
+		close(connections[i]);
+		close(listeners[i]);
+	}
+}
+
 static void a_port_of_another_process_is_not_its_own(void **state)
 {
 	int fd = listen_on_loopback(AF_INET), closed[2], leave[2];
@@ -216,6 +246,7 @@ int main(void)
 		cmocka_unit_test(registrations_of_this_process_are_read),
 		cmocka_unit_test(a_process_that_is_gone_is_no_such_process),
 		cmocka_unit_test(a_port_is_its_processs_own),
+		cmocka_unit_test(a_port_is_found_beside_connections_of_either_family),
 		cmocka_unit_test(a_port_of_another_process_is_not_its_own),
 	};
 
