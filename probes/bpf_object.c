@@ -418,11 +418,11 @@ void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid)
 				    __ATOMIC_RELAXED);
 }
 
-void stint_bpf_tell_idle_place(struct stint_bpf *bpf, const struct idle_place *place)
+void stint_bpf_tell_idle_place(struct stint_bpf *bpf, const struct idle_place *place, enum idle_known known)
 {
-	const uint8_t is_known = 1;
+	const uint8_t value = (uint8_t)known;
 
-	(void)bpf_map_update_elem(bpf_map__fd(bpf->skeleton->maps.idle_places), place, &is_known, BPF_ANY);
+	(void)bpf_map_update_elem(bpf_map__fd(bpf->skeleton->maps.idle_places), place, &value, BPF_ANY);
 }
 
 bool stint_bpf_is_watching(const struct stint_bpf *bpf)

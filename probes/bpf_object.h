@@ -43,8 +43,8 @@ int stint_bpf_watch(struct stint_bpf *bpf, uint32_t pid, uint32_t before_tid);
 /* What `pid` does is noted no more; the programs have done that themselves if they told of its exit. */
 void stint_bpf_unwatch(struct stint_bpf *bpf, uint32_t pid);
 
-/* From now on a thread that sleeps there is not in an iteration. What cannot be told is as if it were not known. */
-void stint_bpf_tell_idle_place(struct stint_bpf *bpf, const struct idle_place *place);
+/* From now on a thread that sleeps there is not in an iteration, or may not be. What cannot be told is as if not known. */
+void stint_bpf_tell_idle_place(struct stint_bpf *bpf, const struct idle_place *place, enum idle_known known);
 
 /* Whether any process is watched. */
 bool stint_bpf_is_watching(const struct stint_bpf *bpf);

@@ -20,4 +20,7 @@ bool stint_idle_sleep(const struct stint_frame *frames, size_t len);
 /* Whether it sleeps on a condition variable of the C library: those have two words, by turns. */
 bool stint_idle_sleep_is_condition(const struct stint_frame *frames, size_t len);
 
+/* Whether Java's machine has parked it: on words of the thread's own, whatever it waits for. */
+bool stint_idle_sleep_is_park(const struct stint_frame *frames, size_t len);
+
 #endif

@@ -392,18 +392,18 @@ static int complete_kernel_stack(struct stint_process *process, const struct sti
 
 bool stint_process_is_idle_call(const struct stint_idle *idle, const struct stint_probes_syscall *call)
 {
+	if (idle->is_in_stack)
+		return call->start_ns == idle->start_ns;
 	return call->number == idle->place.number &&
 	       (call->argument | idle->either) == (idle->argument | idle->either);
 }
 
-/* Whether it sleeps, in that call with that argument, as it has nothing to do. `len` of the process's frames are the stack's. */
-static bool is_idle_stack(const struct stint_process *process, const struct record_stack *stack, size_t len,
-			  uint32_t number, uint64_t argument, struct stint_idle *ret)
+/* How it sleeps in that call, with that argument. `len` of the process's frames are the stack's. */
+static bool judge_sleep(const struct stint_process *process, const struct record_stack *stack, size_t len,
+			uint32_t number, uint64_t argument, struct stint_idle *ret)
 {
 	bool is_on_condition = stint_idle_sleep_is_condition(process->shared->frames, len);
 
-	if (!stint_idle_sleep(process->shared->frames, len))
-		return false;
 	if (is_on_condition && (stack->reg[REG_SI] & FUTEX_CMD_MASK) != FUTEX_WAIT_BITSET)
 		return false; /* for the lock: libc's function for that may have no name */
 	*ret = (struct stint_idle){
@@ -412,18 +412,20 @@ static bool is_idle_stack(const struct stint_process *process, const struct reco
 			  .at = number == SYS_futex ? argument : stack->sp},
 		.argument = argument,
 		.either = is_on_condition ? CONDITION_WORD : 0,
+		.sp = stack->sp,
+		.is_in_stack = stint_idle_sleep_is_park(process->shared->frames, len),
+		.is_idle = stint_idle_sleep(process->shared->frames, len),
 	};
-	return true;
+	return ret->is_idle || ret->is_in_stack;
 }
 
-bool stint_process_sleeps_idly(struct stint_process *process, const struct record_stack *record,
+bool stint_process_judge_sleep(struct stint_process *process, const struct record_stack *record,
 			       struct stint_idle *ret)
 {
 	bool complete;
 	int len = unwind(process, record, process->shared->frames, SLEEP_FRAMES_MAX, &complete);
 
-	return len > 0 &&
-	       is_idle_stack(process, record, (size_t)len, record->number, record->reg[REG_DI], ret);
+	return len > 0 && judge_sleep(process, record, (size_t)len, record->number, record->reg[REG_DI], ret);
 }
 
 static void find_idle(struct stint_process *process, const struct stint_probes_overrun *overrun,
@@ -431,10 +433,13 @@ static void find_idle(struct stint_process *process, const struct stint_probes_o
 {
 	const struct stint_probes_syscall *call = stint_moment_call(overrun, stack->time_ns);
 	uint64_t idle_ns = 0, listed_ns = 0;
+	struct stint_idle idle;
 
 	if (!call || stack->kind != RECORD_STACK_BLOCKED ||
-	    !is_idle_stack(process, stack, len, call->number, call->argument, &process->idle))
+	    !judge_sleep(process, stack, len, call->number, call->argument, &idle) || !idle.is_idle)
 		return;
+	idle.start_ns = call->start_ns;
+	process->idle = idle;
 	for (uint32_t i = 0; i < overrun->syscalls_len; i++) {
 		listed_ns += overrun->syscalls[i].duration_ns;
 		if (stint_process_is_idle_call(&process->idle, &overrun->syscalls[i]))

@@ -42,19 +42,23 @@ int stint_process_add_stack(struct stint_process *process, const struct record_s
 bool stint_process_complete(struct stint_process *process, struct stint_probes_overrun *overrun,
 			    const struct record_overrun *record);
 
-/* How a thread of a runtime's slept amid an overrun as it had nothing to do: in all calls with that argument. */
+/* How a thread of a runtime's slept, amid an overrun, as it had nothing to do: in all calls with that argument. */
 struct stint_idle {
 	struct idle_place place;
 	uint64_t argument; /* the call's first */
 	uint64_t either;   /* a bit of that which is of no matter: the place has a twin */
+	bool is_in_stack; /* but it sleeps with that whatever for, so: in the call that began at `start_ns`, from `sp` */
+	uint64_t start_ns;
+	uint64_t sp;
+	bool is_idle;
 	bool is_most; /* it was blocked for most of the overrun, and its longest calls were mostly these */
 };
 
 /* Of the overrun that was completed last. False: it had none, or none that the stack shows. */
 bool stint_process_idle(const struct stint_process *process, struct stint_idle *ret);
 
-/* The same of a thread's stack as it goes to sleep, of which `is_most` is not known. False: it is not that of an idle one. */
-bool stint_process_sleeps_idly(struct stint_process *process, const struct record_stack *record,
+/* The same of a thread's stack as it goes to sleep. False: it is none of an idle one, nor is it in the stack whether it is. */
+bool stint_process_judge_sleep(struct stint_process *process, const struct record_stack *record,
 			       struct stint_idle *ret);
 
 /* Whether a call of that overrun is such a sleep. */

@@ -453,7 +453,14 @@ struct record_exit {
 struct idle_place {
 	__u32 tid;
 	__u32 number; /* of the system call */
-	__u64 at;     /* the word that a futex is; of others the stack pointer */
+	__u64 at; /* the word that a futex is; of others, and of those that are PLACE_IN_STACK, the stack pointer */
+};
+
+/* What is known of such a place: the map's values, of one byte. */
+enum idle_known {
+	PLACE_ASKED = 0, /* nothing yet, or that it is not idle there */
+	PLACE_IDLE,
+	PLACE_IN_STACK, /* it sleeps on that word whatever for: from where tells */
 };
 
 enum loop_end {

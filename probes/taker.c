@@ -165,12 +165,16 @@ static const struct stint_probes_syscall *next_idle_call(const struct stint_prob
 /* From now on it is known as it begins. */
 static void tell_idle_places(const struct stint_taker *taker, const struct stint_idle *idle)
 {
-	struct idle_place twin = idle->place;
+	enum idle_known known = idle->is_in_stack ? PLACE_IN_STACK : PLACE_IDLE;
+	struct idle_place twin = idle->place, in_stack = idle->place;
 
-	stint_bpf_tell_idle_place(taker->with.bpf, &idle->place);
 	twin.at ^= idle->either;
+	in_stack.at = idle->sp;
+	stint_bpf_tell_idle_place(taker->with.bpf, &idle->place, known);
 	if (idle->either)
-		stint_bpf_tell_idle_place(taker->with.bpf, &twin);
+		stint_bpf_tell_idle_place(taker->with.bpf, &twin, known);
+	if (idle->is_in_stack && idle->is_idle)
+		stint_bpf_tell_idle_place(taker->with.bpf, &in_stack, PLACE_IDLE);
 }
 
 /*
@@ -223,7 +227,7 @@ static void take_sleep(struct stint_taker *taker, const struct record_stack *rec
 	struct stint_process *process = stint_known_meet(taker->with.known, record->pid, record->time_ns);
 	struct stint_idle idle;
 
-	if (process && stint_process_sleeps_idly(process, record, &idle))
+	if (process && stint_process_judge_sleep(process, record, &idle))
 		tell_idle_places(taker, &idle);
 }
 

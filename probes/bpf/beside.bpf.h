@@ -30,7 +30,8 @@
  * Threads of a runtime whose stack has shown, by names, that what they sleep in is where they go when they have nothing to do
  * (idle_sleep.c): Go's, tokio's. User space has the stack as a thread goes to sleep in a place that it has not slept in
  * before, of a few of them. It may know what that is before the thread is woken: then all of the sleep has been such a wait.
- * Else it is of its iteration.
+ * Else it is of its iteration. Threads of Java's machine sleep on words of their own whatever for: theirs is a place in the
+ * stack.
  */
 
 #define FUTEX_COMMAND     127 /* without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME */
@@ -52,7 +53,7 @@
 #define SLEEPS_ASKED 8
 #define NAPS_ASKED   2 /* until when it is asked about those */
 
-/* The value: 0 while it is not known whether it is idle there, which has been asked. */
+/* To enum idle_known. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, IDLE_PLACES);
@@ -180,7 +181,7 @@ static __always_inline bool has_ring_room(void)
 
 __noinline int ask_about_sleep(struct thread *thread, const struct idle_place *place, u64 now_ns)
 {
-	const u8 is_asked = 0;
+	const u8 is_asked = PLACE_ASKED;
 
 	if (!thread || !place)
 		return 0;
@@ -193,16 +194,28 @@ __noinline int ask_about_sleep(struct thread *thread, const struct idle_place *p
 	return report_stack(thread, RECORD_STACK_SLEEP, now_ns);
 }
 
-/* Nor need another be in the set then: that thread waits for no handler. */
-static __always_inline bool is_in_idle_place(struct thread *thread, const struct pt_regs *regs, u32 number,
-					     u64 now_ns)
+static __always_inline bool is_in_stack(const u8 *known)
 {
-	const struct idle_place place = place_of_sleep(thread, regs, number);
-	const u8 *is_idle = bpf_map_lookup_elem(&idle_places, &place);
+	return known && *known == PLACE_IN_STACK;
+}
 
-	if (!is_idle)
+/* `sp`: its stack pointer. Nor need another be in the set then: that thread waits for no handler. */
+__noinline bool is_in_idle_place(struct thread *thread, const struct idle_place *sleep, u64 sp, u64 now_ns)
+{
+	struct idle_place place;
+	const u8 *known;
+
+	if (!thread || !sleep)
+		return false;
+	place = *sleep;
+	known = bpf_map_lookup_elem(&idle_places, &place);
+	if (is_in_stack(known)) {
+		place.at = sp;
+		known = bpf_map_lookup_elem(&idle_places, &place);
+	}
+	if (!known)
 		ask_about_sleep(thread, &place, now_ns);
-	if (!is_idle || !*is_idle)
+	if (!known || *known != PLACE_IDLE)
 		return false;
 	__sync_fetch_and_or(&thread->is_off, 1);
 	return true;
@@ -216,8 +229,12 @@ static __always_inline bool waits_for_work(struct thread *thread, const struct p
 
 	if (!is_sleep(number, command))
 		return false;
-	if (thread->wait == RECORD_WAIT_EPOLL && is_in_idle_place(thread, regs, number, now_ns))
-		return true;
+	if (thread->wait == RECORD_WAIT_EPOLL) {
+		const struct idle_place place = place_of_sleep(thread, regs, number);
+
+		if (is_in_idle_place(thread, &place, regs->sp, now_ns))
+			return true;
+	}
 	if (number != NR_futex)
 		return false;
 	if (thread->wait == RECORD_WAIT_EPOLL)
@@ -263,13 +280,22 @@ __noinline int begin_work(struct thread *thread, u64 now_ns)
  * What it did before is an iteration, unless that is one to be told: user space cuts it, and the sleep counts as a part of
  * it. True: it was one, the sleep a wait, and the next iteration has begun.
  */
-__noinline int end_idle_sleep(struct thread *thread, const struct idle_place *place, u64 now_ns)
+__noinline int end_idle_sleep(struct thread *thread, const struct idle_place *sleep, u64 sp, u64 now_ns)
 {
-	const u8 *is_idle = place ? bpf_map_lookup_elem(&idle_places, place) : NULL;
+	struct idle_place place;
 	struct loop_counters *loop;
+	const u8 *known;
 	u64 busy_ns;
 
-	if (!thread || !is_idle || !*is_idle)
+	if (!thread || !sleep)
+		return 0;
+	place = *sleep;
+	known = bpf_map_lookup_elem(&idle_places, &place);
+	if (is_in_stack(known)) {
+		place.at = sp;
+		known = bpf_map_lookup_elem(&idle_places, &place);
+	}
+	if (!known || *known != PLACE_IDLE)
 		return 0;
 	busy_ns = thread->syscall_start_ns - thread->start_ns;
 	if (busy_ns > budget_ns)
@@ -294,7 +320,7 @@ static __always_inline bool was_without_work(struct thread *thread, const struct
 	    now_ns - thread->syscall_start_ns < SYSCALL_NOTED_NS || waits_on(result))
 		return false;
 	place = place_of_sleep(thread, regs, number);
-	return end_idle_sleep(thread, &place, now_ns);
+	return end_idle_sleep(thread, &place, regs->sp, now_ns);
 }
 
 #endif

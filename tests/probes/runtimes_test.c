@@ -298,6 +298,61 @@ static void a_condition_variable_of_libcs_is_known(void **state)
 						   "tokio::runtime::park", "libc:pthread_cond_wait", NULL}));
 }
 
+static void a_thread_of_javas_that_waits_for_a_piece_of_work_sleeps_idly(void **state)
+{
+	(void)state;
+	assert_true(is_idle((const char *const[]){
+		"libc:pthread_cond_timedwait", "Parker::park", "Unsafe_Park",
+		"jdk.internal.misc.Unsafe.park()", "java.util.concurrent.SynchronousQueue.poll()",
+		"org.eclipse.jetty.util.thread.ReservedThreadExecutor$ReservedThread.reservedWait()", NULL}));
+	assert_true(
+		is_idle((const char *const[]){"libc:pthread_cond_wait", "Parker::park", "Unsafe_Park",
+					      "jdk.internal.misc.Unsafe.park()",
+					      "java.util.concurrent.LinkedBlockingQueue.take()",
+					      "java.util.concurrent.ThreadPoolExecutor.getTask()",
+					      "java.util.concurrent.ThreadPoolExecutor.runWorker()", NULL}));
+	assert_true(is_idle((const char *const[]){"libc:pthread_cond_wait", "Parker::park", "Unsafe_Park",
+						  "jdk.internal.misc.Unsafe.park()",
+						  "java.util.concurrent.ArrayBlockingQueue.take()",
+						  "sun.nio.ch.EPollPort$EventHandlerTask.run()", NULL}));
+}
+
+static void one_that_waits_for_a_lock_or_an_answer_does_not(void **state)
+{
+	(void)state;
+	assert_false(is_idle(
+		(const char *const[]){"libc:pthread_cond_wait", "Parker::park", "Unsafe_Park",
+				      "jdk.internal.misc.Unsafe.park()",
+				      "java.util.concurrent.locks.ReentrantLock.lock()", "shop.Till.sell()",
+				      "java.util.concurrent.ThreadPoolExecutor.runWorker()", NULL}));
+	assert_false(is_idle((const char *const[]){"libc:pthread_cond_wait", "Parker::park", "Unsafe_Park",
+						   "jdk.internal.misc.Unsafe.park()",
+						   "java.util.concurrent.FutureTask.get()",
+						   "sun.nio.ch.EPollPort$EventHandlerTask.run()", NULL}));
+	/* What is not compiled may be the program's. */
+	assert_false(is_idle(
+		(const char *const[]){"libc:pthread_cond_timedwait", "Parker::park", "Unsafe_Park",
+				      "Interpreter",
+				      "org.eclipse.jetty.util.thread.QueuedThreadPool$Runner.run()", NULL}));
+}
+
+static bool is_parked(const char *const *names)
+{
+	struct stint_frame frames[16];
+
+	return stint_idle_sleep_is_park(frames, stack_of(frames, names));
+}
+
+static void what_javas_machine_parks_is_known(void **state)
+{
+	(void)state;
+	assert_true(is_parked((const char *const[]){"libc:pthread_cond_wait", "Parker::park", "Unsafe_Park",
+						    "0x7f2065461e2d", NULL}));
+	assert_false(is_parked((const char *const[]){"libc:pthread_cond_wait", "os::PlatformEvent::park",
+						     "ObjectMonitor::enter", NULL}));
+	assert_false(is_parked((const char *const[]){"libc:pthread_cond_wait", "Parker::park", NULL}));
+}
+
 static void a_stack_without_names_is_no_idle_sleep(void **state)
 {
 	(void)state;
@@ -328,6 +383,9 @@ int main(void)
 		cmocka_unit_test(what_waits_elsewhere_in_asios_scheduler_is_no_idle_sleep),
 		cmocka_unit_test(a_worker_that_waits_for_a_lock_of_tokios_does_not),
 		cmocka_unit_test(a_condition_variable_of_libcs_is_known),
+		cmocka_unit_test(a_thread_of_javas_that_waits_for_a_piece_of_work_sleeps_idly),
+		cmocka_unit_test(one_that_waits_for_a_lock_or_an_answer_does_not),
+		cmocka_unit_test(what_javas_machine_parks_is_known),
 		cmocka_unit_test(a_stack_without_names_is_no_idle_sleep),
 	};
 

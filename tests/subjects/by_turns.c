@@ -4,7 +4,7 @@
  * Two threads that are in one epoll set by turns, as servers have them: who is not wanted there sleeps on a futex. The set
  * has a pipe through which each command comes that is given on standard input; what blocks does so before that.
  *
- *	by_turns pool | pool_alone | schedulers | go | go_new
+ *	by_turns pool | pool_alone | schedulers | go | go_new | jetty
  *
  * pool: as MariaDB's. One waits in the set and hands each command to the other, which asks the set, in vain, and then
  * sleeps on a condition variable of its own. Given a lock or something inside, that asks once more, in vain, and waits for a
@@ -12,6 +12,9 @@
  * straight to it. schedulers: as Erlang's. Who finds a command in the set wakes the other, which waits there then, does
  * what it is told, and sleeps until it is woken. A lock is waited for on the same word, without a timeout; inside is a wait
  * with a timeout, deeper in the stack; at other, who found the command does not wake the other and sleeps nevertheless.
+ *
+ * jetty: the same, but they sleep, as Java's threads do whatever for, on one word of their own, in functions that are called
+ * as those of its machine are; without work below one that is called as that of Jetty's is which is for that.
  *
  * go: the same, but for how they sleep: without a timeout, in functions that are called as those of Go's runtime are, and for
  * a lock on another word. go_new: one thread that, given a lock, sleeps as one without work does before that, and on another
@@ -286,6 +289,7 @@ struct scheduler {
 static struct scheduler schedulers[SCHEDULERS];
 static bool has_poller;
 static bool as_go;
+static bool as_jetty;
 
 static void wake_from(int *word)
 {
@@ -328,6 +332,46 @@ static __attribute__((noinline)) void sleep_for_lock(struct scheduler *self)
 	__asm__ volatile("");
 }
 
+/* clang does it by itself. */
+#ifdef __clang__
+#define QUOTED(name) name
+#else
+#define QUOTED(name) "\"" name "\""
+#endif
+
+static void park(struct scheduler *self) __asm__("_ZN6Parker4parkEbl");
+static void park_by_machine(struct scheduler *self) __asm__("Unsafe_Park");
+static void wait_as_reserve(struct scheduler *self) __asm__(
+	QUOTED("org.eclipse.jetty.util.thread.ReservedThreadExecutor$ReservedThread.reservedWait()"));
+
+static __attribute__((noinline)) void park(struct scheduler *self)
+{
+	while (__atomic_load_n(&self->word, __ATOMIC_SEQ_CST) == OFF_WAITER)
+		syscall(SYS_futex, &self->word, FUTEX_WAIT_BITSET_PRIVATE, OFF_WAITER, NULL, NULL,
+			FUTEX_BITSET_MATCH_ANY);
+}
+
+static __attribute__((noinline)) void park_by_machine(struct scheduler *self)
+{
+	park(self);
+	__asm__ volatile("# by the machine");
+}
+
+static __attribute__((noinline)) void park_deeper(struct scheduler *self)
+{
+	volatile char deeper[2048];
+
+	deeper[0] = 'x';
+	park_by_machine(self);
+	deeper[1] = deeper[0];
+}
+
+static __attribute__((noinline)) void wait_as_reserve(struct scheduler *self)
+{
+	park_by_machine(self);
+	__asm__ volatile("# without work");
+}
+
 static void be_off(struct scheduler *self)
 {
 	__atomic_store_n(&self->word, OFF_WAITER, __ATOMIC_SEQ_CST);
@@ -365,6 +409,8 @@ static __attribute__((noinline)) void do_scheduled(struct scheduler *self,
 		spin_on_cpu(command->arg);
 	if (command->verb == SUBJECT_LOCK && as_go)
 		sleep_for_lock(self);
+	else if (command->verb == SUBJECT_LOCK && as_jetty)
+		park_deeper(self);
 	else if (command->verb == SUBJECT_LOCK)
 		sleep_until_woken(self, NULL);
 	if (command->verb == SUBJECT_INSIDE)
@@ -383,6 +429,8 @@ static void *be_scheduler(void *ctx)
 		if (__atomic_exchange_n(&has_poller, true, __ATOMIC_SEQ_CST)) {
 			if (as_go)
 				sleep_without_work(self);
+			else if (as_jetty)
+				wait_as_reserve(self);
 			else
 				sleep_until_woken(self, &minute);
 			continue;
@@ -554,7 +602,8 @@ int main(int argc, char **argv)
 	if (strcmp(manner, "go_new") == 0)
 		serve_anew();
 	as_go = strcmp(manner, "go") == 0;
-	if (as_go || strcmp(manner, "schedulers") == 0)
+	as_jetty = strcmp(manner, "jetty") == 0;
+	if (as_go || as_jetty || strcmp(manner, "schedulers") == 0)
 		serve_by_schedulers();
 	return 2;
 }
