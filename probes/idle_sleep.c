@@ -63,6 +63,8 @@ static bool is_inlined_park(const char *name, const char *called)
 		const char *name, *called;
 	} parks[] = {
 		{JETTY "QueuedThreadPool$Runner.run()", "org.eclipse.jetty.util.BlockingArrayQueue."},
+		{JETTY "ReservedThreadExecutor$ReservedThread.run()",
+		 "java.util.concurrent.SynchronousQueue"},
 		{"sun.nio.ch.EPollPort$EventHandlerTask.run()", "java.util.concurrent.ArrayBlockingQueue."},
 	};
 

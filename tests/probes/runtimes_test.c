@@ -311,6 +311,11 @@ static void a_thread_of_javas_that_waits_for_a_piece_of_work_sleeps_idly(void **
 					      "java.util.concurrent.LinkedBlockingQueue.take()",
 					      "java.util.concurrent.ThreadPoolExecutor.getTask()",
 					      "java.util.concurrent.ThreadPoolExecutor.runWorker()", NULL}));
+	assert_true(is_idle((const char *const[]){
+		"libc:pthread_cond_timedwait", "Parker::park", "Unsafe_Park",
+		"jdk.internal.misc.Unsafe.park()", "java.util.concurrent.locks.LockSupport.parkNanos()",
+		"java.util.concurrent.SynchronousQueue$TransferStack.transfer()",
+		"org.eclipse.jetty.util.thread.ReservedThreadExecutor$ReservedThread.run()", NULL}));
 	assert_true(is_idle((const char *const[]){"libc:pthread_cond_wait", "Parker::park", "Unsafe_Park",
 						  "jdk.internal.misc.Unsafe.park()",
 						  "java.util.concurrent.ArrayBlockingQueue.take()",
