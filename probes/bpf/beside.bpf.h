@@ -179,16 +179,19 @@ static __always_inline bool has_ring_room(void)
 	       bpf_ringbuf_query(&records, BPF_RB_RING_SIZE) / 2;
 }
 
-__noinline int ask_about_sleep(struct thread *thread, const struct idle_place *place, u64 now_ns)
+/* Keys are copied where they are handed over, here and below: older kernels (6.1) take none that is not in the program's own stack. */
+__noinline int ask_about_sleep(struct thread *thread, const struct idle_place *sleep, u64 now_ns)
 {
 	const u8 is_asked = PLACE_ASKED;
+	struct idle_place place;
 
-	if (!thread || !place)
+	if (!thread || !sleep)
 		return 0;
-	if (thread->sleeps_asked >= (place->number == NR_futex ? SLEEPS_ASKED : NAPS_ASKED) ||
+	place = *sleep;
+	if (thread->sleeps_asked >= (place.number == NR_futex ? SLEEPS_ASKED : NAPS_ASKED) ||
 	    !has_ring_room())
 		return 0;
-	if (bpf_map_update_elem(&idle_places, place, &is_asked, BPF_NOEXIST) != 0)
+	if (bpf_map_update_elem(&idle_places, &place, &is_asked, BPF_NOEXIST) != 0)
 		return 0;
 	thread->sleeps_asked++;
 	return report_stack(thread, RECORD_STACK_SLEEP, now_ns);
