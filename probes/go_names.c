@@ -32,20 +32,28 @@ static bool is_library(const char *name)
 	return stint_name_list_has(firsts, name, first_part_len(name));
 }
 
+/* Without what is behind it of a function in assembler, called by the stack as all functions were once. */
+static size_t name_len(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 5 && strcmp(name + len - 5, ".abi0") == 0 ? len - 5 : len;
+}
+
 bool stint_go_begins_stack(const char *name)
 {
-	static const char *const names[] = {"goexit", "mcall", "mstart", "rt0_go", NULL};
-	static const char package[] = "runtime.";
-	size_t len;
+	static const char *const names[] = {"runtime.goexit", "runtime.mcall", "runtime.mstart",
+					    "runtime.rt0_go", NULL};
 
-	if (strncmp(name, package, strlen(package)) != 0)
-		return false;
-	name += strlen(package);
-	len = strlen(name);
-	/* In assembler, called by the stack as all functions were once. */
-	if (len > 5 && strcmp(name + len - 5, ".abi0") == 0)
-		len -= 5;
-	return stint_name_list_has(names, name, len);
+	return stint_name_list_has(names, name, name_len(name));
+}
+
+bool stint_go_changes_stack(const char *name)
+{
+	static const char *const names[] = {"runtime.asmcgocall", "runtime.nanotime1", "runtime.systemstack",
+					    "runtime.walltime",   "time.now",          NULL};
+
+	return stint_name_list_has(names, name, name_len(name));
 }
 
 enum stint_go_owner stint_go_owner(const char *name)

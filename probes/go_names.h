@@ -24,4 +24,10 @@ enum stint_go_owner stint_go_owner(const char *name);
  */
 bool stint_go_begins_stack(const char *name);
 
+/*
+ * Whether it goes on with another stack of the thread, where there is more room: for the runtime, the kernel's clock, or C.
+ * Who called it is in the stack that it left, of which there is no copy.
+ */
+bool stint_go_changes_stack(const char *name);
+
 #endif

@@ -493,6 +493,18 @@ static bool has_go(const struct stint_frame *frames, size_t len)
 	return false;
 }
 
+/* A function of C's as a Go program calls it: "C.deflate", for "_cgo_05ae7e586edc_Cfunc_deflate", of which a part changes. */
+static void write_function(char *ret, size_t ret_bytes, const char *name)
+{
+	static const char before[] = "_Cfunc_";
+	const char *function = strncmp(name, "_cgo_", 5) == 0 ? strstr(name, before) : NULL;
+
+	if (function)
+		snprintf(ret, ret_bytes, "C.%s", function + strlen(before));
+	else
+		snprintf(ret, ret_bytes, "%s", name);
+}
+
 /* The program's first function, else the first of what comes nearest to that; `named` where all is the runtime's. */
 static const struct stint_frame *run_by_go(const struct stint_frame *frames, size_t len, size_t depth,
 					   const struct stint_frame *named)
@@ -500,7 +512,7 @@ static const struct stint_frame *run_by_go(const struct stint_frame *frames, siz
 	enum stint_go_owner nearest = STINT_GO_RUNTIME;
 
 	/* Of the collector's, all begin by the same one. */
-	while (named > frames && stint_go_begins_stack(named->name))
+	while (named > frames && (stint_go_begins_stack(named->name) || stint_go_changes_stack(named->name)))
 		named--;
 	for (size_t below = depth; below < len; below++) {
 		const struct stint_frame *frame = at_depth(frames, len, below);
@@ -564,7 +576,7 @@ static void write_name(char *ret, size_t ret_bytes, const struct stint_frame *fr
 		named = run_by_rust(frames, len, depth, named);
 	if (has_go(frames, len))
 		named = run_by_go(frames, len, depth, named);
-	snprintf(ret, ret_bytes, "%s", named->name);
+	write_function(ret, ret_bytes, named->name);
 }
 
 /*

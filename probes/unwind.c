@@ -332,6 +332,15 @@ static bool begins_stack(const struct stint_frame *frame)
 	return frame->in_executable && frame->has_symbol && stint_go_begins_stack(frame->name);
 }
 
+/* What its frame information takes for its caller is none. */
+static bool left_stack(const struct stint_unwinder *unwinder)
+{
+	const struct stint_frame *last = &unwinder->frames[unwinder->frames_len - 1];
+
+	return unwinder->frames_len > 1 && last->in_executable && last->has_symbol &&
+	       stint_go_changes_stack(last->name);
+}
+
 static int take_frame(Dwfl_Frame *state, void *ctx)
 {
 	struct stint_unwinder *unwinder = ctx;
@@ -348,7 +357,7 @@ static int take_frame(Dwfl_Frame *state, void *ctx)
 	if (!add_frame(unwinder, pc, !is_activation || unwinder->caller_pc))
 		return DWARF_CB_ABORT;
 	unwinder->has_ended = begins_stack(&unwinder->frames[unwinder->frames_len - 1]);
-	return unwinder->has_ended ? DWARF_CB_ABORT : DWARF_CB_OK;
+	return unwinder->has_ended || left_stack(unwinder) ? DWARF_CB_ABORT : DWARF_CB_OK;
 }
 
 /*

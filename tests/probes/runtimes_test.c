@@ -70,6 +70,12 @@ static void where_there_is_none_it_is_what_comes_nearest(void **state)
 	assert_handler("net/http.(*conn).serve",
 		       (const char *const[]){"internal/poll.(*FD).Read", "net.(*conn).Read",
 					     "net/http.(*conn).serve", "runtime.goexit", NULL});
+	assert_handler("runtime.gcBgMarkWorker.func2",
+		       (const char *const[]){"runtime.scanobject", "runtime.gcDrain",
+					     "runtime.gcBgMarkWorker.func2", "runtime.systemstack.abi0",
+					     NULL});
+	assert_handler("C.deflate", (const char *const[]){"longest_match", "_cgo_05ae7e586edc_Cfunc_deflate",
+							  "runtime.asmcgocall.abi0", NULL});
 	assert_handler("runtime.gcenable.func1",
 		       (const char *const[]){"runtime.unlock2", "runtime.bgsweep", "runtime.gcenable.func1",
 					     "runtime.goexit", NULL});
@@ -120,6 +126,16 @@ static void a_stack_of_gos_begins_where_it_is_changed_to(void **state)
 	assert_false(stint_go_begins_stack("runtime.mstart1"));
 	assert_false(stint_go_begins_stack("runtime.goexit0"));
 	assert_false(stint_go_begins_stack("goexit"));
+}
+
+static void who_calls_what_changes_stacks_is_not_known(void **state)
+{
+	(void)state;
+	assert_true(stint_go_changes_stack("runtime.systemstack.abi0"));
+	assert_true(stint_go_changes_stack("runtime.systemstack"));
+	assert_true(stint_go_changes_stack("time.now"));
+	assert_false(stint_go_changes_stack("runtime.systemstack_switch"));
+	assert_false(stint_go_changes_stack("time.nowhere"));
 }
 
 /* Innermost first; the outermost two are the loop's. What was made at run time, and is in no module, has a "*" before it. */
@@ -376,6 +392,7 @@ int main(void)
 		cmocka_unit_test(a_copy_of_a_c_function_called_runtime_is_not_gos),
 		cmocka_unit_test(functions_of_a_go_program_are_told_by_their_packages),
 		cmocka_unit_test(a_stack_of_gos_begins_where_it_is_changed_to),
+		cmocka_unit_test(who_calls_what_changes_stacks_is_not_known),
 		cmocka_unit_test(the_handler_of_a_java_program_is_its_first_method_that_is_not_javas),
 		cmocka_unit_test(where_there_is_none_it_is_what_comes_nearest_of_java),
 		cmocka_unit_test(methods_of_java_are_told_by_their_packages),

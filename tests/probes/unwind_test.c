@@ -168,6 +168,34 @@ static void code_made_at_run_time_may_be_in_a_file_without_a_name(void **state)
 	munmap((void *)(uintptr_t)code, 4096);
 }
 
+/* As Go's does, but that goes on with another stack before it asks for the time. */
+static void ask_for_time(struct captured *captured) __asm__("runtime.nanotime1");
+
+static __attribute__((noinline)) void ask_for_time(struct captured *captured)
+{
+	capture(captured, 0);
+	__asm__ volatile(""); /* no tail call: it is to be in the stack */
+}
+
+static void a_stack_that_was_left_for_another_is_not_known_further_out(void **state)
+{
+	static struct captured captured;
+	static struct stint_frame frames[64];
+	struct stint_unwinder *unwinder = own_unwinder();
+	void (*volatile ask)(struct captured *) = ask_for_time; /* so that the compiler makes no copy of it */
+	bool complete = true;
+	int len;
+
+	(void)state;
+	ask(&captured);
+	len = stint_unwinder_run(unwinder, &captured.regs, captured.stack, captured.stack_bytes, frames, 64,
+				 &complete);
+	assert_true(len > 1);
+	assert_string_equal(frames[len - 1].name, "runtime.nanotime1");
+	assert_false(complete);
+	stint_unwinder_free(unwinder);
+}
+
 /* As that of a greenlet does, whose first frame has the stack's canary where others have their caller. */
 static void a_stack_ends_before_what_is_no_code(void **state)
 {
@@ -280,6 +308,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_copied_stack_is_unwound_with_names),
 		cmocka_unit_test(a_stack_that_is_cut_is_said_to_be),
 		cmocka_unit_test(code_made_at_run_time_may_be_in_a_file_without_a_name),
+		cmocka_unit_test(a_stack_that_was_left_for_another_is_not_known_further_out),
 		cmocka_unit_test(a_stack_ends_before_what_is_no_code),
 		cmocka_unit_test(a_stack_of_rubbish_is_no_stack),
 	};
