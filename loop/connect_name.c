@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "address_order.h"
-#include "resolve.h"
+#include "names.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,18 +14,8 @@
  * All is over with the first success, with the deadline, or when nothing is running and nothing left.
  */
 
-#define NAME_BYTES          253
-#define TIMEOUT_NS          UINT64_C(30000000000)
 #define ATTEMPT_DELAY_NS    250000000u
 #define RESOLUTION_DELAY_NS 50000000u
-#define FAMILIES            2
-
-static const int families[FAMILIES] = {AF_INET6, AF_INET};
-
-struct candidate {
-	union stint_address address;
-	struct address_rank rank;
-};
 
 struct attempt {
 	struct stint_connect_name *owner;
@@ -41,7 +29,7 @@ struct stint_connect_name {
 	struct stint_connect_name_options options;
 	stint_connect_name_callback callback;
 	void *ctx;
-	struct stint_lookup *lookup[FAMILIES]; /* NULL: not running */
+	struct stint_lookup *lookup[NAMES_FAMILIES]; /* NULL: not running */
 	struct stint_timer *deadline, *step;
 	uint64_t start_ns, attempt_at_ns;
 	uint32_t handler;
@@ -50,9 +38,9 @@ struct stint_connect_name {
 	bool waited;             /* for IPv6, long enough */
 	bool freed;
 	int name_error, last_error; /* of the lookups; of the last attempt that failed */
-	uint32_t untried_count, running;
-	struct candidate untried[FAMILIES * ADDRESSES_MAX];
-	struct attempt attempt[FAMILIES * ADDRESSES_MAX];
+	uint32_t running;
+	struct candidates untried;
+	struct attempt attempt[NAMES_FAMILIES * ADDRESSES_MAX];
 	struct stint_connect_name_result result;
 };
 
@@ -60,7 +48,7 @@ static void destroy(struct object *object)
 {
 	struct stint_connect_name *name = (struct stint_connect_name *)object;
 
-	for (int i = 0; i < FAMILIES; i++)
+	for (int i = 0; i < NAMES_FAMILIES; i++)
 		name->lookup[i] = lookup_free(name->lookup[i]);
 	/* A loop that is freed frees attempts as it comes to them, before or after this. */
 	for (uint32_t i = 0; i < name->result.attempts && !object->loop->dead; i++)
@@ -103,18 +91,19 @@ static bool looking_up(const struct stint_connect_name *name)
 /* The best of the other family than the last, or the best. */
 static void take_next(struct stint_connect_name *name, union stint_address *ret)
 {
+	struct candidates *untried = &name->untried;
 	uint32_t chosen = 0;
 
-	for (uint32_t i = 0; name->last_family && i < name->untried_count; i++) {
-		if (name->untried[i].address.any.sa_family != name->last_family) {
+	for (uint32_t i = 0; name->last_family && i < untried->count; i++) {
+		if (untried->at[i].address.any.sa_family != name->last_family) {
 			chosen = i;
 			break;
 		}
 	}
-	*ret = name->untried[chosen].address;
-	name->untried_count--;
-	memmove(&name->untried[chosen], &name->untried[chosen + 1],
-		(name->untried_count - chosen) * sizeof(name->untried[0]));
+	*ret = untried->at[chosen].address;
+	untried->count--;
+	memmove(&untried->at[chosen], &untried->at[chosen + 1],
+		(untried->count - chosen) * sizeof(untried->at[0]));
 }
 
 static void on_attempt(int error, int fd, void *ctx);
@@ -143,7 +132,7 @@ static int begin_attempt(struct stint_connect_name *name)
 /* Nobody is called from here but by finish(), which is the last thing to happen. */
 static void begin_next(struct stint_connect_name *name)
 {
-	while (name->untried_count) {
+	while (name->untried.count) {
 		if (begin_attempt(name) == 0) {
 			stint_timer_start(name->step, name->options.attempt_delay_ns, 0);
 			return;
@@ -188,45 +177,20 @@ static void on_deadline(struct stint_timer *timer, void *ctx)
 
 static void add_candidate(struct stint_connect_name *name, const union stint_address *address)
 {
-	struct candidate candidate = {.address = *address};
-	union stint_address source;
-	uint32_t place = name->untried_count;
-
-	if (address->any.sa_family == AF_INET6)
-		candidate.address.ipv6.sin6_port = htons(name->port);
-	else
-		candidate.address.ipv4.sin_port = htons(name->port);
-	candidate.rank = address_rank(&candidate.address,
-				      address_find_source(&candidate.address, &source) ? &source : NULL);
-	while (place > 0 && address_rank_compare(&candidate.rank, &name->untried[place - 1].rank) < 0)
-		place--;
-	memmove(&name->untried[place + 1], &name->untried[place],
-		(name->untried_count - place) * sizeof(candidate));
-	name->untried[place] = candidate;
-	name->untried_count++;
+	candidates_add(&name->untried, address, name->port);
 	name->result.addresses++;
-}
-
-/* Of two failed lookups, the error that says more: no such name, then what may pass, then no address. */
-static int worse_error(int a, int b)
-{
-	if (a == 0 || b == 0)
-		return a ? a : b;
-	if (a == -ENOENT || b == -ENOENT)
-		return -ENOENT;
-	return a == -ENODATA ? b : a;
 }
 
 /* New addresses, or the news that there are none. */
 static void advance(struct stint_connect_name *name)
 {
 	if (name->running) { /* the next attempt keeps its distance to the last */
-		if (name->untried_count && !stint_timer_due_ns(name->step))
+		if (name->untried.count && !stint_timer_due_ns(name->step))
 			stint_timer_start_at(name->step, name->attempt_at_ns + name->options.attempt_delay_ns,
 					     0);
 		return;
 	}
-	if (name->untried_count && name->lookup[0] && !name->waited && name->result.attempts == 0) {
+	if (name->untried.count && name->lookup[0] && !name->waited && name->result.attempts == 0) {
 		stint_timer_start(name->step, name->options.resolution_delay_ns, 0);
 		return;
 	}
@@ -238,7 +202,7 @@ static void on_lookup(struct stint_lookup *lookup, void *ctx)
 	struct stint_connect_name *name = ctx;
 
 	if (lookup->error < 0)
-		name->name_error = worse_error(name->name_error, lookup->error);
+		name->name_error = names_worse_error(name->name_error, lookup->error);
 	for (uint32_t i = 0; i < lookup->count; i++)
 		add_candidate(name, &lookup->address[i]);
 	if (lookup->count && !name->result.resolved_ns)
@@ -256,41 +220,10 @@ static void on_deferral(struct deferral *deferral)
 
 /* ---- life ---- */
 
-/* An address in figures, with its zone if it has one ("fe80::1%eth0"). */
-static bool parse_address(const char *text, union stint_address *ret)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
-	struct addrinfo *found;
-
-	if (getaddrinfo(text, NULL, &hints, &found) != 0)
-		return false;
-	memcpy(ret, found->ai_addr, found->ai_addrlen);
-	freeaddrinfo(found);
-	return true;
-}
-
-static int find_resolver(struct stint_connect_name *name)
-{
-	struct stint_loop *loop = name->object.loop;
-	int error = 0;
-
-	if (name->options.resolver)
-		return 0;
-	if (!loop->resolver)
-		error = stint_thread_resolver_new(&loop->resolver, loop, NULL);
-	name->options.resolver = loop->resolver;
-	return error;
-}
-
 static int begin_lookups(struct stint_connect_name *name, const char *text)
 {
-	int error = find_resolver(name);
-
-	for (int i = 0; i < FAMILIES && error == 0; i++)
-		if (!name->options.family || name->options.family == families[i])
-			error = lookup_new(&name->lookup[i], name->options.resolver, text, families[i],
-					   name->handler, on_lookup, name);
-	return error;
+	return names_look_up(name->lookup, name->object.loop, name->options.resolver, text,
+			     name->options.family, name->handler, on_lookup, name);
 }
 
 static int begin(struct stint_connect_name *name, const char *text)
@@ -303,7 +236,7 @@ static int begin(struct stint_connect_name *name, const char *text)
 		error = stint_timer_new(&name->deadline, loop, name->handler, on_deadline, name);
 	if (error == 0)
 		error = stint_timer_start(name->deadline, name->options.timeout_ns, 0);
-	if (error < 0 || !parse_address(text, &address))
+	if (error < 0 || !names_parse(text, &address))
 		return error < 0 ? error : begin_lookups(name, text);
 	if (name->options.family && name->options.family != address.any.sa_family)
 		name->name_error = -ENODATA;
@@ -321,14 +254,12 @@ static int take_options(struct stint_connect_name_options *ret,
 	if (error < 0)
 		return error;
 	if (!ret->timeout_ns)
-		ret->timeout_ns = TIMEOUT_NS;
+		ret->timeout_ns = NAMES_TIMEOUT_NS;
 	if (!ret->attempt_delay_ns)
 		ret->attempt_delay_ns = ATTEMPT_DELAY_NS;
 	if (!ret->resolution_delay_ns)
 		ret->resolution_delay_ns = RESOLUTION_DELAY_NS;
-	if (ret->family != AF_UNSPEC && ret->family != AF_INET && ret->family != AF_INET6)
-		return -EINVAL;
-	return ret->resolver && !resolver_serves(ret->resolver, loop) ? -EINVAL : 0;
+	return names_check(ret->family, ret->resolver, loop);
 }
 
 int stint_connect_name_new(struct stint_connect_name **ret, struct stint_loop *loop, const char *text,
@@ -337,10 +268,9 @@ int stint_connect_name_new(struct stint_connect_name **ret, struct stint_loop *l
 {
 	struct stint_connect_name_options options;
 	struct stint_connect_name *name;
-	size_t bytes = text ? strnlen(text, NAME_BYTES + 1) : 0;
 	int error;
 
-	if (!ret || !loop || loop->dead || bytes == 0 || bytes > NAME_BYTES || port == 0 || !callback ||
+	if (!ret || !loop || loop->dead || !names_valid(text) || port == 0 || !callback ||
 	    !loop_handler_valid(loop, handler) || take_options(&options, given, loop) < 0)
 		return -EINVAL;
 	name = calloc(1, sizeof(*name));
