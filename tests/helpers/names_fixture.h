@@ -102,7 +102,7 @@ static int fill(int family)
 
 enum listening { REFUSES, ACCEPTS, FULL };
 
-static void open_listeners(enum listening ipv4, enum listening ipv6)
+__attribute__((unused)) static void open_listeners(enum listening ipv4, enum listening ipv6)
 {
 	static const int backlogs[] = {[REFUSES] = -1, [ACCEPTS] = 16, [FULL] = 0};
 

@@ -404,12 +404,21 @@ static void on_named(const struct stint_connect_name_result *result, void *ctx)
 	}
 }
 
+static void on_resolved(const struct stint_resolve_result *result, void *ctx)
+{
+	(void)ctx;
+	run.over++;
+	may_fail(result->error);
+}
+
 static void make_connections(void)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	const struct stint_connect_name_options ipv4 = {.size = sizeof(ipv4), .family = AF_INET};
 	struct stint_connect *connect;
 	struct stint_connect_name *named;
+	struct stint_resolve *resolve;
+	const struct stint_resolve_options resolved = {.size = sizeof(resolved), .family = AF_INET};
 	uint16_t port;
 
 	if (!may_fail(stint_listener_new(&run.listener, run.loop, (struct sockaddr *)&address,
@@ -421,6 +430,7 @@ static void make_connections(void)
 				on_connect, NULL));
 	begin(stint_connect_name_new(&named, run.loop, "localhost", port, &ipv4, 0, on_named, NULL));
 	begin(stint_connect_name_new(&named, run.loop, "127.0.0.1", port, &ipv4, 0, on_named, NULL));
+	begin(stint_resolve_new(&resolve, run.loop, "localhost", port, &resolved, 0, on_resolved, NULL));
 }
 
 /* ---- a run ---- */

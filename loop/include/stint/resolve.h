@@ -3,7 +3,8 @@
 #define STINT_RESOLVE_H
 
 /*
- * Connecting by name, without blocking the loop: RFC 8305 ("happy eyeballs").
+ * Connecting by name, without blocking the loop: RFC 8305 ("happy eyeballs"). And the addresses of a name, for whoever
+ * does anything else with them.
  *
  * IPv6 and IPv4 addresses are looked up side by side. Connecting begins with the best address by RFC 6724,
  * alternates between the families, and does not wait for an attempt to fail: the next one begins a quarter
@@ -29,6 +30,7 @@ extern "C" {
 struct stint_resolver;
 struct stint_lookup;
 struct stint_connect_name;
+struct stint_resolve;
 
 union stint_address {
 	struct sockaddr any; /* its sa_family says which */
@@ -85,6 +87,40 @@ STINT_API struct stint_connect_name *stint_connect_name_free(struct stint_connec
 
 /* An error of a result in words: those of names as above, any other as strerror() says. Thread-safe. */
 STINT_API const char *stint_connect_name_error(int error);
+
+/* ---- looking up ---- */
+
+struct stint_resolve_options {
+	size_t size;                     /* sizeof(struct stint_resolve_options) */
+	struct stint_resolver *resolver; /* on the same loop; NULL: the loop's own, on threads */
+	uint64_t timeout_ns;             /* 0: 30 s */
+	int family;                      /* AF_INET or AF_INET6: only this one; 0: both */
+};
+
+struct stint_resolve_result {
+	int error;      /* 0, with at least one address; or as of connecting, with none */
+	uint32_t count; /* at most 64 */
+	const union stint_address
+		*addresses; /* best first (RFC 6724), with the port; valid during the call */
+	uint64_t took_ns;   /* from the call to this */
+};
+
+typedef void (*stint_resolve_callback)(const struct stint_resolve_result *result, void *ctx);
+
+/*
+ * Looks up the addresses of `name`, as stint_connect_name_new() does: for a datagram socket, a listener, one of several
+ * servers. `port`, which may be 0, is only put into them. An address in figures is not looked up. If one family is found and
+ * the other not, or not in time, that is no error. The callback is called once, from the loop and never from within this
+ * call. The handle is dead when it is called.
+ * -EINVAL: a name that is empty or longer than 253 bytes, a resolver of another loop; -ENOMEM, -EMFILE and what the resolver
+ * says.
+ */
+STINT_API int stint_resolve_new(struct stint_resolve **ret, struct stint_loop *loop, const char *name,
+				uint16_t port, const struct stint_resolve_options *options, uint32_t handler,
+				stint_resolve_callback callback, void *ctx);
+
+/* Gives up: the callback will not be called. */
+STINT_API struct stint_resolve *stint_resolve_free(struct stint_resolve *resolve);
 
 /* ---- resolvers ---- */
 
