@@ -118,6 +118,10 @@ static void open_database(struct recording *recording, const char *path)
 {
 	int code, err;
 
+	if (strcmp(path, ":memory:") == 0) {
+		recording_failed(recording, -EINVAL, "to SQLite that name is no file's: try ./:memory:");
+		return;
+	}
 	if (!may_replace(path)) {
 		recording_failed(recording, -EEXIST,
 				 "the file is there and is not a stint recording: not replaced");

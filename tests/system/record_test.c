@@ -806,6 +806,18 @@ static void an_output_that_cannot_be_written(void **state)
 	end_server(&server);
 }
 
+/* SQLite would keep it nowhere. */
+static void an_output_in_memory_only(void **state)
+{
+	struct server server;
+
+	(void)state;
+	start_server(&server);
+	refused((const char *const[]){"stint", "record", "-o", ":memory:", "-p", server.pid, NULL}, 1,
+		"try ./:memory:");
+	end_server(&server);
+}
+
 static void an_output_that_is_somebody_elses_file(void **state)
 {
 	struct server server;
@@ -962,6 +974,7 @@ int main(void)
 		TEST(how_a_command_failed_is_told),
 		TEST(a_command_that_is_not_there),
 		TEST(an_output_that_cannot_be_written),
+		TEST(an_output_in_memory_only),
 		TEST(an_output_that_is_somebody_elses_file),
 		TEST(an_output_that_another_recorder_writes),
 		TEST(arguments_that_make_no_sense),
