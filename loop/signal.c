@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "late_signal.h"
 #include "reactor.h"
 
 #include <errno.h>
@@ -232,13 +233,6 @@ static void destroy(struct object *object)
 	release_mailbox(loop);
 }
 
-/* What the kernel raises for an instruction that would only run again. */
-static bool can_be_watched(int number)
-{
-	return number > 0 && number < NSIG && number != SIGSEGV && number != SIGBUS && number != SIGFPE &&
-	       number != SIGILL && number != SIGTRAP && number != SIGSYS;
-}
-
 int stint_signal_new(struct stint_signal **ret, struct stint_loop *loop, int number, uint32_t handler,
 		     stint_signal_callback callback, void *ctx)
 {
@@ -246,7 +240,7 @@ int stint_signal_new(struct stint_signal **ret, struct stint_loop *loop, int num
 	int error;
 
 	if (!ret || !loop || loop->dead || !callback || !loop_handler_valid(loop, handler) ||
-	    !can_be_watched(number))
+	    !signal_may_be_late(number))
 		return -EINVAL;
 	pthread_once(&fork_once, watch_forks);
 	signal = calloc(1, sizeof(*signal));

@@ -102,7 +102,7 @@ int stint_socket_trace_new(struct stint_socket_trace **ret, struct stint_meter_l
 	struct stint_socket_trace *trace;
 	int error;
 
-	if (!ret || !account || fd < 0)
+	if (!ret || !account)
 		return -EINVAL;
 	error = check_is_tcp(fd);
 	if (error == 0)

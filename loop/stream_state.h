@@ -13,7 +13,7 @@
  * stream holds back that coalesces. One that fails while there is
  * something to read is finished when that is read.
  *
- * Price: 280 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
+ * Price: 288 bytes and the 64 of its descriptor, idle; 16 KiB more while something is queued; a timer if a
  * limit is set. The buffer for reading is the loop's.
  */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "clock.h"
 #include "histogram_record.h"
+#include "late_signal.h"
 #include "meter.h"
 #include "options.h"
 #include "stack_copy.h"
@@ -235,7 +236,7 @@ static int take_options(struct stint_watchdog_options *ret, const struct stint_w
 		ret->signal = DEFAULT_SIGNAL;
 	if (ret->interval_ns > INTERVAL_MAX_NS)
 		ret->interval_ns = INTERVAL_MAX_NS;
-	return ret->interval_ns < INTERVAL_MIN_NS ? -EINVAL : 0;
+	return ret->interval_ns < INTERVAL_MIN_NS || !signal_may_be_late(ret->signal) ? -EINVAL : 0;
 }
 
 /* Under one_lock. */

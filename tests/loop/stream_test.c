@@ -294,7 +294,10 @@ static void expect_no_trace(int fd, int error)
 
 static void what_is_no_tcp_socket_is_not_traced(void **state)
 {
+	struct stint_socket_trace *trace;
+
 	(void)state;
+	assert_int_equal(stint_socket_trace_new(&trace, stint_loop_account(loop), -1, NULL, NULL), -EBADF);
 	expect_no_trace(open("/dev/null", O_RDONLY | O_CLOEXEC), -ENOTSOCK);
 	expect_no_trace(eventfd(0, EFD_CLOEXEC), -ENOTSOCK);
 	expect_no_trace(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), -EOPNOTSUPP);

@@ -318,14 +318,18 @@ static void the_longest_interval_is_no_end_of_looking(void **state)
 
 static void bad_options_are_refused(void **state)
 {
+	static const int signals[] = {-1,     65,     SIGKILL, SIGSTOP, SIGSEGV,
+				      SIGBUS, SIGFPE, SIGILL,  SIGTRAP, SIGSYS};
 	struct stint_watchdog_options options = {.size = sizeof(options), .interval_ns = 1};
 
 	(void)state;
 	assert_int_equal(stint_watchdog_start(&watchdog, meter, &options), -EINVAL);
 	assert_int_equal(stint_watchdog_start(NULL, meter, NULL), -EINVAL);
 	assert_int_equal(stint_watchdog_start(&watchdog, NULL, NULL), -EINVAL);
-	options = (struct stint_watchdog_options){.size = sizeof(options), .signal = SIGKILL};
-	assert_int_equal(stint_watchdog_start(&watchdog, meter, &options), -EINVAL);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		options = (struct stint_watchdog_options){.size = sizeof(options), .signal = signals[i]};
+		assert_int_equal(stint_watchdog_start(&watchdog, meter, &options), -EINVAL);
+	}
 	assert_null(stint_watchdog_stop(NULL));
 }
 

@@ -61,7 +61,8 @@ struct stint_watchdog_options {
 /*
  * Starts it for all loops of `meter`, those that come later included; but not those beyond the meter's loop limit.
  * It keeps a reference to the meter. `options` NULL: all defaults. There is one in a process: -EALREADY.
- * -EBUSY: the signal has a handler already. -EINVAL, -ENOMEM, -EAGAIN (no thread to be had).
+ * -EBUSY: the signal has a handler already. -EINVAL, also for a signal that stint_signal_new() would not have; -ENOMEM,
+ * -EAGAIN (no thread to be had).
  * Any thread may call it. After a fork the child has none.
  */
 STINT_API int stint_watchdog_start(struct stint_watchdog **ret, struct stint_meter *meter,
