@@ -273,7 +273,9 @@ enum stint_probes_no_event {
 /*
  * A write stall: from a send that found the buffer full to the next send on that socket; but one that is refused
  * before anything has opened the buffer, as where a program sends once more at once, is of the same stall, and one that
- * takes something then ends it as it returns. A stall that did not end so is told until its end, or until now; the last of
+ * takes something then ends it as it returns. Also from a send of 2048 bytes or more that was taken whole, and left a TCP
+ * socket with too little room for a write event, to the next one, if that comes in the iteration in which a wait has returned
+ * the event: in an epoll set, only where it was asked for, and not edge-triggered. A stall that did not end so is told until its end, or until now; the last of
  * its time is in the stage that it had come to.
  */
 struct stint_probes_stall {

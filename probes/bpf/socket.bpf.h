@@ -44,7 +44,11 @@ struct socket_state {
 	u32 retransmits;
 	u32 by_lowat; /* the send was refused by TCP_NOTSENT_LOWAT, not by the buffer */
 	u32 by_queue; /* the same by the length of a unix peer's queue */
-	u32 reserved;
+	/*
+	 * The send took all that it was given, and left too little space for a write event: that is a stall if its program
+	 * asks for the event, and else dropped.
+	 */
+	u32 is_whole;
 	u32 alarm; /* enum record_why + 1, once an alarm was given in this stall */
 
 	/* An ACK that was announced by tcp_probe; what it did is seen at the next look. */
@@ -56,7 +60,7 @@ struct socket_state {
 	u32 raised_to_wait; /* the event found its thread waiting for it */
 	u32 raised_tid;     /* that thread; 0: none */
 	u32 raised_at;      /* and its place among all that were raised for that */
-	u32 reserved2;
+	u32 reserved;
 	u64 runnable_mark_ns; /* its time without a CPU, as it was raised, or had one for it */
 	u64 segment_ns;       /* when any segment was announced that was not looked at since; 0: none was */
 	u64 early_cause_ns;   /* the ACK that cleared the bit while no stall was known; 0: none */

@@ -3,7 +3,8 @@
 #define STINT_PROBES_STALL_BPF_H
 
 /*
- * Write stalls of TCP sockets: from a send that found the buffer full to the next send.
+ * Write stalls of TCP sockets: from a send that found the buffer full, or that filled it so far that its program then waits
+ * for the write event, to the next send.
  *
  * The kernel has no tracepoint for the write event, so it is put together from what tracepoints show:
  *   - a send that finds the buffer full sets SOCK_NOSPACE (sk_stream_wait_memory, tcp_sendmsg_locked);
@@ -72,6 +73,8 @@ static __always_inline void count_ack(struct socket_state *state, u64 sk, bool o
 		return;
 	state->acks++;
 	state->acked_bytes += bytes;
+	if (state->is_whole) /* its sender has not found it full */
+		return;
 	account_ack(state, sk, opened, time_ns);
 }
 
@@ -107,6 +110,44 @@ static __always_inline void note_cause(struct socket_state *state)
 		state->cause_ns = cause_ns;
 }
 
+/* As sk_stream_is_writeable() has it: else the kernel tells of no write event, and raises one later. */
+static __always_inline bool is_writable(u64 sk)
+{
+	return has_memory(sk) && has_room_unsent(sk);
+}
+
+/*
+ * Who asks for the write event of an epoll set, and not for edges, has something to write: a set would not sleep else. Who
+ * asks for edges may do so all the time.
+ */
+static __always_inline bool wants_to_write(const struct interest *interest)
+{
+	return interest->events & (EPOLLOUT | EPOLLWRNORM) && !(interest->events & EPOLLET);
+}
+
+/* What a poll() asks for is seen only as it returns. */
+static __noinline bool may_want_to_write(u64 sk)
+{
+	struct interest interest;
+
+	read_interest(&interest, sk);
+	return !interest.registered || wants_to_write(&interest);
+}
+
+static __noinline bool wants_now(u64 sk)
+{
+	struct interest interest;
+
+	read_interest(&interest, sk);
+	return wants_to_write(&interest);
+}
+
+/* After a send that was whole, nobody need have polled, so that the bit says nothing. */
+static __always_inline bool is_full_still(const struct socket_state *state, u64 sk)
+{
+	return state->stage == STALL_FULL && state->is_whole ? !is_writable(sk) : lacks_space(sk);
+}
+
 /*
  * What the last announced segment did, seen now. `waking` is the thread that is being woken, 0 if this look has another
  * reason; `is_over`: that segment's processing is known to be over. Else another CPU may be amid that, and what it
@@ -124,7 +165,7 @@ __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking
 	segment_ns = pending(&state->segment_ns);
 	ack_ns = pending(&state->ack_time_ns);
 	too_early = waking || (!is_over && (segment_ns || ack_ns) && is_in_use(sk));
-	lacks = lacks_space(sk);
+	lacks = is_full_still(state, sk);
 	opened = state->stage == STALL_FULL && !lacks;
 	if (state->stage == STALL_NONE && ack_ns && state->ack_lacked && !lacks)
 		state->early_cause_ns = ack_ns;
@@ -148,6 +189,10 @@ __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking
 	 * seen, all until now was waiting for it.
 	 */
 	end_gap(state, sk, state->cause_ns ? state->cause_ns : now_ns);
+	if (state->is_whole && !may_want_to_write(sk)) {
+		leave_stall(state);
+		return 0;
+	}
 	raise(state, sk, waking || !state->cause_ns ? now_ns : state->cause_ns, waking ? waking : state->tid,
 	      !waking);
 	return 0;
@@ -252,11 +297,12 @@ static __always_inline void announce_segment(struct socket_state *state, u64 sk,
 }
 
 /* False: another thread's send has begun one at the same time. */
-static __always_inline bool begin_stall(struct socket_state *state, u64 sk, u64 now_ns)
+static __always_inline bool begin_stall(struct socket_state *state, u64 sk, u64 now_ns, bool is_whole)
 {
 	if (!enter_stage(state, STALL_NONE, STALL_BEGINS))
 		return false;
 	state->start_ns = now_ns;
+	state->is_whole = is_whole;
 	state->cause_ns = state->early_cause_ns;
 	state->early_cause_ns = 0;
 	state->raised_ns = 0;
@@ -279,6 +325,22 @@ static __always_inline bool begin_stall(struct socket_state *state, u64 sk, u64 
 	return enter_stage(state, STALL_BEGINS, STALL_FULL);
 }
 
+/*
+ * Has its program waited for the write event, and sends in the iteration that this began? Or does it wait still? Of one that
+ * is closed nobody knows.
+ */
+static __noinline bool counts(struct socket_state *state, u64 sk, u32 ending)
+{
+	struct thread *thread;
+
+	if (!state || !state->is_whole)
+		return true;
+	if (ending != RECORD_SENT)
+		return ending == RECORD_OPEN && wants_now(sk);
+	thread = find_thread((u32)bpf_get_current_pid_tgid());
+	return thread && state->stage == STALL_RETURNED && state->returned_ns >= thread->start_ns;
+}
+
 /* A TCP socket's stall is over, by a send or because there will be none; or it is told of while it goes on. */
 __noinline int end_stall(struct socket_state *state, u64 sk, u64 now_ns, u32 ending)
 {
@@ -288,6 +350,11 @@ __noinline int end_stall(struct socket_state *state, u64 sk, u64 now_ns, u32 end
 	if (!state)
 		return 0;
 	settle(state, sk, now_ns, 0, ending == RECORD_CLOSED);
+	if (!counts(state, sk, ending)) {
+		if (ending != RECORD_OPEN)
+			leave_stall(state);
+		return 0;
+	}
 	opened = state->stage != STALL_FULL;
 	ack_ns = pending(&state->ack_time_ns);
 	if (ack_ns &&
@@ -420,6 +487,12 @@ static __always_inline void note_no_more_sends(u64 sk, int after, u64 now_ns)
 }
 
 /*
+ * Programs that ask whether they may write, and then send less than what is free, never find the buffer full: a send of so
+ * much, or more, may leave it so that it cannot be written to. Smaller ones are not looked at.
+ */
+#define FILLING_BYTES 2048
+
+/*
  * A send is over. It found the buffer full if it took less than it was given, whatever the bit says: ACKs
  * that had waited for the end of this very call may have opened the buffer again. Only where it is not known
  * how much it was given, the bit has to tell: a poll sets it too, so it is no proof.
@@ -427,7 +500,7 @@ static __always_inline void note_no_more_sends(u64 sk, int after, u64 now_ns)
 __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, bool is_short)
 {
 	struct socket_state *state;
-	bool is_chosen;
+	bool is_chosen, fills;
 	u64 now_ns;
 
 	if (!moment)
@@ -439,7 +512,8 @@ __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, bool is
 	}
 	is_chosen = is_chosen_fd(fd) || is_chosen_by_port(sk);
 	is_short = is_short || (!moment->requested_bytes && lacks_space(sk));
-	state = is_short || is_chosen ? know_socket(sk, pid) : find_socket(sk);
+	fills = !is_short && moment->done_bytes >= FILLING_BYTES && !is_writable(sk);
+	state = is_short || fills || is_chosen ? know_socket(sk, pid) : find_socket(sk);
 	if (!state)
 		return 0;
 	/* It may have come by ways that are no accept: a ring, another process. */
@@ -451,7 +525,11 @@ __noinline int note_send(u64 sk, u32 pid, s32 fd, struct moment *moment, bool is
 	report_moment(state, sk, moment);
 	if (is_stalled(state) && moment->done_bytes) /* it began before anything had opened the buffer */
 		end_stall(state, sk, now_ns, RECORD_SENT);
-	if (!is_short || !begin_stall(state, sk, now_ns))
+	if (fills)
+		begin_stall(state, sk, now_ns, true);
+	if (is_short && state->is_whole)
+		leave_stall(state);
+	if (!is_short || !begin_stall(state, sk, now_ns, false))
 		return 0;
 	if (lacks_space(sk)) {
 		state->cause_ns = 0; /* it was opened, and filled up again, within the call */
@@ -489,14 +567,17 @@ static __always_inline void exit_send(u32 pid, u32 tid, s32 fd, u32 flags, u64 r
 {
 	struct moment moment = {.tid = tid, .time_ns = now_ns, .requested_bytes = requested};
 	bool is_short = result == -EAGAIN || (result > 0 && requested && (u64)result < requested);
-	bool matters = is_short || !requested || stalls_open > 0 || (trace_sockets && sockets_known > 0);
+	bool may_fill = !is_short && result >= FILLING_BYTES;
+	bool matters =
+		is_short || may_fill || !requested || stalls_open > 0 || (trace_sockets && sockets_known > 0);
 	u64 sk;
 
 	if (!matters && !is_chosen_fd(fd) && !trace_port)
 		return;
 	if (result < 0 && result != -EAGAIN)
 		return;
-	sk = sock_sent_on(fd, flags, matters);
+	/* Who waits for the event needs no descriptor that is non-blocking. */
+	sk = sock_sent_on(fd, may_fill ? MSG_DONTWAIT : flags, matters);
 	if (!sk)
 		return;
 	moment.done_bytes = result > 0 ? (u64)result : 0;
@@ -649,7 +730,7 @@ static __always_inline void forget_socket(u64 sk, u64 now_ns)
 	if (!state)
 		return;
 	stage = leave_stall(state);
-	if (stage >= STALL_FULL) /* its close was not seen */
+	if (stage >= STALL_FULL && !state->is_whole) /* its close was not seen */
 		report_stall(state, stage != STALL_FULL, now_ns, RECORD_CLOSED);
 	report_why(state);
 	if (bpf_map_delete_elem(&sockets, &sk) == 0)

@@ -276,7 +276,7 @@ static __always_inline void look_for_alarm(struct socket_state *state, u64 sk, u
 	u32 why = RECORD_WHY_OTHER;
 	u64 since_ns;
 
-	if (!is_stalled(state) || state->alarm || !sk_socket(sk))
+	if (!is_stalled(state) || state->is_whole || state->alarm || !sk_socket(sk))
 		return;
 	since_ns = untold_since(state, sk, now_ns, &why);
 	if (since_ns && now_ns > since_ns && now_ns - since_ns >= alarm_ns)

@@ -210,9 +210,10 @@ CREATE TABLE overrun_victim (
 	wait_ns INTEGER NOT NULL               -- from the wait's return to its first system call
 );
 
--- From a send that found the buffer full to the next send on that socket (not one that was refused before anything had
--- opened the buffer), or as long as it lasted without one. The five stages add up; of a stall without a next send, the last
--- of its time is in the stage that it had come to.
+-- From a send that found the buffer full, or left too little room for a write event that the program then waited for, to
+-- the next send on that socket (not one that was refused before anything had opened the buffer), or as long as it lasted
+-- without one. The five stages add up; of a stall without a next send, the last of its time is in the stage that it had come
+-- to.
 CREATE TABLE write_stall (
 	id INTEGER PRIMARY KEY,
 	process INTEGER NOT NULL REFERENCES process(id),

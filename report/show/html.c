@@ -460,8 +460,8 @@ static void put_stalls(struct page *page)
 	struct buffer unseen = {0};
 
 	put(page,
-	    "<h2>Write stalls</h2>\n<p class=\"soft\">From a send that found the buffer full to the next send on that "
-	    "socket.</p>\n");
+	    "<h2>Write stalls</h2>\n<p class=\"soft\">From a send that found the buffer full, or filled it, to the next send "
+	    "on that socket.</p>\n");
 	put_meter_stalls(page);
 	for (size_t i = 0; i < page->stalls->len;) {
 		put(page, "<p>");

@@ -380,7 +380,7 @@ static void put_stalls(struct text_page *page)
 	bool any;
 
 	text_heading(page, "Write stalls",
-		     "from a send that found the buffer full to the next send on that socket");
+		     "from a send that found the buffer full, or filled it, to the next send on that socket");
 	if (stall_groups_new(&groups, page->model) < 0) {
 		page->out->err = -ENOMEM;
 		return;

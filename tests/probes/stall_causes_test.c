@@ -219,6 +219,44 @@ static void a_sender_that_polls_for_nothing_else_has_all_stages(void **state)
 }
 
 /* Nothing opened the buffer between two tries: all of it is waiting for the ACK, none the loop's. */
+/* No send of it is short. Its peer reads nothing for 1.6 s, in which its buffer is filled, and its peer's too. */
+static void check_modest(const char *sender)
+{
+	const struct stint_probes_stall *longest;
+
+	write_case_run(&run, sender, "late");
+	assert_int_equal(run.account.short_sends, 0);
+	longest = write_case_longest(&run);
+	assert_int_equal(longest->ack_ns + longest->kernel_ns + longest->scheduler_ns + longest->loop_ns +
+				 longest->queue_ns,
+			 longest->duration_ns);
+	assert_int_equal(longest->ending, STINT_PROBES_SENT);
+	assert_int_equal(longest->cause, STINT_PROBES_LIMIT_RECEIVE_WINDOW);
+	assert_true(longest->duration_ns > 800 * MS);
+	assert_int_equal(run.watching.alarms_len, 0);
+}
+
+static void a_sender_that_never_fills_its_buffer_is_stalled_all_the_same(void **state)
+{
+	(void)state;
+	check_modest("modest");
+}
+
+static void so_is_one_in_poll(void **state)
+{
+	(void)state;
+	check_modest("modest-poll");
+}
+
+/* As a server of large files does that asks for edges all the time, and whose next request comes later. */
+static void a_sender_that_does_not_ask_for_space_is_not_stalled(void **state)
+{
+	(void)state;
+	write_case_run(&run, "pausing", "slow");
+	assert_int_equal(run.account.short_sends, 0);
+	assert_int_equal(run.watching.stalls_len, 0);
+}
+
 static void trying_again_while_it_is_full_is_not_the_loops_fault(void **state)
 {
 	(void)state;
@@ -318,6 +356,10 @@ int main(void)
 		cmocka_unit_test_teardown(a_loop_in_poll_has_all_stages, tear_down),
 		cmocka_unit_test_teardown(a_loop_in_select_has_all_stages, tear_down),
 		cmocka_unit_test_teardown(a_sender_that_polls_for_nothing_else_has_all_stages, tear_down),
+		cmocka_unit_test_teardown(a_sender_that_never_fills_its_buffer_is_stalled_all_the_same,
+					  tear_down),
+		cmocka_unit_test_teardown(so_is_one_in_poll, tear_down),
+		cmocka_unit_test_teardown(a_sender_that_does_not_ask_for_space_is_not_stalled, tear_down),
 		cmocka_unit_test_teardown(trying_again_while_it_is_full_is_not_the_loops_fault, tear_down),
 		cmocka_unit_test_teardown(a_send_refused_by_the_low_water_mark_is_marked, tear_down),
 		cmocka_unit_test_teardown(without_a_low_water_mark_there_is_none, tear_down),

@@ -98,14 +98,32 @@ static void assert_stall_is(const struct stint_probes_stall *stall, const struct
 	assert_true(end_ns - stall->queue_ns >= first->after_ns);
 }
 
+/* One that was whole may have left so little room that the program waits for more all the same. */
+static size_t pass_over_whole(size_t at, const struct subject_send *send, const struct subject_send *next)
+{
+	const struct stint_probes_stall *stall = &watching.stalls[at];
+
+	if (at == watching.stalls_len || was_short(send) || !next->waited_ns ||
+	    stall->start_ns < send->before_ns || stall->start_ns > send->after_ns)
+		return 0;
+	assert_stages_add_up(stall);
+	assert_stall_is(stall, send, next);
+	return 1;
+}
+
 static void assert_stalls_are_the_programs(void)
 {
-	size_t at = 0;
+	size_t at = 0, whole = 0, passed;
 
 	for (size_t i = 0, next; i + 1 < sends_len; i = next) {
 		for (next = i + 1; next < sends_len && sends[next].result <= 0; next++)
 			; /* one that is refused ends nothing */
-		if (!was_short(&sends[i]) || next == sends_len)
+		if (next == sends_len)
+			continue;
+		passed = pass_over_whole(at, &sends[i], &sends[next]);
+		at += passed;
+		whole += passed;
+		if (!was_short(&sends[i]))
 			continue;
 		if (at == watching.stalls_len)
 			fail_msg("the stall after send %zu was not told", i);
@@ -113,7 +131,7 @@ static void assert_stalls_are_the_programs(void)
 		assert_stall_is(&watching.stalls[at], &sends[i], &sends[next]);
 		at++;
 	}
-	assert_true(at > 0);
+	assert_true(at > whole);
 	assert_int_equal(watching.stalls_len, at);
 }
 
@@ -261,7 +279,9 @@ static void check_traced_sends(const char *method, const char *pattern)
 	for (; i < sends_len; i++, at++) {
 		const struct stint_probes_socket_event *event;
 
-		while (at < watching.events_len && !is_send(&watching.events[at]))
+		/* A send that was whole may have made it known before. */
+		while (at < watching.events_len &&
+		       (!is_send(&watching.events[at]) || watching.events[at].time_ns < sends[i].before_ns))
 			at++;
 		assert_true(at < watching.events_len);
 		event = &watching.events[at];

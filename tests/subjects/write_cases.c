@@ -23,6 +23,9 @@
  *	poll       as busy, but waits in poll(); and does something else for AFTER_MS with each event before it sends
  *	writer     as poll, for that socket alone, and until it can be written to
  *	select     the same in select()
+ *	modest     as level, but sends MODEST_BYTES with each event: no send finds the buffer full
+ *	modest-poll	the same in poll()
+ *	pausing    edge-triggered; sends PAUSING_BYTES at a time, which fit, once all before was acknowledged
  *	retrying   never waits for EPOLLOUT: tries again every millisecond
  *
  * PEER: fast, slow (32 kB a millisecond), sipping (SIP_BYTES each SIP_MS), late (reads nothing for MISTAKE_MS, then fast),
@@ -35,6 +38,7 @@
 #include <inttypes.h>
 #include <linux/bpf.h>
 #include <linux/filter.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -45,6 +49,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -55,22 +60,24 @@
 
 #include "../helpers/subject_writes.h"
 
-#define TOTAL_BYTES  4194304u
-#define SEND_BUFFER  262144 /* the kernel doubles it */
-#define LOWAT_BYTES  32768
-#define PACING_BYTES 20000000u
-#define SMOOTH_BYTES 100000000u
-#define MISTAKE_MS   1600
-#define AFTER_MS     20
-#define SILENT_MS    2500
-#define BLINK_MS     300
-#define SIP_MS       40
-#define SIP_BYTES    262144
-#define COMPUTE_NS   60000000u
-#define HOGS         4
-#define EARLY_BYTES  131072 /* that a peer reads before it misbehaves */
-#define LATER_BYTES  524288
-#define WIDE_BUFFER  1048576 /* many segments, also on loopback */
+#define TOTAL_BYTES   4194304u
+#define SEND_BUFFER   262144 /* the kernel doubles it */
+#define MODEST_BYTES  32768
+#define PAUSING_BYTES 360000
+#define LOWAT_BYTES   32768
+#define PACING_BYTES  20000000u
+#define SMOOTH_BYTES  100000000u
+#define MISTAKE_MS    1600
+#define AFTER_MS      20
+#define SILENT_MS     2500
+#define BLINK_MS      300
+#define SIP_MS        40
+#define SIP_BYTES     262144
+#define COMPUTE_NS    60000000u
+#define HOGS          4
+#define EARLY_BYTES   131072 /* that a peer reads before it misbehaves */
+#define LATER_BYTES   524288
+#define WIDE_BUFFER   1048576 /* many segments, also on loopback */
 
 static char data[TOTAL_BYTES];
 static struct subject_writes account;
@@ -223,11 +230,16 @@ static void control(int epfd, int operation, int fd, uint32_t events)
 
 static uint32_t events_at_start(const char *manner)
 {
-	if (is(manner, "edge") || is(manner, "edge-lost"))
+	if (is(manner, "edge") || is(manner, "edge-lost") || is(manner, "pausing"))
 		return EPOLLIN | EPOLLOUT | EPOLLET;
 	if (is(manner, "arming") || is(manner, "oneshot") || is(manner, "unarmed") || is(manner, "retrying"))
 		return EPOLLIN;
 	return EPOLLOUT;
+}
+
+static bool is_modest(const char *manner)
+{
+	return is(manner, "modest") || is(manner, "modest-poll");
 }
 
 /* For loops without epoll. */
@@ -250,12 +262,14 @@ static void poll_for_space(const char *manner, int fd)
 	if (len < 1)
 		die(manner);
 	account.events++;
-	pause_ms(AFTER_MS);
+	if (!is_modest(manner))
+		pause_ms(AFTER_MS);
 }
 
 static bool is_polling(const char *manner)
 {
-	return is(manner, "poll") || is(manner, "select") || is(manner, "writer");
+	return is(manner, "poll") || is(manner, "modest-poll") || is(manner, "select") ||
+	       is(manner, "writer");
 }
 
 /* True if epoll told EPOLLOUT within the time. */
@@ -333,7 +347,7 @@ static void compute_beside_others(void)
 /* Returns when the sender has found out by itself what it got wrong. */
 static void make_mistake(const char *manner, int epfd)
 {
-	if (is(manner, "busy") || is_polling(manner))
+	if (is(manner, "busy") || (is_polling(manner) && !is_modest(manner)))
 		pause_ms(MISTAKE_MS);
 	if (is(manner, "computing"))
 		compute();
@@ -343,6 +357,18 @@ static void make_mistake(const char *manner, int epfd)
 		wait_for_space(epfd, MISTAKE_MS);
 	if (is(manner, "edge-lost") && wait_for_space(epfd, -1))
 		wait_for_space(epfd, MISTAKE_MS);
+}
+
+/* The edge may have come as all but the rest was acknowledged, or not at all if the queue was never so long. */
+static void await_acks(int epfd, int fd)
+{
+	int unacknowledged;
+
+	do {
+		wait_for_space(epfd, 1);
+		if (ioctl(fd, SIOCOUTQ, &unacknowledged) < 0)
+			die("SIOCOUTQ");
+	} while (unacknowledged > 0);
 }
 
 static void await_space(const char *manner, int epfd, int fd)
@@ -361,6 +387,10 @@ static void await_space(const char *manner, int epfd, int fd)
 		poll_for_space(manner, fd);
 		return;
 	}
+	if (is(manner, "pausing")) {
+		await_acks(epfd, fd);
+		return;
+	}
 	if (is(manner, "retrying")) {
 		wait_for_space(epfd, 1);
 		return;
@@ -370,6 +400,13 @@ static void await_space(const char *manner, int epfd, int fd)
 	wait_for_space(epfd, -1);
 	if (arms)
 		control(epfd, EPOLL_CTL_MOD, fd, EPOLLIN);
+}
+
+static size_t at_most(const char *manner, size_t left)
+{
+	size_t most = is_modest(manner) ? MODEST_BYTES : is(manner, "pausing") ? PAUSING_BYTES : left;
+
+	return most < left ? most : left;
 }
 
 static void send_all(const char *manner, int fd)
@@ -393,14 +430,15 @@ static void send_all(const char *manner, int fd)
 		wait_for_space(epfd, -1);
 	account.events = 0;
 	while (sent < TOTAL_BYTES) {
-		ssize_t done = send(fd, data + sent, TOTAL_BYTES - sent, MSG_NOSIGNAL);
+		size_t bytes = at_most(manner, TOTAL_BYTES - sent);
+		ssize_t done = send(fd, data + sent, bytes, MSG_NOSIGNAL);
 
 		if (done < 0 && errno != EAGAIN)
 			die("send");
 		sent += done > 0 ? (size_t)done : 0;
 		if (sent == TOTAL_BYTES)
 			break;
-		account.short_sends += done > 0 || sent == 0;
+		account.short_sends += done < (ssize_t)bytes && (done > 0 || sent == 0);
 		await_space(manner, epfd, fd);
 	}
 }
