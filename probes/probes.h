@@ -494,8 +494,7 @@ struct stint_probes_options {
 	uint64_t follow_cgroup; /* every process in that cgroup or below, by its number; 0: none */
 	uint32_t ring_bytes;    /* 0: 8 MiB; a power of two; in less than 16 KiB no overrun has room */
 	uint32_t loop_limit;    /* at a time; 0: 64; at most 1024, each 56 KiB */
-	uint32_t
-		role_limit; /* as that; 0: 128; at most 1024, each 38 KiB, and that three times once in use */
+	uint32_t role_limit;    /* as that; 0: 128; at most 1024, each 84 KiB, and more once in use */
 	uint8_t trace_address
 		[16]; /* with trace_port: at the same end; IPv6, or IPv4 mapped into it; all 0: any */
 	/*

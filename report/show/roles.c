@@ -25,7 +25,8 @@ static const char roles_meaning[] =
 static const char stages_meaning[] =
 	"Age: from the arrival in the kernel (data; of a listener, the end of the handshake) to the return of the first "
 	"read. Of that, in per cent of the sum: left, waits returned, and the program had not asked for it, or did not read "
-	"it; busy, the loop did other things and did not wait; kernel, to the wake-up; scheduler, to a CPU; return, to the return of the wait; queue, handlers before it, and the read.";
+	"it; busy, the loop did other things and did not wait; kernel, to the wake-up; scheduler, to a CPU; return, to the "
+	"return of the wait; queue, handlers before it, and the read.";
 
 static uint64_t p50(const struct model_metric *metric)
 {
