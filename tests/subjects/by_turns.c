@@ -129,6 +129,12 @@ static void await_call(pid_t tid, int number)
 		sched_yield();
 }
 
+/* The compiler is to have it there whole. */
+static inline void keep_in_frame(char *array)
+{
+	__asm__ volatile("" : : "r"(array) : "memory");
+}
+
 /* ---- the pool ---- */
 
 struct worker {
@@ -359,11 +365,11 @@ static __attribute__((noinline)) void park_by_machine(struct scheduler *self)
 
 static __attribute__((noinline)) void park_deeper(struct scheduler *self)
 {
-	volatile char deeper[2048];
+	char deeper[2048];
 
-	deeper[0] = 'x';
+	keep_in_frame(deeper);
 	park_by_machine(self);
-	deeper[1] = deeper[0];
+	keep_in_frame(deeper);
 }
 
 static __attribute__((noinline)) void wait_as_reserve(struct scheduler *self)
@@ -394,12 +400,12 @@ static __attribute__((noinline)) void wait_in_set(void)
 
 static __attribute__((noinline)) void sleep_deeper(struct scheduler *self)
 {
-	volatile char deeper[2048];
+	char deeper[2048];
 	const struct timespec minute = {60, 0};
 
-	deeper[0] = 'x';
+	keep_in_frame(deeper);
 	sleep_until_woken(self, &minute);
-	deeper[1] = deeper[0];
+	keep_in_frame(deeper);
 }
 
 static __attribute__((noinline)) void do_scheduled(struct scheduler *self,
