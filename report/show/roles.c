@@ -197,8 +197,13 @@ static void put_amount(struct buffer *out, const struct model *model, const stru
 			units_times(finding->count).text, cost.text, units_ns(finding->longest_ns).text);
 		return;
 	default:
-		buffer_printf(out, "%s calls on it could have blocked, and did for %s in sum, at most %s",
-			      count.text, cost.text, units_ns(finding->longest_ns).text);
+		buffer_printf(out, "%s call%s on it could have blocked, and ", count.text,
+			      finding->count == 1 ? "" : "s");
+		if (finding->cost_ns == 0)
+			buffer_string(out, finding->count == 1 ? "did not" : "none did");
+		else
+			buffer_printf(out, "did for %s in sum, at most %s", cost.text,
+				      units_ns(finding->longest_ns).text);
 	}
 }
 

@@ -839,9 +839,45 @@ static void how_often_a_habit_was_seen_is_told(void **state)
 	buffer_free(&out);
 }
 
+static void assert_blocking_is_told(const struct stint_probes_finding *finding, const char *words)
+{
+	int64_t process = recording_process(recording, 1, "server");
+	struct buffer out = {0};
+
+	recording_finding(recording, process, finding);
+	load();
+	text_report(&out, model, false, 1000);
+	if (!strstr(buffer_text(&out), words))
+		fail_msg("'%s' is not in: %s", words, buffer_text(&out));
+	buffer_free(&out);
+}
+
+static void one_call_that_could_have_blocked_is_one(void **state)
+{
+	(void)state;
+	assert_blocking_is_told(
+		&(struct stint_probes_finding){.kind = STINT_PROBES_FINDING_BLOCKING,
+					       .fd = 7,
+					       .count = 1,
+					       .cost_ns = 2 * MS,
+					       .longest_ns = 2 * MS},
+		"1 call on it could have blocked, and did for 2.00 ms in sum, at most 2.00 ms.");
+}
+
+static void calls_that_could_have_blocked_and_did_not_are_said_not_to(void **state)
+{
+	(void)state;
+	assert_blocking_is_told(&(struct stint_probes_finding){.kind = STINT_PROBES_FINDING_BLOCKING,
+							       .fd = 7,
+							       .count = 485},
+				"485 calls on it could have blocked, and none did.");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		test(one_call_that_could_have_blocked_is_one),
+		test(calls_that_could_have_blocked_and_did_not_are_said_not_to),
 		test(a_habit_that_costs_next_to_nothing_is_no_headline),
 		test(a_habit_that_costs_a_hundredth_of_the_time_is_one),
 		test(a_habit_that_held_something_up_beyond_the_budget_is_one),
