@@ -34,7 +34,8 @@ struct stint_image {
 	struct stint_images *images; /* NULL: it is not shared */
 	struct stint_image *next;
 	const Dwfl_Thread_Callbacks *callbacks;
-	uint32_t users;
+	uint32_t *users; /* by their pids, one as often as it has it */
+	uint32_t users_len;
 	char *files; /* what it is of, as stint_mapped_files() has it; NULL: not known, and so nobody else's */
 	Dwfl *dwfl;  /* NULL: lost to a file that was cut short while it was read */
 	pid_t pid;   /* as the Dwfl has it */
@@ -66,9 +67,6 @@ struct stint_images *stint_images_free(struct stint_images *images)
 
 /* ---- the files of a process, for libdwfl ---- */
 
-/* libdwfl takes what bears such a name, and is not there, from the process's memory. */
-static const char in_memory[] = "/proc/self/ (deleted)";
-
 /* 0, or a negative errno: -ENOENT if it has none any more, as one that has ended, also while nobody has waited for it. */
 static int root_of(uint32_t pid, struct stat *ret)
 {
@@ -89,11 +87,44 @@ static bool is_of_here(uint32_t pid)
 }
 
 /* It has neither memory nor a root any more, but here its files may be as they were. */
-static bool is_gone_from_here(const struct stint_image *image)
+static bool is_gone_from_here(const struct stint_image *image, uint32_t pid)
 {
 	struct stat root;
 
-	return image->is_of_here && root_of(image->user_pid, &root) == -ENOENT;
+	return image->is_of_here && root_of(pid, &root) == -ENOENT;
+}
+
+static bool has_files_of(uint32_t pid, const struct stint_image *image)
+{
+	char *files = stint_mapped_files(pid);
+	bool is_same = files && strcmp(files, image->files) == 0;
+
+	free(files);
+	return is_same;
+}
+
+/*
+ * Whose files are opened. libdwfl opens each once, and remembers of which it could not: so if the one that it is used for is
+ * gone, or is another program by now, another user's.
+ */
+static uint32_t choose_owner(const struct stint_image *image)
+{
+	if (!image->files || image->users_len < 2 || has_files_of(image->user_pid, image))
+		return image->user_pid;
+	for (uint32_t i = 0; i < image->users_len; i++)
+		if (image->users[i] != image->user_pid && has_files_of(image->users[i], image))
+			return image->users[i];
+	return image->user_pid;
+}
+
+/* libdwfl takes what bears such a name from that process's memory, as it does the vDSO. */
+static int find_in_memory(Dwfl_Module *module, void **userdata, uint32_t pid, Dwarf_Addr base,
+			  char **file_name, Elf **elf)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "[vdso: %" PRIu32 "]", stint_live_thread(pid));
+	return dwfl_linux_proc_find_elf(module, userdata, name, base, file_name, elf);
 }
 
 /*
@@ -105,16 +136,19 @@ static int find_elf(Dwfl_Module *module, void **userdata, const char *name, Dwar
 {
 	const struct stint_image *image = *userdata;
 	char path[PATH_MAX];
+	uint32_t pid;
 	int fd;
 
 	if (!image || *name != '/')
 		return dwfl_linux_proc_find_elf(module, userdata, name, base, file_name, elf);
-	fd = stint_module_open(image->user_pid, base, name, path, sizeof(path));
+	pid = choose_owner(image);
+	fd = stint_module_open(pid, base, name, path, sizeof(path));
 	if (fd == -EINVAL)
 		return -1;
+	if (fd < 0 && is_gone_from_here(image, pid))
+		return dwfl_linux_proc_find_elf(module, userdata, name, base, file_name, elf);
 	if (fd < 0)
-		return dwfl_linux_proc_find_elf(module, userdata, is_gone_from_here(image) ? name : in_memory,
-						base, file_name, elf);
+		return find_in_memory(module, userdata, pid, base, file_name, elf);
 	*file_name = strdup(path);
 	return fd;
 }
@@ -208,15 +242,39 @@ static struct stint_image *destroy(struct stint_image *image)
 	if (image->self_fd >= 0)
 		close(image->self_fd);
 	free(image->files);
+	free(image->users);
 	free(image);
 	return NULL;
 }
 
-struct stint_image *stint_image_release(struct stint_image *image)
+static int add_user(struct stint_image *image, uint32_t pid)
+{
+	uint32_t *larger = reallocarray(image->users, image->users_len + 1, sizeof(*image->users));
+
+	if (!larger)
+		return -ENOMEM;
+	image->users = larger;
+	image->users[image->users_len++] = pid;
+	return 0;
+}
+
+static void drop_user(struct stint_image *image, uint32_t pid)
+{
+	uint32_t at = 0;
+
+	while (at + 1 < image->users_len && image->users[at] != pid)
+		at++;
+	image->users[at] = image->users[--image->users_len];
+}
+
+struct stint_image *stint_image_release(struct stint_image *image, uint32_t pid)
 {
 	struct stint_image **at;
 
-	if (!image || --image->users)
+	if (!image)
+		return NULL;
+	drop_user(image, pid);
+	if (image->users_len)
 		return NULL;
 	if (image->images) {
 		for (at = &image->images->first; *at != image;)
@@ -272,16 +330,18 @@ int stint_image_get(struct stint_image **ret, struct stint_images *images, uint3
 	stint_module_alias(pid, image->exe, sizeof(image->exe), image->exe_name, sizeof(image->exe_name));
 	*ret = find(images, image);
 	if (*ret) {
-		(*ret)->users++;
 		destroy(image);
-		return 0;
-	}
-	err = open_image(image);
-	if (err) {
-		destroy(image);
+		err = add_user(*ret, pid);
+		*ret = err ? NULL : *ret;
 		return err;
 	}
-	image->users = 1;
+	err = add_user(image, pid);
+	if (!err)
+		err = open_image(image);
+	if (err) {
+		*ret = destroy(image);
+		return err;
+	}
 	image->images = images;
 	if (images) {
 		image->next = images->first;
@@ -296,7 +356,12 @@ static bool report_anew(struct stint_image *image, char *files)
 {
 	free(image->files);
 	image->files = files;
-	return report_modules(image) == 0;
+	if (report_modules(image) == 0)
+		return true;
+	/* It has ended meanwhile. What libdwfl has now is of nobody else, whatever that one has. */
+	free(image->files);
+	image->files = NULL;
+	return false;
 }
 
 bool stint_image_refresh(struct stint_image **image, uint32_t pid)
@@ -309,12 +374,12 @@ bool stint_image_refresh(struct stint_image **image, uint32_t pid)
 		free(files);
 		return false;
 	}
-	if (before->users == 1)
+	if (before->users_len == 1)
 		return report_anew(before, files);
 	free(files);
 	if (stint_image_get(&now, before->images, pid, before->callbacks) != 0)
 		return false;
-	stint_image_release(before);
+	stint_image_release(before, pid);
 	*image = now;
 	return true;
 }

@@ -33,8 +33,8 @@ struct stint_images *stint_images_free(struct stint_images *images);
 int stint_image_get(struct stint_image **ret, struct stint_images *images, uint32_t pid,
 		    const Dwfl_Thread_Callbacks *callbacks);
 
-/* NULL is allowed. Returns NULL. */
-struct stint_image *stint_image_release(struct stint_image *image);
+/* By the process that it was got for. NULL is allowed. Returns NULL. */
+struct stint_image *stint_image_release(struct stint_image *image, uint32_t pid);
 
 /*
  * Looks at what the process has mapped by now. *image is another one afterwards if others share the one that it was, and they
@@ -43,8 +43,8 @@ struct stint_image *stint_image_release(struct stint_image *image);
 bool stint_image_refresh(struct stint_image **image, uint32_t pid);
 
 /*
- * For whom it is used from now on: the process whose files are opened, and what stint_image_user() is to return to the
- * callbacks.
+ * For whom it is used from now on: the process whose files are opened, if it has them still, and what stint_image_user() is
+ * to return to the callbacks.
  */
 void stint_image_use(struct stint_image *image, uint32_t pid, void *user);
 void *stint_image_user(const struct stint_image *image);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "probes/live_thread.h"
+#include "probes/modules.h"
 
 #define TEXT_MAX (1u << 20)
 
@@ -20,6 +21,17 @@ struct text {
 	bool has_code; /* in these */
 	char file[64]; /* its device and inode; "": of no file */
 };
+
+/* Whether a file is deleted, or replaced, by now, makes no other one of it. */
+static size_t shorten(char *line, size_t len)
+{
+	if (line[len - 1] == '\n')
+		line[--len] = '\0';
+	len = stint_module_path_len(line);
+	line[len] = '\n';
+	line[len + 1] = '\0';
+	return len + 1;
+}
 
 /* "START-END PERMISSIONS OFFSET DEVICE INODE PATH": "" of what is no file's, but for the vDSO. */
 static void read_line(const char *line, char *ret_file, size_t ret_bytes, bool *ret_code)
@@ -58,7 +70,7 @@ static bool append(struct text *text, const char *line, size_t len)
 	return true;
 }
 
-static bool take_line(struct text *text, const char *line, size_t len)
+static bool take_line(struct text *text, char *line, size_t len)
 {
 	char file[sizeof(text->file)];
 	bool is_code = false;
@@ -70,7 +82,7 @@ static bool take_line(struct text *text, const char *line, size_t len)
 	if (!*file)
 		return true;
 	text->has_code |= is_code;
-	return append(text, line, len);
+	return append(text, line, shorten(line, len));
 }
 
 char *stint_mapped_files(uint32_t pid)

@@ -405,7 +405,7 @@ struct stint_unwinder *stint_unwinder_free(struct stint_unwinder *unwinder)
 {
 	if (!unwinder)
 		return NULL;
-	stint_image_release(unwinder->image);
+	stint_image_release(unwinder->image, unwinder->pid);
 	stint_perf_map_free(unwinder->perf_map);
 	free(unwinder);
 	return NULL;

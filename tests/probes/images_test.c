@@ -10,9 +10,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,6 +55,8 @@ static void obey(int from, int to)
 	char word;
 
 	while (read(from, &word, 1) == 1) {
+		if (word == 'e')
+			execlp("sleep", "sleep", "1000", NULL);
 		int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 		bool done = word == 'l' ? dlopen(LIBRARY, RTLD_NOW) != NULL
 					: mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED;
@@ -84,6 +89,15 @@ static void tell(const struct worker *worker, char word)
 {
 	assert_int_equal(write(worker->to, &word, 1), 1);
 	assert_int_equal(read(worker->from, &word, 1), 1);
+}
+
+/* It keeps its number, but is another program. */
+static void become_another(struct worker *worker)
+{
+	char word = 'e';
+
+	assert_int_equal(write(worker->to, &word, 1), 1);
+	assert_int_equal(read(worker->from, &word, 1), 0);
 }
 
 static void stop(struct worker *worker)
@@ -133,6 +147,37 @@ static const char *name_of(const struct stint_image *image, void *function)
 	return module ? dwfl_module_addrname(module, (Dwarf_Addr)(uintptr_t)function) : NULL;
 }
 
+/* A copy of a library, which has a function of that name, in a file that `path` is set to. To be closed by dlclose(). */
+static void *load_copy(const char *library, const char *function, char *path)
+{
+	void *original = dlopen(library, RTLD_NOW), *copy;
+	int to = mkstemp(path), from;
+	struct stat status;
+	Dl_info info;
+
+	assert_non_null(original);
+	assert_int_not_equal(dladdr(dlsym(original, function), &info), 0);
+	from = open(info.dli_fname, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(fstat(from, &status), 0);
+	assert_int_equal(sendfile(to, from, NULL, (size_t)status.st_size), status.st_size);
+	close(from);
+	close(to);
+	dlclose(original);
+	copy = dlopen(path, RTLD_NOW);
+	assert_non_null(copy);
+	return copy;
+}
+
+/* Of which there is no file any more. */
+static void *load_deleted(const char *library, const char *function)
+{
+	char path[] = "/tmp/stint-images-XXXXXX";
+	void *copy = load_copy(library, function, path);
+
+	unlink(path);
+	return copy;
+}
+
 static int find_module(Dwfl_Module *module, void **userdata, const char *name, Dwarf_Addr base, void *ctx)
 {
 	const char **wanted = ctx;
@@ -155,8 +200,8 @@ static void workers_of_one_program_have_one_image(void **state)
 
 	(void)state;
 	assert_ptr_equal(of_first, of_second);
-	stint_image_release(of_first);
-	stint_image_release(of_second);
+	stint_image_release(of_first, (uint32_t)first.pid);
+	stint_image_release(of_second, (uint32_t)second.pid);
 }
 
 static void one_that_has_loaded_a_library_has_another(void **state)
@@ -169,8 +214,8 @@ static void one_that_has_loaded_a_library_has_another(void **state)
 	assert_ptr_not_equal(of_first, of_second);
 	assert_false(has_module(of_first, LIBRARY));
 	assert_true(has_module(of_second, LIBRARY));
-	stint_image_release(of_first);
-	stint_image_release(of_second);
+	stint_image_release(of_first, (uint32_t)first.pid);
+	stint_image_release(of_second, (uint32_t)second.pid);
 }
 
 static void what_one_loads_later_is_not_known_of_others(void **state)
@@ -182,8 +227,8 @@ static void what_one_loads_later_is_not_known_of_others(void **state)
 	assert_true(stint_image_refresh(&of_second, (uint32_t)second.pid));
 	assert_true(has_module(of_second, LIBRARY));
 	assert_false(has_module(of_first, LIBRARY));
-	stint_image_release(of_first);
-	stint_image_release(of_second);
+	stint_image_release(of_first, (uint32_t)first.pid);
+	stint_image_release(of_second, (uint32_t)second.pid);
 }
 
 static void an_image_that_is_nobody_elses_is_brought_up_to_date(void **state)
@@ -195,7 +240,7 @@ static void an_image_that_is_nobody_elses_is_brought_up_to_date(void **state)
 	assert_true(stint_image_refresh(&image, (uint32_t)first.pid));
 	assert_ptr_equal(image, before);
 	assert_true(has_module(image, LIBRARY));
-	stint_image_release(image);
+	stint_image_release(image, (uint32_t)first.pid);
 }
 
 static void data_that_is_mapped_makes_no_other_image(void **state)
@@ -208,8 +253,8 @@ static void data_that_is_mapped_makes_no_other_image(void **state)
 	assert_ptr_equal(of_first, of_second);
 	tell(&second, 'm');
 	assert_false(stint_image_refresh(&of_second, (uint32_t)second.pid));
-	stint_image_release(of_first);
-	stint_image_release(of_second);
+	stint_image_release(of_first, (uint32_t)first.pid);
+	stint_image_release(of_second, (uint32_t)second.pid);
 }
 
 static void names_are_found_when_the_first_process_is_gone(void **state)
@@ -217,12 +262,69 @@ static void names_are_found_when_the_first_process_is_gone(void **state)
 	struct stint_image *of_first = get(&first), *of_second = get(&second);
 
 	(void)state;
+	stint_image_release(of_first, (uint32_t)first.pid);
 	stop(&first);
-	stint_image_release(of_first);
 	stint_image_use(of_second, (uint32_t)second.pid, NULL);
 	assert_string_equal(name_of(of_second, (void *)(uintptr_t)obey), "obey");
 	assert_non_null(name_of(of_second, dlsym(RTLD_DEFAULT, "mmap")));
-	stint_image_release(of_second);
+	stint_image_release(of_second, (uint32_t)second.pid);
+}
+
+/* That has one image with the second, which is used for it as it is no more what it was. */
+static void assert_names_are_found_without(void (*end)(struct worker *worker))
+{
+	void *library = load_deleted("libresolv.so.2", "inet_neta"), *function = dlsym(library, "inet_neta");
+	uint32_t pid;
+	struct stint_image *image;
+	const char *name;
+
+	stop(&first);
+	stop(&second);
+	start(&first);
+	start(&second);
+	pid = (uint32_t)first.pid;
+	image = get(&first);
+	assert_ptr_equal(get(&second), image);
+	end(&first);
+	stint_image_use(image, pid, NULL);
+	name = name_of(image, function);
+	assert_non_null(name);
+	assert_string_equal(name, "inet_neta");
+	stint_image_release(image, pid);
+	stint_image_release(image, (uint32_t)second.pid);
+	dlclose(library);
+}
+
+static void what_is_gone_with_one_process_is_read_of_another(void **state)
+{
+	(void)state;
+	assert_names_are_found_without(stop);
+}
+
+static void what_is_another_program_by_now_hides_no_names_of_others(void **state)
+{
+	(void)state;
+	assert_names_are_found_without(become_another);
+}
+
+static void a_file_that_is_deleted_is_the_same_as_before(void **state)
+{
+	char path[] = "/tmp/stint-images-XXXXXX";
+	void *library = load_copy("libresolv.so.2", "inet_neta", path);
+	struct stint_image *before = get(&first), *after;
+
+	(void)state;
+	stop(&second);
+	stint_image_release(before, (uint32_t)first.pid);
+	start(&second);
+	before = get(&second);
+	unlink(path);
+	assert_false(stint_image_refresh(&before, (uint32_t)second.pid));
+	after = get(&second);
+	assert_ptr_equal(before, after);
+	stint_image_release(before, (uint32_t)second.pid);
+	stint_image_release(after, (uint32_t)second.pid);
+	dlclose(library);
 }
 
 static void a_process_that_is_gone_has_no_image(void **state)
@@ -246,7 +348,7 @@ static void what_was_known_of_a_process_stays_so_when_it_is_gone(void **state)
 	stop(&first);
 	assert_false(stint_image_refresh(&image, pid));
 	assert_string_equal(name_of(image, (void *)(uintptr_t)obey), "obey");
-	stint_image_release(image);
+	stint_image_release(image, pid);
 }
 
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -260,6 +362,9 @@ int main(void)
 		test(an_image_that_is_nobody_elses_is_brought_up_to_date),
 		test(data_that_is_mapped_makes_no_other_image),
 		test(names_are_found_when_the_first_process_is_gone),
+		test(what_is_gone_with_one_process_is_read_of_another),
+		test(what_is_another_program_by_now_hides_no_names_of_others),
+		test(a_file_that_is_deleted_is_the_same_as_before),
 		test(a_process_that_is_gone_has_no_image),
 		test(what_was_known_of_a_process_stays_so_when_it_is_gone),
 	};
