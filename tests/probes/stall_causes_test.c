@@ -218,7 +218,6 @@ static void a_sender_that_polls_for_nothing_else_has_all_stages(void **state)
 	assert_true(write_case_longest(&run)->loop_ns > 1000 * MS);
 }
 
-/* Nothing opened the buffer between two tries: all of it is waiting for the ACK, none the loop's. */
 /* No send of it is short. Its peer reads nothing for 1.6 s, in which its buffer is filled, and its peer's too. */
 static void check_modest(const char *sender)
 {
@@ -257,6 +256,7 @@ static void a_sender_that_does_not_ask_for_space_is_not_stalled(void **state)
 	assert_int_equal(run.watching.stalls_len, 0);
 }
 
+/* Nothing opened the buffer between two tries: all of it is waiting for the ACK, none the loop's. */
 static void trying_again_while_it_is_full_is_not_the_loops_fault(void **state)
 {
 	(void)state;
