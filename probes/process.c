@@ -29,9 +29,10 @@
 /*
  * Stacks are kept raw and only the one that explains an overrun is unwound: unwinding costs some hundred
  * microseconds, copying a few. A thread has at most one stack a doubling of its overrun, so a ring of
- * STACKS_KEPT, up to RECORD_STACK_BYTES each, holds those of several threads at once; what it cannot hold is the oldest.
+ * STACKS_KEPT, and of so many bytes, holds those of many threads at once; what it cannot hold is the oldest.
  */
-#define STACKS_KEPT       64
+#define STACKS_KEPT       256
+#define STACKS_BYTES_MAX  (4u << 20)
 #define FRAMES_MAX        512
 #define LOOP_FRAMES_MAX   256
 #define SHOWN_MAX         (1 + FRAMES_MAX + RECORD_KERNEL_FRAMES)
@@ -65,6 +66,7 @@ struct stint_process {
 	struct stint_descriptors *descriptors;
 	struct record_stack *stacks[STACKS_KEPT];
 	uint32_t stacks_next;
+	size_t stacks_bytes; /* of all that are kept */
 	struct stint_own_stacks *own_stacks;
 	bool is_locked;         /* its memory, when it was last to be read */
 	struct stint_idle idle; /* of the overrun completed last; its tid is 0: none */
@@ -202,27 +204,55 @@ static int read_asleep(struct stint_process *process, struct record_stack *stack
 	return err;
 }
 
-int stint_process_add_stack(struct stint_process *process, const struct record_stack *record)
+static void drop_stack(struct stint_process *process, uint32_t at)
+{
+	struct record_stack **stack = &process->stacks[at % STACKS_KEPT];
+
+	if (*stack)
+		process->stacks_bytes -= stint_unpack_stack_bytes((*stack)->stack_bytes);
+	free(*stack);
+	*stack = NULL;
+}
+
+/* What it takes to keep that of a thread that sleeps is known once it is read. */
+static int copy_stack(struct stint_process *process, struct record_stack **ret,
+		      const struct record_stack *record)
 {
 	size_t bytes = stint_unpack_stack_bytes(record->stack_bytes);
-	struct record_stack **slot;
+	struct record_stack *copy = malloc(record->is_asleep ? sizeof(*copy) : bytes), *smaller;
+	int err;
+
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, record, bytes);
+	err = record->is_asleep ? read_asleep(process, copy) : 0;
+	if (err) {
+		free(copy);
+		return err;
+	}
+	smaller = record->is_asleep ? realloc(copy, stint_unpack_stack_bytes(copy->stack_bytes)) : NULL;
+	*ret = smaller ? smaller : copy;
+	return 0;
+}
+
+int stint_process_add_stack(struct stint_process *process, const struct record_stack *record)
+{
+	uint32_t at = process->stacks_next;
+	struct record_stack *copy;
 	int err;
 
 	if (record->kind == RECORD_STACK_WAIT)
 		return add_own_stack(process, record);
-	slot = &process->stacks[process->stacks_next % STACKS_KEPT];
-	free(*slot);
-	*slot = malloc(record->is_asleep ? sizeof(**slot) : bytes);
-	if (!*slot)
-		return -ENOMEM;
-	memcpy(*slot, record, bytes);
-	err = record->is_asleep ? read_asleep(process, *slot) : 0;
-	if (err) {
-		free(*slot);
-		*slot = NULL;
+	err = copy_stack(process, &copy, record);
+	if (err)
 		return err;
-	}
+	drop_stack(process, at);
+	process->stacks[at % STACKS_KEPT] = copy;
+	process->stacks_bytes += stint_unpack_stack_bytes(copy->stack_bytes);
 	process->stacks_next++;
+	for (uint32_t oldest = at + 1; process->stacks_bytes > STACKS_BYTES_MAX && oldest != at + STACKS_KEPT;
+	     oldest++)
+		drop_stack(process, oldest);
 	return 0;
 }
 
@@ -693,8 +723,7 @@ void stint_process_forget_stacks(struct stint_process *process, uint32_t tid, ui
 
 		if (!stack || stack->tid != tid || stack->iteration > iteration)
 			continue;
-		free(process->stacks[i]);
-		process->stacks[i] = NULL;
+		drop_stack(process, i);
 	}
 }
 
