@@ -19,6 +19,35 @@ static __always_inline bool has_connection(const struct sock *sk)
 	return BPF_CORE_READ(sk, sk_receive_queue.qlen);
 }
 
+/* In that set: an accept is of the one that its thread waited in last, which may be another by now. */
+__noinline int end_refused_in(struct thread *thread, s32 epfd, s32 listener, u64 now_ns)
+{
+	struct finding_key key = {.epfd = epfd, .fd = listener, .kind = FINDING_NO_DESCRIPTOR};
+	struct finding_counters *finding;
+	u64 took_ns;
+
+	if (!thread)
+		return 0;
+	key.pid = thread->pid;
+	key.tid = thread->tid;
+	finding = bpf_map_lookup_elem(&findings, &key);
+	if (!finding || !finding->open_ns)
+		return 0;
+	took_ns = now_ns - finding->open_ns;
+	finding->open_ns = 0;
+	finding->cost_ns += took_ns;
+	if (took_ns > finding->longest_ns)
+		finding->longest_ns = took_ns;
+	return 0;
+}
+
+static __always_inline void end_refused(struct thread *thread, s32 listener, u64 now_ns)
+{
+	end_refused_in(thread, thread->epfd, listener, now_ns);
+	if (thread->refused_epfd != thread->epfd)
+		end_refused_in(thread, thread->refused_epfd, listener, now_ns);
+}
+
 static __noinline int note_refused(struct thread *thread, s32 listener, u64 now_ns)
 {
 	struct sock *sk = file_to_sock((struct file *)fd_to_file(listener));
@@ -32,33 +61,12 @@ static __noinline int note_refused(struct thread *thread, s32 listener, u64 now_
 	if (!finding)
 		return 0;
 	finding->count++;
-	if (!finding->open_ns) {
+	if (!finding->open_ns)
 		finding->open_ns = now_ns;
-		thread->refusals_open++;
-	}
-	return 0;
-}
-
-__noinline int end_refused(struct thread *thread, s32 listener, u64 now_ns)
-{
-	struct finding_key key = {.fd = listener, .kind = FINDING_NO_DESCRIPTOR};
-	struct finding_counters *finding;
-	u64 took_ns;
-
-	if (!thread)
-		return 0;
-	key.pid = thread->pid;
-	key.tid = thread->tid;
-	key.epfd = thread->epfd;
-	finding = bpf_map_lookup_elem(&findings, &key);
-	if (!finding || !finding->open_ns)
-		return 0;
-	took_ns = now_ns - finding->open_ns;
-	finding->open_ns = 0;
-	finding->cost_ns += took_ns;
-	if (took_ns > finding->longest_ns)
-		finding->longest_ns = took_ns;
-	thread->refusals_open--;
+	if (thread->has_refused && thread->refused_epfd != thread->epfd)
+		end_refused_in(thread, thread->refused_epfd, listener, now_ns);
+	thread->has_refused = 1;
+	thread->refused_epfd = thread->epfd;
 	return 0;
 }
 
@@ -67,7 +75,7 @@ static __always_inline void note_accept(struct thread *thread, s32 listener, lon
 {
 	if (result == -EMFILE || result == -ENFILE)
 		note_refused(thread, listener, now_ns);
-	else if (thread->refusals_open)
+	else if (thread->has_refused)
 		end_refused(thread, listener, now_ns);
 }
 

@@ -131,7 +131,7 @@ static __always_inline void enter_descriptor_call(struct thread *thread, long nu
 	if (takes_first)
 		enter_turn(thread, number, regs, now_ns);
 	if (number == NR_close) {
-		if (thread->refusals_open)
+		if (thread->has_refused)
 			end_refused(thread, (s32)regs->di, now_ns);
 		note_close(thread, (s32)regs->di, now_ns);
 		close_turn(&thread->turns, (s32)regs->di);

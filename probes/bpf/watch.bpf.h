@@ -167,7 +167,8 @@ struct thread {
 	s32 streaks_epfd; /* the set that its streaks are of */
 	u64 hang_iteration; /* these two: hang.bpf.h: that was told last, and from which length on it is told again */
 	u64 hang_next_ns;
-	u64 refusals_open; /* listeners that it has no descriptor left to accept from (refused.bpf.h) */
+	u32 has_refused;  /* it had no descriptor left to accept with, once (refused.bpf.h) */
+	s32 refused_epfd; /* the set that it waited in, the last time */
 	struct streak streaks[STREAKS_MAX];
 };
 

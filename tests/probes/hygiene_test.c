@@ -193,6 +193,17 @@ static void how_long_none_was_left_is_told_no_further(void **state)
 	assert_int_equal(only_finding(STINT_PROBES_FINDING_NO_DESCRIPTOR)->cost_ns, cost_ns);
 }
 
+static void none_is_missing_any_more_whichever_set_was_waited_in(void **state)
+{
+	uint64_t cost_ns;
+
+	(void)state;
+	run("room_by_turns", NULL);
+	cost_ns = only_finding(STINT_PROBES_FINDING_NO_DESCRIPTOR)->cost_ns;
+	read_again();
+	assert_int_equal(only_finding(STINT_PROBES_FINDING_NO_DESCRIPTOR)->cost_ns, cost_ns);
+}
+
 static void accepts_without_a_descriptor_left_and_nobody_there_are_not(void **state)
 {
 	(void)state;
@@ -243,6 +254,8 @@ int main(void)
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(how_long_none_was_left_is_told_no_further, findings_set_up,
 						watching_tear_down),
+		cmocka_unit_test_setup_teardown(none_is_missing_any_more_whichever_set_was_waited_in,
+						findings_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(accepts_without_a_descriptor_left_and_nobody_there_are_not,
 						findings_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(their_corrected_twins_are_not, findings_set_up,

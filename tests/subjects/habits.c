@@ -22,6 +22,7 @@
  *	lay          the same, and the rest is read at last, for no event of it
  *	no_room      accepts, a millisecond apart, with a connection in the queue and no descriptor left, then with one; sound:
  *		     there is one at once
+ *	room_by_turns the same, but another set is waited in as there is one again
  *	never_room   the same, and there never is one
  *	no_queue     no descriptor is left, and nobody in the queue: as sound as any
  */
@@ -343,6 +344,26 @@ static void no_room(bool sound)
 	accept_rounds(listener);
 }
 
+static void room_by_turns(bool sound)
+{
+	struct epoll_event events[ROOM];
+	int other = epoll_create1(EPOLL_CLOEXEC), listener;
+
+	if (other < 0)
+		die("epoll_create1");
+	listener = listen_without_room(sound, true);
+	for (int i = 0; i < ROUNDS; i++) {
+		wait_for(events, ROOM, 1);
+		if (accept4(listener, NULL, NULL, SOCK_CLOEXEC) >= 0)
+			return;
+		if (epoll_wait(other, events, ROOM, 1) < 0)
+			die("epoll_wait");
+	}
+	limit_descriptors(ROOM);
+	if (accept4(listener, NULL, NULL, SOCK_CLOEXEC) < 0)
+		die("accept");
+}
+
 static void never_room(bool sound)
 {
 	accept_rounds(listen_without_room(sound, true));
@@ -370,6 +391,7 @@ int main(int argc, char **argv)
 		      {"lying", lying},
 		      {"lay", lay},
 		      {"no_room", no_room},
+		      {"room_by_turns", room_by_turns},
 		      {"never_room", never_room},
 		      {"no_queue", no_queue},
 		      {"full", full},
