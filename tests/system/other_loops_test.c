@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "command.h"
+#include "directory_fixture.h"
 #include "query.h"
 
 #define FAST 23
@@ -28,25 +29,6 @@
 #define BATCHES(what, source)                                                               \
 	"SELECT " what " FROM total t JOIN loop l ON l.id = t.loop AND l.source = '" source \
 	"' WHERE t.metric = 'batch'"
-
-static char directory[64];
-static char recording[96];
-
-static int make_directory(void **state)
-{
-	(void)state;
-	snprintf(directory, sizeof(directory), "/tmp/stint-test-XXXXXX");
-	if (!mkdtemp(directory) || setenv("STINT_DIR", directory, 1) != 0)
-		return -1;
-	snprintf(recording, sizeof(recording), "%s/r.stint", directory);
-	return 0;
-}
-
-static int remove_directory(void **state)
-{
-	(void)state;
-	return rmdir(directory);
-}
 
 static int connect_to(const char *line)
 {

@@ -15,26 +15,8 @@
 #include <cmocka.h>
 
 #include "command.h"
+#include "directory_fixture.h"
 #include "query.h"
-
-static char directory[64];
-static char recording[96];
-
-static int make_directory(void **state)
-{
-	(void)state;
-	snprintf(directory, sizeof(directory), "/tmp/stint-test-XXXXXX");
-	if (!mkdtemp(directory) || setenv("STINT_DIR", directory, 1) != 0)
-		return -1;
-	snprintf(recording, sizeof(recording), "%s/r.stint", directory);
-	return 0;
-}
-
-static int remove_directory(void **state)
-{
-	(void)state;
-	return rmdir(directory);
-}
 
 static int remove_recording(void **state)
 {
