@@ -266,6 +266,7 @@ struct restart_block {
 		struct {
 			void *ufds;
 			int nfds;
+			int has_timeout;
 		} poll;
 	};
 };

@@ -34,12 +34,14 @@
 
 /*
  * Which call that of `task` is. A poll() that a stop or a tracer interrupts goes on as restart_syscall(), with the registers
- * as they were: told from others that do (a sleep, a futex) by what the kernel has kept of it.
+ * as they were: told from others that do (a sleep, a futex) by what the kernel has kept of it. A futex has its address and
+ * its value there, and then flags, of which one that is set always is neither 0 nor 1.
  */
 static __always_inline long call_of(const struct task_struct *task, const struct pt_regs *regs, long number)
 {
 	if (number != NR_restart_syscall || (u64)BPF_CORE_READ(task, restart_block.poll.ufds) != regs->di ||
-	    (u32)BPF_CORE_READ(task, restart_block.poll.nfds) != (u32)regs->si)
+	    (u32)BPF_CORE_READ(task, restart_block.poll.nfds) != (u32)regs->si ||
+	    (u32)BPF_CORE_READ(task, restart_block.poll.has_timeout) > 1)
 		return number;
 	return NR_poll;
 }

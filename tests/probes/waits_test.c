@@ -133,8 +133,8 @@ static void until_call(int wanted)
 	} while (number != wanted);
 }
 
-/* Where no handler runs for a signal, the kernel has poll() go on as restart_syscall(). */
-static void interrupt_poll(void)
+/* Where no handler runs for a signal, the kernel has it go on as restart_syscall(). */
+static void interrupt_call(void)
 {
 	subject_until_state(subject.pid, 'S');
 	kill(subject.pid, SIGSTOP);
@@ -155,6 +155,23 @@ static size_t overruns_amid(uint64_t moment_ns)
 			overrun->start_ns < moment_ns && overrun->start_ns + overrun->duration_ns > moment_ns;
 	}
 	return found;
+}
+
+/* Whether a thread was in that system call then, of all that overruns tell of. */
+static bool was_in_call(uint64_t moment_ns, uint32_t number)
+{
+	for (size_t i = 0; i < watching.overruns_len; i++) {
+		const struct watched_overrun *overrun = &watching.overruns[i];
+
+		for (uint32_t at = 0; at < overrun->is.syscalls_len; at++) {
+			const struct stint_probes_syscall *call = &overrun->is.syscalls[at];
+
+			if (call->number == number && call->start_ns < moment_ns &&
+			    call->start_ns + call->duration_ns > moment_ns)
+				return true;
+		}
+	}
+	return false;
 }
 
 static uint64_t sleep_twice(uint64_t ns)
@@ -179,7 +196,7 @@ static void a_poll_that_goes_on_after_a_stop_is_the_loops_wait(void **state)
 	for (int i = 0; i < 3; i++)
 		answer = sync_loop();
 	before = find_loop(&answer, STINT_PROBES_WAIT_POLL);
-	interrupt_poll();
+	interrupt_call();
 	amid_ns = sleep_twice(20 * MS);
 	subject_do(&subject, 0, SUBJECT_BLOCK, 2 * MS);
 	sync_loop();
@@ -187,6 +204,26 @@ static void a_poll_that_goes_on_after_a_stop_is_the_loops_wait(void **state)
 	assert_true(watching_count(&watching, 2 * MS - MS / 10) >= 1);
 	after = find_loop(&answer, STINT_PROBES_WAIT_POLL);
 	assert_int_equal(after.is.events - before.is.events, 2);
+	assert_int_equal(watching_loops(&watching), 1);
+	assert_overruns_consistent(&watching);
+}
+
+static void a_futex_that_goes_on_after_a_stop_is_a_call_of_the_iteration(void **state)
+{
+	uint64_t amid_ns;
+
+	(void)state;
+	watch("poll");
+	for (int i = 0; i < 3; i++)
+		sync_loop();
+	subject_send(&subject, 0, SUBJECT_LOCK, 200 * MS);
+	until_call(SYS_futex);
+	interrupt_call();
+	amid_ns = sleep_twice(20 * MS);
+	subject_answer(&subject);
+	sync_loop();
+	assert_int_equal(overruns_amid(amid_ns), 1);
+	assert_true(was_in_call(amid_ns, SYS_restart_syscall));
 	assert_int_equal(watching_loops(&watching), 1);
 	assert_overruns_consistent(&watching);
 }
@@ -202,7 +239,7 @@ static void a_poll_that_went_on_before_stint_came_is_the_loops_wait(void **state
 	subject_start(&subject, "tests/subjects/waits", arguments);
 	subject_go(&subject);
 	subject_do(&subject, 0, SUBJECT_SYNC, 0);
-	interrupt_poll();
+	interrupt_call();
 	watching_add(&watching, subject.pid);
 	answer = subject_do(&subject, 0, SUBJECT_BLOCK, 2 * MS);
 	for (int i = 0; i < 3; i++)
@@ -559,6 +596,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(iterations_of_poll_are_counted, watching_set_up,
 						watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_that_goes_on_after_a_stop_is_the_loops_wait,
+						watching_set_up, watching_tear_down),
+		cmocka_unit_test_setup_teardown(a_futex_that_goes_on_after_a_stop_is_a_call_of_the_iteration,
 						watching_set_up, watching_tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_that_went_on_before_stint_came_is_the_loops_wait,
 						watching_set_up, watching_tear_down),

@@ -19,6 +19,7 @@
  */
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -115,6 +116,16 @@ static __attribute__((noinline)) void block_inside(uint64_t ns)
 		die("poll inside");
 }
 
+/* That nobody wakes: for `ns`. Its arguments are, but for their kinds, those of a poll(). */
+static void wait_for_word(uint64_t ns)
+{
+	const struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000u),
+				       .tv_nsec = (long)(ns % 1000000000u)};
+	static uint32_t word;
+
+	syscall(SYS_futex, &word, FUTEX_WAIT, 0, &limit, NULL, 0);
+}
+
 static __attribute__((noinline)) void on_command(void)
 {
 	struct subject_command command;
@@ -126,6 +137,9 @@ static __attribute__((noinline)) void on_command(void)
 	switch (command.verb) {
 	case SUBJECT_SPIN:
 		spin_on_cpu(command.arg);
+		break;
+	case SUBJECT_LOCK:
+		wait_for_word(command.arg);
 		break;
 	case SUBJECT_BLOCK:
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
