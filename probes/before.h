@@ -15,8 +15,8 @@
  *     else does anything, and nobody waits. It is held to be a loop's only as long as it goes on computing, or if it comes
  *     to a wait: what is blocked may wait for events in a way of its own.
  *
- * A set that is in another set is none, and one that has several numbers is one. And it was none's iteration if, as it is to
- * be told, all those sets were waited in.
+ * A set that is in another set is none, and one that has several numbers is one. And it was none's iteration if, as it is
+ * to be told, all those sets were waited in.
  */
 
 #include <linux/types.h>

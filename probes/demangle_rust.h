@@ -4,8 +4,8 @@
 
 /*
  * Rust's names, of either mangling: "_ZN...17h<hash>E", which looks like C++ and has characters of its own in it ("$LT$"),
- * and "_R..." (v0), which rustc takes by default since 2025, and its standard library before that. Without hashes, and of v0
- * also without what fills in generic parameters, as a future's is all that it awaits.
+ * and "_R..." (v0), which rustc takes by default since 2025, and its standard library before that. Without hashes, and of
+ * v0 also without what fills in generic parameters, as a future's is all that it awaits.
  */
 
 #include <stdbool.h>

@@ -47,7 +47,9 @@ int stint_functions_read(struct stint_functions *functions, stint_probes_functio
  */
 void stint_functions_release(struct stint_functions *functions);
 
-/* Calls that were not timed, and functions that have found no room so far, or could not be given their probes: each once. */
+/*
+ * Calls that were not timed, and functions that have found no room so far, or could not be given their probes: each once.
+ */
 uint64_t stint_functions_lost(const struct stint_functions *functions);
 
 /* Functions that found no room at first, and are timed since there is some. */

@@ -7,8 +7,8 @@
 #include "probes/name_list.h"
 
 /*
- * The first part of its package's path: "net" of "net/http.(*conn).serve", all of "go.uber.org/zap.New" before the slash. What
- * is in brackets are types.
+ * The first part of its package's path: "net" of "net/http.(*conn).serve", all of "go.uber.org/zap.New" before the slash.
+ * What is in brackets are types.
  */
 static size_t first_part_len(const char *name)
 {

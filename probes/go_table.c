@@ -201,8 +201,8 @@ static bool read_number(const struct part *part, uint64_t *at, uint32_t *ret)
 }
 
 /*
- * A value that changes along the function: pairs of by how much, from -1 on and with its sign in the lowest bit, and for how
- * many bytes of code that holds; 0, where it is not the first, ends them.
+ * A value that changes along the function: pairs of by how much, from -1 on and with its sign in the lowest bit, and for
+ * how many bytes of code that holds; 0, where it is not the first, ends them.
  */
 static bool value_at(const struct table *table, uint64_t values_at, uint64_t start, uint64_t at, int64_t *ret)
 {

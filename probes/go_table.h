@@ -20,8 +20,8 @@ struct stint_go_function {
 };
 
 /*
- * The function at address `at` of the file, as it asks to be loaded. What it gives is valid as long as `elf`. False: there is
- * none, or the file has no such table, or one of a layout that is not known, or a broken one. `elf` may be NULL.
+ * The function at address `at` of the file, as it asks to be loaded. What it gives is valid as long as `elf`. False: there
+ * is none, or the file has no such table, or one of a layout that is not known, or a broken one. `elf` may be NULL.
  */
 bool stint_go_function(Elf *elf, uint64_t at, struct stint_go_function *ret);
 

@@ -124,8 +124,8 @@ static bool dispatches(const struct stint_frame *frame, const struct stint_frame
 /*
  * Where the stack leaves the file that the loop is in: what it calls there is the handler. If that file is a library that
  * calls the program back, what runs in it before is its dispatch, exported or not, as glib's g_main_context_dispatch(),
- * sd_event_dispatch() or dovecot's io_loop_call_io(), by whose name all handlers would be called. Else only what has no name
- * before. `len`: nowhere.
+ * sd_event_dispatch() or dovecot's io_loop_call_io(), by whose name all handlers would be called. Else only what has no
+ * name before. `len`: nowhere.
  */
 static size_t leaves_file(const struct stint_frame *frames, size_t len, size_t depth)
 {
@@ -493,7 +493,9 @@ static bool has_go(const struct stint_frame *frames, size_t len)
 	return false;
 }
 
-/* A function of C's as a Go program calls it: "C.deflate", for "_cgo_05ae7e586edc_Cfunc_deflate", of which a part changes. */
+/*
+ * A function of C's as a Go program calls it: "C.deflate", for "_cgo_05ae7e586edc_Cfunc_deflate", of which a part changes.
+ */
 static void write_function(char *ret, size_t ret_bytes, const char *name)
 {
 	static const char before[] = "_Cfunc_";

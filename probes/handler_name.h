@@ -3,14 +3,14 @@
 #define STINT_PROBES_HANDLER_NAME_H
 
 /*
- * The handler of an overrun in a program that we know nothing of: the stack at the wait is the loop's own,
- * the stack of the overrun begins as that one does, and the first function after the parting is the handler
- * (in a stripped binary: the first that has a name, or what called libc; of a loop in a library that calls the
- * program back: what the library calls outside of itself, or, if that is another such library, what that one calls; of a
- * dispatch that is known by name, as haproxy's, what that calls).
- * Where a function of JavaScript is below that, the first one that is not node's own is it; of a Rust program, the first
- * that is of no runtime's crate (std, tokio), of one in Go the first of neither Go's own packages nor a framework's; where the Python interpreter is, the first function of another library that
- * it called, or the last built-in one of its own, or what that called of libc, if there is one.
+ * The handler of an overrun in a program that we know nothing of: the stack at the wait is the loop's own, the stack of the
+ * overrun begins as that one does, and the first function after the parting is the handler (in a stripped binary: the first
+ * that has a name, or what called libc; of a loop in a library that calls the program back: what the library calls outside
+ * of itself, or, if that is another such library, what that one calls; of a dispatch that is known by name, as haproxy's,
+ * what that calls). Where a function of JavaScript is below that, the first one that is not node's own is it; of a Rust
+ * program, the first that is of no runtime's crate (std, tokio), of one in Go the first of neither Go's own packages nor a
+ * framework's; where the Python interpreter is, the first function of another library that it called, or the last built-in
+ * one of its own, or what that called of libc, if there is one.
  */
 
 #include <stddef.h>

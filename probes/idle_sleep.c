@@ -19,8 +19,8 @@ static bool is_for_lock(const char *name)
 }
 
 /*
- * Ways to sleep until another thread has news, whatever of: of libc, of the languages' libraries. Go's name of a function in
- * assembler ends by how it is called (".abi0").
+ * Ways to sleep until another thread has news, whatever of: of libc, of the languages' libraries. Go's name of a function
+ * in assembler ends by how it is called (".abi0").
  */
 static bool is_way_to_sleep(const struct stint_frame *frame)
 {
@@ -90,9 +90,9 @@ static bool runs_handlers(const char *name)
 
 /*
  * Go: a thread that finds nothing to run (also while the collector has stopped all), that may run one goroutine only, or
- * that watches the others; and a goroutine's that is kept for signals. tokio: a worker that found no driver to wait for. asio:
- * the same of a thread in io_context::run() and the like, whose handlers are called by a function of their own in between.
- * Java: a worker of a pool that waits for a piece of work, by the function for just that.
+ * that watches the others; and a goroutine's that is kept for signals. tokio: a worker that found no driver to wait for.
+ * asio: the same of a thread in io_context::run() and the like, whose handlers are called by a function of their own in
+ * between. Java: a worker of a pool that waits for a piece of work, by the function for just that.
  */
 static bool is_park(const char *name)
 {

@@ -4,9 +4,9 @@
 
 /*
  * Whether a thread that sleeps is one of a runtime's that has nothing to do. Such runtimes (Go's, tokio, asio) have several
- * threads come to one epoll set, and those that are not wanted there sleep elsewhere, on a futex as a rule. From outside that
- * looks as a handler does that waits for a lock, but not by its stack: what called the sleep is the runtime's function for
- * just that.
+ * threads come to one epoll set, and those that are not wanted there sleep elsewhere, on a futex as a rule. From outside
+ * that looks as a handler does that waits for a lock, but not by its stack: what called the sleep is the runtime's function
+ * for just that.
  */
 
 #include <stdbool.h>

@@ -104,8 +104,8 @@ static bool has_files_of(uint32_t pid, const struct stint_image *image)
 }
 
 /*
- * Whose files are opened. libdwfl opens each once, and remembers of which it could not: so if the one that it is used for is
- * gone, or is another program by now, another user's.
+ * Whose files are opened. libdwfl opens each once, and remembers of which it could not: so if the one that it is used for
+ * is gone, or is another program by now, another user's.
  */
 static uint32_t choose_owner(const struct stint_image *image)
 {

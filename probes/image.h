@@ -3,9 +3,9 @@
 #define STINT_PROBES_IMAGE_H
 
 /*
- * What libdwfl knows of the files of programs that a process has mapped, and what was found out of addresses in them. To read
- * the symbols of a program takes some ms and some MB, of a large one a hundred times that. So processes that have the same
- * files at the same addresses, as workers have that were forked, have one image between them.
+ * What libdwfl knows of the files of programs that a process has mapped, and what was found out of addresses in them. To
+ * read the symbols of a program takes some ms and some MB, of a large one a hundred times that. So processes that have the
+ * same files at the same addresses, as workers have that were forked, have one image between them.
  *
  * One thread at a time for all images of a set.
  */
@@ -37,8 +37,8 @@ int stint_image_get(struct stint_image **ret, struct stint_images *images, uint3
 struct stint_image *stint_image_release(struct stint_image *image, uint32_t pid);
 
 /*
- * Looks at what the process has mapped by now. *image is another one afterwards if others share the one that it was, and they
- * differ. True: there may be names that were not known.
+ * Looks at what the process has mapped by now. *image is another one afterwards if others share the one that it was, and
+ * they differ. True: there may be names that were not known.
  */
 bool stint_image_refresh(struct stint_image **image, uint32_t pid);
 

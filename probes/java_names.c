@@ -8,7 +8,9 @@
 
 static const char arguments[] = "()";
 
-/* Where the method's own name begins; NULL: it is none. Names of .NET have a module before it, those of C++ no dot in it. */
+/*
+ * Where the method's own name begins; NULL: it is none. Names of .NET have a module before it, those of C++ no dot in it.
+ */
 static char *method_of(char *name)
 {
 	char *open = strchr(name, '('), *space = strchr(name, ' ');

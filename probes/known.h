@@ -20,8 +20,8 @@
 struct stint_known;
 
 /*
- * All that it is given must outlive it; `functions` may be NULL. Calls `appeared`, `exited` and `refused` of `callbacks`, with
- * `ctx`. -ENOMEM.
+ * All that it is given must outlive it; `functions` may be NULL. Calls `appeared`, `exited` and `refused` of `callbacks`,
+ * with `ctx`. -ENOMEM.
  */
 int stint_known_new(struct stint_known **ret, struct stint_bpf *bpf, struct stint_kernel_symbols *kernel,
 		    struct stint_functions *functions, const struct stint_probes_callbacks *callbacks,

@@ -21,15 +21,15 @@ size_t stint_module_path_len(const char *path);
 bool stint_module_is_own(uint32_t pid);
 
 /*
- * Whether a process is in this one's mount namespace: then those names are as they are from here, also if it has changed its
- * root since. False if it is gone, or does not tell.
+ * Whether a process is in this one's mount namespace: then those names are as they are from here, also if it has changed
+ * its root since. False if it is gone, or does not tell.
  */
 bool stint_module_in_our_mounts(uint32_t pid);
 
 /*
- * Opens the file that is mapped at `start`, whose path is `path`. Returns a descriptor, or a negative errno: -ESTALE if there
- * is another file by now, -EINVAL if it is none that has contents, as a device. The file's own name in `ret`, for errors and
- * for finding debug information beside it.
+ * Opens the file that is mapped at `start`, whose path is `path`. Returns a descriptor, or a negative errno: -ESTALE if
+ * there is another file by now, -EINVAL if it is none that has contents, as a device. The file's own name in `ret`, for
+ * errors and for finding debug information beside it.
  */
 int stint_module_open(uint32_t pid, uint64_t start, const char *path, char *ret, size_t ret_bytes);
 

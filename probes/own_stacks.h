@@ -2,7 +2,9 @@
 #ifndef STINT_PROBES_OWN_STACKS_H
 #define STINT_PROBES_OWN_STACKS_H
 
-/* The loops' own stacks of one process, which are those at their waits (own_stack.bpf.h): what they leave is a handler's. */
+/*
+ * The loops' own stacks of one process, which are those at their waits (own_stack.bpf.h): what they leave is a handler's.
+ */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -28,8 +30,8 @@ int stint_own_stacks_new(struct stint_own_stacks **ret);
 struct stint_own_stacks *stint_own_stacks_free(struct stint_own_stacks *stacks);
 
 /*
- * Keeps a copy of the loop's, for the one that it had. `len`: at most STINT_OWN_STACKS_FRAMES_MAX. -ENOMEM; the one that it had
- * is gone then, too.
+ * Keeps a copy of the loop's, for the one that it had. `len`: at most STINT_OWN_STACKS_FRAMES_MAX. -ENOMEM; the one that it
+ * had is gone then, too.
  */
 int stint_own_stacks_put(struct stint_own_stacks *stacks, uint32_t tid, int32_t epfd,
 			 const struct stint_frame *frames, size_t len);

@@ -271,12 +271,12 @@ enum stint_probes_no_event {
 };
 
 /*
- * A write stall: from a send that found the buffer full to the next send on that socket; but one that is refused
- * before anything has opened the buffer, as where a program sends once more at once, is of the same stall, and one that
- * takes something then ends it as it returns. Also from a send of 2048 bytes or more that was taken whole, and left a TCP
- * socket with too little room for a write event, to the next one, if that comes in the iteration in which a wait has returned
- * the event: in an epoll set, only where it was asked for, and not edge-triggered. A stall that did not end so is told until its end, or until now; the last of
- * its time is in the stage that it had come to.
+ * A write stall: from a send that found the buffer full to the next send on that socket; but one that is refused before
+ * anything has opened the buffer, as where a program sends once more at once, is of the same stall, and one that takes
+ * something then ends it as it returns. Also from a send of 2048 bytes or more that was taken whole, and left a TCP socket
+ * with too little room for a write event, to the next one, if that comes in the iteration in which a wait has returned the
+ * event: in an epoll set, only where it was asked for, and not edge-triggered. A stall that did not end so is told until
+ * its end, or until now; the last of its time is in the stage that it had come to.
  */
 struct stint_probes_stall {
 	enum stint_probes_ending ending;
@@ -431,7 +431,10 @@ struct stint_probes_losses {
 	uint64_t stacks_cut;  /* stacks that could not be copied or unwound to their beginning */
 	uint64_t not_sampled; /* closer looks not to be had: too many threads, or no descriptors left */
 	uint64_t functions;   /* calls of timed functions that were not, and functions that got no probes */
-	/* Functions that were timed later than they were to be, as there was no room: of their calls until then nothing is known. */
+	/*
+	 * Functions that were timed later than they were to be, as there was no room: of their calls until then nothing is
+	 * known.
+	 */
 	uint64_t functions_late;
 	uint64_t acks_unseen; /* gaps in the ACKs of known sockets: the kernel ran no program for them */
 	/*
@@ -484,8 +487,8 @@ struct stint_probes_options {
 	uint64_t sample_ns; /* between looks at a stack over budget; 0: ticks, and closer when they missed */
 	bool trace_sockets; /* every socket that stalls is traced */
 	/*
-	 * With it: those with this port at either end, and from the handshake on; a connection that is older, from its first
-	 * send on, full or not. 0: all.
+	 * With it: those with this port at either end, and from the handshake on; a connection that is older, from its
+	 * first send on, full or not. 0: all.
 	 */
 	uint16_t trace_port;
 	bool follow_children; /* of processes that are watched, and theirs */
@@ -593,8 +596,8 @@ enum stint_probes_finding_kind {
 	 */
 	STINT_PROBES_FINDING_LEFT_READY,
 	/*
-	 * Calls of the accept family that failed with EMFILE or ENFILE while connections were in the listener's queue; cost: from
-	 * the first such call until the thread's next one that did not fail so.
+	 * Calls of the accept family that failed with EMFILE or ENFILE while connections were in the listener's queue;
+	 * cost: from the first such call until the thread's next one that did not fail so.
 	 */
 	STINT_PROBES_FINDING_NO_DESCRIPTOR
 };
@@ -672,8 +675,8 @@ int stint_probes_may_inspect(uint32_t pid);
 uint32_t stint_probes_live_thread(uint32_t pid);
 
 /*
- * How many loops a process seems to have by what /proc tells now: as many as it has epoll sets, or threads that wait in epoll,
- * poll(), select() or a ring, whichever are more; at least 1. For `loop_limit`.
+ * How many loops a process seems to have by what /proc tells now: as many as it has epoll sets, or threads that wait in
+ * epoll, poll(), select() or a ring, whichever are more; at least 1. For `loop_limit`.
  */
 uint32_t stint_probes_expected_loops(uint32_t pid);
 

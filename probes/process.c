@@ -479,7 +479,9 @@ static void find_idle(struct stint_process *process, const struct stint_probes_o
 	process->idle.is_most = overrun->verdict == STINT_PROBES_BLOCKED && 2 * idle_ns >= listed_ns;
 }
 
-/* By the stacks that were taken in between. That of a system call is taken as it ends: at `start_ns`, of what was before. */
+/*
+ * By the stacks that were taken in between. That of a system call is taken as it ends: at `start_ns`, of what was before.
+ */
 static bool complete_stack(struct stint_process *process, struct stint_probes_overrun *overrun,
 			   const struct record_overrun *record, uint64_t start_ns, uint64_t end_ns)
 {

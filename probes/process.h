@@ -57,14 +57,18 @@ struct stint_idle {
 /* Of the overrun that was completed last. False: it had none, or none that the stack shows. */
 bool stint_process_idle(const struct stint_process *process, struct stint_idle *ret);
 
-/* The same of a thread's stack as it goes to sleep. False: it is none of an idle one, nor is it in the stack whether it is. */
+/*
+ * The same of a thread's stack as it goes to sleep. False: it is none of an idle one, nor is it in the stack whether it is.
+ */
 bool stint_process_judge_sleep(struct stint_process *process, const struct record_stack *record,
 			       struct stint_idle *ret);
 
 /* Whether a call of that overrun is such a sleep. */
 bool stint_process_is_idle_call(const struct stint_idle *idle, const struct stint_probes_syscall *call);
 
-/* Makes an overrun that was completed the part of it that lies between: as stint_cut(), with that part's stack and handler. */
+/*
+ * Makes an overrun that was completed the part of it that lies between: as stint_cut(), with that part's stack and handler.
+ */
 void stint_process_complete_part(struct stint_process *process, struct stint_probes_overrun *overrun,
 				 const struct record_overrun *record, uint64_t start_ns, uint64_t end_ns);
 

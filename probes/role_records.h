@@ -209,8 +209,8 @@ struct finding_counters {
 #define FINDING_IDLE_OUTS_MIN 10
 
 /*
- * So many waits in a row returned it, none slept, and nobody served it: a program that is fair to others, or holds back what
- * it cannot pass on yet, comes to it before that.
+ * So many waits in a row returned it, none slept, and nobody served it: a program that is fair to others, or holds back
+ * what it cannot pass on yet, comes to it before that.
  */
 #define FINDING_LEFT_READY_MIN 128
 

@@ -67,8 +67,8 @@ static void sample_thread(struct stint_taker *taker, enum stint_sampler_kind kin
 }
 
 /*
- * It computed, and no tick fell into what was over the budget, or much of it may have been page faults: the next one of that
- * thread is not to get away.
+ * It computed, and no tick fell into what was over the budget, or much of it may have been page faults: the next one of
+ * that thread is not to get away.
  */
 static void look_closer(struct stint_taker *taker, const struct stint_probes_overrun *overrun)
 {
@@ -109,9 +109,9 @@ static bool is_of_loop(struct stint_taker *taker, const struct record_overrun *r
 }
 
 /*
- * A thread beside one with a set, which found the one descriptor that it polls ready to be written to, and nothing that came
- * in, is given pieces of work, and what it sleeps for is the next one: memcached's crawler. Alone, such a thread may well be
- * a loop that does nothing but send.
+ * A thread beside one with a set, which found the one descriptor that it polls ready to be written to, and nothing that
+ * came in, is given pieces of work, and what it sleeps for is the next one: memcached's crawler. Alone, such a thread may
+ * well be a loop that does nothing but send.
  */
 static bool sleeps_between_work(const struct stint_taker *taker, const struct record_overrun *record)
 {
@@ -178,8 +178,8 @@ static void tell_idle_places(const struct stint_taker *taker, const struct stint
 }
 
 /*
- * An overrun of a thread that, for most of it, had nothing to do is what it did before, in between, and after. The next time
- * that sleep is known as it begins, and ends the iteration. True: that was told.
+ * An overrun of a thread that, for most of it, had nothing to do is what it did before, in between, and after. The next
+ * time that sleep is known as it begins, and ends the iteration. True: that was told.
  */
 static bool tell_around_idle(struct stint_taker *taker, struct stint_process *process,
 			     const struct record_overrun *record, const struct stint_probes_overrun *whole)

@@ -176,8 +176,8 @@ static void find_line(Dwfl_Module *module, uint64_t at, struct stint_frame *fram
 }
 
 /*
- * Memory that is shared with nobody, as a rule: Erlang and .NET map the code that they make twice, so that it can be written
- * to elsewhere than where it runs.
+ * Memory that is shared with nobody, as a rule: Erlang and .NET map the code that they make twice, so that it can be
+ * written to elsewhere than where it runs.
  */
 static bool has_no_name(const char *path)
 {
@@ -293,8 +293,8 @@ static bool add_frame(struct stint_unwinder *unwinder, uint64_t pc, bool is_retu
 }
 
 /*
- * No code of a program's is there, on no machine with 48 or 57 bits of address. A stack that libraries have put together, as
- * greenlet's, ends where nobody returns to, and what lies there is no return address: a canary, as a rule.
+ * No code of a program's is there, on no machine with 48 or 57 bits of address. A stack that libraries have put together,
+ * as greenlet's, ends where nobody returns to, and what lies there is no return address: a canary, as a rule.
  */
 #define PC_MIN 0x1000
 #define PC_END (UINT64_C(1) << 56)

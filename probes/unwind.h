@@ -31,8 +31,8 @@ struct stint_unwinder;
 struct stint_images; /* image.h */
 
 /*
- * Reads the modules of a process; what is known of them is shared with unwinders of the same `images`, which may be NULL and
- * must outlive it. -ESRCH, -EACCES, -ENOMEM, -ENOTSUP (not an x86-64 build), -EIO.
+ * Reads the modules of a process; what is known of them is shared with unwinders of the same `images`, which may be NULL
+ * and must outlive it. -ESRCH, -EACCES, -ENOMEM, -ENOTSUP (not an x86-64 build), -EIO.
  */
 int stint_unwinder_new(struct stint_unwinder **ret, struct stint_images *images, uint32_t pid);
 struct stint_unwinder *stint_unwinder_free(struct stint_unwinder *unwinder);

@@ -336,8 +336,8 @@ __noinline int count_arrival(struct role_counters *role, struct thread *thread, 
 }
 
 /*
- * Has anything arrived that nobody read? It may be on its way to the queue still. How much ended the handshake is not known,
- * and if nothing came since, it is in the queue.
+ * Has anything arrived that nobody read? It may be on its way to the queue still. How much ended the handshake is not
+ * known, and if nothing came since, it is in the queue.
  */
 static __always_inline bool is_left(const struct arrival *arrival, u64 sk)
 {

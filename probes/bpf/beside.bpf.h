@@ -27,11 +27,11 @@
  * last one is never idle. It says that it is off before it looks at the others, so of two that leave at once one stays,
  * or both.
  *
- * Threads of a runtime whose stack has shown, by names, that what they sleep in is where they go when they have nothing to do
- * (idle_sleep.c): Go's, tokio's. User space has the stack as a thread goes to sleep in a place that it has not slept in
- * before, of a few of them. It may know what that is before the thread is woken: then all of the sleep has been such a wait.
- * Else it is of its iteration. Threads of Java's machine sleep on words of their own whatever for: theirs is a place in the
- * stack.
+ * Threads of a runtime whose stack has shown, by names, that what they sleep in is where they go when they have nothing to
+ * do (idle_sleep.c): Go's, tokio's. User space has the stack as a thread goes to sleep in a place that it has not slept in
+ * before, of a few of them. It may know what that is before the thread is woken: then all of the sleep has been such a
+ * wait. Else it is of its iteration. Threads of Java's machine sleep on words of their own whatever for: theirs is a place
+ * in the stack.
  */
 
 #define FUTEX_COMMAND     127 /* without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME */
@@ -179,7 +179,10 @@ static __always_inline bool has_ring_room(void)
 	       bpf_ringbuf_query(&records, BPF_RB_RING_SIZE) / 2;
 }
 
-/* Keys are copied where they are handed over, here and below: older kernels (6.1) take none that is not in the program's own stack. */
+/*
+ * Keys are copied where they are handed over, here and below: older kernels (6.1) take none that is not in the program's
+ * own stack.
+ */
 __noinline int ask_about_sleep(struct thread *thread, const struct idle_place *sleep, u64 now_ns)
 {
 	const u8 is_asked = PLACE_ASKED;

@@ -359,8 +359,8 @@ static __always_inline void note_removed(u64 epfd_and_fd)
 }
 
 /*
- * The set by the number that the thread waits in it by, as what the wait returns is looked for by that: tokio registers by a
- * duplicate of its descriptor. Others keep theirs.
+ * The set by the number that the thread waits in it by, as what the wait returns is looked for by that: tokio registers by
+ * a duplicate of its descriptor. Others keep theirs.
  */
 static __noinline s32 waited_number(const struct thread *thread, s32 epfd)
 {

@@ -475,8 +475,8 @@ static __always_inline bool had_room(u32 kind, const struct pt_regs *regs, long 
 }
 
 /*
- * When the last wait but this one returned that had room for all that was ready: what had arrived by then, and is read after
- * this one, was left. 0: not known, or none, as where sets are waited in by turns.
+ * When the last wait but this one returned that had room for all that was ready: what had arrived by then, and is read
+ * after this one, was left. 0: not known, or none, as where sets are waited in by turns.
  */
 static __always_inline void note_return(struct thread *thread, u64 now_ns, u32 kind,
 					const struct pt_regs *regs, long events)

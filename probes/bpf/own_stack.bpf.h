@@ -4,9 +4,9 @@
 
 /*
  * The loop's own stack, by which its handlers are named, is that at its wait, taken as the loop is new. But its first wait
- * may be another's than those that follow, though in the same set: postgres reads what begins a session from outside of
- * the function that then reads queries, and all of them would be called by that function's name. So it is taken anew where
- * a wait is called from another depth of the stack: at once if the first one has not been come back to, else once such waits
+ * may be another's than those that follow, though in the same set: postgres reads what begins a session from outside of the
+ * function that then reads queries, and all of them would be called by that function's name. So it is taken anew where a
+ * wait is called from another depth of the stack: at once if the first one has not been come back to, else once such waits
  * outnumber the others of late. One that waits in several places by turns has it taken so often, and no more.
  */
 

@@ -185,8 +185,8 @@ __noinline int settle(struct socket_state *state, u64 sk, u64 now_ns, u32 waking
 	if (!opened)
 		return 0;
 	/*
-	 * What opened it may have been announced as the stall was about to begin, and not be in the account. Where it was not
-	 * seen, all until now was waiting for it.
+	 * What opened it may have been announced as the stall was about to begin, and not be in the account. Where it was
+	 * not seen, all until now was waiting for it.
 	 */
 	end_gap(state, sk, state->cause_ns ? state->cause_ns : now_ns);
 	if (state->is_whole && !may_want_to_write(sk)) {
@@ -326,8 +326,8 @@ static __always_inline bool begin_stall(struct socket_state *state, u64 sk, u64 
 }
 
 /*
- * Has its program waited for the write event, and sends in the iteration that this began? Or does it wait still? Of one that
- * is closed nobody knows.
+ * Has its program waited for the write event, and sends in the iteration that this began? Or does it wait still? Of one
+ * that is closed nobody knows.
  */
 static __noinline bool counts(struct socket_state *state, u64 sk, u32 ending)
 {

@@ -23,7 +23,9 @@ struct plots *plots_free(struct plots *plots);
 /* These return the plot's number, or -1 if there is nothing to draw or no room. */
 int plots_distribution(struct plots *plots, const struct pick_distribution *distribution);
 int plots_overruns(struct plots *plots, const struct model *model);
-/* The longest stall of a traced socket and those around it, `cycles` in all; where its handshake was seen, its whole life. */
+/*
+ * The longest stall of a traced socket and those around it, `cycles` in all; where its handshake was seen, its whole life.
+ */
 int plots_trace(struct plots *plots, const struct trace *trace, size_t cycles);
 
 /* Draws all. On failure a negative errno, and why in `error`. */

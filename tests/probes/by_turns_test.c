@@ -76,7 +76,9 @@ static int computed(void)
 	return count;
 }
 
-/* Until none sleeps any more who went to sleep before the other was there; but a pool's worker is the only one to answer. */
+/*
+ * Until none sleeps any more who went to sleep before the other was there; but a pool's worker is the only one to answer.
+ */
 static void await_answers_of_both(void)
 {
 	int32_t first = sync_loop().tid;

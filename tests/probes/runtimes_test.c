@@ -138,7 +138,9 @@ static void who_calls_what_changes_stacks_is_not_known(void **state)
 	assert_false(stint_go_changes_stack("time.nowhere"));
 }
 
-/* Innermost first; the outermost two are the loop's. What was made at run time, and is in no module, has a "*" before it. */
+/*
+ * Innermost first; the outermost two are the loop's. What was made at run time, and is in no module, has a "*" before it.
+ */
 static void assert_java_handler(const char *expected, const char *const *names)
 {
 	struct stint_frame loop[3], overrun[16];

@@ -39,8 +39,8 @@ static void run_case(const char *sender, const char *peer)
 }
 
 /*
- * Of the stalls that the peer ends, by how long they waited for it, as one alone may have another cause, like an ACK that the
- * peer put off. Not of those where the machine kept the sender from its CPU for longer.
+ * Of the stalls that the peer ends, by how long they waited for it, as one alone may have another cause, like an ACK that
+ * the peer put off. Not of those where the machine kept the sender from its CPU for longer.
  */
 static void assert_causes_are_mostly(enum stint_probes_limit limit)
 {

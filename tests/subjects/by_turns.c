@@ -7,19 +7,20 @@
  *	by_turns pool | pool_alone | schedulers | go | go_new | jetty
  *
  * pool: as MariaDB's. One waits in the set and hands each command to the other, which asks the set, in vain, and then
- * sleeps on a condition variable of its own. Given a lock or something inside, that asks once more, in vain, and waits for a
- * mutex, or on a condition variable that is not its own. pool_alone: nobody waits in the set, and the command is given
+ * sleeps on a condition variable of its own. Given a lock or something inside, that asks once more, in vain, and waits for
+ * a mutex, or on a condition variable that is not its own. pool_alone: nobody waits in the set, and the command is given
  * straight to it. schedulers: as Erlang's. Who finds a command in the set wakes the other, which waits there then, does
  * what it is told, and sleeps until it is woken. A lock is waited for on the same word, without a timeout; inside is a wait
  * with a timeout, deeper in the stack; at other, who found the command does not wake the other and sleeps nevertheless.
  *
- * jetty: the same, but they sleep, as Java's threads do whatever for, on one word of their own, in functions that are called
- * as those of its machine are; without work below one that is called as that of Jetty's is which is for that.
+ * jetty: the same, but they sleep, as Java's threads do whatever for, on one word of their own, in functions that are
+ * called as those of its machine are; without work below one that is called as that of Jetty's is which is for that.
  *
- * go: the same, but for how they sleep: without a timeout, in functions that are called as those of Go's runtime are, and for
- * a lock on another word. go_new: one thread that, given a lock, sleeps as one without work does before that, and on another
- * word each time; given something to compute, it wakes whoever sleeps on the first word amid that, and sleeps there after it;
- * inside is a function called as asio's, which waits for a condition, and then for the lock that whoever brought that keeps.
+ * go: the same, but for how they sleep: without a timeout, in functions that are called as those of Go's runtime are, and
+ * for a lock on another word. go_new: one thread that, given a lock, sleeps as one without work does before that, and on
+ * another word each time; given something to compute, it wakes whoever sleeps on the first word amid that, and sleeps there
+ * after it; inside is a function called as asio's, which waits for a condition, and then for the lock that whoever brought
+ * that keeps.
  */
 
 #include <errno.h>
@@ -72,7 +73,9 @@ static void sleep_for(uint64_t ns)
 		;
 }
 
-/* While another one is blocked: twice as long as that is to be, as who is seen in its call may not have left its CPU yet. */
+/*
+ * While another one is blocked: twice as long as that is to be, as who is seen in its call may not have left its CPU yet.
+ */
 static void keep_blocked_for(uint64_t ns)
 {
 	sleep_for(2 * ns);

@@ -109,11 +109,11 @@ typedef void (*stint_resolve_callback)(const struct stint_resolve_result *result
 
 /*
  * Looks up the addresses of `name`, as stint_connect_name_new() does: for a datagram socket, a listener, one of several
- * servers. `port`, which may be 0, is only put into them. An address in figures is not looked up. If one family is found and
- * the other not, or not in time, that is no error. The callback is called once, from the loop and never from within this
- * call. The handle is dead when it is called.
- * -EINVAL: a name that is empty or longer than 253 bytes, a resolver of another loop; -ENOMEM, -EMFILE and what the resolver
- * says.
+ * servers. `port`, which may be 0, is only put into them. An address in figures is not looked up. If one family is found
+ * and the other not, or not in time, that is no error. The callback is called once, from the loop and never from within
+ * this call. The handle is dead when it is called.
+ * -EINVAL: a name that is empty or longer than 253 bytes, a resolver of another loop; -ENOMEM, -EMFILE and what the
+ * resolver says.
  */
 STINT_API int stint_resolve_new(struct stint_resolve **ret, struct stint_loop *loop, const char *name,
 				uint16_t port, const struct stint_resolve_options *options, uint32_t handler,
