@@ -33,9 +33,9 @@
 #define CQ_ENTRIES_MAX               65536 /* IORING_MAX_CQ_ENTRIES */
 
 /*
- * Which call that of `task` is. A poll() that a stop or a tracer interrupts goes on as restart_syscall(), with the registers
- * as they were: told from others that do (a sleep, a futex) by what the kernel has kept of it. A futex has its address and
- * its value there, and then flags, of which one that is set always is neither 0 nor 1.
+ * Which call that of `task` is. A poll() that a stop or a tracer interrupts goes on as restart_syscall(), with the
+ * registers as they were: told from others that do (a sleep, a futex) by what the kernel has kept of it. A futex has its
+ * address and its value there, and then flags, of which one that is set always is neither 0 nor 1.
  */
 static __always_inline long call_of(const struct task_struct *task, const struct pt_regs *regs, long number)
 {
